@@ -1,0 +1,1 @@
+"""The function that turns a finished batch job's output into transactions."""

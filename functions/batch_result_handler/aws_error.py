@@ -1,0 +1,10 @@
+"""What a failed AWS call says, in one word that a log may hold."""
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+
+def error_code(error: ClientError | BotoCoreError) -> str:
+    """Return the service's error code, such as NoSuchKey, or the kind of connection error."""
+    if isinstance(error, ClientError):
+        return error.response.get("Error", {}).get("Code", "Unknown")
+    return type(error).__name__

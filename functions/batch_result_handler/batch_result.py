@@ -1,0 +1,188 @@
+"""The job's story: from an output object to transactions, moved images and a completed job.
+
+The order is what makes it safe to die anywhere and run again: transactions durable first, then images copied, marked
+and deleted, then the dead letters, and last the job. Every step before the last may be repeated; only the last says
+that nothing needs to be.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from aws_lambda_powertools import Logger
+
+from yorutsuke_common.hashing import derived_trace_id
+from yorutsuke_common.logger import Event
+from yorutsuke_common.schema import BatchJob, DeadLetter, Reason, ResultStats, Transaction, TransactionStatus
+
+from .dead_letters import DeadLetterFile
+from .dynamodb import BatchClient, to_item
+from .event import OutputObject
+from .images import Image, ImageStore, PendingImages, processed_date
+from .job import BatchJobs, is_processed, require_sole_output
+from .output import Output, open_output
+from .records import GoodLine, LineReader, iso_utc, rejected
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+BLOCK = 1000
+"""Transactions taken through the steps together: the most keys that one DeleteObjects takes."""
+
+
+@dataclass(frozen=True)
+class Stores:
+    """Everything a job's results are read from and written to."""
+
+    s3: "S3Client"
+    batch: BatchClient
+    jobs: BatchJobs
+    pending: PendingImages
+    images: ImageStore
+
+
+@dataclass(frozen=True)
+class BatchResultProcessor:
+    """Takes in the results of finished batch jobs."""
+
+    stores: Stores
+    settings: Settings
+    logger: Logger
+
+    def process(self, source: OutputObject) -> ResultStats | None:
+        """Take in one output object and return its counts; None where this very content was taken in before.
+
+        Raises YorutsukeError or botocore's errors where the job could not be completed: what was done until then
+        stands, and doing it again changes nothing. Leaves jobId, intentId, traceId and userId on the logger.
+        """
+        self.logger.append_keys(jobId=source.job_id)
+        job = self.stores.jobs.find(source.job_id)
+        self.logger.append_keys(
+            intentId=job.intentId, traceId=job.traceId or derived_trace_id(job.jobId), userId=job.userId
+        )
+        if is_processed(job, source, source.etag):
+            return self._report_duplicate(source)
+        require_sole_output(job, source)
+        output = open_output(self.stores.s3, source.bucket, source.key)
+        if is_processed(job, source, output.etag):
+            return self._report_duplicate(source)
+        self.logger.info("batch result started", event=Event.BATCH_RESULT_STARTED, key=source.key)
+        stats = _Run(self, job, output).take_in()
+        self.stores.jobs.complete(job, source, output.etag, stats, iso_utc(datetime.now(UTC)))
+        self.logger.info("batch result completed", event=Event.BATCH_RESULT_COMPLETED, **stats.model_dump())
+        return stats
+
+    def _report_duplicate(self, source: OutputObject) -> None:
+        self.logger.info("batch result already processed", event=Event.BATCH_RESULT_DUPLICATE, key=source.key)
+
+
+@dataclass
+class _Run:
+    """One reading of one output, from its first line to its dead letters."""
+
+    processor: BatchResultProcessor
+    job: BatchJob
+    output: Output
+    success_count: int = 0
+    migration_failed_count: int = 0
+    seen: set[str] = field(default_factory=set[str])
+
+    def __post_init__(self) -> None:
+        self.stores = self.processor.stores
+        self.settings = self.processor.settings
+        self.logger = self.processor.logger
+        self.date = processed_date(self.output.last_modified, self.settings.timezone)
+        self.dead_letters = DeadLetterFile(self.stores.s3, self.settings.images_bucket, self.job.jobId)
+
+    def take_in(self) -> ResultStats:
+        """Store every good line and keep every bad one; return the counts."""
+        for block in self._blocks():
+            self._store(self._of_this_user(block))
+        earlier = self.job.resultStats
+        if self.dead_letters.count or (earlier and earlier.failureCount):
+            self.dead_letters.close()
+        return ResultStats(
+            successCount=self.success_count,
+            failureCount=self.dead_letters.count,
+            totalCount=self.success_count + self.dead_letters.count,
+            migrationFailedCount=self.migration_failed_count,
+        )
+
+    def _blocks(self) -> Iterator[list[GoodLine]]:
+        """Yield the good lines in blocks, the first one of each image; the other lines become dead letters."""
+        reader = LineReader(self.job, self.output.last_modified, self.settings.transaction_ttl_days)
+        block: list[GoodLine] = []
+        for line in self.output.lines():
+            read = reader.read(line)
+            if isinstance(read, DeadLetter):
+                self._skip(read)
+            elif read.transaction.transactionId in self.seen:
+                self._skip(rejected(read, Reason.DUPLICATE_IMAGE, "an earlier line of this output has the same image"))
+            else:
+                self.seen.add(read.transaction.transactionId)
+                block.append(read)
+            if len(block) == BLOCK:
+                yield block
+                block = []
+        if block:
+            yield block
+
+    def _of_this_user(self, block: Sequence[GoodLine]) -> list[tuple[Transaction, Image | None]]:
+        """Pair each transaction with its image, where known; drop those whose image is another user's."""
+        images = self.stores.pending.find([good.transaction.imageId for good in block])
+        paired: list[tuple[Transaction, Image | None]] = []
+        for good in block:
+            image = images.get(good.transaction.imageId)
+            if image and image.user_id != self.job.userId:
+                self._skip(rejected(good, Reason.OWNER_MISMATCH, "the image belongs to another user than the job"))
+            else:
+                paired.append((good.transaction, image))
+        return paired
+
+    def _store(self, paired: Sequence[tuple[Transaction, Image | None]]) -> None:
+        """Write the transactions, move their images, then correct the status of those whose image did not move."""
+        unknown = {transaction.imageId for transaction, image in paired if image is None}
+        transactions = [transaction for transaction, _ in paired]
+        self._put([_failed(t) if t.imageId in unknown else t for t in transactions])
+        unmoved = self.stores.images.move([image for _, image in paired if image], self.date)
+        self._put([_failed(t) for t in transactions if t.imageId in unmoved])
+        self._report(transactions, unknown, unmoved)
+
+    def _put(self, transactions: Sequence[Transaction]) -> None:
+        items = [to_item(transaction.item()) for transaction in transactions]
+        self.stores.batch.put(self.settings.transactions_table, items)
+
+    def _report(self, transactions: Sequence[Transaction], unknown: set[str], unmoved: set[str]) -> None:
+        self.success_count += len(transactions)
+        self.migration_failed_count += len(unknown | unmoved)
+        for image_id in unknown:
+            self.logger.warning(
+                "the image is not in pending-images",
+                event=Event.BATCH_RESULT_IMAGE_MIGRATION_FAILED,
+                imageId=image_id,
+                operation="BatchGetItem",
+                code="UnknownImage",
+            )
+        for transaction in transactions:
+            self.logger.debug(
+                "transaction stored",
+                event=Event.BATCH_RESULT_PER_TRANSACTION,
+                transactionId=transaction.transactionId,
+                imageId=transaction.imageId,
+            )
+
+    def _skip(self, letter: DeadLetter) -> None:
+        self.dead_letters.add(letter)
+        self.logger.error(
+            "line skipped",
+            event=Event.BATCH_RESULT_LINE_SKIPPED,
+            line=letter.line,
+            imageId=letter.imageId,
+            reason=letter.reason.value,
+        )
+
+
+def _failed(transaction: Transaction) -> Transaction:
+    return transaction.model_copy(update={"status": TransactionStatus.MIGRATION_FAILED})

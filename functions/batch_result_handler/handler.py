@@ -1,0 +1,120 @@
+"""The Lambda entry point: parse the event, process each output object it names, say which messages failed."""
+
+import time
+import traceback
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from aws_lambda_powertools.utilities.batch import (
+    BatchProcessor,
+    EventType,
+    process_partial_response,  # pyright: ignore[reportUnknownVariableType] - its record_handler has no return type
+)
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from yorutsuke_common.errors import YorutsukeError
+from yorutsuke_common.logger import Event, make_logger
+
+from .aws_error import error_code
+from .batch_result import BatchResultProcessor, Stores
+from .dynamodb import BatchClient
+from .event import OutputObject, is_sqs_event, outputs_in_message, outputs_in_notification
+from .images import COPY_CONCURRENCY, ImageStore, PendingImages
+from .job import BatchJobs
+from .result_metrics import emit_metrics
+from .settings import load_settings
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
+
+SERVICE = "batch_result_handler"
+JOB_KEYS = ("jobId", "intentId", "traceId", "userId")
+
+logger = make_logger(SERVICE)
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: LambdaContext) -> "PartialItemFailureResponse":
+    """Process an SQS event, message by message, or a bare S3 event as a whole.
+
+    An SQS message that fails is returned in `batchItemFailures` and comes back by itself; a bare S3 event that fails
+    raises, so that Lambda retries it and then hands it to the on-failure destination.
+    """
+    if is_sqs_event(event):
+        messages = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
+        return process_partial_response(event, process_message, messages, context)
+    with _failure_logged():
+        process_outputs(outputs_in_notification(event, load_settings().images_bucket))
+    return {"batchItemFailures": []}
+
+
+def process_message(record: SQSRecord) -> None:
+    """Process the output objects that one SQS message names. Raises where any of them fails."""
+    # Powertools passes the message by the name `record`.
+    with _failure_logged(messageId=record.message_id):
+        process_outputs(outputs_in_message(record.body, load_settings().images_bucket))
+
+
+def process_outputs(outputs: Sequence[OutputObject]) -> None:
+    """Process output objects one after the other, and report each job's counts. Raises at the first that fails."""
+    if not outputs:
+        logger.info("S3 sent its test event", event=Event.BATCH_RESULT_TEST_EVENT)
+    for output in outputs:
+        started = time.perf_counter()
+        stats = _processor().process(output)
+        if stats:
+            milliseconds = (time.perf_counter() - started) * 1000
+            emit_metrics(stats, milliseconds, output.job_id, load_settings().stage, SERVICE)
+
+
+@cache
+def _processor() -> BatchResultProcessor:
+    """Return the processor over this stage's stores; its clients are made once per execution environment."""
+    settings = load_settings()
+    retries = Config(retries={"mode": "standard", "total_max_attempts": 5}, max_pool_connections=COPY_CONCURRENCY)
+    session = boto3.Session()
+    s3 = session.client("s3", config=retries)
+    dynamodb = session.client("dynamodb", config=retries)
+    batch = BatchClient(dynamodb, logger)
+    pending = PendingImages(batch, settings.pending_images_table)
+    stores = Stores(
+        s3=s3,
+        batch=batch,
+        jobs=BatchJobs(dynamodb, settings.batch_jobs_table),
+        pending=pending,
+        images=ImageStore(s3, settings.images_bucket, pending, logger),
+    )
+    return BatchResultProcessor(stores, settings, logger)
+
+
+@contextmanager
+def _failure_logged(**keys: str) -> Generator[None]:
+    """Log whatever makes the message fail, with the job it concerns where that is known, and let it pass on."""
+    with logger.append_context_keys(**keys, **dict.fromkeys(JOB_KEYS)):
+        try:
+            yield
+        except Exception as error:
+            logger.critical("batch result failed", event=Event.BATCH_RESULT_FAILED, **_described(error))
+            raise
+
+
+def _described(error: Exception) -> dict[str, Any]:
+    """Return what a log may hold of an error: where it came from, and its message only where that is ours.
+
+    Messages of other libraries can quote the data they choked on.
+    """
+    described: dict[str, Any] = {
+        "error": type(error).__name__,
+        "stack": traceback.format_tb(error.__traceback__),
+    }
+    if isinstance(error, YorutsukeError):
+        described["detail"] = str(error)
+    elif isinstance(error, ClientError):
+        described["detail"] = f"{error.operation_name}: {error_code(error)}"
+    return described

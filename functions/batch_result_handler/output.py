@@ -1,0 +1,90 @@
+"""The output object of a job, read as a stream of lines.
+
+Neither the file nor a line is ever held whole beyond a bound: outputs reach gigabytes, since Bedrock echoes the
+request, image included, in every line, and a broken writer may never end its line.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+CHUNK_BYTES = 256 * 1024
+MAX_LINE_BYTES = 32 * 1024 * 1024
+"""Above Bedrock's largest request (25 MB for a Nova request with images in line)."""
+
+BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line that is not blank, without its newline. `number` counts from 1, blank lines included.
+
+    Of a line that is too long, `content` is the first MAX_LINE_BYTES bytes.
+    """
+
+    number: int
+    content: bytes
+    too_long: bool = False
+
+
+@dataclass(frozen=True)
+class Output:
+    """An output object, opened: `etag` without quotes, `last_modified` in UTC, `chunks` the body not yet read."""
+
+    etag: str
+    last_modified: datetime
+    chunks: Iterable[bytes]
+
+    def lines(self) -> Iterator[Line]:
+        """Yield the lines that are not blank, each as soon as it has been read."""
+        return split_lines(self.chunks)
+
+
+def open_output(s3: "S3Client", bucket: str, key: str) -> Output:
+    """Open the object for reading: one GetObject, whose body is read as `lines` is consumed.
+
+    Raises botocore.exceptions.ClientError where the object cannot be read; a connection that breaks later raises from
+    `lines` (botocore.exceptions.BotoCoreError).
+    """
+    response = s3.get_object(Bucket=bucket, Key=key)
+    return Output(
+        etag=response["ETag"].strip('"'),
+        last_modified=response["LastModified"],
+        chunks=response["Body"].iter_chunks(CHUNK_BYTES),
+    )
+
+
+def split_lines(chunks: Iterable[bytes], max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[Line]:
+    """Split a stream of bytes at newlines, holding at most `max_line_bytes` and one chunk."""
+    number = 1
+    held = bytearray()
+    too_long = False
+    for chunk in chunks:
+        *complete, rest = chunk.split(b"\n")
+        for piece in complete:
+            too_long = _hold(held, piece, max_line_bytes) or too_long
+            yield from _line(number, held, too_long=too_long)
+            number += 1
+            held.clear()
+            too_long = False
+        too_long = _hold(held, rest, max_line_bytes) or too_long
+    yield from _line(number, held, too_long=too_long)
+
+
+def _hold(held: bytearray, piece: bytes, max_line_bytes: int) -> bool:
+    """Add a piece to the line so far, up to the bound; tell whether some of it did not fit."""
+    room = max_line_bytes - len(held)
+    held += piece[:room]
+    return len(piece) > room
+
+
+def _line(number: int, held: bytearray, *, too_long: bool) -> Iterator[Line]:
+    content = bytes(held)
+    if number == 1:
+        content = content.removeprefix(BOM)
+    if content.strip():
+        yield Line(number, content, too_long)

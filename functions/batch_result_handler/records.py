@@ -1,0 +1,179 @@
+"""A line of the output becomes a transaction or a dead letter; it never becomes an exception. Pure."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal, DecimalException
+from typing import NoReturn, cast
+
+import pydantic_core
+from pydantic import JsonValue, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from yorutsuke_common.hashing import derived_trace_id, transaction_id
+from yorutsuke_common.schema import BatchJob, BedrockRecord, DeadLetter, PlanRecord, Reason, Receipt, Transaction
+
+from .output import Line
+from .rejection import Rejection
+from .replies import reply_text
+
+MAX_RECORD_BYTES = 32 * 1024
+
+_RECORD: TypeAdapter[BedrockRecord | PlanRecord] = TypeAdapter(BedrockRecord | PlanRecord)
+_FENCED_REPLY = re.compile(r"\A\s*```[a-zA-Z]*[ \t]*\n(?P<text>.*?)\s*```\s*\Z", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class GoodLine:
+    """A line that says a transaction. `record` is kept for the dead letter it becomes if its image is not the job's."""
+
+    number: int
+    transaction: Transaction
+    record: JsonValue
+
+
+@dataclass(frozen=True)
+class LineReader:
+    """Reads the lines of one output. `extracted_at` is the output object's LastModified, in UTC."""
+
+    job: BatchJob
+    extracted_at: datetime
+    ttl_days: int
+
+    def read(self, line: Line) -> GoodLine | DeadLetter:
+        """Return what the line says, or why it cannot be used."""
+        image_id: str | None = None
+        try:
+            record = parse_record(line)
+            image_id = record.recordId if isinstance(record, BedrockRecord) else record.customData
+            receipt = parse_receipt(reply_of(record))
+        except Rejection as rejection:
+            return DeadLetter(
+                line=line.number,
+                imageId=image_id,
+                reason=rejection.reason,
+                detail=rejection.detail,
+                record=_record_of(line),
+            )
+        return GoodLine(line.number, self._transaction(image_id, receipt), _cut(record.model_dump(exclude_unset=True)))
+
+    def _transaction(self, image_id: str, receipt: Receipt) -> Transaction:
+        job = self.job
+        return Transaction(
+            **dict(receipt),
+            transactionId=transaction_id(job.jobId, image_id, job.submitTime),
+            imageId=image_id,
+            userId=job.userId,
+            jobId=job.jobId,
+            intentId=job.intentId,
+            traceId=job.traceId or derived_trace_id(job.jobId),
+            extractedAt=iso_utc(self.extracted_at),
+            ttl=int((self.extracted_at + timedelta(days=self.ttl_days)).timestamp()),
+        )
+
+
+def rejected(good: GoodLine, reason: Reason, detail: str) -> DeadLetter:
+    """Return the dead letter of a line that reads well and may still not be used."""
+    return DeadLetter(
+        line=good.number, imageId=good.transaction.imageId, reason=reason, detail=detail, record=good.record
+    )
+
+
+def iso_utc(moment: datetime) -> str:
+    """Return an instant in ISO 8601, UTC, to the second: `2026-11-23T02:14:00Z`."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def parse_record(line: Line) -> BedrockRecord | PlanRecord:
+    """Return the line as a record of whichever layout it has. Raises Rejection."""
+    if line.too_long:
+        raise Rejection(Reason.LINE_TOO_LONG, f"the line is longer than {len(line.content)} bytes and was not read")
+    try:
+        return _RECORD.validate_json(line.content)
+    except ValidationError as exc:
+        errors = exc.errors(include_input=False, include_url=False)
+        if errors[0]["type"] == "json_invalid":
+            raise Rejection(Reason.INVALID_JSON, f"the line is no JSON: {errors[0]['msg']}") from exc
+        raise Rejection(Reason.INVALID_RECORD, _neither_layout(line.content, errors)) from exc
+
+
+def reply_of(record: BedrockRecord | PlanRecord) -> str:
+    """Return the text that the model wrote. Raises Rejection where it wrote none, or not to the end."""
+    if isinstance(record, PlanRecord):
+        return record.output.text
+    if record.error is not None:
+        raise Rejection(Reason.MODEL_ERROR, _model_error(record.error))
+    if record.modelOutput is None:
+        raise Rejection(Reason.INVALID_RECORD, "the record has neither modelOutput nor error")
+    return reply_text(record.modelOutput)
+
+
+def parse_receipt(text: str) -> Receipt:
+    """Return the receipt in the model's reply, whose numbers are kept exactly. Raises Rejection."""
+    fenced = _FENCED_REPLY.match(text)
+    try:
+        # The standard parser, not pydantic's: it alone hands over a number's digits before they become a float.
+        value = json.loads(
+            fenced["text"] if fenced else text,
+            parse_float=Decimal,
+            parse_int=Decimal,
+            parse_constant=_refuse_constant,
+        )
+    except (ValueError, DecimalException, RecursionError) as exc:
+        problem = exc.msg if isinstance(exc, json.JSONDecodeError) else type(exc).__name__
+        raise Rejection(Reason.INVALID_AI_JSON, f"the model's reply is no JSON: {problem}") from exc
+    try:
+        return Receipt.model_validate(value)
+    except ValidationError as exc:
+        raise Rejection(Reason.INVALID_TRANSACTION, _problems(exc.errors(include_input=False))) from exc
+
+
+def _record_of(line: Line) -> JsonValue:
+    """Return the record of a line that could not be used, without `modelInput`."""
+    if line.too_long:
+        return _beginning(line.content)
+    try:
+        record: JsonValue = pydantic_core.from_json(line.content)
+        if isinstance(record, dict):
+            record.pop("modelInput", None)
+        return _cut(record)
+    except ValueError:
+        # No JSON, or none that could be written again, such as 1e400.
+        return _beginning(line.content)
+
+
+def _cut(record: JsonValue) -> JsonValue:
+    """Return a record as it is, or the beginning of its text where it exceeds MAX_RECORD_BYTES."""
+    text = json.dumps(record, ensure_ascii=False, allow_nan=False).encode()
+    return record if len(text) <= MAX_RECORD_BYTES else _beginning(text)
+
+
+def _beginning(content: bytes) -> str:
+    return content[:MAX_RECORD_BYTES].decode("utf-8", "replace")
+
+
+def _neither_layout(content: bytes, errors: Sequence[ErrorDetails]) -> str:
+    record = pydantic_core.from_json(content)
+    if not isinstance(record, dict):
+        return f"the line is a JSON {type(record).__name__}, not an object"
+    keys = sorted(cast("dict[str, object]", record))
+    layout = "PlanRecord" if "customData" in keys else "BedrockRecord"
+    own = [error for error in errors if error["loc"] and error["loc"][0] == layout]
+    return f"the record with the keys {keys} does not fit: {_problems(own, skip=1)}"
+
+
+def _problems(errors: Sequence[ErrorDetails], skip: int = 0) -> str:
+    """Return what pydantic found, field by field, without the values."""
+    return "; ".join(f"{'.'.join(map(str, error['loc'][skip:])) or 'value'}: {error['msg']}" for error in errors)
+
+
+def _model_error(error: JsonValue) -> str:
+    if isinstance(error, dict):
+        return f"the model failed with code {error.get('errorCode')}: {error.get('errorMessage')}"
+    return f"the model failed: {error}"
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")

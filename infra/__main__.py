@@ -1,0 +1,60 @@
+"""A Yorutsuke stage: where batch results come in, what turns them into transactions, and who is told."""
+
+import pulumi
+import pulumi_aws as aws
+
+from yorutsuke_infra.artifacts import Target
+from yorutsuke_infra.batch_results import BatchResults, BatchResultsArgs
+from yorutsuke_infra.common_layer import CommonLayer, CommonLayerArgs
+from yorutsuke_infra.config import load_config
+from yorutsuke_infra.messaging import Messaging, MessagingArgs
+from yorutsuke_infra.monitoring import Monitoring, MonitoringArgs
+from yorutsuke_infra.storage import Storage, StorageArgs
+
+stage = pulumi.get_stack()
+config = load_config(stage)
+account_id = aws.get_caller_identity_output().account_id
+
+storage = Storage("storage", StorageArgs(stage=stage, account_id=account_id, protect_data=config.protect_data))
+
+messaging = Messaging(
+    "messaging",
+    MessagingArgs(
+        stage=stage,
+        account_id=account_id,
+        bucket=storage.images,
+        function_timeout_seconds=config.function_timeout_seconds,
+    ),
+)
+
+layer = CommonLayer(
+    "common-layer",
+    CommonLayerArgs(stage=stage, target=Target(config.python_version, config.architecture)),
+)
+
+batch_results = BatchResults(
+    "batch-results",
+    BatchResultsArgs(stage=stage, config=config, storage=storage, messaging=messaging, layer_arn=layer.arn),
+)
+
+monitoring = Monitoring(
+    "monitoring",
+    MonitoringArgs(
+        stage=stage,
+        account_id=account_id,
+        dead_letter_queue=messaging.dead_letter_queue,
+        emails=config.alarm_emails,
+    ),
+)
+
+pulumi.export("imagesBucket", storage.images.bucket)
+pulumi.export("transactionsTable", storage.transactions.name)
+pulumi.export("batchJobsTable", storage.batch_jobs.name)
+pulumi.export("pendingImagesTable", storage.pending_images.name)
+pulumi.export("queueUrl", messaging.queue.url)
+pulumi.export("deadLetterQueueUrl", messaging.dead_letter_queue.url)
+pulumi.export("commonLayerArn", layer.arn)
+pulumi.export("functionName", batch_results.handler.function.name)
+pulumi.export("functionRoleArn", batch_results.handler.role.arn)
+pulumi.export("logGroup", batch_results.handler.log_group.name)
+pulumi.export("alarmTopicArn", monitoring.topic.arn)

@@ -1,0 +1,77 @@
+"""The batch_result_handler: what it may do, what it is told, and what wakes it."""
+
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_aws as aws
+
+from .artifacts import Target
+from .config import StageConfig
+from .messaging import Messaging
+from .policies import BatchResultResources, batch_result_policy, consume_policy
+from .python_function import PythonFunction, PythonFunctionArgs
+from .storage import Storage
+
+PACKAGE = "batch_result_handler"
+
+
+@dataclass(frozen=True)
+class BatchResultsArgs:
+    """The parts of the stage that the handler works between."""
+
+    stage: str
+    config: StageConfig
+    storage: Storage
+    messaging: Messaging
+    layer_arn: pulumi.Input[str]
+
+
+class BatchResults(pulumi.ComponentResource):
+    """The function and the event source mapping that feeds it one message at a time.
+
+    One message is one job's output and may take minutes: in a larger batch, a job that times out would send its
+    neighbours back as well, and with them towards the dead-letter queue.
+    """
+
+    def __init__(self, name: str, args: BatchResultsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("yorutsuke:functions:BatchResults", name, {}, opts)
+        config, storage = args.config, args.storage
+        data = BatchResultResources(
+            bucket=storage.images.arn,
+            transactions=storage.transactions.arn,
+            batch_jobs=storage.batch_jobs.arn,
+            pending_images=storage.pending_images.arn,
+        )
+        self.handler = PythonFunction(
+            "batch-result-handler",
+            PythonFunctionArgs(
+                stage=args.stage,
+                package=PACKAGE,
+                target=Target(config.python_version, config.architecture),
+                layer_arn=args.layer_arn,
+                environment={
+                    "STAGE": args.stage,
+                    "IMAGES_BUCKET": storage.images.bucket,
+                    "TRANSACTIONS_TABLE": storage.transactions.name,
+                    "BATCH_JOBS_TABLE": storage.batch_jobs.name,
+                    "PENDING_IMAGES_TABLE": storage.pending_images.name,
+                    "TRANSACTION_TTL_DAYS": str(config.transaction_ttl_days),
+                    "TIMEZONE": config.timezone,
+                    "POWERTOOLS_LOG_LEVEL": config.log_level,
+                },
+                policies={"data": batch_result_policy(data), "queue": consume_policy(args.messaging.queue.arn)},
+                timeout_seconds=config.function_timeout_seconds,
+                memory_mb=config.function_memory_mb,
+                log_retention_days=config.log_retention_days,
+            ),
+            pulumi.ResourceOptions(parent=self),
+        )
+        aws.lambda_.EventSourceMapping(
+            "batch-output",
+            event_source_arn=args.messaging.queue.arn,
+            function_name=self.handler.function.arn,
+            batch_size=1,
+            function_response_types=["ReportBatchItemFailures"],
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        self.register_outputs({})

@@ -1,0 +1,81 @@
+"""What a stage may choose, validated as a whole before any resource is declared."""
+
+from typing import Annotated, Literal
+from zoneinfo import available_timezones
+
+import pulumi
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from .errors import ConfigError
+
+PROJECT = "yorutsuke"
+CONFIG_KEY = "stage"
+
+
+def _known_timezone(value: str) -> str:
+    if value not in available_timezones():
+        raise ValueError("must be an IANA time zone such as Asia/Tokyo")
+    return value
+
+
+Email = Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")]
+
+
+class StageConfig(BaseModel):
+    """The object under `yorutsuke:stage` in Pulumi.{stage}.yaml, its keys in camelCase. Every key has a default."""
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, strict=True)
+
+    python_version: Annotated[str, Field(pattern=r"^3\.[0-9]+$")] = "3.13"
+    """The Python of the Lambda runtime, and of the wheels in the layer."""
+
+    architecture: Literal["arm64", "x86_64"] = "arm64"
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """DEBUG also logs one entry per transaction."""
+
+    log_retention_days: Literal[1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731] = 30
+    """CloudWatch Logs takes these values only."""
+
+    timezone: Annotated[str, AfterValidator(_known_timezone)] = "Asia/Tokyo"
+    """Whose calendar dates `processed/{date}/` uses."""
+
+    transaction_ttl_days: Annotated[int, Field(gt=0)] = 730
+
+    function_timeout_seconds: Annotated[int, Field(ge=1, le=900)] = 900
+    """Lambda's maximum is 900. The queue's visibility timeout is six times this."""
+
+    function_memory_mb: Annotated[int, Field(ge=128, le=10240)] = 1024
+
+    alarm_emails: Annotated[tuple[Email, ...], Field(strict=False)] = ()
+    """Who is told when an alarm rings; each has to confirm the subscription."""
+
+    protect_data: bool = False
+    """Buckets and tables can neither be deleted by Pulumi nor emptied by `nox -s destroy`."""
+
+
+def load_config(stage: str) -> StageConfig:
+    """Return the config of the stage being deployed. Raises ConfigError."""
+    return parse_config(pulumi.Config(PROJECT).get_object(CONFIG_KEY) or {}, stage)
+
+
+def parse_config(values: object, stage: str) -> StageConfig:
+    """Return the validated config. Raises ConfigError, naming every key that is wrong."""
+    try:
+        return StageConfig.model_validate(values)
+    except ValidationError as exc:
+        problems = "\n".join(
+            f"  {'.'.join(map(str, error['loc'])) or 'the whole'} is {error['input']!r}: {error['msg']}"
+            for error in exc.errors()
+        )
+        keys = ", ".join(sorted(field.alias or name for name, field in StageConfig.model_fields.items()))
+        raise ConfigError(
+            f"{PROJECT}:{CONFIG_KEY} in Pulumi.{stage}.yaml is not valid:\n{problems}\n"
+            f"Correct it and run again. Known keys: {keys}."
+        ) from exc
+
+
+def physical_name(name: str, stage: str) -> str:
+    """Return the name of a resource in AWS."""
+    return f"{PROJECT}-{name}-{stage}"

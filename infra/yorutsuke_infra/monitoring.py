@@ -1,0 +1,138 @@
+"""What wakes somebody: the alarms of a stage and the topic they ring."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_aws as aws
+
+from .config import physical_name
+from .policies import alarm_topic_policy
+
+NAMESPACE = "BatchResult"
+SERVICE = "batch_result_handler"
+PERIOD_SECONDS = 300
+MAX_FAILURE_PERCENT = 5.0
+MAX_PROCESSING_MILLISECONDS = 60_000
+
+
+@dataclass(frozen=True)
+class MonitoringArgs:
+    """`emails` are told when an alarm rings; each has to confirm its subscription first."""
+
+    stage: str
+    account_id: pulumi.Input[str]
+    dead_letter_queue: aws.sqs.Queue
+    emails: Sequence[str]
+
+
+class Monitoring(pulumi.ComponentResource):
+    """The alarm topic and the alarms. A night without jobs has no data, which is no reason to ring."""
+
+    def __init__(self, name: str, args: MonitoringArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("yorutsuke:monitoring:Monitoring", name, {}, opts)
+        self._stage = args.stage
+        self._child = pulumi.ResourceOptions(parent=self)
+        self.topic = self._topic(args)
+        self._failure_rate()
+        self._threshold_alarm(
+            "processing-time",
+            "A job took longer than 60 s.",
+            aws.cloudwatch.MetricAlarmMetricQueryMetricArgs(
+                namespace=NAMESPACE,
+                metric_name="ProcessingTime",
+                dimensions=self._dimensions(),
+                stat="Maximum",
+                period=PERIOD_SECONDS,
+            ),
+            MAX_PROCESSING_MILLISECONDS,
+        )
+        self._threshold_alarm(
+            "dlq-depth",
+            "A message failed five times and waits in the dead-letter queue.",
+            aws.cloudwatch.MetricAlarmMetricQueryMetricArgs(
+                namespace="AWS/SQS",
+                metric_name="ApproximateNumberOfMessagesVisible",
+                dimensions={"QueueName": args.dead_letter_queue.name},
+                stat="Maximum",
+                period=PERIOD_SECONDS,
+            ),
+            0,
+        )
+        self.register_outputs({})
+
+    def _topic(self, args: MonitoringArgs) -> aws.sns.Topic:
+        topic = aws.sns.Topic("alarms", name=physical_name("alarms", args.stage), opts=self._child)
+        aws.sns.TopicPolicy(
+            "alarms",
+            arn=topic.arn,
+            policy=pulumi.Output.json_dumps(alarm_topic_policy(topic.arn, args.account_id)),
+            opts=self._child,
+        )
+        for email in args.emails:
+            aws.sns.TopicSubscription(
+                f"alarms-{email}", topic=topic.arn, protocol="email", endpoint=email, opts=self._child
+            )
+        return topic
+
+    def _failure_rate(self) -> None:
+        counts = {"success": "SuccessCount", "failure": "FailureCount"}
+        queries = [
+            aws.cloudwatch.MetricAlarmMetricQueryArgs(
+                id=query,
+                metric=aws.cloudwatch.MetricAlarmMetricQueryMetricArgs(
+                    namespace=NAMESPACE,
+                    metric_name=metric,
+                    dimensions=self._dimensions(),
+                    stat="Sum",
+                    period=PERIOD_SECONDS,
+                ),
+            )
+            for query, metric in counts.items()
+        ]
+        queries.append(
+            aws.cloudwatch.MetricAlarmMetricQueryArgs(
+                id="rate",
+                # An output without lines has counted nothing, and must not divide by it.
+                expression="IF(success + failure > 0, 100 * failure / (success + failure), 0)",
+                label="Lines that failed, %",
+                return_data=True,
+            )
+        )
+        self._alarm(
+            "failure-rate", "More than 5 % of the lines of a job's output failed.", queries, MAX_FAILURE_PERCENT
+        )
+
+    def _threshold_alarm(
+        self,
+        name: str,
+        description: str,
+        metric: aws.cloudwatch.MetricAlarmMetricQueryMetricArgs,
+        threshold: float,
+    ) -> None:
+        query = aws.cloudwatch.MetricAlarmMetricQueryArgs(id="value", metric=metric, return_data=True)
+        self._alarm(name, description, [query], threshold)
+
+    def _alarm(
+        self,
+        name: str,
+        description: str,
+        queries: Sequence[aws.cloudwatch.MetricAlarmMetricQueryArgs],
+        threshold: float,
+    ) -> None:
+        aws.cloudwatch.MetricAlarm(
+            name,
+            name=physical_name(name, self._stage),
+            alarm_description=description,
+            comparison_operator="GreaterThanThreshold",
+            threshold=threshold,
+            evaluation_periods=1,
+            metric_queries=queries,
+            treat_missing_data="notBreaching",
+            alarm_actions=[self.topic.arn],
+            ok_actions=[self.topic.arn],
+            opts=self._child,
+        )
+
+    def _dimensions(self) -> dict[str, str]:
+        return {"service": SERVICE, "stage": self._stage}

@@ -1,0 +1,108 @@
+"""The policy documents of a stage: who may do what, on what. Pure: ARNs in, documents out.
+
+An ARN may be a Pulumi input that is not known yet; serialise a document with `pulumi.Output.json_dumps`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pulumi import Input, Output
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class BatchResultResources:
+    """The ARNs that the batch_result_handler works on."""
+
+    bucket: Input[str]
+    transactions: Input[str]
+    batch_jobs: Input[str]
+    pending_images: Input[str]
+
+
+def batch_result_policy(arns: BatchResultResources) -> Document:
+    """Return what the batch_result_handler may do with a job's data: exactly what its code calls."""
+    prefixes = ("batch-output/*", "uploads/*", "processed/*")
+    return _document(
+        # GetObject is also what CopyObject needs of its source and HeadObject of its object.
+        _allow("ReadOutputAndImages", ["s3:GetObject"], [_under(arns.bucket, prefix) for prefix in prefixes]),
+        _allow(
+            "WriteCopiesAndDeadLetters",
+            ["s3:PutObject"],
+            [_under(arns.bucket, "processed/*"), _under(arns.bucket, "dead-letters/*")],
+        ),
+        _allow("DeleteMovedImages", ["s3:DeleteObject"], [_under(arns.bucket, "uploads/*")]),
+        {
+            # Without it S3 answers 403 for an object that is not there, where the code has to see 404.
+            **_allow("TellMissingFromForbidden", ["s3:ListBucket"], [arns.bucket]),
+            "Condition": {"StringLike": {"s3:prefix": list(prefixes)}},
+        },
+        _allow("WriteResults", ["dynamodb:BatchWriteItem"], [arns.transactions, arns.pending_images]),
+        _allow("LookUpImages", ["dynamodb:BatchGetItem"], [arns.pending_images]),
+        _allow("FindJob", ["dynamodb:Query"], [_under(arns.batch_jobs, "index/jobIdIndex")]),
+        _allow("CompleteJob", ["dynamodb:UpdateItem"], [arns.batch_jobs]),
+    )
+
+
+def consume_policy(queue: Input[str]) -> Document:
+    """Return what Lambda's poller needs, in the function's name, to take messages from a queue."""
+    actions = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"]
+    return _document(_allow("ConsumeQueue", actions, [queue]))
+
+
+def log_policy(log_group: Input[str]) -> Document:
+    """Return what a function needs to write its log; the group exists already."""
+    streams = Output.concat(log_group, ":*")
+    return _document(_allow("WriteLog", ["logs:CreateLogStream", "logs:PutLogEvents"], [streams]))
+
+
+def assume_role_policy(service: str) -> Document:
+    """Return the trust policy of a role that a service takes on."""
+    return _document({"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"})
+
+
+def topic_policy(topic: Input[str], bucket: Input[str], account_id: Input[str]) -> Document:
+    """Let one bucket of this account publish to the topic."""
+    return _document(
+        {
+            **_allow("BucketPublishes", ["sns:Publish"], [topic]),
+            "Principal": {"Service": "s3.amazonaws.com"},
+            "Condition": {"ArnEquals": {"aws:SourceArn": bucket}, "StringEquals": {"aws:SourceAccount": account_id}},
+        }
+    )
+
+
+def alarm_topic_policy(topic: Input[str], account_id: Input[str]) -> Document:
+    """Let this account's CloudWatch alarms publish to the topic."""
+    return _document(
+        {
+            **_allow("AlarmsPublish", ["sns:Publish"], [topic]),
+            "Principal": {"Service": "cloudwatch.amazonaws.com"},
+            "Condition": {"StringEquals": {"aws:SourceAccount": account_id}},
+        }
+    )
+
+
+def queue_policy(queue: Input[str], topic: Input[str]) -> Document:
+    """Let one topic send to the queue: SNS delivers nothing where the queue's policy does not say so."""
+    return _document(
+        {
+            **_allow("TopicSends", ["sqs:SendMessage"], [queue]),
+            "Principal": {"Service": "sns.amazonaws.com"},
+            "Condition": {"ArnEquals": {"aws:SourceArn": topic}},
+        }
+    )
+
+
+def _document(*statements: Document) -> Document:
+    return {"Version": "2012-10-17", "Statement": list(statements)}
+
+
+def _allow(sid: str, actions: Sequence[str], resources: Sequence[Input[str]]) -> Document:
+    return {"Sid": sid, "Effect": "Allow", "Action": list(actions), "Resource": list(resources)}
+
+
+def _under(arn: Input[str], path: str) -> Output[str]:
+    return Output.concat(arn, "/", path)

@@ -1,0 +1,69 @@
+"""One Python function with what it always needs: a role, a log group, and the right to write to it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_aws as aws
+
+from .artifacts import Target, function_zip
+from .config import physical_name
+from .policies import Document, assume_role_policy, log_policy
+
+
+@dataclass(frozen=True)
+class PythonFunctionArgs:
+    """`package` is the folder in `functions/`; `policies` are the role's inline policies by name."""
+
+    stage: str
+    package: str
+    target: Target
+    layer_arn: pulumi.Input[str]
+    environment: Mapping[str, pulumi.Input[str]]
+    policies: Mapping[str, Document]
+    timeout_seconds: int
+    memory_mb: int
+    log_retention_days: int
+
+
+class PythonFunction(pulumi.ComponentResource):
+    """A function, its role and its log group. `function` depends on all of its rights."""
+
+    def __init__(self, name: str, args: PythonFunctionArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("yorutsuke:functions:PythonFunction", name, {}, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        physical = physical_name(name, args.stage)
+        self.log_group = aws.cloudwatch.LogGroup(
+            name, name=f"/aws/lambda/{physical}", retention_in_days=args.log_retention_days, opts=child
+        )
+        self.role = aws.iam.Role(
+            name,
+            name=physical,
+            assume_role_policy=pulumi.Output.json_dumps(assume_role_policy("lambda.amazonaws.com")),
+            opts=child,
+        )
+        rights = [
+            aws.iam.RolePolicy(
+                f"{name}-{policy}",
+                name=policy,
+                role=self.role.name,
+                policy=pulumi.Output.json_dumps(document),
+                opts=child,
+            )
+            for policy, document in {"log": log_policy(self.log_group.arn), **args.policies}.items()
+        ]
+        self.function = aws.lambda_.Function(
+            name,
+            name=physical,
+            role=self.role.arn,
+            runtime=args.target.runtime,
+            architectures=[args.target.architecture],
+            handler=f"{args.package}.handler.handler",
+            code=pulumi.FileArchive(str(function_zip(args.package))),
+            layers=[args.layer_arn],
+            timeout=args.timeout_seconds,
+            memory_size=args.memory_mb,
+            environment=aws.lambda_.FunctionEnvironmentArgs(variables=args.environment),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[self.log_group, *rights]),
+        )
+        self.register_outputs({})

@@ -1,0 +1,24 @@
+"""A stage's config as it lies in the repository, for the commands that run outside a Pulumi program."""
+
+from pathlib import Path
+
+import yaml
+
+from .config import CONFIG_KEY, PROJECT, StageConfig, parse_config
+from .errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def read_stage_values(stage: str) -> dict[str, object]:
+    """Return the `config` mapping of Pulumi.{stage}.yaml. Raises ConfigError where there is no such file."""
+    path = ROOT / f"Pulumi.{stage}.yaml"
+    if not path.exists():
+        known = ", ".join(sorted(file.name.split(".")[1] for file in ROOT.glob("Pulumi.*.yaml")))
+        raise ConfigError(f"stage {stage!r} has no file {path.name}: name one of {known}, or write that file.")
+    return yaml.safe_load(path.read_text())["config"]
+
+
+def read_stage_file(stage: str) -> StageConfig:
+    """Return the validated config of a stage. Raises ConfigError."""
+    return parse_config(read_stage_values(stage).get(f"{PROJECT}:{CONFIG_KEY}", {}), stage)

@@ -1,0 +1,209 @@
+"""The shapes of everything that is read or stored. Pure: no AWS, no clock, no environment.
+
+Attribute names are those of the stored items (camelCase), so that a model dumps to its DynamoDB item as it is. Errors
+of these models never carry the offending input: a validation message may reach a log.
+"""
+
+import re
+from datetime import date as calendar_date
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, StringConstraints
+
+MAX_IMAGE_ID_BYTES = 1024
+MAX_MERCHANT_CHARACTERS = 1_000
+MAX_DESCRIPTION_CHARACTERS = 10_000
+MAX_AMOUNT_DIGITS = 38
+"""DynamoDB keeps 38 significant digits; more would be rounded, so more is refused."""
+
+
+class JobStatus(StrEnum):
+    """What Yorutsuke writes as the status of a batch job; others are read as they are."""
+
+    SUBMITTED = "SUBMITTED"
+    COMPLETED = "COMPLETED"
+
+
+class TransactionStatus(StrEnum):
+    """`migrationFailed`: the transaction stands, its image still waits in `uploads/`."""
+
+    PROCESSED = "processed"
+    MIGRATION_FAILED = "migrationFailed"
+
+
+class ImageStatus(StrEnum):
+    """`pending`: in `uploads/`, not read yet. `processed`: moved, `processedKey` says where."""
+
+    PENDING = "pending"
+    PROCESSED = "processed"
+
+
+class Reason(StrEnum):
+    """Why a line of the output became a dead letter."""
+
+    INVALID_JSON = "INVALID_JSON"
+    INVALID_RECORD = "INVALID_RECORD"
+    LINE_TOO_LONG = "LINE_TOO_LONG"
+    DUPLICATE_IMAGE = "DUPLICATE_IMAGE"
+    OWNER_MISMATCH = "OWNER_MISMATCH"
+    MODEL_ERROR = "MODEL_ERROR"
+    TRUNCATED_OUTPUT = "TRUNCATED_OUTPUT"
+    INVALID_AI_JSON = "INVALID_AI_JSON"
+    INVALID_TRANSACTION = "INVALID_TRANSACTION"
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+
+
+def _within_key_limit(value: str) -> str:
+    size = len(value.encode())
+    if size > MAX_IMAGE_ID_BYTES:
+        raise ValueError(f"is {size} bytes long, at most {MAX_IMAGE_ID_BYTES} fit")
+    return value
+
+
+def _real_date(value: str) -> str:
+    # The pattern first: fromisoformat also takes 20261123 and 2026-W48-1, and quotes what it refuses.
+    if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
+        raise ValueError("must be a date written YYYY-MM-DD")
+    try:
+        calendar_date.fromisoformat(value)
+    except ValueError:
+        raise ValueError("must be a day that the calendar has") from None
+    return value
+
+
+def _number_as_text(value: object) -> object:
+    return str(value) if isinstance(value, Decimal) else value
+
+
+ImageId = Annotated[str, Field(min_length=1), AfterValidator(_within_key_limit)]
+
+
+class Receipt(_Model):
+    """What the model read off one receipt: the JSON object in its reply.
+
+    Strict: a number in quotes or a boolean is refused, not converted. Read it from JSON whose numbers were parsed as
+    `Decimal`, so that the amount stays exact.
+    """
+
+    amount: Annotated[Decimal, Field(strict=True, gt=0, allow_inf_nan=False, max_digits=MAX_AMOUNT_DIGITS)]
+    type: Literal["income", "expense"]
+    date: Annotated[str, AfterValidator(_real_date)]
+    merchant: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_MERCHANT_CHARACTERS)]
+    category: Literal["sale", "purchase", "shipping", "packaging", "fee", "other"]
+    description: Annotated[str, StringConstraints(max_length=MAX_DESCRIPTION_CHARACTERS)]
+
+
+class Transaction(Receipt):
+    """An item of the transactions table: partition key `userId`, sort key `transactionId`.
+
+    `extractedAt` is the output object's LastModified, ISO 8601 UTC; `ttl` is in epoch seconds. Every attribute but
+    `status` follows from the job, the line and the output object.
+    """
+
+    transactionId: str
+    imageId: ImageId
+    userId: str
+    jobId: str
+    intentId: str
+    traceId: str
+    extractedAt: str
+    ttl: int
+    status: TransactionStatus = TransactionStatus.PROCESSED
+
+    def item(self) -> dict[str, Any]:
+        """Return the DynamoDB item, in boto3 resource types (str, int, Decimal)."""
+        return {**self.model_dump(), "status": self.status.value}
+
+
+class ResultStats(_Model):
+    """Counts of one output: successCount + failureCount = totalCount, always.
+
+    `migrationFailedCount` counts successes whose image could not be moved.
+    """
+
+    successCount: int
+    failureCount: int
+    totalCount: int
+    migrationFailedCount: int
+
+
+class BatchJob(_Model):
+    """An item of the batch-jobs table: partition key `intentId`, looked up by `jobId` through `jobIdIndex`.
+
+    `submitTime` is kept exactly as stored, a string or a number: transaction ids are made from it. `processedOutputs`
+    maps the object key of each output already processed to its ETag.
+    """
+
+    intentId: Annotated[str, Field(min_length=1)]
+    jobId: Annotated[str, Field(min_length=1)]
+    userId: Annotated[str, Field(min_length=1)]
+    status: str
+    submitTime: Annotated[str, BeforeValidator(_number_as_text), Field(min_length=1)]
+    modelId: str | None = None
+    manifestUri: str | None = None
+    pendingImageIds: list[str] | None = None
+    traceId: str | None = None
+    completedAt: str | None = None
+    resultStats: ResultStats | None = None
+    processedOutputs: dict[str, str] = Field(default_factory=dict)
+
+
+class PendingImage(_Model):
+    """An item of the pending-images table: partition key `imageId`.
+
+    `s3Key` is met with and without the leading `uploads/`.
+    """
+
+    imageId: str
+    userId: str
+    s3Key: Annotated[str, Field(min_length=1)]
+    md5: str | None = None
+    uploadedAt: str | None = None
+    status: str = ImageStatus.PENDING.value
+    processedKey: str | None = None
+
+
+class PlanOutput(_Model):
+    """The reply inside a plan record: the receipt's JSON as text."""
+
+    text: str
+
+
+class PlanRecord(_Model):
+    """One line of `output.jsonl`: `{"customData": imageId, "output": {"text": "<json>"}}`."""
+
+    customData: ImageId
+    output: PlanOutput
+
+
+class BedrockRecord(_Model):
+    """One line of `{input}.jsonl.out`, the layout Bedrock itself writes.
+
+    `{"recordId": imageId, "modelInput": {…}, "modelOutput": {…}}`, or `error` in place of `modelOutput`. `modelInput`
+    echoes the request, image included, and is not read. The form of `modelOutput` is the model's own.
+
+    Source: Amazon Bedrock user guide, "View the results of a batch inference job".
+    """
+
+    recordId: ImageId
+    modelOutput: JsonValue = None
+    error: JsonValue = None
+
+
+class DeadLetter(_Model):
+    """One line of `dead-letters/{jobId}.jsonl`.
+
+    `line` counts from 1. `record` is the line's JSON without `modelInput`, or, where it is no JSON or too large, the
+    beginning of its text.
+    """
+
+    line: int
+    imageId: str | None = None
+    reason: Reason
+    detail: str
+    record: JsonValue

@@ -1,0 +1,210 @@
+"""The demo: a night's job, from the images in `uploads/` to the transactions, on the embedded emulator.
+
+It builds, starts, deploys, seeds and drops one output object; everything after that the pipeline does by itself.
+"""
+
+import argparse
+import json
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from yorutsuke_infra.artifacts import build, this_machine
+
+from .aws import Aws
+from .deployer import deploy
+from .emulator import Emulator, start_emulator
+from .errors import LocalStageError
+from .night import INTENT_ID, JOB_ID, TRACE_ID, Night, image_ids_in
+from .receipts import make_receipts, output_lines
+
+RECEIPTS = 152
+TRANSACTIONS_SHOWN = 8
+DEAD_LETTERS_SHOWN = 20
+WIDTH = 120
+# Progress and tables go to standard error where standard output is for a machine.
+_progress = Console(stderr=True)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the night came to. `seconds` is the time from the output's arrival to the job's end."""
+
+    job: dict[str, Any]
+    transactions: list[dict[str, Any]]
+    processed: list[str]
+    left: list[str]
+    dead_letters: list[dict[str, Any]]
+    metrics: list[dict[str, Any]]
+    dlq_depth: int
+    seconds: float
+
+    def summary(self) -> dict[str, Any]:
+        """Return the outcome as the one JSON object that `--json` prints."""
+        stats = self.job.get("resultStats", {})
+        names = ("successCount", "failureCount", "totalCount", "migrationFailedCount")
+        return {
+            "jobId": JOB_ID,
+            "jobStatus": self.job["status"],
+            "resultStats": {name: int(stats[name]) for name in names if name in stats},
+            "transactions": len(self.transactions),
+            "imagesProcessed": len(self.processed),
+            "imagesLeft": len(self.left),
+            "deadLetters": [{"line": letter["line"], "reason": letter["reason"]} for letter in self.dead_letters],
+            "dlqDepth": self.dlq_depth,
+            "seconds": round(self.seconds, 2),
+        }
+
+
+def main() -> int:
+    """Run the demo; return 0 where the pipeline settled, whatever the lines were like."""
+    arguments = _arguments()
+    # Whoever ends the demo means the emulator as well: leave through the clean-up.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        with _stage(keep=arguments.keep) as (emulator, night):
+            outcome = _run(night, arguments.input)
+            _show(outcome)
+            if arguments.keep:
+                _show_how_to_reach(emulator, night)
+    except LocalStageError as error:
+        _progress.print(f"[red]{type(error).__name__}[/red]: {error}", markup=True, highlight=False)
+        return 1
+    if arguments.json:
+        print(json.dumps(outcome.summary()))
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="nox -s demo --", description=__doc__)
+    parser.add_argument("--input", type=Path, metavar="FILE", help="an output file of your own, in either layout")
+    parser.add_argument("--json", action="store_true", help="end with one JSON object on standard output")
+    parser.add_argument("--keep", action="store_true", help="leave the emulator running and say how to reach it")
+    return parser.parse_args()
+
+
+@contextmanager
+def _stage(*, keep: bool) -> Generator[tuple[Emulator, Night]]:
+    """Build, start and deploy the local stage; end it again, unless it is to be kept and all went well."""
+    with _step("Building the layer and the functions for this machine"):
+        build(this_machine())
+    with _step("Starting the emulator"):
+        emulator = start_emulator()
+    kept = False
+    try:
+        with _step("Deploying the Pulumi program of infra/"):
+            aws = Aws(emulator.endpoint)
+            night = Night(aws, deploy(aws))
+        yield emulator, night
+        kept = keep
+    finally:
+        if not kept:
+            emulator.stop()
+
+
+def _run(night: Night, given: Path | None) -> Outcome:
+    with tempfile.TemporaryDirectory() as folder:
+        file = given or _write_output(Path(folder) / "output.jsonl")
+        image_ids = image_ids_in(file) if given else [receipt.image_id for receipt in make_receipts(RECEIPTS)]
+        with _step(f"Seeding one job and {len(image_ids)} receipt images"):
+            night.seed_images(image_ids)
+            night.seed_job()
+        with _step("Dropping the output, then S3 → SNS → SQS → Lambda by themselves"):
+            started = time.perf_counter()
+            night.drop_output(file)
+            night.wait_until_settled()
+            seconds = time.perf_counter() - started
+    return Outcome(
+        job=night.job(),
+        transactions=night.transactions(),
+        processed=night.object_keys("processed/"),
+        left=night.object_keys("uploads/"),
+        dead_letters=night.dead_letters(),
+        metrics=[entry for entry in night.log_entries() if "_aws" in entry],
+        dlq_depth=night.dlq_depth(),
+        seconds=seconds,
+    )
+
+
+def _write_output(file: Path) -> Path:
+    file.write_text("".join(f"{line}\n" for line in output_lines(make_receipts(RECEIPTS))))
+    return file
+
+
+@contextmanager
+def _step(title: str) -> Generator[None]:
+    columns = (SpinnerColumn(finished_text="[green]✓[/green]"), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=_progress) as progress:
+        task = progress.add_task(title, total=1)
+        yield
+        progress.advance(task)
+
+
+def _show(outcome: Outcome) -> None:
+    console = Console(stderr=True, width=None if sys.stderr.isatty() else WIDTH, highlight=False)
+    console.print(_transactions_table(outcome))
+    if outcome.dead_letters:
+        console.print(_dead_letters_table(outcome))
+    console.print(_outcome_table(outcome))
+
+
+def _transactions_table(outcome: Outcome) -> Table:
+    shown = sorted(outcome.transactions, key=lambda transaction: transaction["imageId"])[:TRANSACTIONS_SHOWN]
+    title = f"Transactions: the first {len(shown)} of {len(outcome.transactions)}"
+    table = Table("transactionId", "image", "date", "merchant", "category", title=title, title_justify="left")
+    table.add_column("amount", justify="right")
+    for transaction in shown:
+        names = ("transactionId", "imageId", "date", "merchant", "category", "amount")
+        table.add_row(*(str(transaction[name]) for name in names))
+    return table
+
+
+def _dead_letters_table(outcome: Outcome) -> Table:
+    shown = outcome.dead_letters[:DEAD_LETTERS_SHOWN]
+    title = f"Lines skipped: the first {len(shown)} of {len(outcome.dead_letters)}, in dead-letters/{JOB_ID}.jsonl"
+    table = Table("line", "image", "reason", "detail", title=title, title_justify="left")
+    for letter in shown:
+        table.add_row(str(letter["line"]), letter.get("imageId", "–"), letter["reason"], letter["detail"])
+    return table
+
+
+def _outcome_table(outcome: Outcome) -> Table:
+    summary = outcome.summary()
+    stats = " ".join(f"{name}={value}" for name, value in summary["resultStats"].items())
+    table = Table(show_header=False, title="The night", title_justify="left")
+    folders = sorted({key.split("/")[1] for key in outcome.processed})
+    table.add_row("job", f"{JOB_ID}  {summary['jobStatus']}  {stats}")
+    table.add_row("images moved", f"{len(outcome.processed)} in {', '.join(f'processed/{f}/' for f in folders) or '–'}")
+    table.add_row("images left", f"{len(outcome.left)} in uploads/ {' '.join(sorted(outcome.left)[:4])}")
+    for entry in outcome.metrics:
+        names = ("SuccessCount", "FailureCount", "MigrationFailedCount", "ProcessingTime")
+        table.add_row("metrics", " ".join(f"{name}={entry[name][0]:g}" for name in names if name in entry))
+    table.add_row("dead-letter queue", f"{outcome.dlq_depth} messages")
+    table.add_row("trace", f"intentId={INTENT_ID} traceId={TRACE_ID}")
+    table.add_row("from output to end", f"{outcome.seconds:.1f} s")
+    return table
+
+
+def _show_how_to_reach(emulator: Emulator, night: Night) -> None:
+    lines = [
+        f"endpoint   {emulator.endpoint}   (credentials test / test, region ap-northeast-1)",
+        *(f"{name:10} {night.outputs[name]}" for name in ("imagesBucket", "transactionsTable", "logGroup")),
+        f"its log    {emulator.log}",
+        f"stop it    kill {emulator.process.pid}",
+    ]
+    _progress.print(Panel("\n".join(lines), title="Left running", title_align="left"), highlight=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

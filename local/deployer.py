@@ -1,0 +1,99 @@
+"""The local deployer: runs the Pulumi program and creates each resource it declares on the emulator.
+
+`pulumi.runtime`'s mocks hand over every registered resource with its inputs resolved, after those it depends on.
+This is not Pulumi's engine: there is no state, no diff and no update, only a first deployment onto an empty emulator.
+"""
+
+import json
+import runpy
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import pulumi
+from pulumi.runtime import MockCallArgs, MockResourceArgs
+
+from yorutsuke_infra.artifacts import ROOT, this_machine
+from yorutsuke_infra.config import CONFIG_KEY, PROJECT
+from yorutsuke_infra.stage_file import read_stage_values
+
+from .aws import Aws
+from .errors import UnknownResourceError
+from .inputs import Inputs, integers
+from .resources import CREATORS
+
+if TYPE_CHECKING:
+    from pulumi.runtime.stack import Stack
+
+STAGE = "local"
+PROGRAM = ROOT / "infra" / "__main__.py"
+COMPONENT_PREFIX = f"{PROJECT}:"
+CALLER_IDENTITY = "aws:index/getCallerIdentity:getCallerIdentity"
+
+
+class LocalDeployer(pulumi.runtime.Mocks):
+    """Stands where Pulumi's engine would: creates what the program registers, answers what it asks."""
+
+    def __init__(self, aws: Aws) -> None:
+        self._aws = aws
+        # Resources are handed over from several threads; one at a time keeps the order readable in the emulator's log.
+        self._lock = threading.Lock()
+        self.created: list[str] = []
+
+    def new_resource(self, args: MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
+        """Create one resource and return its id and outputs. Raises UnknownResourceError."""
+        if args.typ.startswith(COMPONENT_PREFIX):
+            return None, cast("dict[str, Any]", args.inputs)
+        creator = CREATORS.get(args.typ)
+        if creator is None:
+            raise UnknownResourceError(
+                f"resource type {args.typ!r} (of {args.name!r}) is not known to the local deployer: "
+                "add a creator for it to local/resources.py."
+            )
+        values = cast("dict[str, Any]", args.inputs)
+        inputs = Inputs(args.typ, args.name, integers(values))
+        with self._lock:
+            identifier, outputs = creator(self._aws, inputs)
+            inputs.require_all_taken()
+            self.created.append(args.typ)
+        return identifier, {**values, **outputs}
+
+    def call(self, args: MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]]]:
+        """Answer a provider function. Raises UnknownResourceError."""
+        if args.token != CALLER_IDENTITY:
+            raise UnknownResourceError(
+                f"provider function {args.token!r} is not known to the local deployer: add it to local/deployer.py."
+            )
+        identity = self._aws.sts.get_caller_identity()
+        return {"accountId": identity["Account"], "arn": identity["Arn"], "userId": identity["UserId"]}, []
+
+
+def deploy(aws: Aws) -> dict[str, str]:
+    """Deploy the program of `infra/` as the stage `local` and return its outputs. Raises LocalStageError."""
+    return run_program(LocalDeployer(aws), STAGE, local_config())
+
+
+def local_config() -> dict[str, str]:
+    """Return the config of the local stage, its layer built for this machine."""
+    values = read_stage_values(STAGE)
+    target = this_machine()
+    key = f"{PROJECT}:{CONFIG_KEY}"
+    stage_values = cast("dict[str, object]", values.get(key, {}))
+    values[key] = {**stage_values, "pythonVersion": target.python_version, "architecture": target.architecture}
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
+
+
+def run_program(mocks: pulumi.runtime.Mocks, stage: str, config: Mapping[str, str]) -> dict[str, str]:
+    """Run the Pulumi program against mocks and return its stack outputs."""
+    pulumi.runtime.set_mocks(mocks, project=PROJECT, stack=stage)
+    pulumi.runtime.set_all_config(dict(config))
+    outputs: dict[str, str] = {}
+
+    @pulumi.runtime.test
+    def program() -> pulumi.Output[None]:
+        runpy.run_path(str(PROGRAM), run_name="__main__")
+        stack = cast("Stack", pulumi.runtime.get_root_resource())
+        return pulumi.Output.from_input(stack.outputs).apply(outputs.update)
+
+    program()
+    return outputs

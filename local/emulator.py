@@ -1,0 +1,123 @@
+"""MiniStack, the AWS emulator, as a process of our own on a free loopback port.
+
+It runs in an environment of its own, since it pins its botocore, and with AUTH on, so that every call is checked
+against the policies that the stage declares.
+"""
+
+import os
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from yorutsuke_infra.artifacts import ROOT
+
+from .errors import EmulatorError
+
+REGION = "ap-northeast-1"
+EMULATOR_PYTHON_VARIABLE = "YORUTSUKE_EMULATOR_PYTHON"
+START_SECONDS = 60
+STOP_SECONDS = 10
+WORK_FOLDER = ROOT / ".local"
+
+
+@dataclass(frozen=True)
+class Emulator:
+    """A running emulator: `endpoint` is its URL, `log` what it wrote."""
+
+    process: "subprocess.Popen[bytes]"
+    endpoint: str
+    log: Path
+
+    def stop(self) -> None:
+        """End the emulator, and with it the functions that it runs."""
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+@contextmanager
+def running_emulator() -> Generator[Emulator]:
+    """Start an emulator and end it on the way out."""
+    emulator = start_emulator()
+    try:
+        yield emulator
+    finally:
+        emulator.stop()
+
+
+def start_emulator() -> Emulator:
+    """Start an emulator and wait until it answers. Raises EmulatorError."""
+    port = _free_port()
+    WORK_FOLDER.mkdir(exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="emulator-", dir=WORK_FOLDER))
+    log = folder / "emulator.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [_python(), "-m", "ministack"],
+            env=_environment(port, folder),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    emulator = Emulator(process, f"http://127.0.0.1:{port}", log)
+    try:
+        _wait_until_ready(emulator)
+    except BaseException:
+        emulator.stop()
+        raise
+    return emulator
+
+
+def _python() -> str:
+    python = os.environ.get(EMULATOR_PYTHON_VARIABLE)
+    if not python or not Path(python).exists():
+        raise EmulatorError(
+            f"{EMULATOR_PYTHON_VARIABLE} is {python!r}, not the Python of the emulator's environment: "
+            "run this through nox, which makes that environment (nox -s demo, nox -s tests)."
+        )
+    return python
+
+
+def _environment(port: int, folder: Path) -> dict[str, str]:
+    # A person's own AWS variables must not reach the functions.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    return {
+        **inherited,
+        "BIND_HOST": "127.0.0.1",
+        "GATEWAY_PORT": str(port),
+        "AUTH": "true",
+        "MINISTACK_REGION": REGION,
+        "TMPDIR": str(folder),
+    }
+
+
+def _wait_until_ready(emulator: Emulator) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if emulator.process.poll() is not None:
+            raise EmulatorError(
+                f"the emulator ended with status {emulator.process.returncode} before it answered: see {emulator.log}."
+            )
+        try:
+            with urllib.request.urlopen(f"{emulator.endpoint}/_ministack/ready", timeout=1):  # noqa: S310 - our own
+                return
+        except (urllib.error.URLError, TimeoutError):
+            time.sleep(0.1)
+    raise EmulatorError(f"the emulator did not answer within {START_SECONDS} s: see {emulator.log}.")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -1,0 +1,55 @@
+"""The inputs of one resource, each to be taken: what nobody took would silently be missing from the local stage."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from .errors import UnknownResourceError
+
+
+class Inputs:
+    """The inputs that the Pulumi program gave a resource, in the provider's camelCase."""
+
+    def __init__(self, resource_type: str, name: str, values: Mapping[str, Any]) -> None:
+        self._what = f"{resource_type} ({name})"
+        self._values = {key: value for key, value in values.items() if value is not None}
+
+    def take(self, key: str) -> Any:
+        """Return an input that has to be there. Raises UnknownResourceError."""
+        if key not in self._values:
+            raise UnknownResourceError(
+                f"{self._what} has no input {key!r}, which the local deployer needs: set it in the Pulumi program."
+            )
+        return self._values.pop(key)
+
+    def take_optional(self, key: str, default: Any = None) -> Any:
+        """Return an input, or the default where the program does not set it."""
+        return self._values.pop(key, default)
+
+    def require_all_taken(self) -> None:
+        """Refuse inputs that the local deployer would ignore. Raises UnknownResourceError."""
+        if self._values:
+            raise UnknownResourceError(
+                f"{self._what} has inputs that the local deployer does not know: {', '.join(sorted(self._values))}. "
+                "Teach local/resources.py to create them."
+            )
+
+
+def integers(value: Any) -> Any:
+    """Return a value whose whole numbers, floats on Pulumi's wire, are integers again."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return _map_nested(value, integers)
+
+
+def pascal_case(value: Any) -> Any:
+    """Return nested inputs with the PascalCase keys that boto3 takes; keys it does not know, boto3 refuses."""
+    return _map_nested(value, pascal_case, lambda key: key[0].upper() + key[1:])
+
+
+def _map_nested(value: Any, convert: Callable[[Any], Any], rename: Callable[[str], str] = str) -> Any:
+    """Return a value with each item of a dict or list converted, and the dict's keys renamed."""
+    if isinstance(value, dict):
+        return {rename(key): convert(item) for key, item in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list):
+        return [convert(item) for item in cast("list[Any]", value)]
+    return value

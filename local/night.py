@@ -1,0 +1,182 @@
+"""A night's job on the local stage: what is there before Bedrock has finished, and what is there afterwards."""
+
+import json
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+
+from yorutsuke_common.schema import BatchJob, ImageStatus, JobStatus, PendingImage
+
+from .aws import Aws
+from .errors import LocalStageError, NotSettledError
+from .receipts import make_image
+
+JOB_ID = "nightly00001"
+INTENT_ID = "intent-nightly-1"
+TRACE_ID = "trace-nightly-1"
+USER_ID = "user-1"
+SUBMIT_TIME = "2026-11-22T14:05:00Z"
+MODEL_ID = "amazon.nova-lite-v1:0"
+SETTLE_SECONDS = 900
+POLL_SECONDS = 0.5
+# S3's limit on a key, which the image id is a part of; a longer one cannot be seeded.
+MAX_IMAGE_ID_BYTES = 900
+
+
+@dataclass(frozen=True)
+class Night:
+    """One job of one user on a deployed stage. `outputs` are the stack's."""
+
+    aws: Aws
+    outputs: dict[str, str]
+
+    def seed_images(self, image_ids: Iterable[str]) -> int:
+        """Put each image into `uploads/` and its item into pending-images; return how many."""
+        with ThreadPoolExecutor(8) as pool:
+            return sum(pool.map(self._seed_image, image_ids))
+
+    def seed_job(self) -> None:
+        """Write the job's record, as the orchestrator does when it submits the job."""
+        job = BatchJob(
+            intentId=INTENT_ID,
+            jobId=JOB_ID,
+            userId=USER_ID,
+            status=JobStatus.SUBMITTED.value,
+            submitTime=SUBMIT_TIME,
+            modelId=MODEL_ID,
+            manifestUri=f"s3://{self.outputs['imagesBucket']}/batch-input/{INTENT_ID}/manifest.jsonl",
+            traceId=TRACE_ID,
+        )
+        self._put(self.outputs["batchJobsTable"], job.model_dump(exclude_unset=True))
+
+    def drop_output(self, file: Path) -> str:
+        """Put the job's output where Bedrock would; return its object key. From here on the pipeline works alone."""
+        name = file.name if file.name.endswith((".jsonl", ".jsonl.out")) else "output.jsonl"
+        key = f"batch-output/{JOB_ID}/{name}"
+        self.aws.s3.upload_file(str(file), self.outputs["imagesBucket"], key)
+        return key
+
+    def wait_until_settled(self) -> None:
+        """Wait until the job is COMPLETED or its message is in the dead-letter queue.
+
+        Raises NotSettledError where the function reports a failure: SQS would try again, but nothing will be
+        different here.
+        """
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while self.job()["status"] != JobStatus.COMPLETED and not self.dlq_depth():
+            for entry in self.log_entries('"BATCH_RESULT_FAILED"'):
+                raise NotSettledError(
+                    f"the function failed with {entry['error']}: {entry.get('detail', entry['stack'])}"
+                )
+            if time.monotonic() > deadline:
+                raise NotSettledError(
+                    f"job {JOB_ID!r} is still {self.job()['status']} after {SETTLE_SECONDS} s: "
+                    "look into the emulator's log in .local/ for what stopped it."
+                )
+            time.sleep(POLL_SECONDS)
+
+    def job(self) -> dict[str, Any]:
+        """Return the job's record."""
+        response = self.aws.dynamodb.get_item(
+            TableName=self.outputs["batchJobsTable"], Key={"intentId": {"S": INTENT_ID}}, ConsistentRead=True
+        )
+        return _attributes(response.get("Item", {}))
+
+    def transactions(self) -> list[dict[str, Any]]:
+        """Return the job's transactions."""
+        pages = self.aws.dynamodb.get_paginator("query").paginate(
+            TableName=self.outputs["transactionsTable"],
+            IndexName="jobId-extractedAt",
+            KeyConditionExpression="jobId = :jobId",
+            ExpressionAttributeValues={":jobId": {"S": JOB_ID}},
+        )
+        return [_attributes(item) for page in pages for item in page["Items"]]
+
+    def object_keys(self, prefix: str) -> list[str]:
+        """Return the keys below a prefix of the bucket."""
+        pages = self.aws.s3.get_paginator("list_objects_v2").paginate(
+            Bucket=self.outputs["imagesBucket"], Prefix=prefix
+        )
+        return [entry.get("Key", "") for page in pages for entry in page.get("Contents", [])]
+
+    def dead_letters(self) -> list[dict[str, Any]]:
+        """Return the job's dead letters; none where there is no file of them."""
+        key = f"dead-letters/{JOB_ID}.jsonl"
+        if key not in self.object_keys(key):
+            return []
+        body = self.aws.s3.get_object(Bucket=self.outputs["imagesBucket"], Key=key)["Body"]
+        return [json.loads(line) for line in body.iter_lines()]
+
+    def dlq_depth(self) -> int:
+        """Return how many messages wait in the dead-letter queue."""
+        attributes = self.aws.sqs.get_queue_attributes(
+            QueueUrl=self.outputs["deadLetterQueueUrl"], AttributeNames=["ApproximateNumberOfMessages"]
+        )["Attributes"]
+        return int(attributes["ApproximateNumberOfMessages"])
+
+    def log_entries(self, pattern: str = "") -> Iterator[dict[str, Any]]:
+        """Yield the JSON entries of the function's log, semantic events and metrics, that fit a filter pattern."""
+        pages = self.aws.logs.get_paginator("filter_log_events").paginate(
+            logGroupName=self.outputs["logGroup"], filterPattern=pattern
+        )
+        for page in pages:
+            for event in page["events"]:
+                message = event.get("message", "")
+                # Between them are the platform's own START, END and REPORT lines.
+                if message.startswith("{"):
+                    yield json.loads(message)
+
+    def _seed_image(self, image_id: str) -> bool:
+        key = f"uploads/{USER_ID}/{image_id}.png"
+        self.aws.s3.put_object(Bucket=self.outputs["imagesBucket"], Key=key, Body=make_image(image_id))
+        image = PendingImage(
+            imageId=image_id, userId=USER_ID, s3Key=key, uploadedAt=SUBMIT_TIME, status=ImageStatus.PENDING.value
+        )
+        self._put(self.outputs["pendingImagesTable"], image.model_dump(exclude_unset=True))
+        return True
+
+    def _put(self, table: str, attributes: dict[str, Any]) -> None:
+        serializer = TypeSerializer()
+        self.aws.dynamodb.put_item(
+            TableName=table, Item={name: serializer.serialize(value) for name, value in attributes.items()}
+        )
+
+
+def image_ids_in(file: Path) -> list[str]:
+    """Return every image id that an output names, in either layout, once each, in order of appearance.
+
+    Raises LocalStageError where the file cannot be read.
+    """
+    found: dict[str, None] = {}
+    try:
+        with file.open("rb") as lines:
+            for line in lines:
+                found.update(dict.fromkeys(_image_ids(line)))
+    except OSError as exc:
+        raise LocalStageError(
+            f"input {str(file)!r} cannot be read ({exc.strerror}): name a JSONL output file."
+        ) from exc
+    return list(found)
+
+
+def _image_ids(line: bytes) -> Iterator[str]:
+    try:
+        record: object = json.loads(line)
+    except (ValueError, RecursionError):
+        return
+    if not isinstance(record, dict):
+        return
+    for name in ("recordId", "customData"):
+        image_id = cast("dict[str, object]", record).get(name)
+        if isinstance(image_id, str) and 0 < len(image_id.encode("utf-8", "replace")) <= MAX_IMAGE_ID_BYTES:
+            yield image_id
+
+
+def _attributes(item: dict[str, Any]) -> dict[str, Any]:
+    deserializer = TypeDeserializer()
+    return {name: deserializer.deserialize(value) for name, value in item.items()}

@@ -1,0 +1,73 @@
+"""A night's receipts, made up: images, and what a model would have read in them. The same seed, the same receipts."""
+
+import json
+import random
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+SHOPS = {
+    "コンビニ港店": ("purchase", ("コピー用紙", "ボールペン", "封筒")),
+    "Kissa Hoshi": ("other", ("Coffee with a client", "Lunch meeting")),
+    "日本郵便": ("shipping", ("レターパック", "ゆうパック 60サイズ")),
+    "Packaging Depot": ("packaging", ("Bubble wrap", "Boxes, 20 pieces")),
+    "Flea Market Stall 7": ("sale", ("Vintage lamp", "Two chairs")),
+    "みずほ銀行": ("fee", ("振込手数料",)),
+}
+NO_JSON_LINE = 48
+NO_TRANSACTION_LINE = 113
+"""The lines of `broken_lines` that cannot become transactions, counted from 1."""
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """One receipt: its image id, and the JSON object that the model read."""
+
+    image_id: str
+    fields: dict[str, object]
+
+
+def make_receipts(count: int, seed: int = 1) -> list[Receipt]:
+    """Return receipts with distinct image ids."""
+    dice = random.Random(seed)  # noqa: S311 - sample data
+    return [Receipt(f"img-{number:05}", _fields(dice)) for number in range(1, count + 1)]
+
+
+def _fields(dice: random.Random) -> dict[str, object]:
+    merchant = dice.choice(sorted(SHOPS))
+    category, goods = SHOPS[merchant]
+    return {
+        "amount": dice.randrange(110, 30_000),
+        "type": "income" if category == "sale" else "expense",
+        "date": f"2026-{dice.randrange(1, 12):02}-{dice.randrange(1, 29):02}",
+        "merchant": merchant,
+        "category": category,
+        "description": dice.choice(goods),
+    }
+
+
+def output_lines(receipts: list[Receipt]) -> Iterator[str]:
+    """Yield the lines of `output.jsonl`, two of them broken: one is no JSON, one says no valid transaction."""
+    for number, receipt in enumerate(receipts, 1):
+        fields = {**receipt.fields, "amount": -1} if number == NO_TRANSACTION_LINE else receipt.fields
+        text = json.dumps(fields, ensure_ascii=False)
+        line = json.dumps({"customData": receipt.image_id, "output": {"text": text}}, ensure_ascii=False)
+        yield line[: len(line) // 2] if number == NO_JSON_LINE else line
+
+
+def make_image(image_id: str) -> bytes:
+    """Return a small PNG, its grey level and its text chunk made from the image id.
+
+    Source of the layout: PNG specification, W3C.
+    """
+    grey = zlib.crc32(image_id.encode()) % 256
+    header = struct.pack(">IIBBBBB", 8, 8, 8, 0, 0, 0, 0)
+    rows = bytes([0, *[grey] * 8]) * 8
+    text = b"Title\0" + image_id.encode("latin-1", "replace")[:79]
+    chunks = ((b"IHDR", header), (b"tEXt", text), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in chunks)
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -1,0 +1,280 @@
+"""How each resource type of the Pulumi program is created on the emulator, through boto3.
+
+A creator takes every input of its resource, and returns the resource's id and the outputs that the provider would add.
+Source of ids and outputs: the Pulumi AWS provider's reference of each resource.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .aws import Aws
+from .emulator import REGION
+from .inputs import Inputs, pascal_case
+
+Created = tuple[str, dict[str, Any]]
+Creator = Callable[[Aws, Inputs], Created]
+
+CREATORS: dict[str, Creator] = {}
+"""The creator of each known resource type."""
+
+
+def creates(resource_type: str) -> Callable[[Creator], Creator]:
+    """Register a function as the creator of a resource type."""
+
+    def register(creator: Creator) -> Creator:
+        CREATORS[resource_type] = creator
+        return creator
+
+    return register
+
+
+@creates("aws:s3/bucket:Bucket")
+def bucket(aws: Aws, inputs: Inputs) -> Created:
+    """Create a bucket; its id is its name."""
+    name = inputs.take("bucket")
+    aws.s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
+    return name, {"arn": f"arn:aws:s3:::{name}"}
+
+
+@creates("aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock")
+def bucket_public_access_block(aws: Aws, inputs: Inputs) -> Created:
+    """Block a bucket's public access."""
+    name = inputs.take("bucket")
+    aws.s3.put_public_access_block(
+        Bucket=name,
+        PublicAccessBlockConfiguration={
+            "BlockPublicAcls": inputs.take("blockPublicAcls"),
+            "BlockPublicPolicy": inputs.take("blockPublicPolicy"),
+            "IgnorePublicAcls": inputs.take("ignorePublicAcls"),
+            "RestrictPublicBuckets": inputs.take("restrictPublicBuckets"),
+        },
+    )
+    return name, {}
+
+
+@creates("aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration")
+def bucket_lifecycle_configuration(aws: Aws, inputs: Inputs) -> Created:
+    """Set a bucket's lifecycle rules."""
+    name = inputs.take("bucket")
+    rules: list[Any] = [_lifecycle_rule(rule) for rule in inputs.take("rules")]
+    aws.s3.put_bucket_lifecycle_configuration(Bucket=name, LifecycleConfiguration={"Rules": rules})
+    return name, {}
+
+
+def _lifecycle_rule(rule: dict[str, Any]) -> dict[str, Any]:
+    return {**pascal_case({key: value for key, value in rule.items() if key != "id"}), "ID": rule["id"]}
+
+
+@creates("aws:s3/bucketNotification:BucketNotification")
+def bucket_notification(aws: Aws, inputs: Inputs) -> Created:
+    """Connect a bucket to topics."""
+    name = inputs.take("bucket")
+    topics: list[Any] = [
+        {
+            "Id": topic["id"],
+            "TopicArn": topic["topicArn"],
+            "Events": topic["events"],
+            "Filter": {
+                "Key": {
+                    "FilterRules": [
+                        {"Name": "prefix", "Value": topic["filterPrefix"]},
+                        {"Name": "suffix", "Value": topic["filterSuffix"]},
+                    ]
+                }
+            },
+        }
+        for topic in inputs.take("topics")
+    ]
+    aws.s3.put_bucket_notification_configuration(Bucket=name, NotificationConfiguration={"TopicConfigurations": topics})
+    return name, {}
+
+
+@creates("aws:dynamodb/table:Table")
+def table(aws: Aws, inputs: Inputs) -> Created:
+    """Create a table with its indexes and its TTL; its id is its name."""
+    name = inputs.take("name")
+    keys = {"HASH": inputs.take("hashKey"), "RANGE": inputs.take_optional("rangeKey")}
+    request: Any = {
+        "TableName": name,
+        "BillingMode": inputs.take("billingMode"),
+        "AttributeDefinitions": [
+            {"AttributeName": attribute["name"], "AttributeType": attribute["type"]}
+            for attribute in inputs.take("attributes")
+        ],
+        "KeySchema": [{"AttributeName": key, "KeyType": key_type} for key_type, key in keys.items() if key],
+    }
+    # DynamoDB refuses an empty list of indexes.
+    if indexes := inputs.take_optional("globalSecondaryIndexes"):
+        request["GlobalSecondaryIndexes"] = [_index(index) for index in indexes]
+    arn = aws.dynamodb.create_table(**request)["TableDescription"].get("TableArn")
+    if ttl := inputs.take_optional("ttl"):
+        aws.dynamodb.update_time_to_live(
+            TableName=name,
+            TimeToLiveSpecification={"AttributeName": ttl["attributeName"], "Enabled": ttl["enabled"]},
+        )
+    return name, {"arn": arn}
+
+
+def _index(index: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "IndexName": index["name"],
+        "KeySchema": pascal_case(index["keySchemas"]),
+        "Projection": {"ProjectionType": index["projectionType"]},
+    }
+
+
+@creates("aws:sns/topic:Topic")
+def topic(aws: Aws, inputs: Inputs) -> Created:
+    """Create a topic; its id is its ARN."""
+    arn = aws.sns.create_topic(Name=inputs.take("name"))["TopicArn"]
+    return arn, {"arn": arn}
+
+
+@creates("aws:sns/topicPolicy:TopicPolicy")
+def topic_policy(aws: Aws, inputs: Inputs) -> Created:
+    """Set a topic's policy."""
+    arn = inputs.take("arn")
+    aws.sns.set_topic_attributes(TopicArn=arn, AttributeName="Policy", AttributeValue=inputs.take("policy"))
+    return arn, {}
+
+
+@creates("aws:sns/topicSubscription:TopicSubscription")
+def topic_subscription(aws: Aws, inputs: Inputs) -> Created:
+    """Subscribe an endpoint to a topic."""
+    arn = aws.sns.subscribe(
+        TopicArn=inputs.take("topic"),
+        Protocol=inputs.take("protocol"),
+        Endpoint=inputs.take("endpoint"),
+        ReturnSubscriptionArn=True,
+    )["SubscriptionArn"]
+    return arn, {"arn": arn}
+
+
+@creates("aws:sqs/queue:Queue")
+def queue(aws: Aws, inputs: Inputs) -> Created:
+    """Create a queue; its id is its URL."""
+    attributes: dict[Any, str] = {}
+    for key, attribute in (
+        ("visibilityTimeoutSeconds", "VisibilityTimeout"),
+        ("messageRetentionSeconds", "MessageRetentionPeriod"),
+        ("redrivePolicy", "RedrivePolicy"),
+    ):
+        value = inputs.take_optional(key)
+        if value is not None:
+            attributes[attribute] = str(value)
+    url = aws.sqs.create_queue(QueueName=inputs.take("name"), Attributes=attributes)["QueueUrl"]
+    arn = aws.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    return url, {"url": url, "arn": arn}
+
+
+@creates("aws:sqs/queuePolicy:QueuePolicy")
+def queue_policy(aws: Aws, inputs: Inputs) -> Created:
+    """Set a queue's policy."""
+    url = inputs.take("queueUrl")
+    aws.sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": inputs.take("policy")})
+    return url, {}
+
+
+@creates("aws:iam/role:Role")
+def role(aws: Aws, inputs: Inputs) -> Created:
+    """Create a role; its id is its name."""
+    name = inputs.take("name")
+    created = aws.iam.create_role(RoleName=name, AssumeRolePolicyDocument=inputs.take("assumeRolePolicy"))
+    return name, {"arn": created["Role"]["Arn"]}
+
+
+@creates("aws:iam/rolePolicy:RolePolicy")
+def role_policy(aws: Aws, inputs: Inputs) -> Created:
+    """Put an inline policy on a role."""
+    name, role_name = inputs.take("name"), inputs.take("role")
+    aws.iam.put_role_policy(RoleName=role_name, PolicyName=name, PolicyDocument=inputs.take("policy"))
+    return f"{role_name}:{name}", {}
+
+
+@creates("aws:cloudwatch/logGroup:LogGroup")
+def log_group(aws: Aws, inputs: Inputs) -> Created:
+    """Create a log group; its id is its name."""
+    name = inputs.take("name")
+    aws.logs.create_log_group(logGroupName=name)
+    aws.logs.put_retention_policy(logGroupName=name, retentionInDays=inputs.take("retentionInDays"))
+    groups = aws.logs.describe_log_groups(logGroupNamePrefix=name)["logGroups"]
+    # The provider's ARN is without the :* that the API adds.
+    arn = next(group.get("arn", "") for group in groups if group.get("logGroupName") == name)
+    return name, {"arn": arn.removesuffix(":*")}
+
+
+@creates("aws:cloudwatch/metricAlarm:MetricAlarm")
+def metric_alarm(aws: Aws, inputs: Inputs) -> Created:
+    """Create an alarm over metric queries; its id is its name."""
+    name = inputs.take("name")
+    aws.cloudwatch.put_metric_alarm(
+        AlarmName=name,
+        AlarmDescription=inputs.take("alarmDescription"),
+        ComparisonOperator=inputs.take("comparisonOperator"),
+        Threshold=inputs.take("threshold"),
+        EvaluationPeriods=inputs.take("evaluationPeriods"),
+        TreatMissingData=inputs.take("treatMissingData"),
+        AlarmActions=inputs.take("alarmActions"),
+        OKActions=inputs.take("okActions"),
+        Metrics=[_metric_query(query) for query in inputs.take("metricQueries")],
+    )
+    return name, {}
+
+
+def _metric_query(query: dict[str, Any]) -> Any:
+    metric = query.pop("metric", None)
+    # An alarm takes exactly one query that returns data. Left out, the API has each return data, the provider none.
+    converted = {**pascal_case(query), "ReturnData": query.get("returnData", False)}
+    if metric:
+        dimensions = [{"Name": name, "Value": value} for name, value in metric.pop("dimensions").items()]
+        names = {key: metric.pop(key) for key in ("stat", "period")}
+        converted["MetricStat"] = {**pascal_case(names), "Metric": {**pascal_case(metric), "Dimensions": dimensions}}
+    return converted
+
+
+@creates("aws:lambda/layerVersion:LayerVersion")
+def layer_version(aws: Aws, inputs: Inputs) -> Created:
+    """Publish a layer version; its id is its ARN, version included."""
+    version = aws.lambda_.publish_layer_version(
+        LayerName=inputs.take("layerName"),
+        Content={"ZipFile": _archive(inputs)},
+        CompatibleRuntimes=inputs.take("compatibleRuntimes"),
+        CompatibleArchitectures=inputs.take("compatibleArchitectures"),
+    )
+    return version["LayerVersionArn"], {"arn": version["LayerVersionArn"], "layerArn": version["LayerArn"]}
+
+
+@creates("aws:lambda/function:Function")
+def function(aws: Aws, inputs: Inputs) -> Created:
+    """Create a function; its id is its name."""
+    name = inputs.take("name")
+    created = aws.lambda_.create_function(
+        FunctionName=name,
+        Role=inputs.take("role"),
+        Runtime=inputs.take("runtime"),
+        Architectures=inputs.take("architectures"),
+        Handler=inputs.take("handler"),
+        Code={"ZipFile": _archive(inputs)},
+        Layers=inputs.take("layers"),
+        Timeout=inputs.take("timeout"),
+        MemorySize=inputs.take("memorySize"),
+        Environment={"Variables": inputs.take("environment")["variables"]},
+    )
+    return name, {"arn": created["FunctionArn"]}
+
+
+@creates("aws:lambda/eventSourceMapping:EventSourceMapping")
+def event_source_mapping(aws: Aws, inputs: Inputs) -> Created:
+    """Feed a function from a queue; its id is its UUID."""
+    created = aws.lambda_.create_event_source_mapping(
+        EventSourceArn=inputs.take("eventSourceArn"),
+        FunctionName=inputs.take("functionName"),
+        BatchSize=inputs.take("batchSize"),
+        FunctionResponseTypes=inputs.take("functionResponseTypes"),
+    )
+    return created["UUID"], {"uuid": created["UUID"]}
+
+
+def _archive(inputs: Inputs) -> bytes:
+    return Path(inputs.take("code").path).read_bytes()

@@ -1,0 +1,101 @@
+"""What one does with this project. `nox -l` lists it."""
+
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.10.9"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["tests", "lint", "types", "imports"]
+
+ROOT = Path(__file__).parent
+SOURCE_PATHS = ["infra", "layer", "functions", "."]
+REQUIREMENTS = ("layer", "emulator", "local", "dev")
+
+
+def prepare(session: nox.Session, requirements: str) -> None:
+    """Install what is locked, and put the source where it can be imported."""
+    session.install("--require-hashes", "--requirement", f"requirements/{requirements}.txt")
+    session.env["PYTHONPATH"] = ":".join(str(ROOT / path) for path in SOURCE_PATHS)
+    session.env["YORUTSUKE_EMULATOR_PYTHON"] = str(ROOT / ".nox" / "emulator" / "bin" / "python")
+
+
+@nox.session
+def emulator(session: nox.Session) -> None:
+    """Install the AWS emulator into an environment of its own (others call this)."""
+    session.install("--require-hashes", "--requirement", "requirements/emulator.txt")
+
+
+@nox.session(requires=["emulator"])
+def demo(session: nox.Session) -> None:
+    """Show a night's job on the embedded emulator. [-- --keep | --input FILE | --json]"""
+    prepare(session, "local")
+    session.run("python", "-m", "local.demo", *session.posargs)
+
+
+@nox.session(requires=["emulator"])
+def tests(session: nox.Session) -> None:
+    """Run every test: unit, infra, integration, e2e. [-- pytest's arguments]"""
+    prepare(session, "dev")
+    session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and format. [-- --fix]"""
+    prepare(session, "dev")
+    session.run("ruff", "check", *session.posargs)
+    session.run("ruff", "format", *([] if "--fix" in session.posargs else ["--check"]))
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types, strictly."""
+    prepare(session, "dev")
+    session.run("basedpyright", *session.posargs)
+
+
+@nox.session
+def imports(session: nox.Session) -> None:
+    """Check that imports point one way."""
+    prepare(session, "dev")
+    session.run("lint-imports")
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build the layer and the functions into dist/. [-- STAGE --python 3.13 --arch arm64]"""
+    prepare(session, "local")
+    session.run("python", "-m", "yorutsuke_infra.artifacts", *session.posargs)
+
+
+@nox.session
+def preview(session: nox.Session) -> None:
+    """Show what a deployment would change. -- STAGE"""
+    prepare(session, "local")
+    session.run("python", "-m", "yorutsuke_infra.deployment", "preview", *session.posargs)
+
+
+@nox.session
+def deploy(session: nox.Session) -> None:
+    """Build and deploy a stage with the Pulumi CLI. -- STAGE"""
+    prepare(session, "local")
+    session.run("python", "-m", "yorutsuke_infra.deployment", "deploy", *session.posargs)
+
+
+@nox.session
+def destroy(session: nox.Session) -> None:
+    """Remove a stage; a protected one is refused. -- STAGE"""
+    prepare(session, "local")
+    session.run("python", "-m", "yorutsuke_infra.deployment", "destroy", *session.posargs)
+
+
+@nox.session
+def lock(session: nox.Session) -> None:
+    """Lock the newest versions of all requirements, with hashes."""
+    session.install("uv")
+    for name in REQUIREMENTS:
+        options = ["--universal", "--python-version", "3.11", "--generate-hashes", "--upgrade"]
+        options += ["--no-emit-index-url", "--no-emit-find-links", "--no-annotate", "--no-header", "--quiet"]
+        files = [f"requirements/{name}.in", "--output-file", f"requirements/{name}.txt"]
+        session.run("uv", "pip", "compile", *options, *files)
