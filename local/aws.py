@@ -19,11 +19,14 @@ if TYPE_CHECKING:
 
 
 class Aws:
-    """Clients with the emulator's root credentials, or with those of a session it gave out."""
+    """Clients with the emulator's root credentials, or with those of a session it gave out.
+
+    Without an endpoint they are AWS's own, for tests that catch their calls.
+    """
 
     def __init__(
         self,
-        endpoint: str,
+        endpoint: str | None,
         access_key: str = "test",
         secret_key: str = "test",  # noqa: S107 - the emulator's own
         token: str | None = None,

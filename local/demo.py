@@ -26,13 +26,14 @@ from .aws import Aws
 from .deployer import deploy
 from .emulator import Emulator, start_emulator
 from .errors import LocalStageError
-from .night import INTENT_ID, JOB_ID, TRACE_ID, Night, image_ids_in
+from .night import Night, image_ids_in
 from .receipts import make_receipts, output_lines
 
 RECEIPTS = 152
 TRANSACTIONS_SHOWN = 8
 DEAD_LETTERS_SHOWN = 20
 WIDTH = 120
+METRICS = ("SuccessCount", "FailureCount", "MigrationFailedCount", "ProcessingTime")
 # Progress and tables go to standard error where standard output is for a machine.
 _progress = Console(stderr=True)
 
@@ -40,6 +41,8 @@ _progress = Console(stderr=True)
 @dataclass(frozen=True)
 class Outcome:
     """What the night came to. `seconds` is the time from the output's arrival to the job's end."""
+
+    night: Night
 
     job: dict[str, Any]
     transactions: list[dict[str, Any]]
@@ -55,7 +58,7 @@ class Outcome:
         stats = self.job.get("resultStats", {})
         names = ("successCount", "failureCount", "totalCount", "migrationFailedCount")
         return {
-            "jobId": JOB_ID,
+            "jobId": self.night.job_id,
             "jobStatus": self.job["status"],
             "resultStats": {name: int(stats[name]) for name in names if name in stats},
             "transactions": len(self.transactions),
@@ -73,8 +76,8 @@ def main() -> int:
     # Whoever ends the demo means the emulator as well: leave through the clean-up.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
-        with _stage(keep=arguments.keep) as (emulator, night):
-            outcome = _run(night, arguments.input)
+        with _output(arguments.input) as (file, image_ids), _stage(keep=arguments.keep) as (emulator, night):
+            outcome = _run(night, file, image_ids)
             _show(outcome)
             if arguments.keep:
                 _show_how_to_reach(emulator, night)
@@ -113,19 +116,31 @@ def _stage(*, keep: bool) -> Generator[tuple[Emulator, Night]]:
             emulator.stop()
 
 
-def _run(night: Night, given: Path | None) -> Outcome:
+@contextmanager
+def _output(given: Path | None) -> Generator[tuple[Path, list[str]]]:
+    """Give the output file, made up where none is given, and the image ids that it names."""
+    if given:
+        yield given, image_ids_in(given)
+        return
+    receipts = make_receipts(RECEIPTS)
     with tempfile.TemporaryDirectory() as folder:
-        file = given or _write_output(Path(folder) / "output.jsonl")
-        image_ids = image_ids_in(file) if given else [receipt.image_id for receipt in make_receipts(RECEIPTS)]
-        with _step(f"Seeding one job and {len(image_ids)} receipt images"):
-            night.seed_images(image_ids)
-            night.seed_job()
-        with _step("Dropping the output, then S3 → SNS → SQS → Lambda by themselves"):
-            started = time.perf_counter()
-            night.drop_output(file)
-            night.wait_until_settled()
-            seconds = time.perf_counter() - started
+        file = Path(folder) / "output.jsonl"
+        file.write_text("".join(f"{line}\n" for line in output_lines(receipts)))
+        yield file, [receipt.image_id for receipt in receipts]
+
+
+def _run(night: Night, file: Path, image_ids: list[str]) -> Outcome:
+    with _step(f"Seeding one job and {len(image_ids)} receipt images"):
+        night.seed_images(image_ids)
+        night.seed_job()
+    with _step("Dropping the output, then S3 → SNS → SQS → Lambda by themselves"):
+        started = time.perf_counter()
+        night.drop_output(file)
+        night.wait_until_completed()
+        seconds = time.perf_counter() - started
+    night.wait_for_entry(METRICS[-1])
     return Outcome(
+        night=night,
         job=night.job(),
         transactions=night.transactions(),
         processed=night.object_keys("processed/"),
@@ -135,11 +150,6 @@ def _run(night: Night, given: Path | None) -> Outcome:
         dlq_depth=night.dlq_depth(),
         seconds=seconds,
     )
-
-
-def _write_output(file: Path) -> Path:
-    file.write_text("".join(f"{line}\n" for line in output_lines(make_receipts(RECEIPTS))))
-    return file
 
 
 @contextmanager
@@ -172,7 +182,8 @@ def _transactions_table(outcome: Outcome) -> Table:
 
 def _dead_letters_table(outcome: Outcome) -> Table:
     shown = outcome.dead_letters[:DEAD_LETTERS_SHOWN]
-    title = f"Lines skipped: the first {len(shown)} of {len(outcome.dead_letters)}, in dead-letters/{JOB_ID}.jsonl"
+    where = f"in dead-letters/{outcome.night.job_id}.jsonl"
+    title = f"Lines skipped: the first {len(shown)} of {len(outcome.dead_letters)}, {where}"
     table = Table("line", "image", "reason", "detail", title=title, title_justify="left")
     for letter in shown:
         table.add_row(str(letter["line"]), letter.get("imageId", "–"), letter["reason"], letter["detail"])
@@ -184,14 +195,13 @@ def _outcome_table(outcome: Outcome) -> Table:
     stats = " ".join(f"{name}={value}" for name, value in summary["resultStats"].items())
     table = Table(show_header=False, title="The night", title_justify="left")
     folders = sorted({key.split("/")[1] for key in outcome.processed})
-    table.add_row("job", f"{JOB_ID}  {summary['jobStatus']}  {stats}")
+    table.add_row("job", f"{outcome.night.job_id}  {summary['jobStatus']}  {stats}")
     table.add_row("images moved", f"{len(outcome.processed)} in {', '.join(f'processed/{f}/' for f in folders) or '–'}")
     table.add_row("images left", f"{len(outcome.left)} in uploads/ {' '.join(sorted(outcome.left)[:4])}")
     for entry in outcome.metrics:
-        names = ("SuccessCount", "FailureCount", "MigrationFailedCount", "ProcessingTime")
-        table.add_row("metrics", " ".join(f"{name}={entry[name][0]:g}" for name in names if name in entry))
+        table.add_row("metrics", " ".join(f"{name}={entry[name][0]:g}" for name in METRICS))
     table.add_row("dead-letter queue", f"{outcome.dlq_depth} messages")
-    table.add_row("trace", f"intentId={INTENT_ID} traceId={TRACE_ID}")
+    table.add_row("trace", f"intentId={outcome.night.intent_id} traceId={outcome.night.trace_id}")
     table.add_row("from output to end", f"{outcome.seconds:.1f} s")
     return table
 

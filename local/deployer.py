@@ -7,7 +7,7 @@ This is not Pulumi's engine: there is no state, no diff and no update, only a fi
 import json
 import runpy
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import pulumi
@@ -83,15 +83,25 @@ def local_config() -> dict[str, str]:
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
 
 
-def run_program(mocks: pulumi.runtime.Mocks, stage: str, config: Mapping[str, str]) -> dict[str, str]:
-    """Run the Pulumi program against mocks and return its stack outputs."""
+def infra_program() -> None:
+    """Declare everything that `infra/` declares."""
+    runpy.run_path(str(PROGRAM), run_name="__main__")
+
+
+def run_program(
+    mocks: pulumi.runtime.Mocks,
+    stage: str,
+    config: Mapping[str, str],
+    declare: Callable[[], object] = infra_program,
+) -> dict[str, str]:
+    """Run a Pulumi program against mocks and return its stack outputs."""
     pulumi.runtime.set_mocks(mocks, project=PROJECT, stack=stage)
     pulumi.runtime.set_all_config(dict(config))
     outputs: dict[str, str] = {}
 
     @pulumi.runtime.test
     def program() -> pulumi.Output[None]:
-        runpy.run_path(str(PROGRAM), run_name="__main__")
+        declare()
         stack = cast("Stack", pulumi.runtime.get_root_resource())
         return pulumi.Output.from_input(stack.outputs).apply(outputs.update)
 

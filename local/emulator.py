@@ -5,6 +5,7 @@ against the policies that the stage declares.
 """
 
 import os
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -29,11 +30,16 @@ WORK_FOLDER = ROOT / ".local"
 
 @dataclass(frozen=True)
 class Emulator:
-    """A running emulator: `endpoint` is its URL, `log` what it wrote."""
+    """A running emulator: `endpoint` is its URL, `folder` where it keeps what it needs while it runs."""
 
     process: "subprocess.Popen[bytes]"
     endpoint: str
-    log: Path
+    folder: Path
+
+    @property
+    def log(self) -> Path:
+        """What the emulator writes about itself; it stays when the emulator is gone."""
+        return self.folder / "emulator.log"
 
     def stop(self) -> None:
         """End the emulator, and with it the functions that it runs."""
@@ -43,6 +49,7 @@ class Emulator:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        shutil.rmtree(_temporary(self.folder))
 
 
 @contextmanager
@@ -60,8 +67,8 @@ def start_emulator() -> Emulator:
     port = _free_port()
     WORK_FOLDER.mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="emulator-", dir=WORK_FOLDER))
-    log = folder / "emulator.log"
-    with log.open("wb") as output:
+    _temporary(folder).mkdir()
+    with (folder / "emulator.log").open("wb") as output:
         process = subprocess.Popen(
             [_python(), "-m", "ministack"],
             env=_environment(port, folder),
@@ -70,7 +77,7 @@ def start_emulator() -> Emulator:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    emulator = Emulator(process, f"http://127.0.0.1:{port}", log)
+    emulator = Emulator(process, f"http://127.0.0.1:{port}", folder)
     try:
         _wait_until_ready(emulator)
     except BaseException:
@@ -98,7 +105,7 @@ def _environment(port: int, folder: Path) -> dict[str, str]:
         "GATEWAY_PORT": str(port),
         "AUTH": "true",
         "MINISTACK_REGION": REGION,
-        "TMPDIR": str(folder),
+        "TMPDIR": str(_temporary(folder)),
     }
 
 
@@ -115,6 +122,11 @@ def _wait_until_ready(emulator: Emulator) -> None:
         except (urllib.error.URLError, TimeoutError):
             time.sleep(0.1)
     raise EmulatorError(f"the emulator did not answer within {START_SECONDS} s: see {emulator.log}.")
+
+
+def _temporary(folder: Path) -> Path:
+    """Return where the emulator unpacks the functions and layers that it runs."""
+    return folder / "tmp"
 
 
 def _free_port() -> int:

@@ -2,11 +2,11 @@
 
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
@@ -16,16 +16,16 @@ from .aws import Aws
 from .errors import LocalStageError, NotSettledError
 from .receipts import make_image
 
-JOB_ID = "nightly00001"
-INTENT_ID = "intent-nightly-1"
-TRACE_ID = "trace-nightly-1"
 USER_ID = "user-1"
 SUBMIT_TIME = "2026-11-22T14:05:00Z"
 MODEL_ID = "amazon.nova-lite-v1:0"
 SETTLE_SECONDS = 900
+LOG_SECONDS = 30
 POLL_SECONDS = 0.5
 # S3's limit on a key, which the image id is a part of; a longer one cannot be seeded.
 MAX_IMAGE_ID_BYTES = 900
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,17 @@ class Night:
 
     aws: Aws
     outputs: dict[str, str]
+    job_id: str = "nightly00001"
+
+    @property
+    def intent_id(self) -> str:
+        """The intent that the job was submitted for."""
+        return f"intent-{self.job_id}"
+
+    @property
+    def trace_id(self) -> str:
+        """The trace that the intent began."""
+        return f"trace-{self.job_id}"
 
     def seed_images(self, image_ids: Iterable[str]) -> int:
         """Put each image into `uploads/` and its item into pending-images; return how many."""
@@ -43,47 +54,53 @@ class Night:
     def seed_job(self) -> None:
         """Write the job's record, as the orchestrator does when it submits the job."""
         job = BatchJob(
-            intentId=INTENT_ID,
-            jobId=JOB_ID,
+            intentId=self.intent_id,
+            jobId=self.job_id,
             userId=USER_ID,
             status=JobStatus.SUBMITTED.value,
             submitTime=SUBMIT_TIME,
             modelId=MODEL_ID,
-            manifestUri=f"s3://{self.outputs['imagesBucket']}/batch-input/{INTENT_ID}/manifest.jsonl",
-            traceId=TRACE_ID,
+            manifestUri=f"s3://{self.outputs['imagesBucket']}/batch-input/{self.intent_id}/manifest.jsonl",
+            traceId=self.trace_id,
         )
         self._put(self.outputs["batchJobsTable"], job.model_dump(exclude_unset=True))
 
     def drop_output(self, file: Path) -> str:
         """Put the job's output where Bedrock would; return its object key. From here on the pipeline works alone."""
         name = file.name if file.name.endswith((".jsonl", ".jsonl.out")) else "output.jsonl"
-        key = f"batch-output/{JOB_ID}/{name}"
+        key = f"batch-output/{self.job_id}/{name}"
         self.aws.s3.upload_file(str(file), self.outputs["imagesBucket"], key)
         return key
 
-    def wait_until_settled(self) -> None:
-        """Wait until the job is COMPLETED or its message is in the dead-letter queue.
+    def wait_until_completed(self) -> None:
+        """Wait until the job is COMPLETED.
 
-        Raises NotSettledError where the function reports a failure: SQS would try again, but nothing will be
-        different here.
+        Raises NotSettledError where it takes too long, or where the function reports a failure: SQS would deliver
+        the message again, but nothing would be different here.
         """
-        deadline = time.monotonic() + SETTLE_SECONDS
-        while self.job()["status"] != JobStatus.COMPLETED and not self.dlq_depth():
-            for entry in self.log_entries('"BATCH_RESULT_FAILED"'):
-                raise NotSettledError(
-                    f"the function failed with {entry['error']}: {entry.get('detail', entry['stack'])}"
-                )
-            if time.monotonic() > deadline:
-                raise NotSettledError(
-                    f"job {JOB_ID!r} is still {self.job()['status']} after {SETTLE_SECONDS} s: "
-                    "look into the emulator's log in .local/ for what stopped it."
-                )
-            time.sleep(POLL_SECONDS)
+        until(self._is_completed, SETTLE_SECONDS, f"job {self.job_id!r} to be COMPLETED")
+
+    def wait_for_entry(self, event: str) -> dict[str, Any]:
+        """Return the job's entry in the function's log that names the event; it comes after the invocation has ended.
+
+        Raises NotSettledError where it takes too long.
+        """
+        return until(
+            lambda: next(self._own_entries(event), None), LOG_SECONDS, f"{event} of {self.job_id!r} in the log"
+        )
+
+    def _is_completed(self) -> bool:
+        for entry in self._own_entries("BATCH_RESULT_FAILED"):
+            raise NotSettledError(f"the function failed with {entry['error']}: {entry.get('detail', entry['stack'])}")
+        return self.job()["status"] == JobStatus.COMPLETED
+
+    def _own_entries(self, event: str) -> Iterator[dict[str, Any]]:
+        return self.log_entries(f'"{event}" "{self.job_id}"')
 
     def job(self) -> dict[str, Any]:
         """Return the job's record."""
         response = self.aws.dynamodb.get_item(
-            TableName=self.outputs["batchJobsTable"], Key={"intentId": {"S": INTENT_ID}}, ConsistentRead=True
+            TableName=self.outputs["batchJobsTable"], Key={"intentId": {"S": self.intent_id}}, ConsistentRead=True
         )
         return _attributes(response.get("Item", {}))
 
@@ -93,7 +110,7 @@ class Night:
             TableName=self.outputs["transactionsTable"],
             IndexName="jobId-extractedAt",
             KeyConditionExpression="jobId = :jobId",
-            ExpressionAttributeValues={":jobId": {"S": JOB_ID}},
+            ExpressionAttributeValues={":jobId": {"S": self.job_id}},
         )
         return [_attributes(item) for page in pages for item in page["Items"]]
 
@@ -106,7 +123,7 @@ class Night:
 
     def dead_letters(self) -> list[dict[str, Any]]:
         """Return the job's dead letters; none where there is no file of them."""
-        key = f"dead-letters/{JOB_ID}.jsonl"
+        key = f"dead-letters/{self.job_id}.jsonl"
         if key not in self.object_keys(key):
             return []
         body = self.aws.s3.get_object(Bucket=self.outputs["imagesBucket"], Key=key)["Body"]
@@ -180,3 +197,14 @@ def _image_ids(line: bytes) -> Iterator[str]:
 def _attributes(item: dict[str, Any]) -> dict[str, Any]:
     deserializer = TypeDeserializer()
     return {name: deserializer.deserialize(value) for name, value in item.items()}
+
+
+def until(probe: Callable[[], _T | None], seconds: float, what: str) -> _T:
+    """Ask again and again until there is an answer, and return it. Raises NotSettledError after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while True:
+        if answer := probe():
+            return answer
+        if time.monotonic() > deadline:
+            raise NotSettledError(f"waited {seconds:.0f} s for {what}: look into the emulator's log in .local/.")
+        time.sleep(POLL_SECONDS)

@@ -67,20 +67,19 @@ def process_outputs(outputs: Sequence[OutputObject]) -> None:
         logger.info("S3 sent its test event", event=Event.BATCH_RESULT_TEST_EVENT)
     for output in outputs:
         started = time.perf_counter()
-        stats = _processor().process(output)
+        stats = processor().process(output)
         if stats:
             milliseconds = (time.perf_counter() - started) * 1000
             emit_metrics(stats, milliseconds, output.job_id, load_settings().stage, SERVICE)
 
 
 @cache
-def _processor() -> BatchResultProcessor:
+def processor() -> BatchResultProcessor:
     """Return the processor over this stage's stores; its clients are made once per execution environment."""
     settings = load_settings()
     retries = Config(retries={"mode": "standard", "total_max_attempts": 5}, max_pool_connections=COPY_CONCURRENCY)
-    session = boto3.Session()
-    s3 = session.client("s3", config=retries)
-    dynamodb = session.client("dynamodb", config=retries)
+    s3 = boto3.client("s3", config=retries)
+    dynamodb = boto3.client("dynamodb", config=retries)
     batch = BatchClient(dynamodb, logger)
     pending = PendingImages(batch, settings.pending_images_table)
     stores = Stores(

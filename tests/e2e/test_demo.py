@@ -1,0 +1,119 @@
+"""The demo as a person runs it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+RECEIPT = {
+    "amount": 1280,
+    "type": "expense",
+    "date": "2026-11-20",
+    "merchant": "喫茶星",
+    "category": "other",
+    "description": "Coffee",
+}
+READY = "/_ministack/ready"
+
+
+def _demo(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(str(ROOT / path) for path in ("infra", "layer", ""))}
+    command = [sys.executable, "-m", "local.demo", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+
+
+def _outcome(done: "subprocess.CompletedProcess[str]") -> dict[str, Any]:
+    """Return the JSON object on the last line, without how long it took."""
+    outcome = json.loads(done.stdout.splitlines()[-1])
+    assert outcome.pop("seconds") > 0
+    return outcome
+
+
+def _nova(image_id: str, text: str, stop_reason: str = "end_turn") -> str:
+    message = {"role": "assistant", "content": [{"text": text}]}
+    model_output = {"output": {"message": message}, "stopReason": stop_reason}
+    return json.dumps({"recordId": image_id, "modelInput": {"messages": []}, "modelOutput": model_output})
+
+
+def test_the_demo_ends_with_150_transactions_and_stops_what_it_started() -> None:
+    done = _demo("--json")
+
+    assert done.returncode == 0, done.stderr
+    assert _outcome(done) == {
+        "jobId": "nightly00001",
+        "jobStatus": "COMPLETED",
+        "resultStats": {"successCount": 150, "failureCount": 2, "totalCount": 152, "migrationFailedCount": 0},
+        "transactions": 150,
+        "imagesProcessed": 150,
+        "imagesLeft": 2,
+        "deadLetters": [{"line": 48, "reason": "INVALID_JSON"}, {"line": 113, "reason": "INVALID_TRANSACTION"}],
+        "dlqDepth": 0,
+    }
+    assert "SuccessCount=150 FailureCount=2" in done.stderr
+    assert done.stdout.count("\n") == 1
+
+
+def test_a_persons_own_output_is_taken_in(output_file: Callable[..., Path]) -> None:
+    text = json.dumps(RECEIPT, ensure_ascii=False)
+    lines = [
+        _nova("a", text),
+        _nova("b", f"```json\n{text}\n```"),
+        _nova("c", text[:20], stop_reason="max_tokens"),
+        json.dumps({"recordId": "d", "modelInput": {}, "error": {"errorCode": 400, "errorMessage": "bad request"}}),
+        json.dumps({"customData": "receipts/2026/é +&=", "output": {"text": text}}),
+    ]
+
+    done = _demo("--input", str(output_file(*lines, name="mine.jsonl.out")), "--json")
+
+    assert done.returncode == 0, done.stderr
+    assert _outcome(done) == {
+        "jobId": "nightly00001",
+        "jobStatus": "COMPLETED",
+        "resultStats": {"successCount": 3, "failureCount": 2, "totalCount": 5, "migrationFailedCount": 0},
+        "transactions": 3,
+        "imagesProcessed": 3,
+        "imagesLeft": 2,
+        "deadLetters": [{"line": 3, "reason": "TRUNCATED_OUTPUT"}, {"line": 4, "reason": "MODEL_ERROR"}],
+        "dlqDepth": 0,
+    }
+
+
+def test_an_input_that_is_not_there_is_one_clear_line() -> None:
+    done = _demo("--input", "nowhere.jsonl")
+
+    assert done.returncode == 1
+    assert "input 'nowhere.jsonl' cannot be read (No such file or directory)" in " ".join(done.stderr.split())
+
+
+def test_keep_leaves_the_stage_running_and_says_how_to_reach_and_stop_it(output_file: Callable[..., Path]) -> None:
+    line = json.dumps({"customData": "a", "output": {"text": json.dumps(RECEIPT)}})
+    done = _demo("--keep", "--input", str(output_file(line)))
+    said = done.stderr
+
+    found = re.search(r"endpoint\s+(http://127\.0\.0\.1:\d+)", said)
+    stop = re.search(r"kill (\d+)", said)
+    assert found, said
+    assert stop, said
+    try:
+        with urllib.request.urlopen(found[1] + READY) as answer:  # noqa: S310 - the emulator's own
+            assert answer.status == 200
+    finally:
+        os.kill(int(stop[1]), signal.SIGTERM)
+    with pytest.raises(urllib.error.URLError):
+        _until_gone(found[1] + READY)
+
+
+def _until_gone(url: str) -> None:
+    """Ask until nobody answers any more."""
+    for _ in range(100_000):
+        urllib.request.urlopen(url, timeout=5).close()  # noqa: S310 - the emulator's own

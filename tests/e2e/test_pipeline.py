@@ -1,0 +1,101 @@
+"""The pipeline by itself: an object appears in S3, and SNS, SQS and Lambda do the rest."""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from local.night import Night, until
+from local.receipts import make_receipts, output_lines
+
+from .conftest import NewNight
+
+OutputFile = Callable[..., Path]
+
+
+def _seed(night: Night, count: int) -> list[str]:
+    """Seed a job of `count` receipts and return its output's lines."""
+    receipts = [type(receipt)(f"{night.job_id}-{receipt.image_id}", receipt.fields) for receipt in make_receipts(count)]
+    night.seed_images(receipt.image_id for receipt in receipts)
+    night.seed_job()
+    return list(output_lines(receipts))
+
+
+def _stored(night: Night) -> dict[str, Any]:
+    """Return every item and object of the night, bytes included."""
+    bucket = night.outputs["imagesBucket"]
+    keys = [key for prefix in ("uploads/", "processed/", "dead-letters/") for key in night.object_keys(prefix)]
+    return {
+        "job": night.job(),
+        "transactions": sorted(night.transactions(), key=repr),
+        "objects": {key: night.aws.s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in sorted(keys)},
+    }
+
+
+def test_an_output_becomes_transactions_by_itself(new_night: NewNight, output_file: OutputFile) -> None:
+    night = new_night()
+    file = output_file(*_seed(night, 30))
+
+    night.drop_output(file)
+    night.wait_until_completed()
+
+    assert night.job()["status"] == "COMPLETED"
+    assert len(night.transactions()) == 30
+    assert {item["status"] for item in night.transactions()} == {"processed"}
+
+
+def test_the_log_tells_the_job_from_start_to_end(new_night: NewNight, output_file: OutputFile) -> None:
+    night = new_night()
+    night.drop_output(output_file(*_seed(night, 3)))
+    night.wait_until_completed()
+
+    for event in ("BATCH_RESULT_STARTED", "BATCH_RESULT_COMPLETED"):
+        entry = night.wait_for_entry(event)
+        assert (entry["event"], entry["jobId"], entry["intentId"], entry["traceId"], entry["userId"]) == (
+            event,
+            night.job_id,
+            night.intent_id,
+            night.trace_id,
+            "user-1",
+        )
+
+
+def test_the_same_output_delivered_again_changes_no_item_and_no_object(
+    new_night: NewNight, output_file: OutputFile
+) -> None:
+    night = new_night()
+    file = output_file(*_seed(night, 50))
+    night.drop_output(file)
+    night.wait_until_completed()
+    before = _stored(night)
+
+    night.drop_output(file)
+    night.wait_for_entry("BATCH_RESULT_DUPLICATE")
+
+    assert _stored(night) == before
+
+
+def test_a_poison_message_reaches_the_dead_letter_queue_and_a_good_one_does_not(
+    new_night: NewNight, output_file: OutputFile
+) -> None:
+    night, nobody = new_night(), new_night()
+    lines = _seed(night, 3)
+    # What failed is to come back at once instead of after six timeouts of the function.
+    queue = night.outputs["queueUrl"]
+    night.aws.sqs.set_queue_attributes(QueueUrl=queue, Attributes={"VisibilityTimeout": "0"})
+
+    poison = nobody.drop_output(output_file("{}", name="poison.jsonl"))
+    night.drop_output(output_file(*lines))
+    night.wait_until_completed()
+
+    [message] = until(partial(_dead_messages, night), seconds=60, what="the dead-letter queue to hold a message")
+    notification = json.loads(json.loads(message)["Message"])
+    assert [record["s3"]["object"]["key"] for record in notification["Records"]] == [poison]
+    assert nobody.wait_for_entry("BATCH_RESULT_FAILED")["error"] == "UnknownJobError"
+
+
+def _dead_messages(night: Night) -> list[str]:
+    """Return the bodies of the messages in the dead-letter queue."""
+    received = night.aws.sqs.receive_message(QueueUrl=night.outputs["deadLetterQueueUrl"], MaxNumberOfMessages=10)
+    return [message.get("Body", "") for message in received.get("Messages", [])]

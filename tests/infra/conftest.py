@@ -1,0 +1,63 @@
+"""What the Pulumi program declares for a stage, recorded instead of deployed."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pulumi
+import pytest
+from pulumi.runtime import MockCallArgs, MockResourceArgs
+
+from local.deployer import CALLER_IDENTITY, run_program
+
+ACCOUNT = "123456789012"
+
+
+@dataclass
+class Program(pulumi.runtime.Mocks):
+    """The resources that a run of the program registered, their inputs resolved."""
+
+    resources: list[MockResourceArgs] = field(default_factory=list[MockResourceArgs])
+
+    def new_resource(self, args: MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
+        self.resources.append(args)
+        arn = f"arn:{args.typ.rsplit(':', 1)[-1]}:{args.name}"
+        return f"{args.name}-id", {"arn": arn, "url": f"https://{args.name}", **cast("dict[str, Any]", args.inputs)}
+
+    def call(self, args: MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]]]:
+        assert args.token == CALLER_IDENTITY
+        return {"accountId": ACCOUNT}, []
+
+    def inputs(self, resource_type: str, name: str) -> dict[str, Any]:
+        """Return the inputs of one resource; its type without the module, such as Bucket."""
+        [found] = [
+            cast("dict[str, Any]", resource.inputs)
+            for resource in self.resources
+            if resource.typ.endswith(f":{resource_type}") and resource.name == name
+        ]
+        return found
+
+    def types(self) -> set[str]:
+        """Return the provider's resource types that the program uses."""
+        return {resource.typ for resource in self.resources if resource.typ.startswith("aws:")}
+
+
+RunProgram = Callable[..., Program]
+
+
+@pytest.fixture
+def run() -> RunProgram:
+    """Return a function that runs the program for a stage, with keys of the stage's config."""
+
+    def run_stage(stage: str = "dev", **config: object) -> Program:
+        program = Program()
+        run_program(program, stage, {"aws:region": "ap-northeast-1", "yorutsuke:stage": json.dumps(config)})
+        return program
+
+    return run_stage
+
+
+def policy(document: str) -> list[dict[str, Any]]:
+    """Return the statements of a policy document."""
+    return json.loads(document)["Statement"]

@@ -1,0 +1,81 @@
+"""The zips: the same bytes for the same source, and the wheels of the target rather than of this machine."""
+
+import hashlib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from yorutsuke_infra import artifacts
+from yorutsuke_infra.artifacts import Target, build, function_zip, layer_zip, stage_target, this_machine
+
+STAGE_TARGET = Target("3.13", "arm64")
+AARCH64 = 183
+"""e_machine of an ELF file for AArch64. Source: ELF for the Arm 64-bit Architecture."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dist/ of the tests' own, with everything built for a stage."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("dist")
+        patch.setattr(artifacts, "DIST", folder)
+        build(STAGE_TARGET)
+    return folder
+
+
+def _names(path: Path) -> list[str]:
+    return zipfile.ZipFile(path).namelist()
+
+
+def test_the_same_source_gives_the_same_bytes(dist: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(artifacts, "DIST", tmp_path)
+    again = build(STAGE_TARGET)
+
+    def digests(folder: Path) -> dict[str, str]:
+        return {path.name: hashlib.sha256((folder / path.name).read_bytes()).hexdigest() for path in again}
+
+    assert digests(tmp_path) == digests(dist)
+
+
+def test_the_layer_holds_the_wheels_of_the_target(dist: Path) -> None:
+    layer = dist / layer_zip(STAGE_TARGET).name
+
+    [core] = [name for name in _names(layer) if "_pydantic_core." in name and name.endswith(".so")]
+
+    assert "cpython-313-aarch64" in core
+    header = zipfile.ZipFile(layer).read(core)[:20]
+    assert header[:4] == b"\x7fELF"
+    assert int.from_bytes(header[18:20], "little") == AARCH64
+
+
+def test_the_layer_lies_below_python_where_lambda_looks_for_it(dist: Path) -> None:
+    names = _names(dist / layer_zip(STAGE_TARGET).name)
+
+    assert {name.split("/")[0] for name in names} == {"python"}
+    assert {"python/yorutsuke_common/schema.py", "python/aws_lambda_powertools/__init__.py"} <= set(names)
+    assert not [name for name in names if "__pycache__" in name or name.startswith("python/boto")]
+
+
+def test_the_functions_zip_holds_its_package_and_nothing_of_the_layer(dist: Path) -> None:
+    names = _names(dist / function_zip("batch_result_handler").name)
+
+    assert {name.split("/")[0] for name in names} == {"batch_result_handler"}
+    assert "batch_result_handler/handler.py" in names
+
+
+def test_entries_have_one_time_one_mode_and_sorted_names(dist: Path) -> None:
+    entries = zipfile.ZipFile(dist / function_zip("batch_result_handler").name).infolist()
+
+    assert {(entry.date_time, entry.external_attr >> 16) for entry in entries} == {((1980, 1, 1, 0, 0, 0), 0o100644)}
+    assert [entry.filename for entry in entries] == sorted(entry.filename for entry in entries)
+
+
+def test_a_stage_is_built_for_its_lambda_and_the_local_one_for_this_machine() -> None:
+    assert stage_target("dev") == STAGE_TARGET
+    assert stage_target("local") == this_machine()
+
+
+def test_the_zips_fit_their_bounds(dist: Path) -> None:
+    assert (dist / layer_zip(STAGE_TARGET).name).stat().st_size < 5_000_000
+    assert (dist / function_zip("batch_result_handler").name).stat().st_size < 60_000

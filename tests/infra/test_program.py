@@ -1,0 +1,227 @@
+"""What a stage consists of."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from local.resources import CREATORS
+from yorutsuke_infra.errors import ConfigError
+
+from .conftest import ACCOUNT, RunProgram, policy
+
+
+def _statements(run: RunProgram) -> list[dict[str, Any]]:
+    program = run()
+    names = ("log", "data", "queue")
+    policies = [program.inputs("RolePolicy", f"batch-result-handler-{name}")["policy"] for name in names]
+    return [statement for document in policies for statement in policy(document)]
+
+
+def test_the_tables_have_their_keys_indexes_and_ttl(run: RunProgram) -> None:
+    program = run()
+    tables = {name: program.inputs("Table", name) for name in ("transactions", "batch-jobs", "pending-images")}
+
+    described = {
+        table["name"]: (
+            table["hashKey"],
+            table.get("rangeKey"),
+            {
+                index["name"]: [key["attributeName"] for key in index["keySchemas"]]
+                for index in table["globalSecondaryIndexes"]
+            },
+            table.get("ttl"),
+        )
+        for table in tables.values()
+    }
+
+    ttl = {"attributeName": "ttl", "enabled": True}
+    assert described == {
+        "yorutsuke-transactions-dev": (
+            "userId",
+            "transactionId",
+            {"jobId-extractedAt": ["jobId", "extractedAt"], "imageId-jobId": ["imageId", "jobId"]},
+            ttl,
+        ),
+        "yorutsuke-batch-jobs-dev": ("intentId", None, {"jobIdIndex": ["jobId"]}, ttl),
+        "yorutsuke-pending-images-dev": ("imageId", None, {}, None),
+    }
+
+
+def test_the_buckets_name_carries_the_account(run: RunProgram) -> None:
+    assert run().inputs("Bucket", "images")["bucket"] == f"yorutsuke-images-dev-{ACCOUNT}"
+
+
+def test_outputs_and_dead_letters_expire(run: RunProgram) -> None:
+    rules = run().inputs("BucketLifecycleConfiguration", "images")["rules"]
+
+    expiring = {rule["filter"]["prefix"]: rule["expiration"]["days"] for rule in rules if "expiration" in rule}
+    assert expiring == {"batch-output/": 30, "dead-letters/": 90}
+
+
+def test_a_message_that_failed_five_times_goes_to_the_dead_letter_queue(run: RunProgram) -> None:
+    program = run(functionTimeoutSeconds=100)
+    queue = program.inputs("Queue", "batch-output")
+
+    assert json.loads(queue["redrivePolicy"]) == {
+        "deadLetterTargetArn": "arn:Queue:batch-output-dlq",
+        "maxReceiveCount": 5,
+    }
+    assert queue["visibilityTimeoutSeconds"] == 600
+    assert program.inputs("Queue", "batch-output-dlq")["messageRetentionSeconds"] == 14 * 86400
+
+
+def test_both_forms_of_results_and_nothing_else_are_announced(run: RunProgram) -> None:
+    topics = run().inputs("BucketNotification", "batch-output")["topics"]
+
+    assert [(topic["filterPrefix"], topic["filterSuffix"]) for topic in topics] == [
+        ("batch-output/", ".jsonl"),
+        ("batch-output/", ".jsonl.out"),
+    ]
+
+
+def test_the_function_reports_failures_message_by_message(run: RunProgram) -> None:
+    mapping = run().inputs("EventSourceMapping", "batch-output")
+
+    assert (mapping["batchSize"], mapping["functionResponseTypes"]) == (1, ["ReportBatchItemFailures"])
+
+
+def test_the_function_runs_on_the_layers_runtime_and_knows_its_stage(run: RunProgram) -> None:
+    program = run(pythonVersion="3.14", architecture="x86_64", logLevel="ERROR")
+    function = program.inputs("Function", "batch-result-handler")
+    layer = program.inputs("LayerVersion", "common")
+
+    assert (function["runtime"], function["architectures"]) == ("python3.14", ["x86_64"])
+    assert (layer["compatibleRuntimes"], layer["compatibleArchitectures"]) == (["python3.14"], ["x86_64"])
+    assert layer["code"].path.endswith("dist/yorutsuke_common-python3.14-x86_64.zip")
+    assert function["layers"] == ["arn:LayerVersion:common"]
+    assert function["environment"]["variables"] == {
+        "STAGE": "dev",
+        "IMAGES_BUCKET": f"yorutsuke-images-dev-{ACCOUNT}",
+        "TRANSACTIONS_TABLE": "yorutsuke-transactions-dev",
+        "BATCH_JOBS_TABLE": "yorutsuke-batch-jobs-dev",
+        "PENDING_IMAGES_TABLE": "yorutsuke-pending-images-dev",
+        "TRANSACTION_TTL_DAYS": "730",
+        "TIMEZONE": "Asia/Tokyo",
+        "POWERTOOLS_LOG_LEVEL": "ERROR",
+    }
+
+
+def test_the_roles_actions_are_those_of_the_design(run: RunProgram) -> None:
+    granted = {(action, resource) for s in _statements(run) for action in s["Action"] for resource in s["Resource"]}
+
+    bucket, table = "arn:Bucket:images", "arn:Table"
+    assert granted == {
+        ("s3:GetObject", f"{bucket}/batch-output/*"),
+        ("s3:GetObject", f"{bucket}/uploads/*"),
+        ("s3:GetObject", f"{bucket}/processed/*"),
+        ("s3:PutObject", f"{bucket}/processed/*"),
+        ("s3:PutObject", f"{bucket}/dead-letters/*"),
+        ("s3:DeleteObject", f"{bucket}/uploads/*"),
+        ("s3:ListBucket", bucket),
+        ("dynamodb:BatchWriteItem", f"{table}:transactions"),
+        ("dynamodb:BatchWriteItem", f"{table}:pending-images"),
+        ("dynamodb:BatchGetItem", f"{table}:pending-images"),
+        ("dynamodb:Query", f"{table}:batch-jobs/index/jobIdIndex"),
+        ("dynamodb:UpdateItem", f"{table}:batch-jobs"),
+        ("sqs:ReceiveMessage", "arn:Queue:batch-output"),
+        ("sqs:DeleteMessage", "arn:Queue:batch-output"),
+        ("sqs:GetQueueAttributes", "arn:Queue:batch-output"),
+        ("logs:CreateLogStream", "arn:LogGroup:batch-result-handler:*"),
+        ("logs:PutLogEvents", "arn:LogGroup:batch-result-handler:*"),
+    }
+
+
+def test_no_statement_grants_all_actions_or_all_resources(run: RunProgram) -> None:
+    for statement in _statements(run):
+        assert not [action for action in statement["Action"] if "*" in action]
+        assert "*" not in statement["Resource"]
+
+
+def test_listing_is_granted_below_the_functions_prefixes_only(run: RunProgram) -> None:
+    [statement] = [statement for statement in _statements(run) if "s3:ListBucket" in statement["Action"]]
+
+    prefixes = ["batch-output/*", "uploads/*", "processed/*"]
+    assert statement["Condition"] == {"StringLike": {"s3:prefix": prefixes}}
+
+
+def test_only_the_bucket_may_publish_and_only_the_topic_may_send(run: RunProgram) -> None:
+    program = run()
+
+    [publish] = policy(program.inputs("TopicPolicy", "batch-output")["policy"])
+    [send] = policy(program.inputs("QueuePolicy", "batch-output")["policy"])
+    assert publish["Condition"] == {
+        "ArnEquals": {"aws:SourceArn": "arn:Bucket:images"},
+        "StringEquals": {"aws:SourceAccount": ACCOUNT},
+    }
+    assert send["Condition"] == {"ArnEquals": {"aws:SourceArn": "arn:Topic:batch-output"}}
+
+
+def test_the_three_alarms_ring_the_stages_topic(run: RunProgram) -> None:
+    program = run()
+    alarms = {name: program.inputs("MetricAlarm", name) for name in ("failure-rate", "processing-time", "dlq-depth")}
+
+    assert {
+        name: (alarm["comparisonOperator"], alarm["threshold"], alarm["treatMissingData"], alarm["alarmActions"])
+        for name, alarm in alarms.items()
+    } == {
+        "failure-rate": ("GreaterThanThreshold", 5, "notBreaching", ["arn:Topic:alarms"]),
+        "processing-time": ("GreaterThanThreshold", 60_000, "notBreaching", ["arn:Topic:alarms"]),
+        "dlq-depth": ("GreaterThanThreshold", 0, "notBreaching", ["arn:Topic:alarms"]),
+    }
+    [rate] = [query for query in alarms["failure-rate"]["metricQueries"] if "expression" in query]
+    assert rate["expression"] == "IF(success + failure > 0, 100 * failure / (success + failure), 0)"
+
+
+def test_alarm_emails_are_subscribed(run: RunProgram) -> None:
+    subscription = run(alarmEmails=["night@example.com"]).inputs("TopicSubscription", "alarms-night@example.com")
+
+    assert (subscription["protocol"], subscription["topic"]) == ("email", "arn:Topic:alarms")
+
+
+def test_two_runs_declare_the_same(run: RunProgram) -> None:
+    first, second = (
+        sorted(
+            (resource.typ, resource.name, repr(sorted(_comparable(resource.inputs).items())))
+            for resource in run().resources
+        )
+        for _ in range(2)
+    )
+
+    assert first == second
+
+
+def _comparable(inputs: Any) -> dict[str, str]:
+    """Return inputs in a form that does not depend on the identity of assets."""
+    return {key: re.sub(r" object at 0x[0-9a-f]+", "", repr(value)) for key, value in inputs.items()}
+
+
+def test_every_resource_type_is_known_to_the_local_deployer(run: RunProgram) -> None:
+    program = run(alarmEmails=["night@example.com"], protectData=True)
+
+    assert program.types() <= set(CREATORS)
+    assert set(CREATORS) <= program.types()
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"logLevel": "LOUD"}, "logLevel is 'LOUD': Input should be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
+        ({"transactionTtlDays": 0}, "transactionTtlDays is 0: Input should be greater than 0"),
+        ({"transactionTtlDays": "730"}, "transactionTtlDays is '730': Input should be a valid integer"),
+        ({"functionTimeoutSeconds": 901}, "functionTimeoutSeconds is 901: Input should be less than or equal to 900"),
+        ({"timezone": "Tokyo"}, "timezone is 'Tokyo': Value error, must be an IANA time zone such as Asia/Tokyo"),
+        ({"pythonVersion": "python3.13"}, "pythonVersion is 'python3.13': String should match pattern"),
+        ({"alarmEmails": ["nobody"]}, "alarmEmails.0 is 'nobody': String should match pattern"),
+        ({"logRetentionDays": 31}, "logRetentionDays is 31: Input should be 1, 3"),
+        ({"loglevel": "INFO"}, "loglevel is 'INFO': Extra inputs are not permitted"),
+    ],
+)
+def test_a_bad_value_is_an_error_that_names_it(run: RunProgram, config: dict[str, object], said: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        run("dev", **config)
+
+    assert "yorutsuke:stage in Pulumi.dev.yaml is not valid" in str(error.value)
+    assert said in str(error.value)
+    assert "Correct it and run again. Known keys: alarmEmails, architecture," in str(error.value)

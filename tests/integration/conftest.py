@@ -1,0 +1,68 @@
+"""The real handler, in process, on moto: AWS's API behind botocore, without AWS's permissions or events."""
+
+import io
+import json
+import sys
+from collections.abc import Callable, Generator
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from batch_result_handler import handler as handler_module
+from batch_result_handler.settings import load_settings
+from local.aws import Aws
+from local.deployer import LocalDeployer, run_program
+from local.emulator import REGION
+from yorutsuke_infra.storage import Storage, StorageArgs
+
+from .aws_calls import AwsCalls
+from .stage import ENVIRONMENT, Stage
+
+LogReader = Callable[[], list[dict[str, Any]]]
+
+
+@pytest.fixture
+def stage(monkeypatch: pytest.MonkeyPatch) -> Generator[Stage]:
+    """A stage whose storage is what the Pulumi program declares; the handler's clients are watched."""
+    for name, value in {**ENVIRONMENT, "AWS_DEFAULT_REGION": REGION}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("batch_result_handler.dynamodb.BASE_DELAY_SECONDS", 0)
+    handler_module.logger.setLevel("DEBUG")
+    with mock_aws():
+        aws = Aws(endpoint=None)
+        storage = StorageArgs(stage="test", account_id="123456789012", protect_data=False)
+        run_program(LocalDeployer(aws), "test", {}, lambda: Storage("storage", storage))
+        calls = AwsCalls()
+        boto3.setup_default_session(region_name=REGION)
+        assert boto3.DEFAULT_SESSION
+        calls.watch(boto3.DEFAULT_SESSION)
+        _start_cold()
+        yield Stage(aws, calls)
+        _start_cold()
+
+
+@pytest.fixture
+def logged(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> LogReader:
+    """Return a function that returns what the handler has printed since it was last asked: logs and metrics."""
+    # The logger took hold of standard output when it was made; pytest puts others in its place, one per phase.
+    monkeypatch.setattr(handler_module.logger.registered_handler, "stream", _CurrentStandardOutput())
+
+    def read() -> list[dict[str, Any]]:
+        return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    return read
+
+
+class _CurrentStandardOutput(io.TextIOBase):
+    """Whatever standard output is at the moment."""
+
+    def write(self, text: str) -> int:
+        return sys.stdout.write(text)
+
+
+def _start_cold() -> None:
+    """Forget what a warm execution environment keeps."""
+    load_settings.cache_clear()
+    handler_module.processor.cache_clear()

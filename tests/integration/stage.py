@@ -1,0 +1,173 @@
+"""A stage on moto: the tables and the bucket that `infra/` declares, and the handler that works on them."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+
+from batch_result_handler.handler import handler
+from local.aws import Aws
+
+from .aws_calls import AwsCalls
+
+EVENTS = Path(__file__).parents[1] / "events"
+BUCKET = "yorutsuke-images-test-123456789012"
+TRANSACTIONS = "yorutsuke-transactions-test"
+BATCH_JOBS = "yorutsuke-batch-jobs-test"
+PENDING_IMAGES = "yorutsuke-pending-images-test"
+JOB_ID = "abcdefgh1234"
+OUTPUT_KEY = f"batch-output/{JOB_ID}/output.jsonl"
+DEAD_LETTERS_KEY = f"dead-letters/{JOB_ID}.jsonl"
+RECEIPT = {
+    "amount": 1280,
+    "type": "expense",
+    "date": "2026-11-20",
+    "merchant": "Kissa Hoshi",
+    "category": "other",
+    "description": "Coffee with a client",
+}
+ENVIRONMENT = {
+    "STAGE": "test",
+    "IMAGES_BUCKET": BUCKET,
+    "TRANSACTIONS_TABLE": TRANSACTIONS,
+    "BATCH_JOBS_TABLE": BATCH_JOBS,
+    "PENDING_IMAGES_TABLE": PENDING_IMAGES,
+    "TRANSACTION_TTL_DAYS": "730",
+    "TIMEZONE": "Asia/Tokyo",
+}
+CONTEXT: Any = SimpleNamespace(
+    function_name="handler",
+    memory_limit_in_mb=1024,
+    invoked_function_arn="arn:aws:lambda:ap-northeast-1:123456789012:function:handler",
+    aws_request_id="request-1",
+)
+
+
+def plan_line(image_id: str, **changes: object) -> str:
+    """Return a line of the plan's layout; `changes` are to the receipt."""
+    text = json.dumps({**RECEIPT, **changes})
+    return json.dumps({"customData": image_id, "output": {"text": text}})
+
+
+def nova_line(image_id: str, **changes: object) -> str:
+    """Return a line as Bedrock writes it for a Nova model."""
+    text = json.dumps({**RECEIPT, **changes})
+    message = {"role": "assistant", "content": [{"text": text}]}
+    model_output = {"output": {"message": message}, "stopReason": "end_turn", "usage": {"inputTokens": 9}}
+    model_input = {"messages": [{"role": "user", "content": [{"image": {"source": {"bytes": "aGVsbG8="}}}]}]}
+    return json.dumps({"modelInput": model_input, "modelOutput": model_output, "recordId": image_id})
+
+
+def s3_notification(key: str, etag: str, bucket: str = BUCKET) -> dict[str, Any]:
+    """Return the S3 event notification of an object, from the real one in tests/events/."""
+    event = json.loads((EVENTS / "s3_event.json").read_text())
+    s3 = event["Records"][0]["s3"]
+    s3["bucket"] = {**s3["bucket"], "name": bucket, "arn": f"arn:aws:s3:::{bucket}"}
+    s3["object"] = {**s3["object"], "key": key, "eTag": etag}
+    return event
+
+
+def sqs_event(*bodies: str) -> dict[str, Any]:
+    """Return an SQS event of messages message-0, message-1, …"""
+    template = json.loads((EVENTS / "sqs_s3_event.json").read_text())["Records"][0]
+    records = [{**template, "messageId": f"message-{number}", "body": body} for number, body in enumerate(bodies)]
+    return {"Records": records}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One user's job on a stage. `aws` are the test's own clients, `calls` what the handler's clients do."""
+
+    aws: Aws
+    calls: AwsCalls
+
+    def put_job(self, job_id: str = JOB_ID, **changes: object) -> None:
+        """Write a submitted job's record."""
+        job = {
+            "intentId": f"intent-{job_id}",
+            "jobId": job_id,
+            "userId": "user-1",
+            "status": "SUBMITTED",
+            "submitTime": "2026-11-22T14:05:00Z",
+            "modelId": "amazon.nova-lite-v1:0",
+            "traceId": "trace-1",
+        }
+        self._put(BATCH_JOBS, {**job, **changes})
+
+    def put_images(self, image_ids: Iterable[str], user_id: str = "user-1", prefix: str = "uploads/") -> None:
+        """Put images into `uploads/` and into pending-images, whose s3Key begins with `prefix`."""
+        for image_id in image_ids:
+            key = f"{user_id}/{image_id}.png"
+            self.aws.s3.put_object(Bucket=BUCKET, Key=f"uploads/{key}", Body=image_id.encode())
+            item = {"imageId": image_id, "userId": user_id, "s3Key": prefix + key, "status": "pending", "md5": "m"}
+            self._put(PENDING_IMAGES, item)
+
+    def put_output(self, *lines: str, key: str = OUTPUT_KEY) -> str:
+        """Put an output object and return the body of the message that says so."""
+        body = "".join(f"{line}\n" for line in lines).encode()
+        etag = self.aws.s3.put_object(Bucket=BUCKET, Key=key, Body=body)["ETag"].strip('"')
+        return json.dumps(s3_notification(key, etag))
+
+    def deliver(self, *bodies: str) -> list[str]:
+        """Deliver messages in one batch; return the ids of those that failed."""
+        failures = self.invoke(sqs_event(*bodies))["batchItemFailures"]
+        return [failure["itemIdentifier"] for failure in failures]
+
+    def invoke(self, event: dict[str, Any]) -> dict[str, Any]:
+        """Invoke the handler with an event of any envelope."""
+        return cast("dict[str, Any]", handler(event, CONTEXT))
+
+    def transactions(self) -> dict[str, dict[str, Any]]:
+        """Return the stored transactions by image id."""
+        return {item["imageId"]: item for item in self.items(TRANSACTIONS)}
+
+    def images(self) -> dict[str, dict[str, Any]]:
+        """Return the items of pending-images by image id."""
+        return {item["imageId"]: item for item in self.items(PENDING_IMAGES)}
+
+    def job(self, job_id: str = JOB_ID) -> dict[str, Any]:
+        """Return a job's record."""
+        return next(item for item in self.items(BATCH_JOBS) if item["jobId"] == job_id)
+
+    def dead_letters(self) -> list[dict[str, Any]]:
+        """Return the job's dead letters."""
+        body = self.aws.s3.get_object(Bucket=BUCKET, Key=DEAD_LETTERS_KEY)["Body"].read()
+        return [json.loads(line) for line in body.splitlines()]
+
+    def objects(self) -> dict[str, bytes]:
+        """Return every object of the bucket."""
+        listed = self.aws.s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])
+        keys = [entry.get("Key", "") for entry in listed]
+        return {key: self.aws.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in keys}
+
+    def items(self, table: str) -> list[dict[str, Any]]:
+        """Return every item of a table."""
+        deserializer = TypeDeserializer()
+        pages = self.aws.dynamodb.get_paginator("scan").paginate(TableName=table)
+        return [
+            {name: deserializer.deserialize(value) for name, value in item.items()}
+            for page in pages
+            for item in page["Items"]
+        ]
+
+    def everything(self) -> dict[str, Any]:
+        """Return all that is stored, in an order of its own: for comparison before and after."""
+        tables = (TRANSACTIONS, BATCH_JOBS, PENDING_IMAGES)
+        return {"objects": self.objects(), **{table: sorted(self.items(table), key=repr) for table in tables}}
+
+    def forget_processed_outputs(self, job_id: str = JOB_ID) -> None:
+        """Let the next delivery be a replay instead of a duplicate."""
+        self.aws.dynamodb.update_item(
+            TableName=BATCH_JOBS,
+            Key={"intentId": {"S": f"intent-{job_id}"}},
+            UpdateExpression="REMOVE processedOutputs",
+        )
+
+    def _put(self, table: str, attributes: Mapping[str, object]) -> None:
+        serializer = TypeSerializer()
+        item = {name: serializer.serialize(value) for name, value in attributes.items()}
+        self.aws.dynamodb.put_item(TableName=table, Item=item)

@@ -1,0 +1,109 @@
+"""What the handler says: enough to follow a job, nothing of what is on a receipt."""
+
+import json
+
+from .conftest import LogReader
+from .stage import JOB_ID, RECEIPT, Stage, plan_line
+
+
+def test_every_entry_of_a_job_names_it(stage: Stage, logged: LogReader) -> None:
+    stage.put_job()
+    stage.put_images(["img-1"])
+    stage.deliver(stage.put_output(plan_line("img-1"), "{"))
+
+    entries = [entry for entry in logged() if "_aws" not in entry]
+
+    assert [entry["event"] for entry in entries] == [
+        "BATCH_RESULT_STARTED",
+        "BATCH_RESULT_LINE_SKIPPED",
+        "BATCH_RESULT_PER_TRANSACTION",
+        "BATCH_RESULT_COMPLETED",
+    ]
+    names = {"jobId": JOB_ID, "intentId": f"intent-{JOB_ID}", "traceId": "trace-1", "userId": "user-1"}
+    for entry in entries:
+        assert entry | names == entry
+        assert entry["messageId"] == "message-0"
+
+
+def test_a_failure_is_logged_with_the_job_it_concerns(stage: Stage, logged: LogReader) -> None:
+    stage.put_job()
+    stage.put_images(["img-1"])
+    stage.calls.fail("UpdateItem", "InternalServerError")
+    stage.deliver(stage.put_output(plan_line("img-1")))
+
+    failed = logged()[-1]
+
+    assert (failed["event"], failed["jobId"], failed["intentId"]) == (
+        "BATCH_RESULT_FAILED",
+        JOB_ID,
+        f"intent-{JOB_ID}",
+    )
+
+
+def test_the_next_message_does_not_inherit_the_job_of_the_last(stage: Stage, logged: LogReader) -> None:
+    stage.put_job()
+    stage.deliver(stage.put_output(), "no JSON")
+
+    failed = logged()[-1]
+
+    assert failed["event"] == "BATCH_RESULT_FAILED"
+    assert not {"jobId", "intentId", "traceId", "userId"} & set(failed)
+
+
+def test_no_log_holds_what_is_on_a_receipt(stage: Stage, logged: LogReader) -> None:
+    stage.put_job()
+    stage.put_images(["img-1", "img-2"])
+    secret = {"merchant": "Secret Shop", "description": "secret goods", "amount": 987654321}
+    stage.deliver(
+        stage.put_output(
+            plan_line("img-1", **secret),
+            plan_line("img-2", **secret, date="2026-02-30"),
+            plan_line("img-3", **secret, category="secret category"),
+            json.dumps({"customData": "img-4", "output": {"text": "secret reply"}}),
+            '{"customData": "secret line',
+        )
+    )
+
+    said = json.dumps(logged())
+
+    assert "BATCH_RESULT_LINE_SKIPPED" in said
+    for word in ("ecret", "987654321", RECEIPT["date"], "2026-02-30"):
+        assert str(word) not in said
+
+
+def test_the_metrics_are_those_of_the_job(stage: Stage, logged: LogReader) -> None:
+    stage.put_job()
+    stage.put_images(["img-1"])
+    stage.deliver(stage.put_output(plan_line("img-1"), plan_line("img-unknown"), "{"))
+
+    [metrics] = [entry for entry in logged() if "_aws" in entry]
+
+    [declared] = metrics["_aws"]["CloudWatchMetrics"]
+    assert declared["Namespace"] == "BatchResult"
+    assert sorted(declared["Dimensions"][0]) == ["service", "stage"]
+    assert declared["Metrics"] == [
+        {"Name": "SuccessCount", "Unit": "Count"},
+        {"Name": "FailureCount", "Unit": "Count"},
+        {"Name": "MigrationFailedCount", "Unit": "Count"},
+        {"Name": "ProcessingTime", "Unit": "Milliseconds"},
+    ]
+    assert metrics["ProcessingTime"][0] > 0
+    assert {name: metrics[name] for name in metrics if name not in ("_aws", "ProcessingTime")} == {
+        "service": "batch_result_handler",
+        "stage": "test",
+        "jobId": JOB_ID,
+        "SuccessCount": [2.0],
+        "FailureCount": [1.0],
+        "MigrationFailedCount": [1.0],
+    }
+
+
+def test_a_duplicate_and_a_failure_count_nothing(stage: Stage, logged: LogReader) -> None:
+    stage.put_job()
+    message = stage.put_output("{")
+    stage.deliver(message)
+    logged()
+
+    stage.deliver(message, "no JSON")
+
+    assert [entry for entry in logged() if "_aws" in entry] == []
