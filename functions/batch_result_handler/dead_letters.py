@@ -4,7 +4,6 @@ The file is written whole per run, so a replay replaces it. It may hold 50,000 l
 memory or disk: past one part it goes out as a multipart upload.
 """
 
-import json
 from typing import TYPE_CHECKING
 
 from yorutsuke_common.schema import DeadLetter
@@ -37,8 +36,8 @@ class DeadLetterFile:
 
     def add(self, letter: DeadLetter) -> None:
         """Add one letter as one line, without `imageId` where the line did not say one."""
-        fields = letter.model_dump(mode="json", exclude=None if letter.imageId else {"imageId"})
-        self._held += json.dumps(fields, ensure_ascii=False).encode() + b"\n"
+        exclude = None if letter.imageId else {"imageId"}
+        self._held += letter.model_dump_json(exclude=exclude).encode() + b"\n"
         self.count += 1
         if len(self._held) >= PART_BYTES:
             self._send_part()

@@ -15,6 +15,7 @@ from urllib.parse import unquote_plus
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from yorutsuke_common.errors import InvalidEventError
+from yorutsuke_common.schema import problems
 
 OUTPUT_PREFIX = "batch-output"
 OUTPUT_SUFFIXES = (".jsonl", ".jsonl.out")
@@ -56,8 +57,11 @@ class _S3Record(BaseModel):
 
 def is_sqs_event(event: Mapping[str, Any]) -> bool:
     """Tell an SQS event (S3 inside its messages) from S3's own."""
-    records = event.get("Records")
-    return bool(records) and records[0].get("eventSource") == "aws:sqs"
+    match event:
+        case {"Records": [{"eventSource": "aws:sqs"}, *_]}:
+            return True
+        case _:
+            return False
 
 
 def outputs_in_message(body: str, bucket: str) -> list[OutputObject]:
@@ -91,8 +95,9 @@ def _output_object(record: object, bucket: str) -> OutputObject:
     try:
         s3 = _S3Record.model_validate(record).s3
     except ValidationError as exc:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in exc.errors())
-        raise InvalidEventError(f"record of an S3 event notification is malformed: {problems}") from exc
+        raise InvalidEventError(
+            f"record of an S3 event notification is malformed: {problems(exc.errors())}. Send S3's own notifications."
+        ) from exc
     # S3 form-encodes keys in notifications: a space is a plus sign.
     key = unquote_plus(s3.object.key)
     if s3.bucket.name != bucket:

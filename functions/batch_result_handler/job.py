@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from yorutsuke_common.errors import OutputConflictError, RetryableError, UnknownJobError
-from yorutsuke_common.schema import BatchJob, JobStatus, ResultStats
+from yorutsuke_common.schema import BatchJob, JobStatus, ResultStats, problems
 
 from .dynamodb import from_item, to_item
 from .event import OutputObject
@@ -45,10 +45,9 @@ class BatchJobs:
         try:
             return BatchJob.model_validate(from_item(response["Items"][0]))
         except ValidationError as exc:
-            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in exc.errors())
             raise UnknownJobError(
-                f"the record of job id {job_id!r} in table {self.table!r} breaks the schema ({problems}): "
-                "correct it, then redrive the message."
+                f"the record of job id {job_id!r} in table {self.table!r} breaks the schema "
+                f"({problems(exc.errors())}): correct it, then redrive the message."
             ) from exc
 
     def complete(self, job: BatchJob, output: OutputObject, etag: str, stats: ResultStats, completed_at: str) -> None:

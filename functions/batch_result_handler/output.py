@@ -86,5 +86,5 @@ def _line(number: int, held: bytearray, *, too_long: bool) -> Iterator[Line]:
     content = bytes(held)
     if number == 1:
         content = content.removeprefix(BOM)
-    if content.strip():
+    if too_long or content.strip():
         yield Line(number, content, too_long)

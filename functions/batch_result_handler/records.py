@@ -1,7 +1,6 @@
 """A line of the output becomes a transaction or a dead letter; it never becomes an exception. Pure."""
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,7 +12,16 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from yorutsuke_common.hashing import derived_trace_id, transaction_id
-from yorutsuke_common.schema import BatchJob, BedrockRecord, DeadLetter, PlanRecord, Reason, Receipt, Transaction
+from yorutsuke_common.schema import (
+    BatchJob,
+    BedrockRecord,
+    DeadLetter,
+    PlanRecord,
+    Reason,
+    Receipt,
+    Transaction,
+    problems,
+)
 
 from .output import Line
 from .rejection import Rejection
@@ -22,7 +30,7 @@ from .replies import reply_text
 MAX_RECORD_BYTES = 32 * 1024
 
 _RECORD: TypeAdapter[BedrockRecord | PlanRecord] = TypeAdapter(BedrockRecord | PlanRecord)
-_FENCED_REPLY = re.compile(r"\A\s*```[a-zA-Z]*[ \t]*\n(?P<text>.*?)\s*```\s*\Z", re.DOTALL)
+FENCE = "```"
 
 
 @dataclass(frozen=True)
@@ -57,7 +65,9 @@ class LineReader:
                 detail=rejection.detail,
                 record=_record_of(line),
             )
-        return GoodLine(line.number, self._transaction(image_id, receipt), _cut(record.model_dump(exclude_unset=True)))
+        return GoodLine(
+            line.number, self._transaction(image_id, receipt), _kept(record.model_dump(exclude_unset=True), line)
+        )
 
     def _transaction(self, image_id: str, receipt: Receipt) -> Transaction:
         job = self.job
@@ -72,6 +82,16 @@ class LineReader:
             extractedAt=iso_utc(self.extracted_at),
             ttl=int((self.extracted_at + timedelta(days=self.ttl_days)).timestamp()),
         )
+
+
+def _unfenced(text: str) -> str:
+    """Return what a code fence holds where the whole reply is one, else the reply as it is."""
+    reply = text.strip()
+    opening, newline, body = reply.partition("\n")
+    language = opening.removeprefix(FENCE).strip()
+    if newline and opening.startswith(FENCE) and body.endswith(FENCE) and (language.isalnum() or not language):
+        return body.removesuffix(FENCE)
+    return text
 
 
 def rejected(good: GoodLine, reason: Reason, detail: str) -> DeadLetter:
@@ -112,11 +132,10 @@ def reply_of(record: BedrockRecord | PlanRecord) -> str:
 
 def parse_receipt(text: str) -> Receipt:
     """Return the receipt in the model's reply, whose numbers are kept exactly. Raises Rejection."""
-    fenced = _FENCED_REPLY.match(text)
     try:
         # The standard parser, not pydantic's: it alone hands over a number's digits before they become a float.
         value = json.loads(
-            fenced["text"] if fenced else text,
+            _unfenced(text),
             parse_float=Decimal,
             parse_int=Decimal,
             parse_constant=_refuse_constant,
@@ -127,7 +146,7 @@ def parse_receipt(text: str) -> Receipt:
     try:
         return Receipt.model_validate(value)
     except ValidationError as exc:
-        raise Rejection(Reason.INVALID_TRANSACTION, _problems(exc.errors(include_input=False))) from exc
+        raise Rejection(Reason.INVALID_TRANSACTION, problems(exc.errors())) from exc
 
 
 def _record_of(line: Line) -> JsonValue:
@@ -136,22 +155,27 @@ def _record_of(line: Line) -> JsonValue:
         return _beginning(line.content)
     try:
         record: JsonValue = pydantic_core.from_json(line.content)
-        if isinstance(record, dict):
-            record.pop("modelInput", None)
-        return _cut(record)
     except ValueError:
-        # No JSON, or none that could be written again, such as 1e400.
         return _beginning(line.content)
+    if isinstance(record, dict):
+        record.pop("modelInput", None)
+    return _kept(record, line)
 
 
-def _cut(record: JsonValue) -> JsonValue:
-    """Return a record as it is, or the beginning of its text where it exceeds MAX_RECORD_BYTES."""
-    text = json.dumps(record, ensure_ascii=False, allow_nan=False).encode()
+def _kept(record: JsonValue, line: Line) -> JsonValue:
+    """Return what a dead letter keeps of a record: all of it, or the beginning of its text if it is too large."""
+    try:
+        text = pydantic_core.to_json(record, inf_nan_mode="strings")
+    except ValueError:
+        # A whole number of thousands of digits, which Python reads and does not write.
+        return _beginning(line.content)
     return record if len(text) <= MAX_RECORD_BYTES else _beginning(text)
 
 
 def _beginning(content: bytes) -> str:
-    return content[:MAX_RECORD_BYTES].decode("utf-8", "replace")
+    # The replacement character is longer than the byte it stands for, so the text is cut as well.
+    text = content[:MAX_RECORD_BYTES].decode("utf-8", "replace")
+    return text.encode()[:MAX_RECORD_BYTES].decode("utf-8", "ignore")
 
 
 def _neither_layout(content: bytes, errors: Sequence[ErrorDetails]) -> str:
@@ -161,12 +185,7 @@ def _neither_layout(content: bytes, errors: Sequence[ErrorDetails]) -> str:
     keys = sorted(cast("dict[str, object]", record))
     layout = "PlanRecord" if "customData" in keys else "BedrockRecord"
     own = [error for error in errors if error["loc"] and error["loc"][0] == layout]
-    return f"the record with the keys {keys} does not fit: {_problems(own, skip=1)}"
-
-
-def _problems(errors: Sequence[ErrorDetails], skip: int = 0) -> str:
-    """Return what pydantic found, field by field, without the values."""
-    return "; ".join(f"{'.'.join(map(str, error['loc'][skip:])) or 'value'}: {error['msg']}" for error in errors)
+    return f"the record with the keys {keys} does not fit: {problems(own, skip=1)}"
 
 
 def _model_error(error: JsonValue) -> str:

@@ -4,16 +4,20 @@ import os
 from functools import cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from yorutsuke_common.errors import SettingsError
+from yorutsuke_common.schema import problems
 
 
 class Settings(BaseModel):
     """The function's environment variables, validated as one.
 
-    A missing or malformed variable fails the first invocation with its name, not an import with a stack trace.
+    A missing or malformed variable fails the first invocation with its name, not an import with a stack trace; the
+    error quotes none of the others, among which are the function's credentials.
     """
 
-    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True, hide_input_in_errors=True)
 
     stage: str = Field(alias="STAGE", min_length=1)
     images_bucket: str = Field(alias="IMAGES_BUCKET", min_length=1)
@@ -34,5 +38,10 @@ class Settings(BaseModel):
 
 @cache
 def load_settings() -> Settings:
-    """Return the settings of this execution environment, read once."""
-    return Settings.model_validate(dict(os.environ))
+    """Return the settings of this execution environment, read once. Raises SettingsError."""
+    try:
+        return Settings.model_validate(dict(os.environ))
+    except ValidationError as exc:
+        raise SettingsError(
+            f"the function's environment is not valid ({problems(exc.errors())}): deploy the stage again."
+        ) from exc

@@ -4,6 +4,7 @@
     ├── RetryableError           the same message may succeed later
     │   └── BatchWriteError      a table refused part of a batch after every retry
     └── PermanentError           the same message will fail again until a person acts
+        ├── SettingsError        the function's environment is not what it needs
         ├── InvalidEventError    an event that is none of the envelopes we read, or an object key out of place
         ├── UnknownJobError      no record of the job, or a record that breaks the schema
         └── OutputConflictError  a second output object for a job that takes one
@@ -29,6 +30,10 @@ class BatchWriteError(RetryableError):
 
 class PermanentError(YorutsukeError):
     """The cause will not pass by itself: a person has to act, then redrive."""
+
+
+class SettingsError(PermanentError):
+    """An environment variable of the function is missing or malformed."""
 
 
 class InvalidEventError(PermanentError):

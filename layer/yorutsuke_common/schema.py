@@ -5,16 +5,19 @@ of these models never carry the offending input: a validation message may reach 
 """
 
 import re
+from collections.abc import Iterable
 from datetime import date as calendar_date
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, StringConstraints
+from pydantic_core import ErrorDetails
 
 MAX_IMAGE_ID_BYTES = 1024
 MAX_MERCHANT_CHARACTERS = 1_000
 MAX_DESCRIPTION_CHARACTERS = 10_000
+MAX_DETAIL_CHARACTERS = 1_000
 MAX_AMOUNT_DIGITS = 38
 """DynamoDB keeps 38 significant digits; more would be rounded, so more is refused."""
 
@@ -76,6 +79,17 @@ def _real_date(value: str) -> str:
     return value
 
 
+def _storable(value: Decimal) -> Decimal:
+    # Zeros at the end count as well: DynamoDB's client takes a number digit by digit.
+    if len(value.as_tuple().digits) > MAX_AMOUNT_DIGITS:
+        raise ValueError(f"must have at most {MAX_AMOUNT_DIGITS} digits")
+    return value
+
+
+def _cut_detail(value: str) -> str:
+    return value[:MAX_DETAIL_CHARACTERS]
+
+
 def _number_as_text(value: object) -> object:
     return str(value) if isinstance(value, Decimal) else value
 
@@ -90,7 +104,11 @@ class Receipt(_Model):
     `Decimal`, so that the amount stays exact.
     """
 
-    amount: Annotated[Decimal, Field(strict=True, gt=0, allow_inf_nan=False, max_digits=MAX_AMOUNT_DIGITS)]
+    amount: Annotated[
+        Decimal,
+        Field(strict=True, gt=0, allow_inf_nan=False, max_digits=MAX_AMOUNT_DIGITS),
+        AfterValidator(_storable),
+    ]
     type: Literal["income", "expense"]
     date: Annotated[str, AfterValidator(_real_date)]
     merchant: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_MERCHANT_CHARACTERS)]
@@ -198,12 +216,20 @@ class BedrockRecord(_Model):
 class DeadLetter(_Model):
     """One line of `dead-letters/{jobId}.jsonl`.
 
-    `line` counts from 1. `record` is the line's JSON without `modelInput`, or, where it is no JSON or too large, the
-    beginning of its text.
+    `line` counts from 1. `detail` may quote the model's error, and is cut. `record` is the line's JSON without
+    `modelInput`, or, where it is no JSON or too large, the beginning of its text. Numbers that JSON cannot write become
+    strings, such as "Infinity" for 1e400.
     """
+
+    model_config = ConfigDict(ser_json_inf_nan="strings")
 
     line: int
     imageId: str | None = None
     reason: Reason
-    detail: str
+    detail: Annotated[str, AfterValidator(_cut_detail)]
     record: JsonValue
+
+
+def problems(errors: Iterable[ErrorDetails], skip: int = 0) -> str:
+    """Return what pydantic found, field by field, without the values; `skip` leaves out outer parts of the path."""
+    return "; ".join(f"{'.'.join(map(str, error['loc'][skip:])) or 'value'}: {error['msg']}" for error in errors)

@@ -1,0 +1,114 @@
+"""Where an image is, where it goes, and what pending-images says of it."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any, cast
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from batch_result_handler.dynamodb import BatchClient, Item
+from batch_result_handler.images import Image, Move, PendingImages, processed_date, processed_key
+
+from .samples import Logs
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+
+@dataclass
+class Table:
+    """A pending-images table of a few items."""
+
+    items: list[Item]
+    asked: list[Any] = field(default_factory=list[Any])
+
+    def batch_get_item(self, **request: Any) -> dict[str, Any]:
+        self.asked.append(request["RequestItems"])
+        return {"Responses": {"pending-images": self.items}, "UnprocessedKeys": {}}
+
+    def batch_write_item(self, **request: Any) -> dict[str, Any]:
+        self.asked.append(request["RequestItems"])
+        return {"UnprocessedItems": {}}
+
+
+def pending_images(table: Table) -> PendingImages:
+    """Return the adapter over this table."""
+    return PendingImages(BatchClient(cast("DynamoDBClient", table), Logs().logger), "pending-images")
+
+
+def image(upload_key: str = "uploads/user-1/a.jpg", item: Item | None = None) -> Image:
+    """Return an image that is not processed."""
+    return Image("image-1", "user-1", upload_key, processed=False, item=item or {})
+
+
+@pytest.mark.parametrize(
+    ("upload_key", "processed"),
+    [
+        ("uploads/user-1/a.jpg", "processed/2026-11-23/user-1/a.jpg"),
+        ("uploads/user-1/uploads/a.jpg", "processed/2026-11-23/user-1/uploads/a.jpg"),
+        ("uploads/uploads/a.jpg", "processed/2026-11-23/uploads/a.jpg"),
+        ("uploads/喫茶 1+2.jpg", "processed/2026-11-23/喫茶 1+2.jpg"),
+    ],
+)
+def test_an_image_keeps_its_path_below_the_day(upload_key: str, processed: str) -> None:
+    assert processed_key(image(upload_key), "2026-11-23") == processed
+
+
+@pytest.mark.parametrize(
+    ("moment", "zone", "day"),
+    [
+        (datetime(2026, 11, 22, 14, 59, 59, tzinfo=UTC), "Asia/Tokyo", "2026-11-22"),
+        (datetime(2026, 11, 22, 15, 0, 0, tzinfo=UTC), "Asia/Tokyo", "2026-11-23"),
+        (datetime(2026, 11, 22, 15, 0, 0, tzinfo=UTC), "UTC", "2026-11-22"),
+        (datetime(2027, 1, 1, 4, 59, 0, tzinfo=UTC), "America/New_York", "2026-12-31"),
+        (datetime(2026, 11, 23, 1, 0, 0, tzinfo=timezone(timedelta(hours=9))), "UTC", "2026-11-22"),
+    ],
+)
+def test_the_day_is_the_one_where_the_users_live(moment: datetime, zone: str, day: str) -> None:
+    assert processed_date(moment, ZoneInfo(zone)) == day
+
+
+@pytest.mark.parametrize(
+    ("attributes", "upload_key", "processed"),
+    [
+        ({"s3Key": {"S": "uploads/user-1/a.jpg"}}, "uploads/user-1/a.jpg", False),
+        ({"s3Key": {"S": "user-1/a.jpg"}}, "uploads/user-1/a.jpg", False),
+        ({"s3Key": {"S": "k"}, "status": {"S": "pending"}}, "uploads/k", False),
+        ({"s3Key": {"S": "k"}, "status": {"S": "processed"}}, "uploads/k", True),
+        ({"s3Key": {"S": "k"}, "status": {"S": "PROCESSED"}}, "uploads/k", False),
+    ],
+)
+def test_an_image_is_found_as_the_table_knows_it(attributes: Item, upload_key: str, *, processed: bool) -> None:
+    item = {"imageId": {"S": "image-1"}, "userId": {"S": "user-2"}, "md5": {"S": "m"}, **attributes}
+    table = Table([item])
+
+    found = pending_images(table).find(["image-1", "image-2"])
+
+    assert found == {"image-1": Image("image-1", "user-2", upload_key, processed, item)}
+    assert table.asked == [{"pending-images": {"Keys": [{"imageId": {"S": "image-1"}}, {"imageId": {"S": "image-2"}}]}}]
+
+
+def test_an_image_whose_record_names_no_user_is_nobodys() -> None:
+    item = {"imageId": {"S": "image-1"}, "s3Key": {"S": "uploads/a.jpg"}}
+
+    found = pending_images(Table([item])).find(["image-1"])
+
+    assert found == {"image-1": Image("image-1", "", "uploads/a.jpg", processed=False, item=item)}
+
+
+def test_an_image_is_marked_processed_with_its_new_key_and_keeps_every_other_attribute() -> None:
+    item: Item = {"imageId": {"S": "image-1"}, "status": {"S": "pending"}, "size": {"N": "9"}, "tags": {"L": []}}
+    table = Table([])
+
+    pending_images(table).mark_processed([Move(image(item=item), "processed/2026-11-23/user-1/a.jpg")])
+
+    marked: Item = {
+        "imageId": {"S": "image-1"},
+        "status": {"S": "processed"},
+        "size": {"N": "9"},
+        "tags": {"L": []},
+        "processedKey": {"S": "processed/2026-11-23/user-1/a.jpg"},
+    }
+    assert table.asked == [{"pending-images": [{"PutRequest": {"Item": marked}}]}]
+    assert item["status"] == {"S": "pending"}

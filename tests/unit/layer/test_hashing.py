@@ -1,0 +1,43 @@
+"""Ids that follow from facts."""
+
+import hashlib
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from yorutsuke_common.hashing import derived_trace_id, transaction_id
+
+
+def test_a_transaction_id_is_the_beginning_of_the_sha256_of_job_image_and_submit_time() -> None:
+    documented = hashlib.sha256(b"abcdefgh1234#image-1#2026-11-22T15:00:00.000Z").hexdigest()[:24]
+
+    assert transaction_id("abcdefgh1234", "image-1", "2026-11-22T15:00:00.000Z") == documented
+
+
+def test_a_transaction_id_never_changes_between_releases() -> None:
+    """Stored items carry it: another id for the same fact would double them at the next replay."""
+    assert transaction_id("job", "画像", "1795466527") == "17d7e6b6751056a863bc09f7"
+
+
+@given(st.text(), st.text(), st.text())
+def test_a_transaction_id_is_24_hex_digits_and_the_same_each_time(job_id: str, image_id: str, timestamp: str) -> None:
+    first = transaction_id(job_id, image_id, timestamp)
+
+    assert re.fullmatch("[0-9a-f]{24}", first)
+    assert transaction_id(job_id, image_id, timestamp) == first
+
+
+def test_job_image_and_submit_time_each_change_the_id() -> None:
+    ids = [
+        transaction_id("job", "image", "time"),
+        transaction_id("job2", "image", "time"),
+        transaction_id("job", "image2", "time"),
+        transaction_id("job", "image", "time2"),
+    ]
+
+    assert sorted(set(ids)) == sorted(ids)
+
+
+def test_a_job_without_a_trace_gets_one_that_follows_from_its_id() -> None:
+    assert derived_trace_id("abcdefgh1234") == "job-abcdefgh1234"

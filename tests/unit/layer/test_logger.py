@@ -1,0 +1,73 @@
+"""The names that queries rely on, and the form of an entry."""
+
+import itertools
+import json
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from yorutsuke_common.logger import Event, make_logger
+
+_services = (f"logger-test-{number}" for number in itertools.count())
+
+
+@pytest.fixture
+def machine_in_tokyo() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+def test_the_events_are_those_of_the_runbook_each_spelt_as_its_name() -> None:
+    names = [
+        "BATCH_RESULT_STARTED",
+        "BATCH_RESULT_PER_TRANSACTION",
+        "BATCH_RESULT_LINE_SKIPPED",
+        "BATCH_WRITE_RETRIED",
+        "BATCH_WRITE_FAILED_FINAL",
+        "BATCH_RESULT_IMAGE_MIGRATION_FAILED",
+        "BATCH_RESULT_DUPLICATE",
+        "BATCH_RESULT_TEST_EVENT",
+        "BATCH_RESULT_COMPLETED",
+        "BATCH_RESULT_FAILED",
+    ]
+
+    assert {event.name: event.value for event in Event} == {name: name for name in names}
+
+
+@pytest.mark.usefixtures("machine_in_tokyo")
+def test_an_entry_is_one_line_of_json_with_its_event_and_utc_time(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POWERTOOLS_LOG_LEVEL", "INFO")
+    service = next(_services)
+    make_logger(service).info("batch result started", event=Event.BATCH_RESULT_STARTED, jobId="abcdefgh1234")
+
+    entry = json.loads(capsys.readouterr().out)
+
+    assert entry.pop("timestamp").endswith("+0000")
+    del entry["location"]
+    assert entry == {
+        "level": "INFO",
+        "message": "batch result started",
+        "service": service,
+        "event": "BATCH_RESULT_STARTED",
+        "jobId": "abcdefgh1234",
+    }
+
+
+@pytest.mark.parametrize(("level", "logged"), [("DEBUG", ["debug", "info"]), ("INFO", ["info"])])
+def test_the_stage_decides_whether_debug_entries_are_written(
+    level: str, logged: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POWERTOOLS_LOG_LEVEL", level)
+    logger = make_logger(next(_services))
+    logger.debug("debug")
+    logger.info("info")
+
+    entries = map(json.loads, capsys.readouterr().out.splitlines())
+
+    assert [entry["message"] for entry in entries] == logged

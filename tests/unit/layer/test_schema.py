@@ -1,0 +1,361 @@
+"""The shapes of what is read and stored, and what each of them refuses."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from yorutsuke_common.schema import (
+    BatchJob,
+    BedrockRecord,
+    DeadLetter,
+    ImageId,
+    ImageStatus,
+    JobStatus,
+    PendingImage,
+    PlanOutput,
+    PlanRecord,
+    Reason,
+    Receipt,
+    ResultStats,
+    Transaction,
+    TransactionStatus,
+)
+
+RECEIPT: dict[str, Any] = {
+    "amount": Decimal("1280.50"),
+    "type": "expense",
+    "date": "2026-11-20",
+    "merchant": "喫茶ほし",
+    "category": "other",
+    "description": "",
+}
+JOB: dict[str, Any] = {
+    "intentId": "intent-1",
+    "jobId": "abcdefgh1234",
+    "userId": "user-1",
+    "status": "SUBMITTED",
+    "submitTime": "2026-11-22T15:00:00.000Z",
+}
+TRANSACTION = Transaction(
+    **RECEIPT,
+    transactionId="0123456789abcdef01234567",
+    imageId="image-1",
+    userId="user-1",
+    jobId="abcdefgh1234",
+    intentId="intent-1",
+    traceId="trace-1",
+    extractedAt="2026-11-22T18:42:07Z",
+    ttl=1858444927,
+)
+
+
+def refused_fields(model: type[Receipt | BatchJob | PendingImage], attributes: dict[str, Any]) -> list[object]:
+    """Return the names of the fields that the model refuses."""
+    with pytest.raises(ValidationError) as raised:
+        model.model_validate(attributes)
+    return [error["loc"][0] for error in raised.value.errors()]
+
+
+def test_a_receipt_keeps_what_the_model_read_and_nothing_else() -> None:
+    assert Receipt.model_validate({**RECEIPT, "confidence": 1}).model_dump() == RECEIPT
+
+
+@pytest.mark.parametrize("kind", ["income", "expense"])
+def test_a_receipt_is_income_or_expense(kind: str) -> None:
+    assert Receipt.model_validate({**RECEIPT, "type": kind}).type == kind
+
+
+@pytest.mark.parametrize("category", ["sale", "purchase", "shipping", "packaging", "fee", "other"])
+def test_a_receipt_is_of_one_of_six_categories(category: str) -> None:
+    assert Receipt.model_validate({**RECEIPT, "category": category}).category == category
+
+
+@pytest.mark.parametrize("name", RECEIPT)
+def test_a_receipt_lacks_no_field(name: str) -> None:
+    rest = {key: value for key, value in RECEIPT.items() if key != name}
+
+    assert refused_fields(Receipt, rest) == [name]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("amount", True),
+        ("amount", "1280"),
+        ("amount", 1280),
+        ("amount", 1280.5),
+        ("amount", None),
+        ("amount", Decimal(0)),
+        ("amount", Decimal("-0.01")),
+        ("amount", Decimal("NaN")),
+        ("amount", Decimal("sNaN")),
+        ("amount", Decimal("Infinity")),
+        ("amount", Decimal("1e400")),
+        ("amount", Decimal("1e-400")),
+        ("amount", Decimal("1" * 39)),
+        ("amount", Decimal("0." + "1" * 39)),
+        ("type", "Expense"),
+        ("type", ""),
+        ("type", None),
+        ("date", "2026-02-30"),
+        ("date", "2026-13-01"),
+        ("date", "0000-01-01"),
+        ("date", "2025-02-29"),
+        ("date", "20260101"),
+        ("date", "2026-W48-1"),
+        ("date", "2026-1-1"),
+        ("date", "2026-01-01T00:00:00Z"),
+        ("date", "2026-01-01\n"),
+        ("date", " 2026-01-01"),
+        ("date", "２０２６-01-01"),
+        ("date", ""),
+        ("date", 20260101),
+        ("merchant", ""),
+        ("merchant", " \t\n"),
+        ("merchant", "\u3000"),
+        ("merchant", "x" * 1_001),
+        ("merchant", "\ud800"),
+        ("merchant", None),
+        ("merchant", 7),
+        ("category", "food"),
+        ("category", "Other"),
+        ("category", ""),
+        ("description", "x" * 10_001),
+        ("description", "\udfff"),
+        ("description", None),
+        ("description", ["x"]),
+    ],
+)
+def test_a_receipt_refuses_a_value_that_is_not_of_its_field(name: str, value: object) -> None:
+    assert refused_fields(Receipt, {**RECEIPT, name: value}) == [name]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kept"),
+    [
+        ("amount", Decimal("0.01"), Decimal("0.01")),
+        ("amount", Decimal("9" * 38), Decimal("9" * 38)),
+        ("amount", Decimal("0." + "9" * 38), Decimal("0." + "9" * 38)),
+        ("date", "2024-02-29", "2024-02-29"),
+        ("merchant", " \u3000喫茶ほし\n", "喫茶ほし"),
+        ("merchant", "x" * 1_000, "x" * 1_000),
+        ("description", " kept as it is ", " kept as it is "),
+        ("description", "x" * 10_000, "x" * 10_000),
+        ("description", "\x00", "\x00"),
+    ],
+)
+def test_a_receipt_takes_a_value_up_to_the_bound_of_its_field(name: str, value: object, kept: object) -> None:
+    assert Receipt.model_validate({**RECEIPT, name: value}).model_dump() == {**RECEIPT, name: kept}
+
+
+@pytest.mark.parametrize("name", RECEIPT)
+def test_the_error_of_a_receipt_never_quotes_the_value(name: str) -> None:
+    """A validation message may reach a log, and no log holds a merchant, a description or an amount."""
+    with pytest.raises(ValidationError) as raised:
+        Receipt.model_validate({**RECEIPT, name: ["Kissa Hoshi 1280"]})
+
+    assert "Kissa" not in str(raised.value)
+
+
+def test_the_error_of_a_date_does_not_quote_it() -> None:
+    with pytest.raises(ValidationError) as raised:
+        Receipt.model_validate({**RECEIPT, "date": "2026-02-30"})
+
+    assert "02-30" not in str(raised.value)
+
+
+def test_a_transaction_is_its_item() -> None:
+    assert TRANSACTION.item() == {
+        **RECEIPT,
+        "transactionId": "0123456789abcdef01234567",
+        "imageId": "image-1",
+        "userId": "user-1",
+        "jobId": "abcdefgh1234",
+        "intentId": "intent-1",
+        "traceId": "trace-1",
+        "extractedAt": "2026-11-22T18:42:07Z",
+        "ttl": 1858444927,
+        "status": "processed",
+    }
+
+
+def test_the_status_of_an_item_is_a_plain_string() -> None:
+    """boto3's serializer looks at the type's name, and knows no enum."""
+    failed = TRANSACTION.model_copy(update={"status": TransactionStatus.MIGRATION_FAILED})
+
+    status = failed.item()["status"]
+
+    assert (type(status), status) == (str, "migrationFailed")
+
+
+def test_what_is_read_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        TRANSACTION.userId = "user-2"
+
+
+def test_a_job_needs_only_its_ids_its_status_and_its_submit_time() -> None:
+    assert BatchJob.model_validate(JOB) == BatchJob(
+        intentId="intent-1",
+        jobId="abcdefgh1234",
+        userId="user-1",
+        status="SUBMITTED",
+        submitTime="2026-11-22T15:00:00.000Z",
+        modelId=None,
+        manifestUri=None,
+        pendingImageIds=None,
+        traceId=None,
+        completedAt=None,
+        resultStats=None,
+        processedOutputs={},
+    )
+
+
+def test_a_completed_job_is_read_back_as_dynamodb_returns_it() -> None:
+    stats = {"successCount": Decimal(3), "failureCount": Decimal(1), "totalCount": Decimal(4)}
+    item = {
+        **JOB,
+        "status": "COMPLETED",
+        "modelId": "amazon.nova-lite-v1:0",
+        "manifestUri": "s3://images/batch-input/manifest.jsonl",
+        "pendingImageIds": ["image-1"],
+        "traceId": "trace-1",
+        "completedAt": "2026-11-22T18:43:00Z",
+        "resultStats": {**stats, "migrationFailedCount": Decimal(2)},
+        "processedOutputs": {"batch-output/abcdefgh1234/output.jsonl": "etag-1"},
+        "ttl": Decimal(1798058527),
+    }
+
+    assert BatchJob.model_validate(item) == BatchJob(
+        intentId="intent-1",
+        jobId="abcdefgh1234",
+        userId="user-1",
+        status="COMPLETED",
+        submitTime="2026-11-22T15:00:00.000Z",
+        modelId="amazon.nova-lite-v1:0",
+        manifestUri="s3://images/batch-input/manifest.jsonl",
+        pendingImageIds=["image-1"],
+        traceId="trace-1",
+        completedAt="2026-11-22T18:43:00Z",
+        resultStats=ResultStats(successCount=3, failureCount=1, totalCount=4, migrationFailedCount=2),
+        processedOutputs={"batch-output/abcdefgh1234/output.jsonl": "etag-1"},
+    )
+
+
+@pytest.mark.parametrize(
+    ("stored", "text"),
+    [
+        ("2026-11-22T15:00:00.000Z", "2026-11-22T15:00:00.000Z"),
+        (" 2026-11-22 ", " 2026-11-22 "),
+        (Decimal(1795466527), "1795466527"),
+        (Decimal("1795466527.50"), "1795466527.50"),
+    ],
+)
+def test_a_submit_time_is_kept_exactly_as_stored(stored: object, text: str) -> None:
+    assert BatchJob.model_validate({**JOB, "submitTime": stored}).submitTime == text
+
+
+@pytest.mark.parametrize("name", ["intentId", "jobId", "userId", "submitTime"])
+@pytest.mark.parametrize("value", ["", None, True, ["x"]])
+def test_a_job_refuses_an_id_or_a_submit_time_that_is_none(name: str, value: object) -> None:
+    assert refused_fields(BatchJob, {**JOB, name: value}) == [name]
+
+
+@pytest.mark.parametrize("name", JOB)
+def test_a_job_takes_an_id_of_one_character(name: str) -> None:
+    job = BatchJob.model_validate({**JOB, name: "7"})
+
+    assert job.model_dump(include=set(JOB)) == {**JOB, name: "7"}
+
+
+@pytest.mark.parametrize("name", JOB)
+def test_a_job_lacks_no_field_that_transactions_are_made_from(name: str) -> None:
+    rest = {key: value for key, value in JOB.items() if key != name}
+
+    assert refused_fields(BatchJob, rest) == [name]
+
+
+def test_an_image_is_pending_until_it_says_otherwise() -> None:
+    item = {"imageId": "image-1", "userId": "user-1", "s3Key": "uploads/user-1/a.jpg", "size": Decimal(9)}
+
+    assert PendingImage.model_validate(item) == PendingImage(
+        imageId="image-1",
+        userId="user-1",
+        s3Key="uploads/user-1/a.jpg",
+        md5=None,
+        uploadedAt=None,
+        status="pending",
+        processedKey=None,
+    )
+
+
+def test_an_image_without_a_key_is_refused() -> None:
+    assert refused_fields(PendingImage, {"imageId": "image-1", "userId": "user-1", "s3Key": ""}) == ["s3Key"]
+
+
+@pytest.mark.parametrize("image_id", ["x", " ", "é" * 512, "x" * 1024])
+def test_an_image_id_is_up_to_1024_bytes_long(image_id: str) -> None:
+    assert TypeAdapter[str](ImageId).validate_python(image_id) == image_id
+
+
+@pytest.mark.parametrize("image_id", ["", "x" * 1025, "é" * 512 + "x", "x" * 3072, "\ud800", 7, None])
+def test_an_image_id_is_not_empty_nor_longer_than_1024_bytes_nor_anything_but_text(image_id: object) -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter[str](ImageId).validate_python(image_id)
+
+
+def test_a_plan_record_is_an_image_id_and_a_text() -> None:
+    line = '{"customData": "image-1", "output": {"text": "{}", "tokens": 9}, "more": 1}'
+
+    assert PlanRecord.model_validate_json(line) == PlanRecord(customData="image-1", output=PlanOutput(text="{}"))
+
+
+def test_a_bedrock_record_is_read_without_the_echoed_request() -> None:
+    line = '{"modelInput": {"image": "aGVsbG8="}, "modelOutput": {"a": [1]}, "recordId": "image-1"}'
+
+    assert BedrockRecord.model_validate_json(line).model_dump() == {
+        "recordId": "image-1",
+        "modelOutput": {"a": [1]},
+        "error": None,
+    }
+
+
+def test_a_dead_letter_may_lack_an_image_id_and_hold_any_record() -> None:
+    letter = DeadLetter(line=3, reason=Reason.INVALID_JSON, detail="the line is no JSON", record="{")
+
+    assert letter.model_dump(mode="json") == {
+        "line": 3,
+        "imageId": None,
+        "reason": "INVALID_JSON",
+        "detail": "the line is no JSON",
+        "record": "{",
+    }
+
+
+@pytest.mark.parametrize(("length", "kept"), [(1_000, 1_000), (1_001, 1_000)])
+def test_the_detail_of_a_dead_letter_is_cut_at_1000_characters(length: int, kept: int) -> None:
+    assert DeadLetter(line=1, reason=Reason.MODEL_ERROR, detail="画" * length, record=None).detail == "画" * kept
+
+
+def test_the_stored_words_are_those_of_the_design() -> None:
+    words = {
+        kind.__name__: [word.value for word in kind] for kind in (JobStatus, TransactionStatus, ImageStatus, Reason)
+    }
+
+    assert words == {
+        "JobStatus": ["SUBMITTED", "COMPLETED"],
+        "TransactionStatus": ["processed", "migrationFailed"],
+        "ImageStatus": ["pending", "processed"],
+        "Reason": [
+            "INVALID_JSON",
+            "INVALID_RECORD",
+            "LINE_TOO_LONG",
+            "DUPLICATE_IMAGE",
+            "OWNER_MISMATCH",
+            "MODEL_ERROR",
+            "TRUNCATED_OUTPUT",
+            "INVALID_AI_JSON",
+            "INVALID_TRANSACTION",
+        ],
+    }
