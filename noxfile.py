@@ -66,7 +66,7 @@ def imports(session: nox.Session) -> None:
 def build(session: nox.Session) -> None:
     """Build the layer and the functions into dist/. [-- STAGE --python 3.13 --arch arm64]"""
     prepare(session, "local")
-    session.run("python", "-m", "yorutsuke_infra.artifacts", *session.posargs)
+    session.run("python", "-m", "yorutsuke_infra.build", *session.posargs)
 
 
 @nox.session

@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.panel import Panel
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from yorutsuke_infra.artifacts import build, this_machine
+from yorutsuke_infra.artifacts import this_machine
+from yorutsuke_infra.build import build
 
 from .aws import Aws
 from .deployer import deploy
@@ -82,7 +84,7 @@ def main() -> int:
             if arguments.keep:
                 _show_how_to_reach(emulator, night)
     except LocalStageError as error:
-        _progress.print(f"[red]{type(error).__name__}[/red]: {error}", markup=True, highlight=False)
+        _progress.print(f"{type(error).__name__}: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         return 1
     if arguments.json:
         print(json.dumps(outcome.summary()))
@@ -176,7 +178,7 @@ def _transactions_table(outcome: Outcome) -> Table:
     table.add_column("amount", justify="right")
     for transaction in shown:
         names = ("transactionId", "imageId", "date", "merchant", "category", "amount")
-        table.add_row(*(str(transaction[name]) for name in names))
+        table.add_row(*(escape(str(transaction[name])) for name in names))
     return table
 
 
@@ -186,7 +188,9 @@ def _dead_letters_table(outcome: Outcome) -> Table:
     title = f"Lines skipped: the first {len(shown)} of {len(outcome.dead_letters)}, {where}"
     table = Table("line", "image", "reason", "detail", title=title, title_justify="left")
     for letter in shown:
-        table.add_row(str(letter["line"]), letter.get("imageId", "–"), letter["reason"], letter["detail"])
+        table.add_row(
+            *map(escape, (str(letter["line"]), letter.get("imageId", "–"), letter["reason"], letter["detail"]))
+        )
     return table
 
 
@@ -197,7 +201,7 @@ def _outcome_table(outcome: Outcome) -> Table:
     folders = sorted({key.split("/")[1] for key in outcome.processed})
     table.add_row("job", f"{outcome.night.job_id}  {summary['jobStatus']}  {stats}")
     table.add_row("images moved", f"{len(outcome.processed)} in {', '.join(f'processed/{f}/' for f in folders) or '–'}")
-    table.add_row("images left", f"{len(outcome.left)} in uploads/ {' '.join(sorted(outcome.left)[:4])}")
+    table.add_row("images left", f"{len(outcome.left)} in uploads/ {escape(' '.join(sorted(outcome.left)[:4]))}")
     for entry in outcome.metrics:
         table.add_row("metrics", " ".join(f"{name}={entry[name][0]:g}" for name in METRICS))
     table.add_row("dead-letter queue", f"{outcome.dlq_depth} messages")

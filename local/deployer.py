@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, cast
 import pulumi
 from pulumi.runtime import MockCallArgs, MockResourceArgs
 
-from yorutsuke_infra.artifacts import ROOT, this_machine
+from yorutsuke_infra.artifacts import LOCAL_STAGE, this_machine
 from yorutsuke_infra.config import CONFIG_KEY, PROJECT
-from yorutsuke_infra.stage_file import read_stage_values
+from yorutsuke_infra.stage_file import ROOT, read_stage_values
 
 from .aws import Aws
 from .errors import UnknownResourceError
@@ -25,7 +25,6 @@ from .resources import CREATORS
 if TYPE_CHECKING:
     from pulumi.runtime.stack import Stack
 
-STAGE = "local"
 PROGRAM = ROOT / "infra" / "__main__.py"
 COMPONENT_PREFIX = f"{PROJECT}:"
 CALLER_IDENTITY = "aws:index/getCallerIdentity:getCallerIdentity"
@@ -70,12 +69,12 @@ class LocalDeployer(pulumi.runtime.Mocks):
 
 def deploy(aws: Aws) -> dict[str, str]:
     """Deploy the program of `infra/` as the stage `local` and return its outputs. Raises LocalStageError."""
-    return run_program(LocalDeployer(aws), STAGE, local_config())
+    return run_program(LocalDeployer(aws), LOCAL_STAGE, local_config())
 
 
 def local_config() -> dict[str, str]:
     """Return the config of the local stage, its layer built for this machine."""
-    values = read_stage_values(STAGE)
+    values = read_stage_values(LOCAL_STAGE)
     target = this_machine()
     key = f"{PROJECT}:{CONFIG_KEY}"
     stage_values = cast("dict[str, object]", values.get(key, {}))

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from yorutsuke_infra.artifacts import ROOT
+from yorutsuke_infra.stage_file import ROOT
 
 from .errors import EmulatorError
 

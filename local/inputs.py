@@ -12,6 +12,7 @@ class Inputs:
     def __init__(self, resource_type: str, name: str, values: Mapping[str, Any]) -> None:
         self._what = f"{resource_type} ({name})"
         self._values = {key: value for key, value in values.items() if value is not None}
+        self._nested: list[Inputs] = []
 
     def take(self, key: str) -> Any:
         """Return an input that has to be there. Raises UnknownResourceError."""
@@ -25,6 +26,17 @@ class Inputs:
         """Return an input, or the default where the program does not set it."""
         return self._values.pop(key, default)
 
+    def take_nested(self, key: str) -> "Inputs":
+        """Return an input that has inputs of its own, each to be taken as well."""
+        self._nested.append(Inputs(self._what, key, self.take(key)))
+        return self._nested[-1]
+
+    def take_each(self, key: str) -> "list[Inputs]":
+        """Return the entries of a list whose entries have inputs of their own; none where the list is not set."""
+        entries = [Inputs(self._what, key, entry) for entry in self.take_optional(key, [])]
+        self._nested += entries
+        return entries
+
     def require_all_taken(self) -> None:
         """Refuse inputs that the local deployer would ignore. Raises UnknownResourceError."""
         if self._values:
@@ -32,6 +44,8 @@ class Inputs:
                 f"{self._what} has inputs that the local deployer does not know: {', '.join(sorted(self._values))}. "
                 "Teach local/resources.py to create them."
             )
+        for nested in self._nested:
+            nested.require_all_taken()
 
 
 def integers(value: Any) -> Any:

@@ -22,8 +22,8 @@ MODEL_ID = "amazon.nova-lite-v1:0"
 SETTLE_SECONDS = 900
 LOG_SECONDS = 30
 POLL_SECONDS = 0.5
-# S3's limit on a key, which the image id is a part of; a longer one cannot be seeded.
-MAX_IMAGE_ID_BYTES = 900
+# An object key takes 1,024 bytes, and the demo makes the image id a part of it.
+MAX_SEEDED_ID_BYTES = 900
 
 _T = TypeVar("_T")
 
@@ -46,10 +46,11 @@ class Night:
         """The trace that the intent began."""
         return f"trace-{self.job_id}"
 
-    def seed_images(self, image_ids: Iterable[str]) -> int:
-        """Put each image into `uploads/` and its item into pending-images; return how many."""
+    def seed_images(self, image_ids: Iterable[str]) -> None:
+        """Put each image into `uploads/` and its item into pending-images."""
         with ThreadPoolExecutor(8) as pool:
-            return sum(pool.map(self._seed_image, image_ids))
+            # The list is what lets a failure in one of the threads be seen.
+            list(pool.map(self._seed_image, image_ids))
 
     def seed_job(self) -> None:
         """Write the job's record, as the orchestrator does when it submits the job."""
@@ -148,14 +149,13 @@ class Night:
                 if message.startswith("{"):
                     yield json.loads(message)
 
-    def _seed_image(self, image_id: str) -> bool:
+    def _seed_image(self, image_id: str) -> None:
         key = f"uploads/{USER_ID}/{image_id}.png"
         self.aws.s3.put_object(Bucket=self.outputs["imagesBucket"], Key=key, Body=make_image(image_id))
         image = PendingImage(
             imageId=image_id, userId=USER_ID, s3Key=key, uploadedAt=SUBMIT_TIME, status=ImageStatus.PENDING.value
         )
         self._put(self.outputs["pendingImagesTable"], image.model_dump(exclude_unset=True))
-        return True
 
     def _put(self, table: str, attributes: dict[str, Any]) -> None:
         serializer = TypeSerializer()
@@ -190,8 +190,16 @@ def _image_ids(line: bytes) -> Iterator[str]:
         return
     for name in ("recordId", "customData"):
         image_id = cast("dict[str, object]", record).get(name)
-        if isinstance(image_id, str) and 0 < len(image_id.encode("utf-8", "replace")) <= MAX_IMAGE_ID_BYTES:
+        if isinstance(image_id, str) and _can_be_seeded(image_id):
             yield image_id
+
+
+def _can_be_seeded(image_id: str) -> bool:
+    try:
+        return 0 < len(image_id.encode()) <= MAX_SEEDED_ID_BYTES
+    except UnicodeEncodeError:
+        # A lone surrogate, which neither S3 nor DynamoDB can hold.
+        return False
 
 
 def _attributes(item: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ SHOPS = {
 }
 NO_JSON_LINE = 48
 NO_TRANSACTION_LINE = 113
-"""The lines of `broken_lines` that cannot become transactions, counted from 1."""
+"""The lines of `output_lines` that cannot become transactions, counted from 1."""
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,8 @@ def creates(resource_type: str) -> Callable[[Creator], Creator]:
 def bucket(aws: Aws, inputs: Inputs) -> Created:
     """Create a bucket; its id is its name."""
     name = inputs.take("bucket")
+    # What it says is about destroying, which the local stage is not: it ends with its emulator.
+    inputs.take_optional("forceDestroy")
     aws.s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
     return name, {"arn": f"arn:aws:s3:::{name}"}
 
@@ -72,19 +74,19 @@ def bucket_notification(aws: Aws, inputs: Inputs) -> Created:
     name = inputs.take("bucket")
     topics: list[Any] = [
         {
-            "Id": topic["id"],
-            "TopicArn": topic["topicArn"],
-            "Events": topic["events"],
+            "Id": topic.take("id"),
+            "TopicArn": topic.take("topicArn"),
+            "Events": topic.take("events"),
             "Filter": {
                 "Key": {
                     "FilterRules": [
-                        {"Name": "prefix", "Value": topic["filterPrefix"]},
-                        {"Name": "suffix", "Value": topic["filterSuffix"]},
+                        {"Name": "prefix", "Value": topic.take("filterPrefix")},
+                        {"Name": "suffix", "Value": topic.take("filterSuffix")},
                     ]
                 }
             },
         }
-        for topic in inputs.take("topics")
+        for topic in inputs.take_each("topics")
     ]
     aws.s3.put_bucket_notification_configuration(Bucket=name, NotificationConfiguration={"TopicConfigurations": topics})
     return name, {}
@@ -99,28 +101,25 @@ def table(aws: Aws, inputs: Inputs) -> Created:
         "TableName": name,
         "BillingMode": inputs.take("billingMode"),
         "AttributeDefinitions": [
-            {"AttributeName": attribute["name"], "AttributeType": attribute["type"]}
-            for attribute in inputs.take("attributes")
+            {"AttributeName": attribute.take("name"), "AttributeType": attribute.take("type")}
+            for attribute in inputs.take_each("attributes")
         ],
         "KeySchema": [{"AttributeName": key, "KeyType": key_type} for key_type, key in keys.items() if key],
     }
     # DynamoDB refuses an empty list of indexes.
-    if indexes := inputs.take_optional("globalSecondaryIndexes"):
+    if indexes := inputs.take_each("globalSecondaryIndexes"):
         request["GlobalSecondaryIndexes"] = [_index(index) for index in indexes]
     arn = aws.dynamodb.create_table(**request)["TableDescription"].get("TableArn")
     if ttl := inputs.take_optional("ttl"):
-        aws.dynamodb.update_time_to_live(
-            TableName=name,
-            TimeToLiveSpecification={"AttributeName": ttl["attributeName"], "Enabled": ttl["enabled"]},
-        )
+        aws.dynamodb.update_time_to_live(TableName=name, TimeToLiveSpecification=pascal_case(ttl))
     return name, {"arn": arn}
 
 
-def _index(index: dict[str, Any]) -> dict[str, Any]:
+def _index(index: Inputs) -> dict[str, Any]:
     return {
-        "IndexName": index["name"],
-        "KeySchema": pascal_case(index["keySchemas"]),
-        "Projection": {"ProjectionType": index["projectionType"]},
+        "IndexName": index.take("name"),
+        "KeySchema": pascal_case(index.take("keySchemas")),
+        "Projection": {"ProjectionType": index.take("projectionType")},
     }
 
 
@@ -259,7 +258,7 @@ def function(aws: Aws, inputs: Inputs) -> Created:
         Layers=inputs.take("layers"),
         Timeout=inputs.take("timeout"),
         MemorySize=inputs.take("memorySize"),
-        Environment={"Variables": inputs.take("environment")["variables"]},
+        Environment={"Variables": inputs.take_nested("environment").take("variables")},
     )
     return name, {"arn": created["FunctionArn"]}
 

@@ -6,13 +6,12 @@ that nothing needs to be.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from aws_lambda_powertools import Logger
 
-from yorutsuke_common.hashing import derived_trace_id
 from yorutsuke_common.logger import Event
 from yorutsuke_common.schema import BatchJob, DeadLetter, Reason, ResultStats, Transaction, TransactionStatus
 
@@ -21,7 +20,7 @@ from .dynamodb import BatchClient, to_item
 from .event import OutputObject
 from .images import Image, ImageStore, PendingImages, processed_date
 from .job import BatchJobs, is_processed, require_sole_output
-from .output import Output, open_output
+from .output import Output, opened_output
 from .records import GoodLine, LineReader, iso_utc, rejected
 from .settings import Settings
 
@@ -59,17 +58,15 @@ class BatchResultProcessor:
         """
         self.logger.append_keys(jobId=source.job_id)
         job = self.stores.jobs.find(source.job_id)
-        self.logger.append_keys(
-            intentId=job.intentId, traceId=job.traceId or derived_trace_id(job.jobId), userId=job.userId
-        )
+        self.logger.append_keys(intentId=job.intentId, traceId=job.trace_id, userId=job.userId)
         if is_processed(job, source, source.etag):
             return self._report_duplicate(source)
         require_sole_output(job, source)
-        output = open_output(self.stores.s3, source.bucket, source.key)
-        if is_processed(job, source, output.etag):
-            return self._report_duplicate(source)
-        self.logger.info("batch result started", event=Event.BATCH_RESULT_STARTED, key=source.key)
-        stats = _Run(self, job, output).take_in()
+        with opened_output(self.stores.s3, source.bucket, source.key) as output:
+            if is_processed(job, source, output.etag):
+                return self._report_duplicate(source)
+            self.logger.info("batch result started", event=Event.BATCH_RESULT_STARTED, key=source.key)
+            stats = _Run(self, job, output).take_in()
         self.stores.jobs.complete(job, source, output.etag, stats, iso_utc(datetime.now(UTC)))
         self.logger.info("batch result completed", event=Event.BATCH_RESULT_COMPLETED, **stats.model_dump())
         return stats
@@ -78,31 +75,27 @@ class BatchResultProcessor:
         self.logger.info("batch result already processed", event=Event.BATCH_RESULT_DUPLICATE, key=source.key)
 
 
-@dataclass
 class _Run:
     """One reading of one output, from its first line to its dead letters."""
 
-    processor: BatchResultProcessor
-    job: BatchJob
-    output: Output
-    success_count: int = 0
-    migration_failed_count: int = 0
-    seen: set[str] = field(default_factory=set[str])
-
-    def __post_init__(self) -> None:
-        self.stores = self.processor.stores
-        self.settings = self.processor.settings
-        self.logger = self.processor.logger
-        self.date = processed_date(self.output.last_modified, self.settings.timezone)
-        self.dead_letters = DeadLetterFile(self.stores.s3, self.settings.images_bucket, self.job.jobId)
+    def __init__(self, processor: BatchResultProcessor, job: BatchJob, output: Output) -> None:
+        self.stores = processor.stores
+        self.settings = processor.settings
+        self.logger = processor.logger
+        self.job = job
+        self.output = output
+        self.date = processed_date(output.last_modified, self.settings.timezone)
+        self.dead_letters = DeadLetterFile(self.stores.s3, self.settings.images_bucket, job.jobId)
+        self.success_count = 0
+        self.migration_failed_count = 0
+        self.seen: set[str] = set()
 
     def take_in(self) -> ResultStats:
         """Store every good line and keep every bad one; return the counts."""
         for block in self._blocks():
             self._store(self._of_this_user(block))
-        earlier = self.job.resultStats
-        if self.dead_letters.count or (earlier and earlier.failureCount):
-            self.dead_letters.close()
+        # Also where it is empty: a run that died may have left the letters of an output that has changed since.
+        self.dead_letters.close()
         return ResultStats(
             successCount=self.success_count,
             failureCount=self.dead_letters.count,

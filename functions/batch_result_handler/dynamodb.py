@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 WRITE_BATCH = 25
 READ_BATCH = 100
 RETRIES = 3
-BASE_DELAY_SECONDS = 0.1
+BASE_DELAY_SECONDS = 0.5
 
 Item = dict[str, Any]
 """An item as the low-level client has it: attribute name to typed value, `{"userId": {"S": "user-1"}}`."""
@@ -67,6 +67,8 @@ class BatchClient:
     def get(self, table: str, key_name: str, values: Sequence[str]) -> list[Item]:
         """Read the items with these values of a partition key of type S, 100 a call; absent ones are left out.
 
+        Consistently: a run that follows one that died must see what that one wrote.
+
         Raises RetryableError where some stay unread after 3 retries, botocore's errors as they come.
         """
         keys: list[Item] = [{key_name: {"S": value}} for value in values]
@@ -96,7 +98,7 @@ class BatchClient:
     def _get_batch(self, table: str, keys: Sequence[Item]) -> Iterator[Item]:
         unread: Any = list(keys)
         for attempt in range(RETRIES + 1):
-            response = self.client.batch_get_item(RequestItems={table: {"Keys": unread}})
+            response = self.client.batch_get_item(RequestItems={table: {"Keys": unread, "ConsistentRead": True}})
             yield from response["Responses"].get(table, [])
             unread = response["UnprocessedKeys"].get(table, {"Keys": []})["Keys"]
             if not unread:

@@ -7,6 +7,7 @@ Sources: Amazon S3 user guide, "Event message structure"; Amazon SNS developer g
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -17,8 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from yorutsuke_common.errors import InvalidEventError
 from yorutsuke_common.schema import problems
 
-OUTPUT_PREFIX = "batch-output"
-OUTPUT_SUFFIXES = (".jsonl", ".jsonl.out")
+OUTPUT_KEY = re.compile(r"batch-output/[^/]+/[^/]+\.jsonl(\.out)?", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -104,11 +104,10 @@ def _output_object(record: object, bucket: str) -> OutputObject:
         raise InvalidEventError(
             f"bucket {s3.bucket.name!r} is not this stage's bucket {bucket!r}: correct the notification's source."
         )
-    parts = key.split("/")
-    if [parts[0], *map(bool, parts[1:])] != [OUTPUT_PREFIX, True, True] or not key.endswith(OUTPUT_SUFFIXES):
+    if not OUTPUT_KEY.fullmatch(key):
         raise InvalidEventError(
-            f"object key {key!r} is not {OUTPUT_PREFIX}/{{jobId}}/{{file}} with a file ending in "
-            f"{' or '.join(OUTPUT_SUFFIXES)}: put batch output there, and nothing else."
+            f"object key {key!r} is not batch-output/{{jobId}}/{{file}} with a file ending in .jsonl or .jsonl.out: "
+            "put batch output there, and nothing else."
         )
     return OutputObject(bucket, key, s3.object.eTag.strip('"') if s3.object.eTag else None)
 

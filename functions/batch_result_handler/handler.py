@@ -77,7 +77,8 @@ def process_outputs(outputs: Sequence[OutputObject]) -> None:
 def processor() -> BatchResultProcessor:
     """Return the processor over this stage's stores; its clients are made once per execution environment."""
     settings = load_settings()
-    retries = Config(retries={"mode": "standard", "total_max_attempts": 5}, max_pool_connections=COPY_CONCURRENCY)
+    # Every copy at once, and the output that is being read.
+    retries = Config(retries={"mode": "standard", "total_max_attempts": 5}, max_pool_connections=COPY_CONCURRENCY + 1)
     s3 = boto3.client("s3", config=retries)
     dynamodb = boto3.client("dynamodb", config=retries)
     batch = BatchClient(dynamodb, logger)

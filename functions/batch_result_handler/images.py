@@ -4,6 +4,7 @@ A move is copy, then mark as processed, then delete. At no instant is an image i
 image gone from `uploads/` finds in pending-images where it went. Each step may be repeated.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from zoneinfo import ZoneInfo
 from aws_lambda_powertools import Logger
 from botocore.exceptions import BotoCoreError, ClientError
 
+from yorutsuke_common.hashing import image_digest
 from yorutsuke_common.logger import Event
 from yorutsuke_common.schema import ImageStatus
 
@@ -27,15 +29,20 @@ UPLOADS_PREFIX = "uploads/"
 PROCESSED_PREFIX = "processed/"
 COPY_CONCURRENCY = 32
 DELETE_BATCH = 1000
+NO_XML_CHARACTER = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
 @dataclass(frozen=True)
 class Image:
-    """A receipt image as pending-images knows it. `item` keeps every attribute, also those we do not know."""
+    """A receipt image as pending-images knows it.
+
+    `upload_key` is None where the item has no key that S3's requests can carry. `item` keeps every attribute, also
+    those we do not know.
+    """
 
     image_id: str
     user_id: str
-    upload_key: str
+    upload_key: str | None
     processed: bool
     item: Item
 
@@ -67,11 +74,12 @@ class PendingImages:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Move:
-    """An image on its way to where it is to be."""
+    """An image on its way from where it is to where it is to be."""
 
     image: Image
+    upload_key: str
     processed_key: str
 
 
@@ -89,56 +97,61 @@ class ImageStore:
 
         A failed copy or delete is logged and keeps the source; images already processed count as moved.
         """
-        moves = [Move(image, processed_key(image, date)) for image in images if not image.processed]
+        moves = [Move(image, image.upload_key, processed_key(image, date)) for image in images if image.upload_key]
+        waiting = [move for move in moves if not move.image.processed]
         with ThreadPoolExecutor(COPY_CONCURRENCY) as pool:
-            copied = list(pool.map(self._copy, moves))
-        done = [move for move, ok in zip(moves, copied, strict=True) if ok]
-        failed = {move.image.image_id for move, ok in zip(moves, copied, strict=True) if not ok}
-        self.pending.mark_processed(done)
+            codes = dict(zip(waiting, pool.map(self._copy, waiting), strict=True))
+        self.pending.mark_processed(move for move, code in codes.items() if code is None)
+        failed = self._not_processed_meanwhile({move: code for move, code in codes.items() if code})
         # Those processed before are deleted as well: an earlier run may have died before it came to that.
-        sources = [move.image for move in done] + [image for image in images if image.processed]
-        return failed | self._delete(sources)
+        undeleted = self._delete([move for move in moves if move not in failed])
+        keyless = {image.image_id for image in images if not image.upload_key}
+        for image_id in keyless:
+            self._log_failure(image_id, "BatchGetItem", "InvalidS3Key")
+        return keyless | undeleted | {move.image.image_id for move in failed}
 
-    def _copy(self, move: Move) -> bool:
+    def _copy(self, move: Move) -> str | None:
+        """Copy an image and return None, or the error code where that failed."""
         try:
             self.s3.copy_object(
                 Bucket=self.bucket,
                 Key=move.processed_key,
-                CopySource={"Bucket": self.bucket, "Key": move.image.upload_key},
+                CopySource={"Bucket": self.bucket, "Key": move.upload_key},
             )
         except (ClientError, BotoCoreError) as exc:
-            if self._exists(move.processed_key):
-                # Another delivery of the same output moved it between our look-up and our copy.
-                return True
-            self._log_failure(move.image.image_id, "CopyObject", error_code(exc))
-            return False
-        return True
+            return error_code(exc)
+        return None
 
-    def _exists(self, key: str) -> bool:
-        try:
-            self.s3.head_object(Bucket=self.bucket, Key=key)
-        except (ClientError, BotoCoreError):
-            # Whatever the cause, it cannot be said that the image is there: the move counts as failed.
-            return False
-        return True
+    def _not_processed_meanwhile(self, failed: dict[Move, str]) -> set[Move]:
+        """Return those of the failed copies that no other delivery of the output has completed in the meantime.
 
-    def _delete(self, images: Sequence[Image]) -> set[str]:
-        failed: set[str] = set()
-        for batch in batches(images, DELETE_BATCH):
-            failed |= self._delete_batch({image.upload_key: image.image_id for image in batch})
-        return failed
+        What pending-images says decides, not whether the target exists: it is marked before the source is deleted.
+        """
+        if not failed:
+            return set()
+        known = self.pending.find([move.image.image_id for move in failed])
+        still = {move for move in failed if not known.get(move.image.image_id, move.image).processed}
+        for move in still:
+            self._log_failure(move.image.image_id, "CopyObject", failed[move])
+        return still
 
-    def _delete_batch(self, image_id_by_key: dict[str, str]) -> set[str]:
+    def _delete(self, moves: Sequence[Move]) -> set[str]:
+        """Delete the sources and return the image ids of those that stayed."""
+        return {image_id for batch in batches(moves, DELETE_BATCH) for image_id in self._delete_batch(batch)}
+
+    def _delete_batch(self, moves: Sequence[Move]) -> set[str]:
+        keys = {move.upload_key for move in moves}
         try:
             response = self.s3.delete_objects(
-                Bucket=self.bucket, Delete={"Objects": [{"Key": key} for key in image_id_by_key], "Quiet": True}
+                Bucket=self.bucket, Delete={"Objects": [{"Key": key} for key in sorted(keys)], "Quiet": True}
             )
             errors = {error.get("Key", ""): error.get("Code", "") for error in response.get("Errors", [])}
         except (ClientError, BotoCoreError) as exc:
-            errors = dict.fromkeys(image_id_by_key, error_code(exc))
-        for key, code in errors.items():
-            self._log_failure(image_id_by_key[key], "DeleteObjects", code)
-        return {image_id_by_key[key] for key in errors}
+            errors = dict.fromkeys(keys, error_code(exc))
+        failed = [move for move in moves if move.upload_key in errors]
+        for move in failed:
+            self._log_failure(move.image.image_id, "DeleteObjects", errors[move.upload_key])
+        return {move.image.image_id for move in failed}
 
     def _log_failure(self, image_id: str, operation: str, code: str) -> None:
         self.logger.warning(
@@ -151,8 +164,12 @@ class ImageStore:
 
 
 def processed_key(image: Image, date: str) -> str:
-    """Return where an image goes: `uploads/{rest}` to `processed/{date}/{rest}`."""
-    return f"{PROCESSED_PREFIX}{date}/{image.upload_key.removeprefix(UPLOADS_PREFIX)}"
+    """Return where an image goes: `uploads/{folder}/{file}` to `processed/{date}/{folder}/{digest}-{file}`.
+
+    The digest is the image id's: a camera that counts from IMG_0001 again must not overwrite what was moved before.
+    """
+    folder, slash, file = (image.upload_key or "").removeprefix(UPLOADS_PREFIX).rpartition("/")
+    return f"{PROCESSED_PREFIX}{date}/{folder}{slash}{image_digest(image.image_id)}-{file}"
 
 
 def processed_date(extracted_at: datetime, timezone: ZoneInfo) -> str:
@@ -161,12 +178,16 @@ def processed_date(extracted_at: datetime, timezone: ZoneInfo) -> str:
 
 
 def _image(item: Item) -> Image:
-    key = item.get("s3Key", {}).get("S", "")
     return Image(
         image_id=item["imageId"]["S"],
         user_id=item.get("userId", {}).get("S", ""),
-        # Met with and without the prefix.
-        upload_key=key if key.startswith(UPLOADS_PREFIX) else UPLOADS_PREFIX + key,
+        upload_key=_upload_key(item.get("s3Key", {}).get("S", "")),
         processed=item.get("status", {}).get("S") == ImageStatus.PROCESSED.value,
         item=item,
     )
+
+
+def _upload_key(s3_key: str) -> str | None:
+    file = s3_key.removeprefix(UPLOADS_PREFIX)
+    # One key that XML cannot carry would have the whole DeleteObjects request refused.
+    return None if not file or NO_XML_CHARACTER.search(file) else UPLOADS_PREFIX + file

@@ -1,7 +1,7 @@
 """The batch-jobs table: the job an output belongs to, and its completion."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -53,8 +53,20 @@ class BatchJobs:
     def complete(self, job: BatchJob, output: OutputObject, etag: str, stats: ResultStats, completed_at: str) -> None:
         """Mark the job COMPLETED with its counts and remember the output, so that a repeat of it is known.
 
-        Raises RetryableError where the job was completed or removed in the meantime, botocore's errors as they come.
+        Where another delivery completed the job with the same content since `job` was read, its word stands. Where it
+        did so with other content, both have written results: the job forgets its outputs, so that the next delivery
+        writes them again from the object as it is then.
+
+        Raises RetryableError in that case, and where the record has vanished; botocore's errors as they come.
         """
+        unchanged = "processedOutputs = :seen" if job.processedOutputs else "attribute_not_exists(processedOutputs)"
+        values = {
+            ":status": JobStatus.COMPLETED.value,
+            ":completedAt": completed_at,
+            ":stats": stats.model_dump(),
+            ":outputs": {**job.processedOutputs, output.key: etag},
+            **({":seen": job.processedOutputs} if job.processedOutputs else {}),
+        }
         try:
             self.client.update_item(
                 TableName=self.table,
@@ -64,22 +76,32 @@ class BatchJobs:
                     "resultStats = :stats, processedOutputs = :outputs"
                 ),
                 # UpdateItem would otherwise create the record of a job that nobody submitted.
-                ConditionExpression="attribute_exists(intentId)",
+                ConditionExpression=f"attribute_exists(intentId) AND {unchanged}",
                 ExpressionAttributeNames={"#status": "status"},
-                ExpressionAttributeValues=to_item(
-                    {
-                        ":status": JobStatus.COMPLETED.value,
-                        ":completedAt": completed_at,
-                        ":stats": stats.model_dump(),
-                        ":outputs": {**job.processedOutputs, output.key: etag},
-                    }
-                ),
+                ExpressionAttributeValues=to_item(values),
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
         except self.client.exceptions.ConditionalCheckFailedException as exc:
+            self._settle_conflict(job, output, etag, from_item(exc.response.get("Item", {})))
+
+    def _settle_conflict(self, job: BatchJob, output: OutputObject, etag: str, current: dict[str, Any]) -> None:
+        if not current:
             raise RetryableError(
                 f"the record of job {job.jobId!r} vanished from table {self.table!r} while its output was processed: "
                 "restore it, then redrive the message."
-            ) from exc
+            )
+        if current.get("processedOutputs", {}).get(output.key) == etag:
+            return
+        self.client.update_item(
+            TableName=self.table,
+            Key={"intentId": {"S": job.intentId}},
+            UpdateExpression="REMOVE processedOutputs",
+            ConditionExpression="attribute_exists(intentId)",
+        )
+        raise RetryableError(
+            f"job {job.jobId!r} was completed with other content while {output.key!r} was processed: the message comes "
+            "back by itself and is processed again."
+        )
 
 
 def is_processed(job: BatchJob, output: OutputObject, etag: str | None) -> bool:

@@ -4,7 +4,8 @@ Neither the file nor a line is ever held whole beyond a bound: outputs reach gig
 request, image included, in every line, and a broken writer may never end its line.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -44,18 +45,20 @@ class Output:
         return split_lines(self.chunks)
 
 
-def open_output(s3: "S3Client", bucket: str, key: str) -> Output:
-    """Open the object for reading: one GetObject, whose body is read as `lines` is consumed.
+@contextmanager
+def opened_output(s3: "S3Client", bucket: str, key: str) -> Generator[Output]:
+    """Open the object for reading: one GetObject, whose body is read as `lines` is consumed, and closed in the end.
 
     Raises botocore.exceptions.ClientError where the object cannot be read; a connection that breaks later raises from
     `lines` (botocore.exceptions.BotoCoreError).
     """
     response = s3.get_object(Bucket=bucket, Key=key)
-    return Output(
-        etag=response["ETag"].strip('"'),
-        last_modified=response["LastModified"],
-        chunks=response["Body"].iter_chunks(CHUNK_BYTES),
-    )
+    with closing(response["Body"]) as body:
+        yield Output(
+            etag=response["ETag"].strip('"'),
+            last_modified=response["LastModified"],
+            chunks=body.iter_chunks(CHUNK_BYTES),
+        )
 
 
 def split_lines(chunks: Iterable[bytes], max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[Line]:

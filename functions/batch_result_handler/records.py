@@ -11,8 +11,9 @@ import pydantic_core
 from pydantic import JsonValue, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from yorutsuke_common.hashing import derived_trace_id, transaction_id
+from yorutsuke_common.hashing import transaction_id
 from yorutsuke_common.schema import (
+    MAX_IMAGE_ID_BYTES,
     BatchJob,
     BedrockRecord,
     DeadLetter,
@@ -54,20 +55,19 @@ class LineReader:
         """Return what the line says, or why it cannot be used."""
         image_id: str | None = None
         try:
-            record = parse_record(line)
-            image_id = record.recordId if isinstance(record, BedrockRecord) else record.customData
-            receipt = parse_receipt(reply_of(record))
+            good = parse_record(line)
+            image_id = good.recordId if isinstance(good, BedrockRecord) else good.customData
+            receipt = parse_receipt(reply_of(good))
         except Rejection as rejection:
+            record = _record_of(line)
             return DeadLetter(
                 line=line.number,
-                imageId=image_id,
+                imageId=image_id or _claimed_image_id(record),
                 reason=rejection.reason,
                 detail=rejection.detail,
-                record=_record_of(line),
+                record=record,
             )
-        return GoodLine(
-            line.number, self._transaction(image_id, receipt), _kept(record.model_dump(exclude_unset=True), line)
-        )
+        return GoodLine(line.number, self._transaction(image_id, receipt), _kept(good.model_dump(exclude_unset=True)))
 
     def _transaction(self, image_id: str, receipt: Receipt) -> Transaction:
         job = self.job
@@ -78,7 +78,7 @@ class LineReader:
             userId=job.userId,
             jobId=job.jobId,
             intentId=job.intentId,
-            traceId=job.traceId or derived_trace_id(job.jobId),
+            traceId=job.trace_id,
             extractedAt=iso_utc(self.extracted_at),
             ttl=int((self.extracted_at + timedelta(days=self.ttl_days)).timestamp()),
         )
@@ -159,16 +159,20 @@ def _record_of(line: Line) -> JsonValue:
         return _beginning(line.content)
     if isinstance(record, dict):
         record.pop("modelInput", None)
-    return _kept(record, line)
+    return _kept(record)
 
 
-def _kept(record: JsonValue, line: Line) -> JsonValue:
+def _claimed_image_id(record: JsonValue) -> str | None:
+    """Return the image id of a record that has one and is otherwise of no use."""
+    if not isinstance(record, dict):
+        return None
+    claimed = record.get("recordId", record.get("customData"))
+    return claimed if isinstance(claimed, str) and 0 < len(claimed.encode()) <= MAX_IMAGE_ID_BYTES else None
+
+
+def _kept(record: JsonValue) -> JsonValue:
     """Return what a dead letter keeps of a record: all of it, or the beginning of its text if it is too large."""
-    try:
-        text = pydantic_core.to_json(record, inf_nan_mode="strings")
-    except ValueError:
-        # A whole number of thousands of digits, which Python reads and does not write.
-        return _beginning(line.content)
+    text = pydantic_core.to_json(record, inf_nan_mode="strings")
     return record if len(text) <= MAX_RECORD_BYTES else _beginning(text)
 
 

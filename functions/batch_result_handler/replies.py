@@ -1,16 +1,19 @@
-"""The model's reply inside `modelOutput`, whose form is the model's own.
+"""The model's reply inside `modelOutput`, whose form is the model's own: one small reader a family.
 
-Source: Amazon Nova user guide, "Complete request schema" and the Converse API's response, which share this form:
-`{"output": {"message": {"content": [{"text": …}, …]}}, "stopReason": …}`.
+Sources: Amazon Bedrock user guide, "Inference request parameters and response fields for foundation models" (Nova,
+Anthropic Claude, Amazon Titan Text, Meta Llama), and the Converse API's response, whose form is Nova's.
 """
 
-from pydantic import BaseModel, JsonValue, ValidationError
+from typing import Annotated
+
+from pydantic import BaseModel, Field, JsonValue, TypeAdapter, ValidationError
 
 from yorutsuke_common.schema import Reason
 
 from .rejection import Rejection
 
-TRUNCATED_STOP_REASONS = frozenset({"max_tokens"})
+TRUNCATED_STOP_REASONS = frozenset({"max_tokens", "model_context_window_exceeded", "length", "LENGTH"})
+"""Nova and Anthropic say `max_tokens`, Llama `length`, Titan `LENGTH`: the reply ends before its JSON does."""
 
 
 class _Block(BaseModel):
@@ -31,24 +34,80 @@ class NovaReply(BaseModel):
     """The reply of Nova, and of any model in a Converse job."""
 
     output: _MessageOutput
-    stopReason: str | None = None
+    stop_reason: str | None = Field(None, alias="stopReason")
+
+    @property
+    def text(self) -> str:
+        """The text blocks, joined."""
+        return _joined(self.output.message.content)
+
+
+class AnthropicReply(BaseModel):
+    """The reply of Anthropic Claude."""
+
+    content: list[_Block]
+    stop_reason: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The text blocks, joined."""
+        return _joined(self.content)
+
+
+class _TitanResult(BaseModel):
+    text: str = Field(alias="outputText")
+    stop_reason: str | None = Field(None, alias="completionReason")
+
+
+class TitanReply(BaseModel):
+    """The reply of Amazon Titan Text, which has one result for a request."""
+
+    results: Annotated[list[_TitanResult], Field(min_length=1, max_length=1)]
+
+    @property
+    def text(self) -> str:
+        """The result's text."""
+        return self.results[0].text
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why the model stopped."""
+        return self.results[0].stop_reason
+
+
+class LlamaReply(BaseModel):
+    """The reply of Meta Llama."""
+
+    text: str = Field(alias="generation")
+    stop_reason: str | None = None
+
+
+# Their required keys differ, so at most one of them fits.
+_REPLY: TypeAdapter[NovaReply | AnthropicReply | TitanReply | LlamaReply] = TypeAdapter(
+    NovaReply | AnthropicReply | TitanReply | LlamaReply
+)
 
 
 def reply_text(model_output: JsonValue) -> str:
-    """Return the text of the reply, its text blocks joined.
+    """Return the text of the reply.
 
     Raises Rejection: INVALID_RECORD for a form we do not know, TRUNCATED_OUTPUT where the model ran out of tokens.
     """
     try:
-        reply = NovaReply.model_validate(model_output)
+        reply = _REPLY.validate_python(model_output)
     except ValidationError as exc:
         keys = sorted(model_output) if isinstance(model_output, dict) else type(model_output).__name__
         raise Rejection(
             Reason.INVALID_RECORD,
-            f"modelOutput has no reply we can read: expected output.message.content, found {keys}",
+            "modelOutput has no reply we can read: expected output.message.content, content, results or generation, "
+            f"found {keys}",
         ) from exc
-    if reply.stopReason in TRUNCATED_STOP_REASONS:
+    if reply.stop_reason in TRUNCATED_STOP_REASONS:
         raise Rejection(
-            Reason.TRUNCATED_OUTPUT, f"the model stopped at {reply.stopReason!r}: raise the request's token limit"
+            Reason.TRUNCATED_OUTPUT, f"the model stopped at {reply.stop_reason!r}: raise the request's token limit"
         )
-    return "".join(block.text for block in reply.output.message.content if block.text is not None)
+    return reply.text
+
+
+def _joined(blocks: list[_Block]) -> str:
+    return "".join(block.text for block in blocks if block.text is not None)

@@ -24,7 +24,7 @@ class Settings(BaseModel):
     transactions_table: str = Field(alias="TRANSACTIONS_TABLE", min_length=1)
     batch_jobs_table: str = Field(alias="BATCH_JOBS_TABLE", min_length=1)
     pending_images_table: str = Field(alias="PENDING_IMAGES_TABLE", min_length=1)
-    transaction_ttl_days: int = Field(alias="TRANSACTION_TTL_DAYS", gt=0)
+    transaction_ttl_days: int = Field(alias="TRANSACTION_TTL_DAYS", gt=0, le=36_500)
     timezone: ZoneInfo = Field(alias="TIMEZONE")
 
     @field_validator("timezone", mode="before")

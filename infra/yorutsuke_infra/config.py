@@ -19,6 +19,12 @@ def _known_timezone(value: str) -> str:
     return value
 
 
+def _each_once(emails: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(emails)) < len(emails):
+        raise ValueError("must name each address once")
+    return emails
+
+
 Email = Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")]
 
 
@@ -27,7 +33,7 @@ class StageConfig(BaseModel):
 
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, strict=True)
 
-    python_version: Annotated[str, Field(pattern=r"^3\.[0-9]+$")] = "3.13"
+    python_version: Literal["3.11", "3.12", "3.13", "3.14"] = "3.13"
     """The Python of the Lambda runtime, and of the wheels in the layer."""
 
     architecture: Literal["arm64", "x86_64"] = "arm64"
@@ -35,24 +41,27 @@ class StageConfig(BaseModel):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """DEBUG also logs one entry per transaction."""
 
-    log_retention_days: Literal[1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731] = 30
+    log_retention_days: Literal[
+        1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653
+    ] = 30
     """CloudWatch Logs takes these values only."""
 
     timezone: Annotated[str, AfterValidator(_known_timezone)] = "Asia/Tokyo"
     """Whose calendar dates `processed/{date}/` uses."""
 
-    transaction_ttl_days: Annotated[int, Field(gt=0)] = 730
+    transaction_ttl_days: Annotated[int, Field(gt=0, le=36_500)] = 730
 
-    function_timeout_seconds: Annotated[int, Field(ge=1, le=900)] = 900
-    """Lambda's maximum is 900. The queue's visibility timeout is six times this."""
+    function_timeout_seconds: Annotated[int, Field(ge=1, le=900)] = 300
+    """Lambda's maximum is 900. The queue's visibility timeout, after which a failed message comes back, is six times
+    this."""
 
     function_memory_mb: Annotated[int, Field(ge=128, le=10240)] = 1024
 
-    alarm_emails: Annotated[tuple[Email, ...], Field(strict=False)] = ()
+    alarm_emails: Annotated[tuple[Email, ...], Field(strict=False), AfterValidator(_each_once)] = ()
     """Who is told when an alarm rings; each has to confirm the subscription."""
 
     protect_data: bool = False
-    """Buckets and tables can neither be deleted by Pulumi nor emptied by `nox -s destroy`."""
+    """Bucket and tables outlive the stack. Where this is false, destroying a stage deletes what is in them."""
 
 
 def load_config(stage: str) -> StageConfig:

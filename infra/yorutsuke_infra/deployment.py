@@ -7,9 +7,10 @@ import sys
 
 from rich.console import Console
 
-from .artifacts import ROOT, build, stage_target
+from .artifacts import LOCAL_STAGE, stage_target
+from .build import build
 from .errors import ConfigError, DeploymentError
-from .stage_file import read_stage_file
+from .stage_file import ROOT, read_stage_file
 
 COMMANDS = {"preview": ["preview", "--diff"], "deploy": ["up"], "destroy": ["destroy"]}
 
@@ -19,6 +20,10 @@ def run(action: str, stage: str) -> int:
 
     Raises ConfigError for a stage that is not well configured, DeploymentError where the action cannot be started.
     """
+    if stage == LOCAL_STAGE:
+        raise DeploymentError(
+            "stage 'local' is the embedded emulator's, not an AWS account's: run nox -s demo -- --keep instead."
+        )
     config = read_stage_file(stage)
     if action == "destroy" and config.protect_data:
         raise DeploymentError(

@@ -24,9 +24,9 @@ class BatchResultResources:
 
 def batch_result_policy(arns: BatchResultResources) -> Document:
     """Return what the batch_result_handler may do with a job's data: exactly what its code calls."""
-    prefixes = ("batch-output/*", "uploads/*", "processed/*")
+    prefixes = ("batch-output/*", "uploads/*")
     return _document(
-        # GetObject is also what CopyObject needs of its source and HeadObject of its object.
+        # GetObject is also what CopyObject needs of its source.
         _allow("ReadOutputAndImages", ["s3:GetObject"], [_under(arns.bucket, prefix) for prefix in prefixes]),
         _allow(
             "WriteCopiesAndDeadLetters",
@@ -35,7 +35,7 @@ def batch_result_policy(arns: BatchResultResources) -> Document:
         ),
         _allow("DeleteMovedImages", ["s3:DeleteObject"], [_under(arns.bucket, "uploads/*")]),
         {
-            # Without it S3 answers 403 for an object that is not there, where the code has to see 404.
+            # Without it S3 answers 403 for an object that is not there, and the log would say AccessDenied.
             **_allow("TellMissingFromForbidden", ["s3:ListBucket"], [arns.bucket]),
             "Condition": {"StringLike": {"s3:prefix": list(prefixes)}},
         },

@@ -1,6 +1,7 @@
 """A stage's config as it lies in the repository, for the commands that run outside a Pulumi program."""
 
 from pathlib import Path
+from typing import cast
 
 import yaml
 
@@ -11,12 +12,19 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def read_stage_values(stage: str) -> dict[str, object]:
-    """Return the `config` mapping of Pulumi.{stage}.yaml. Raises ConfigError where there is no such file."""
+    """Return the `config` mapping of Pulumi.{stage}.yaml. Raises ConfigError where there is no such file or mapping."""
     path = ROOT / f"Pulumi.{stage}.yaml"
     if not path.exists():
         known = ", ".join(sorted(file.name.split(".")[1] for file in ROOT.glob("Pulumi.*.yaml")))
         raise ConfigError(f"stage {stage!r} has no file {path.name}: name one of {known}, or write that file.")
-    return yaml.safe_load(path.read_text())["config"]
+    try:
+        content: object = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as exc:
+        raise ConfigError(f"{path.name} is no YAML: {exc}") from exc
+    config = cast("dict[str, object]", content).get("config") if isinstance(content, dict) else None
+    if not isinstance(config, dict):
+        raise ConfigError(f"{path.name} has no mapping `config`: write one, with aws:region at least.")
+    return cast("dict[str, object]", config)
 
 
 def read_stage_file(stage: str) -> StageConfig:

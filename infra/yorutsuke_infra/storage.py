@@ -29,7 +29,7 @@ class Storage(pulumi.ComponentResource):
         super().__init__("yorutsuke:storage:Storage", name, {}, opts)
         self._stage = args.stage
         self._data = pulumi.ResourceOptions(parent=self, protect=args.protect_data, retain_on_delete=args.protect_data)
-        self.images = self._images(args.account_id)
+        self.images = self._images(args.account_id, protect_data=args.protect_data)
         self.transactions = self._table(
             "transactions",
             ("userId", "transactionId"),
@@ -40,9 +40,9 @@ class Storage(pulumi.ComponentResource):
         self.pending_images = self._table("pending-images", ("imageId",))
         self.register_outputs({})
 
-    def _images(self, account_id: pulumi.Input[str]) -> aws.s3.Bucket:
+    def _images(self, account_id: pulumi.Input[str], *, protect_data: bool) -> aws.s3.Bucket:
         name = pulumi.Output.concat(physical_name("images", self._stage), "-", account_id)
-        bucket = aws.s3.Bucket("images", bucket=name, opts=self._data)
+        bucket = aws.s3.Bucket("images", bucket=name, force_destroy=not protect_data, opts=self._data)
         aws.s3.BucketPublicAccessBlock(
             "images",
             bucket=bucket.bucket,

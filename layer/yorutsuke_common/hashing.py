@@ -15,6 +15,11 @@ def transaction_id(job_id: str, image_id: str, timestamp: str) -> str:
     return digest.hexdigest()[:TRANSACTION_ID_LENGTH]
 
 
+def image_digest(image_id: str) -> str:
+    """Return 12 hex digits that stand for an image id where the id itself does not fit, such as in an object key."""
+    return hashlib.sha256(image_id.encode()).hexdigest()[:12]
+
+
 def derived_trace_id(job_id: str) -> str:
     """Return the trace id of a job that was submitted without one: the same for every delivery of its output."""
     return f"job-{job_id}"

@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, StringConstraints
 from pydantic_core import ErrorDetails
 
+from .hashing import derived_trace_id
+
 MAX_IMAGE_ID_BYTES = 1024
 MAX_MERCHANT_CHARACTERS = 1_000
 MAX_DESCRIPTION_CHARACTERS = 10_000
@@ -169,6 +171,11 @@ class BatchJob(_Model):
     completedAt: str | None = None
     resultStats: ResultStats | None = None
     processedOutputs: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def trace_id(self) -> str:
+        """The trace that the job was submitted under, else one derived from its id: the same for every delivery."""
+        return self.traceId or derived_trace_id(self.jobId)
 
 
 class PendingImage(_Model):

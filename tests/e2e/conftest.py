@@ -10,7 +10,8 @@ from local.aws import Aws
 from local.deployer import deploy
 from local.emulator import running_emulator
 from local.night import Night
-from yorutsuke_infra.artifacts import build, this_machine
+from yorutsuke_infra.artifacts import this_machine
+from yorutsuke_infra.build import build
 
 NewNight = Callable[[], Night]
 

@@ -26,9 +26,11 @@ def _stored(night: Night) -> dict[str, Any]:
     """Return every item and object of the night, bytes included."""
     bucket = night.outputs["imagesBucket"]
     keys = [key for prefix in ("uploads/", "processed/", "dead-letters/") for key in night.object_keys(prefix)]
+    images = night.aws.dynamodb.scan(TableName=night.outputs["pendingImagesTable"])["Items"]
     return {
         "job": night.job(),
         "transactions": sorted(night.transactions(), key=repr),
+        "pendingImages": sorted(images, key=repr),
         "objects": {key: night.aws.s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in sorted(keys)},
     }
 
@@ -83,13 +85,15 @@ def test_a_poison_message_reaches_the_dead_letter_queue_and_a_good_one_does_not(
     lines = _seed(night, 3)
     # What failed is to come back at once instead of after six timeouts of the function.
     queue = night.outputs["queueUrl"]
-    night.aws.sqs.set_queue_attributes(QueueUrl=queue, Attributes={"VisibilityTimeout": "0"})
+    before = night.aws.sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["VisibilityTimeout"])["Attributes"]
+    night.aws.sqs.set_queue_attributes(QueueUrl=queue, Attributes={"VisibilityTimeout": "2"})
 
     poison = nobody.drop_output(output_file("{}", name="poison.jsonl"))
     night.drop_output(output_file(*lines))
     night.wait_until_completed()
-
     [message] = until(partial(_dead_messages, night), seconds=60, what="the dead-letter queue to hold a message")
+    night.aws.sqs.set_queue_attributes(QueueUrl=queue, Attributes={"VisibilityTimeout": before["VisibilityTimeout"]})
+
     notification = json.loads(json.loads(message)["Message"])
     assert [record["s3"]["object"]["key"] for record in notification["Records"]] == [poison]
     assert nobody.wait_for_entry("BATCH_RESULT_FAILED")["error"] == "UnknownJobError"

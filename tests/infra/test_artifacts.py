@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from yorutsuke_infra import artifacts
-from yorutsuke_infra.artifacts import Target, build, function_zip, layer_zip, stage_target, this_machine
+from yorutsuke_infra.artifacts import Target, function_zip, layer_zip, stage_target, this_machine
+from yorutsuke_infra.build import build
 
 STAGE_TARGET = Target("3.13", "arm64")
 AARCH64 = 183

@@ -115,7 +115,6 @@ def test_the_roles_actions_are_those_of_the_design(run: RunProgram) -> None:
     assert granted == {
         ("s3:GetObject", f"{bucket}/batch-output/*"),
         ("s3:GetObject", f"{bucket}/uploads/*"),
-        ("s3:GetObject", f"{bucket}/processed/*"),
         ("s3:PutObject", f"{bucket}/processed/*"),
         ("s3:PutObject", f"{bucket}/dead-letters/*"),
         ("s3:DeleteObject", f"{bucket}/uploads/*"),
@@ -142,7 +141,7 @@ def test_no_statement_grants_all_actions_or_all_resources(run: RunProgram) -> No
 def test_listing_is_granted_below_the_functions_prefixes_only(run: RunProgram) -> None:
     [statement] = [statement for statement in _statements(run) if "s3:ListBucket" in statement["Action"]]
 
-    prefixes = ["batch-output/*", "uploads/*", "processed/*"]
+    prefixes = ["batch-output/*", "uploads/*"]
     assert statement["Condition"] == {"StringLike": {"s3:prefix": prefixes}}
 
 
@@ -212,7 +211,12 @@ def test_every_resource_type_is_known_to_the_local_deployer(run: RunProgram) -> 
         ({"transactionTtlDays": "730"}, "transactionTtlDays is '730': Input should be a valid integer"),
         ({"functionTimeoutSeconds": 901}, "functionTimeoutSeconds is 901: Input should be less than or equal to 900"),
         ({"timezone": "Tokyo"}, "timezone is 'Tokyo': Value error, must be an IANA time zone such as Asia/Tokyo"),
-        ({"pythonVersion": "python3.13"}, "pythonVersion is 'python3.13': String should match pattern"),
+        (
+            {"pythonVersion": "python3.13"},
+            "pythonVersion is 'python3.13': Input should be '3.11', '3.12', '3.13' or '3.14'",
+        ),
+        ({"alarmEmails": ["a@b.co", "a@b.co"]}, "alarmEmails is ['a@b.co', 'a@b.co']: Value error, must name each"),
+        ({"transactionTtlDays": 36_501}, "transactionTtlDays is 36501: Input should be less than or equal to 36500"),
         ({"alarmEmails": ["nobody"]}, "alarmEmails.0 is 'nobody': String should match pattern"),
         ({"logRetentionDays": 31}, "logRetentionDays is 31: Input should be 1, 3"),
         ({"loglevel": "INFO"}, "loglevel is 'INFO': Extra inputs are not permitted"),

@@ -283,22 +283,123 @@ def test_an_image_that_is_in_neither_place_fails_its_migration_only(stage: Stage
 
 def test_an_image_moved_by_a_concurrent_delivery_counts_as_moved(stage: Stage) -> None:
     message = _seed(stage)
-    copied: list[str] = []
+    overtaken: list[str] = []
 
-    def overtake(params: dict[str, Any]) -> None:
-        """Let another delivery copy and delete the image just before this one's copy."""
-        if params["Key"] not in copied:
-            copied.append(params["Key"])
-            source = "uploads/" + params["Key"].split("/", 2)[2]
-            stage.aws.s3.copy_object(Bucket=BUCKET, Key=params["Key"], CopySource={"Bucket": BUCKET, "Key": source})
-            stage.aws.s3.delete_object(Bucket=BUCKET, Key=source)
+    def overtake(_: dict[str, Any]) -> None:
+        """Let another delivery, in a process of its own, do the whole job before this one's first copy."""
+        if not overtaken:
+            overtaken.append(message)
+            assert stage.deliver_elsewhere(message) == []
 
     stage.calls.answer("CopyObject", overtake)
 
     assert stage.deliver(message) == []
 
     assert {item["status"] for item in stage.transactions().values()} == {"processed"}
-    assert stage.calls.counts()["HeadObject"] == 3
+    assert stage.job()["resultStats"]["migrationFailedCount"] == 0
+    assert [key for key in stage.objects() if key.startswith("uploads/")] == []
+
+
+def test_a_target_that_exists_is_no_proof_that_a_failed_copy_was_made(stage: Stage) -> None:
+    message = _seed(stage)
+    stage.deliver(message)
+    target = stage.images()["img-1"]["processedKey"]
+    _start_over(stage)
+    stage.aws.s3.put_object(Bucket=BUCKET, Key=target, Body=b"another image")
+    stage.calls.fail("CopyObject", "SlowDown")
+    stage.forget_processed_outputs()
+
+    assert stage.deliver(message) == []
+
+    assert stage.objects()["uploads/user-1/img-1.png"] == b"img-1"
+    assert stage.transactions()["img-1"]["status"] == "migrationFailed"
+
+
+def test_two_images_with_one_upload_name_keep_their_bytes(stage: Stage) -> None:
+    stage.put_job()
+    stage.put_images(["img-1"])
+    stage.deliver(stage.put_output(plan_line("img-1")))
+    second = "secondjob123"
+    stage.put_job(second)
+    stage.aws.s3.put_object(Bucket=BUCKET, Key="uploads/user-1/img-1.png", Body=b"another image")
+    stage.aws.dynamodb.put_item(
+        TableName=PENDING_IMAGES,
+        Item={
+            "imageId": {"S": "img-2"},
+            "userId": {"S": "user-1"},
+            "s3Key": {"S": "uploads/user-1/img-1.png"},
+            "status": {"S": "pending"},
+        },
+    )
+
+    stage.deliver(stage.put_output(plan_line("img-2"), key=f"batch-output/{second}/output.jsonl"))
+
+    images = stage.images()
+    assert stage.objects()[images["img-1"]["processedKey"]] == b"img-1"
+    assert stage.objects()[images["img-2"]["processedKey"]] == b"another image"
+
+
+def test_an_image_without_a_usable_key_fails_its_own_migration_only(stage: Stage) -> None:
+    message = _seed(stage)
+    for image_id, key in (("img-2", "uploads/"), ("img-3", "uploads/a\x01.png")):
+        stage.aws.dynamodb.update_item(
+            TableName=PENDING_IMAGES,
+            Key={"imageId": {"S": image_id}},
+            UpdateExpression="SET s3Key = :key",
+            ExpressionAttributeValues={":key": {"S": key}},
+        )
+
+    assert stage.deliver(message) == []
+
+    assert {image_id: item["status"] for image_id, item in stage.transactions().items()} == {
+        "img-1": "processed",
+        "img-2": "migrationFailed",
+        "img-3": "migrationFailed",
+    }
+
+
+def test_the_same_content_completed_by_another_delivery_is_done(stage: Stage) -> None:
+    message = _seed(stage)
+    overtaken: list[str] = []
+
+    def overtake(_: dict[str, Any]) -> None:
+        if not overtaken:
+            overtaken.append(message)
+            stage.deliver_elsewhere(message)
+
+    stage.calls.answer("UpdateItem", overtake)
+
+    assert stage.deliver(message) == []
+
+    assert stage.job()["status"] == "COMPLETED"
+
+
+def test_an_older_run_that_ends_later_does_not_have_the_last_word(stage: Stage, logged: LogReader) -> None:
+    stage.put_job()
+    stage.put_images(IMAGE_IDS)
+    older = stage.put_output(plan_line("img-1"), "{")
+    newer: list[str] = []
+
+    def overtake(_: dict[str, Any]) -> None:
+        """Let a longer output appear, and be processed whole, just before the older run completes."""
+        if not newer:
+            newer.append(stage.put_output(*map(plan_line, IMAGE_IDS)))
+            stage.deliver_elsewhere(*newer)
+
+    stage.calls.answer("UpdateItem", overtake)
+
+    assert stage.deliver(older) == ["message-0"]
+    assert [name for _, name, _ in _failures(logged())] == ["RetryableError"]
+    stage.calls.forget()
+    assert stage.deliver(older) == []
+
+    assert stage.job()["resultStats"] == {
+        "successCount": 3,
+        "failureCount": 0,
+        "totalCount": 3,
+        "migrationFailedCount": 0,
+    }
+    assert stage.dead_letters() == []
 
 
 CALLS_OF_A_JOB = [

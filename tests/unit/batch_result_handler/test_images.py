@@ -1,5 +1,6 @@
 """Where an image is, where it goes, and what pending-images says of it."""
 
+import hashlib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, cast
@@ -45,14 +46,16 @@ def image(upload_key: str = "uploads/user-1/a.jpg", item: Item | None = None) ->
 @pytest.mark.parametrize(
     ("upload_key", "processed"),
     [
-        ("uploads/user-1/a.jpg", "processed/2026-11-23/user-1/a.jpg"),
-        ("uploads/user-1/uploads/a.jpg", "processed/2026-11-23/user-1/uploads/a.jpg"),
-        ("uploads/uploads/a.jpg", "processed/2026-11-23/uploads/a.jpg"),
-        ("uploads/喫茶 1+2.jpg", "processed/2026-11-23/喫茶 1+2.jpg"),
+        ("uploads/user-1/a.jpg", "processed/2026-11-23/user-1/{digest}-a.jpg"),
+        ("uploads/user-1/uploads/a.jpg", "processed/2026-11-23/user-1/uploads/{digest}-a.jpg"),
+        ("uploads/uploads/a.jpg", "processed/2026-11-23/uploads/{digest}-a.jpg"),
+        ("uploads/喫茶 1+2.jpg", "processed/2026-11-23/{digest}-喫茶 1+2.jpg"),
     ],
 )
-def test_an_image_keeps_its_path_below_the_day(upload_key: str, processed: str) -> None:
-    assert processed_key(image(upload_key), "2026-11-23") == processed
+def test_an_image_keeps_its_path_below_the_day_and_gets_a_name_of_its_own(upload_key: str, processed: str) -> None:
+    digest = hashlib.sha256(b"image-1").hexdigest()[:12]
+
+    assert processed_key(image(upload_key), "2026-11-23") == processed.format(digest=digest)
 
 
 @pytest.mark.parametrize(
@@ -77,16 +80,26 @@ def test_the_day_is_the_one_where_the_users_live(moment: datetime, zone: str, da
         ({"s3Key": {"S": "k"}, "status": {"S": "pending"}}, "uploads/k", False),
         ({"s3Key": {"S": "k"}, "status": {"S": "processed"}}, "uploads/k", True),
         ({"s3Key": {"S": "k"}, "status": {"S": "PROCESSED"}}, "uploads/k", False),
+        ({}, None, False),
+        ({"s3Key": {"S": "uploads/"}}, None, False),
+        ({"s3Key": {"S": "a\x01.jpg"}}, None, False),
     ],
 )
-def test_an_image_is_found_as_the_table_knows_it(attributes: Item, upload_key: str, *, processed: bool) -> None:
+def test_an_image_is_found_as_the_table_knows_it(attributes: Item, upload_key: str | None, *, processed: bool) -> None:
     item = {"imageId": {"S": "image-1"}, "userId": {"S": "user-2"}, "md5": {"S": "m"}, **attributes}
     table = Table([item])
 
     found = pending_images(table).find(["image-1", "image-2"])
 
     assert found == {"image-1": Image("image-1", "user-2", upload_key, processed, item)}
-    assert table.asked == [{"pending-images": {"Keys": [{"imageId": {"S": "image-1"}}, {"imageId": {"S": "image-2"}}]}}]
+    assert table.asked == [
+        {
+            "pending-images": {
+                "Keys": [{"imageId": {"S": "image-1"}}, {"imageId": {"S": "image-2"}}],
+                "ConsistentRead": True,
+            }
+        }
+    ]
 
 
 def test_an_image_whose_record_names_no_user_is_nobodys() -> None:
@@ -101,7 +114,9 @@ def test_an_image_is_marked_processed_with_its_new_key_and_keeps_every_other_att
     item: Item = {"imageId": {"S": "image-1"}, "status": {"S": "pending"}, "size": {"N": "9"}, "tags": {"L": []}}
     table = Table([])
 
-    pending_images(table).mark_processed([Move(image(item=item), "processed/2026-11-23/user-1/a.jpg")])
+    pending_images(table).mark_processed(
+        [Move(image(item=item), "uploads/user-1/a.jpg", "processed/2026-11-23/user-1/a.jpg")]
+    )
 
     marked: Item = {
         "imageId": {"S": "image-1"},

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from batch_result_handler.output import CHUNK_BYTES, MAX_LINE_BYTES, Line, Output, open_output, split_lines
+from batch_result_handler.output import CHUNK_BYTES, MAX_LINE_BYTES, Line, Output, opened_output, split_lines
 
 from .samples import EXTRACTED_AT
 
@@ -124,6 +124,11 @@ class Body:
     content: Sequence[bytes]
     chunk_sizes: list[int] = field(default_factory=list[int])
 
+    closed: bool = False
+
+    def close(self) -> None:
+        self.closed = True
+
     def iter_chunks(self, chunk_size: int) -> Iterable[bytes]:
         self.chunk_sizes.append(chunk_size)
         return self.content
@@ -147,10 +152,12 @@ def test_an_output_is_opened_with_one_get_object_and_read_in_chunks() -> None:
     body = Body([b"a\n", b"b"])
     bucket = Bucket({"ETag": '"etag-1"', "LastModified": EXTRACTED_AT, "Body": body})
 
-    output = open_output(cast("S3Client", bucket), "images", "batch-output/job/output.jsonl")
+    with opened_output(cast("S3Client", bucket), "images", "batch-output/job/output.jsonl") as output:
+        assert output == Output("etag-1", EXTRACTED_AT, body.content)
+        assert list(output.lines()) == [Line(1, b"a"), Line(2, b"b")]
+        assert not body.closed
 
-    assert output == Output("etag-1", EXTRACTED_AT, body.content)
-    assert list(output.lines()) == [Line(1, b"a"), Line(2, b"b")]
+    assert body.closed
     assert bucket.asked == [{"Bucket": "images", "Key": "batch-output/job/output.jsonl"}]
     assert body.chunk_sizes == [CHUNK_BYTES]
 
@@ -158,7 +165,8 @@ def test_an_output_is_opened_with_one_get_object_and_read_in_chunks() -> None:
 def test_an_output_that_cannot_be_read_raises_what_s3_said() -> None:
     denied = ClientError({"Error": {"Code": "AccessDenied", "Message": "Access Denied"}}, "GetObject")
 
-    with pytest.raises(ClientError) as raised:
-        open_output(cast("S3Client", Bucket(denied)), "images", "batch-output/job/output.jsonl")
+    opened = opened_output(cast("S3Client", Bucket(denied)), "images", "batch-output/job/output.jsonl")
+    with pytest.raises(ClientError) as raised, opened:
+        pass
 
     assert raised.value is denied

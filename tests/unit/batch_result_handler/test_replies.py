@@ -79,12 +79,18 @@ def test_a_form_that_is_no_models_is_refused_with_its_keys_and_not_its_values(
     ],
 )
 def test_the_replies_of_anthropic_titan_and_llama_are_read(model_output: JsonValue) -> None:
-    """design.md, section 5."""
     assert reply_text(model_output) == "{}"
 
 
-def test_an_anthropic_reply_that_ran_out_of_tokens_is_truncated() -> None:
-    """design.md, section 5: a stop reason of `max_tokens` is its own failure."""
-    reason, _ = rejection_of({"content": [{"type": "text", "text": "{"}], "stop_reason": "max_tokens"})
+@pytest.mark.parametrize(
+    "model_output",
+    [
+        pytest.param({"content": [{"type": "text", "text": "{"}], "stop_reason": "max_tokens"}, id="anthropic"),
+        pytest.param({"results": [{"outputText": "{", "completionReason": "LENGTH"}]}, id="titan"),
+        pytest.param({"generation": "{", "stop_reason": "length"}, id="llama"),
+    ],
+)
+def test_a_reply_of_any_family_that_ran_out_of_tokens_is_truncated(model_output: JsonValue) -> None:
+    reason, _ = rejection_of(model_output)
 
     assert reason is Reason.TRUNCATED_OUTPUT

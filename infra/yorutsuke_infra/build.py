@@ -1,0 +1,118 @@
+"""Builds the zips that a stage deploys, the same bytes every time.
+
+Wheels only: nothing is compiled, so any machine can build for any target.
+"""
+
+import argparse
+import hashlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from .artifacts import Target, function_zip, layer_zip, stage_target
+from .errors import ConfigError
+from .stage_file import ROOT
+
+LAYER_PACKAGE = ROOT / "layer" / "yorutsuke_common"
+LAYER_REQUIREMENTS = ROOT / "requirements" / "layer.txt"
+FUNCTIONS = ROOT / "functions"
+AMAZON_LINUX_2_PYTHONS = {"3.11"}
+
+# Lambda's name of an architecture, and the wheels' name of it.
+WHEEL_ARCHITECTURES = {"arm64": "aarch64", "x86_64": "x86_64"}
+# Written by pip about the installation, not by the package: they differ from one run to the next, or are of no use.
+LEFT_OUT_NAMES = {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json"}
+LEFT_OUT_FOLDERS = {"__pycache__", "bin"}
+# The oldest time a zip can hold.
+ZIP_TIME = (1980, 1, 1, 0, 0, 0)
+FILE_MODE = 0o100644
+
+
+def build(target: Target) -> list[Path]:
+    """Build the layer for a target, and every function, into `dist/`; return the zips."""
+    layer = layer_zip(target)
+    layer.parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        python = Path(folder) / "python"
+        _install_wheels(target, python)
+        shutil.copytree(LAYER_PACKAGE, python / LAYER_PACKAGE.name)
+        _write_zip(layer, Path(folder))
+    functions = [_build_function(name) for name in _function_names()]
+    return [layer, *functions]
+
+
+def _install_wheels(target: Target, folder: Path) -> None:
+    """Install the layer's locked requirements for the target, whatever machine this is."""
+    wheels = WHEEL_ARCHITECTURES[target.architecture]
+    command = [sys.executable, "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
+    command += ["--target", str(folder), "--no-compile", "--no-deps", "--only-binary=:all:", "--require-hashes"]
+    if not target.native:
+        command += ["--implementation", "cp", "--python-version", target.python_version]
+        # Runtimes to Python 3.11 are Amazon Linux 2, glibc 2.26; later ones Amazon Linux 2023, glibc 2.34.
+        policies = ["manylinux2014", "manylinux_2_17"]
+        if target.python_version not in AMAZON_LINUX_2_PYTHONS:
+            policies.append("manylinux_2_28")
+        for policy in policies:
+            command += ["--platform", f"{policy}_{wheels}"]
+    subprocess.run([*command, "--requirement", str(LAYER_REQUIREMENTS)], check=True)
+
+
+def _function_names() -> list[str]:
+    return sorted(path.name for path in FUNCTIONS.iterdir() if (path / "__init__.py").exists())
+
+
+def _build_function(name: str) -> Path:
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(FUNCTIONS / name, Path(folder) / name)
+        _write_zip(function_zip(name), Path(folder))
+    return function_zip(name)
+
+
+def _write_zip(path: Path, folder: Path) -> None:
+    """Zip a folder so that the same content gives the same bytes: sorted names, one time, one mode."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for file in sorted(_kept_files(folder), key=lambda kept: kept.relative_to(folder).as_posix()):
+            entry = zipfile.ZipInfo(file.relative_to(folder).as_posix(), ZIP_TIME)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = FILE_MODE << 16
+            archive.writestr(entry, file.read_bytes())
+
+
+def _kept_files(folder: Path) -> Iterator[Path]:
+    for path in folder.rglob("*"):
+        parts = path.relative_to(folder).parts
+        if path.is_file() and path.name not in LEFT_OUT_NAMES and not LEFT_OUT_FOLDERS.intersection(parts):
+            yield path
+
+
+def main() -> int:
+    """Build for a stage, or for a Python and an architecture, and show what was built."""
+    parser = argparse.ArgumentParser(prog="nox -s build --", description=main.__doc__)
+    parser.add_argument("stage", nargs="?", default="dev", help="the stage to build for (default: dev)")
+    parser.add_argument("--python", help="the target's Python, such as 3.13 (default: the stage's)")
+    parser.add_argument("--arch", choices=sorted(WHEEL_ARCHITECTURES), help="the target's architecture")
+    arguments = parser.parse_args()
+    try:
+        target = stage_target(arguments.stage)
+    except ConfigError as error:
+        Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(error)
+        return 1
+    if arguments.python or arguments.arch:
+        target = Target(arguments.python or target.python_version, arguments.arch or target.architecture)
+    table = Table("artifact", "size", "SHA-256")
+    for path in build(target):
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        table.add_row(str(path.relative_to(ROOT)), f"{path.stat().st_size / 1e6:.2f} MB", digest)
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
