@@ -10,7 +10,7 @@ nox.options.sessions = ["tests", "lint", "types", "imports"]
 
 ROOT = Path(__file__).parent
 SOURCE_PATHS = ["infra", "layer", "functions", "."]
-REQUIREMENTS = ("layer", "emulator", "local", "dev")
+REQUIREMENTS = ("layer", "emulator", "local", "dev", "lint")
 
 
 def prepare(session: nox.Session, requirements: str) -> None:
@@ -43,7 +43,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style and format. [-- --fix]"""
-    prepare(session, "dev")
+    prepare(session, "lint")
     session.run("ruff", "check", *session.posargs)
     session.run("ruff", "format", *([] if "--fix" in session.posargs else ["--check"]))
 
@@ -58,7 +58,7 @@ def types(session: nox.Session) -> None:
 @nox.session
 def imports(session: nox.Session) -> None:
     """Check that imports point one way."""
-    prepare(session, "dev")
+    prepare(session, "lint")
     session.run("lint-imports")
 
 
