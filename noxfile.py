@@ -28,7 +28,7 @@ def emulator(session: nox.Session) -> None:
 
 @nox.session(requires=["emulator"])
 def demo(session: nox.Session) -> None:
-    """Show a night's job on the embedded emulator. [-- --keep | --input FILE | --json]"""
+    """Show a night's job on the embedded emulator. [-- --bedrock | --input FILE, --keep, --json]"""
     prepare(session, "local")
     session.run("python", "-m", "local.demo", *session.posargs)
 

@@ -29,7 +29,7 @@ from .deployer import deploy
 from .emulator import Emulator, start_emulator
 from .errors import LocalStageError
 from .night import Night, image_ids_in
-from .receipts import make_receipts, output_lines
+from .receipts import bedrock_lines, make_receipts, plan_lines
 
 RECEIPTS = 152
 TRANSACTIONS_SHOWN = 8
@@ -78,7 +78,8 @@ def main() -> int:
     # Whoever ends the demo means the emulator as well: leave through the clean-up.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
-        with _output(arguments.input) as (file, image_ids), _stage(keep=arguments.keep) as (emulator, night):
+        output = _output(arguments.input, bedrock=arguments.bedrock)
+        with output as (file, image_ids), _stage(keep=arguments.keep) as (emulator, night):
             outcome = _run(night, file, image_ids)
             _show(outcome)
             if arguments.keep:
@@ -93,7 +94,9 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="nox -s demo --", description=__doc__)
-    parser.add_argument("--input", type=Path, metavar="FILE", help="an output file of your own, in either layout")
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--input", type=Path, metavar="FILE", help="an output file of your own, in either layout")
+    output.add_argument("--bedrock", action="store_true", help="make up the output in the layout that Bedrock writes")
     parser.add_argument("--json", action="store_true", help="end with one JSON object on standard output")
     parser.add_argument("--keep", action="store_true", help="leave the emulator running and say how to reach it")
     return parser.parse_args()
@@ -119,15 +122,16 @@ def _stage(*, keep: bool) -> Generator[tuple[Emulator, Night]]:
 
 
 @contextmanager
-def _output(given: Path | None) -> Generator[tuple[Path, list[str]]]:
+def _output(given: Path | None, *, bedrock: bool) -> Generator[tuple[Path, list[str]]]:
     """Give the output file, made up where none is given, and the image ids that it names."""
     if given:
         yield given, image_ids_in(given)
         return
     receipts = make_receipts(RECEIPTS)
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "output.jsonl"
-        file.write_text("".join(f"{line}\n" for line in output_lines(receipts)))
+        file = Path(folder) / ("manifest.jsonl.out" if bedrock else "output.jsonl")
+        lines = bedrock_lines(receipts) if bedrock else plan_lines(receipts)
+        file.write_text("".join(f"{line}\n" for line in lines))
         yield file, [receipt.image_id for receipt in receipts]
 
 

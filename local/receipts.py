@@ -1,5 +1,6 @@
 """A night's receipts, made up: images, and what a model would have read in them. The same seed, the same receipts."""
 
+import base64
 import json
 import random
 import struct
@@ -15,9 +16,8 @@ SHOPS = {
     "Flea Market Stall 7": ("sale", ("Vintage lamp", "Two chairs")),
     "みずほ銀行": ("fee", ("振込手数料",)),
 }
-NO_JSON_LINE = 48
-NO_TRANSACTION_LINE = 113
-"""The lines of `output_lines` that cannot become transactions, counted from 1."""
+BAD_LINES = (48, 113)
+"""The lines of an output that cannot become transactions, counted from 1."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,41 @@ def _fields(dice: random.Random) -> dict[str, object]:
     }
 
 
-def output_lines(receipts: list[Receipt]) -> Iterator[str]:
-    """Yield the lines of `output.jsonl`, two of them broken: one is no JSON, one says no valid transaction."""
+def plan_lines(receipts: list[Receipt]) -> Iterator[str]:
+    """Yield the lines of `output.jsonl`, two of them bad: one is no JSON, one says no valid transaction."""
+    no_json, no_transaction = BAD_LINES
     for number, receipt in enumerate(receipts, 1):
-        fields = {**receipt.fields, "amount": -1} if number == NO_TRANSACTION_LINE else receipt.fields
-        text = json.dumps(fields, ensure_ascii=False)
-        line = json.dumps({"customData": receipt.image_id, "output": {"text": text}}, ensure_ascii=False)
-        yield line[: len(line) // 2] if number == NO_JSON_LINE else line
+        fields = {**receipt.fields, "amount": -1} if number == no_transaction else receipt.fields
+        line = _json({"customData": receipt.image_id, "output": {"text": _json(fields)}})
+        yield line[: len(line) // 2] if number == no_json else line
+
+
+def bedrock_lines(receipts: list[Receipt]) -> Iterator[str]:
+    """Yield the lines that Bedrock writes for Nova, two of them bad: one is an error, one reply was cut short."""
+    error, cut_short = BAD_LINES
+    for number, receipt in enumerate(receipts, 1):
+        text = _json(receipt.fields)
+        if number == error:
+            outcome: dict[str, object] = {"error": {"errorCode": 400, "errorMessage": "The image could not be read"}}
+        elif number == cut_short:
+            outcome = {"modelOutput": _nova_output(text[: len(text) // 2], "max_tokens")}
+        else:
+            outcome = {"modelOutput": _nova_output(text, "end_turn")}
+        yield _json({"recordId": receipt.image_id, "modelInput": _nova_input(receipt.image_id), **outcome})
+
+
+def _nova_input(image_id: str) -> dict[str, object]:
+    image = {"format": "png", "source": {"bytes": base64.b64encode(make_image(image_id)).decode()}}
+    return {"messages": [{"role": "user", "content": [{"image": image}, {"text": "レシートを読み取ってください。"}]}]}
+
+
+def _nova_output(text: str, stop_reason: str) -> dict[str, object]:
+    message = {"role": "assistant", "content": [{"text": text}]}
+    return {"output": {"message": message}, "stopReason": stop_reason, "usage": {"inputTokens": 1, "outputTokens": 1}}
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def make_image(image_id: str) -> bytes:

@@ -32,7 +32,8 @@ class Settings(BaseModel):
     def _known_timezone(cls, value: object) -> ZoneInfo:
         try:
             return ZoneInfo(str(value))
-        except (ZoneInfoNotFoundError, ValueError) as exc:
+        except (ZoneInfoNotFoundError, ValueError, OSError) as exc:
+            # A folder of the database, such as America, is an OSError.
             raise ValueError(f"{value!r} is no IANA time zone; use a name such as Asia/Tokyo") from exc
 
 

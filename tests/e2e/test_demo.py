@@ -63,6 +63,22 @@ def test_the_demo_ends_with_150_transactions_and_stops_what_it_started() -> None
     assert done.stdout.count("\n") == 1
 
 
+def test_the_layout_that_bedrock_writes_is_shown_as_well() -> None:
+    done = _demo("--bedrock", "--json")
+
+    assert done.returncode == 0, done.stderr
+    assert _outcome(done) == {
+        "jobId": "nightly00001",
+        "jobStatus": "COMPLETED",
+        "resultStats": {"successCount": 150, "failureCount": 2, "totalCount": 152, "migrationFailedCount": 0},
+        "transactions": 150,
+        "imagesProcessed": 150,
+        "imagesLeft": 2,
+        "deadLetters": [{"line": 48, "reason": "MODEL_ERROR"}, {"line": 113, "reason": "TRUNCATED_OUTPUT"}],
+        "dlqDepth": 0,
+    }
+
+
 def test_a_persons_own_output_is_taken_in(output_file: Callable[..., Path]) -> None:
     text = json.dumps(RECEIPT, ensure_ascii=False)
     lines = [

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from local.night import Night, until
-from local.receipts import make_receipts, output_lines
+from local.receipts import make_receipts, plan_lines
 
 from .conftest import NewNight
 
@@ -19,7 +19,7 @@ def _seed(night: Night, count: int) -> list[str]:
     receipts = [type(receipt)(f"{night.job_id}-{receipt.image_id}", receipt.fields) for receipt in make_receipts(count)]
     night.seed_images(receipt.image_id for receipt in receipts)
     night.seed_job()
-    return list(output_lines(receipts))
+    return list(plan_lines(receipts))
 
 
 def _stored(night: Night) -> dict[str, Any]:
