@@ -39,6 +39,26 @@ def _outcome(done: "subprocess.CompletedProcess[str]") -> dict[str, Any]:
     return outcome
 
 
+def _completed(success: int, dead_letters: dict[int, str]) -> dict[str, Any]:
+    """Return the outcome of a night whose good lines all became transactions and whose bad ones left their images."""
+    failure = len(dead_letters)
+    return {
+        "jobId": "nightly00001",
+        "jobStatus": "COMPLETED",
+        "resultStats": {
+            "successCount": success,
+            "failureCount": failure,
+            "totalCount": success + failure,
+            "migrationFailedCount": 0,
+        },
+        "transactions": success,
+        "imagesProcessed": success,
+        "imagesLeft": failure,
+        "deadLetters": [{"line": line, "reason": reason} for line, reason in dead_letters.items()],
+        "dlqDepth": 0,
+    }
+
+
 def _nova(image_id: str, text: str, stop_reason: str = "end_turn") -> str:
     message = {"role": "assistant", "content": [{"text": text}]}
     model_output = {"output": {"message": message}, "stopReason": stop_reason}
@@ -49,16 +69,7 @@ def test_the_demo_ends_with_150_transactions_and_stops_what_it_started() -> None
     done = _demo("--json")
 
     assert done.returncode == 0, done.stderr
-    assert _outcome(done) == {
-        "jobId": "nightly00001",
-        "jobStatus": "COMPLETED",
-        "resultStats": {"successCount": 150, "failureCount": 2, "totalCount": 152, "migrationFailedCount": 0},
-        "transactions": 150,
-        "imagesProcessed": 150,
-        "imagesLeft": 2,
-        "deadLetters": [{"line": 48, "reason": "INVALID_JSON"}, {"line": 113, "reason": "INVALID_TRANSACTION"}],
-        "dlqDepth": 0,
-    }
+    assert _outcome(done) == _completed(150, {48: "INVALID_JSON", 113: "INVALID_TRANSACTION"})
     assert "SuccessCount=150 FailureCount=2" in done.stderr
     assert done.stdout.count("\n") == 1
 
@@ -67,16 +78,7 @@ def test_the_layout_that_bedrock_writes_is_shown_as_well() -> None:
     done = _demo("--bedrock", "--json")
 
     assert done.returncode == 0, done.stderr
-    assert _outcome(done) == {
-        "jobId": "nightly00001",
-        "jobStatus": "COMPLETED",
-        "resultStats": {"successCount": 150, "failureCount": 2, "totalCount": 152, "migrationFailedCount": 0},
-        "transactions": 150,
-        "imagesProcessed": 150,
-        "imagesLeft": 2,
-        "deadLetters": [{"line": 48, "reason": "MODEL_ERROR"}, {"line": 113, "reason": "TRUNCATED_OUTPUT"}],
-        "dlqDepth": 0,
-    }
+    assert _outcome(done) == _completed(150, {48: "MODEL_ERROR", 113: "TRUNCATED_OUTPUT"})
 
 
 def test_a_persons_own_output_is_taken_in(output_file: Callable[..., Path]) -> None:
@@ -92,16 +94,7 @@ def test_a_persons_own_output_is_taken_in(output_file: Callable[..., Path]) -> N
     done = _demo("--input", str(output_file(*lines, name="mine.jsonl.out")), "--json")
 
     assert done.returncode == 0, done.stderr
-    assert _outcome(done) == {
-        "jobId": "nightly00001",
-        "jobStatus": "COMPLETED",
-        "resultStats": {"successCount": 3, "failureCount": 2, "totalCount": 5, "migrationFailedCount": 0},
-        "transactions": 3,
-        "imagesProcessed": 3,
-        "imagesLeft": 2,
-        "deadLetters": [{"line": 3, "reason": "TRUNCATED_OUTPUT"}, {"line": 4, "reason": "MODEL_ERROR"}],
-        "dlqDepth": 0,
-    }
+    assert _outcome(done) == _completed(3, {3: "TRUNCATED_OUTPUT", 4: "MODEL_ERROR"})
 
 
 def test_an_input_that_is_not_there_is_one_clear_line() -> None:

@@ -1,0 +1,76 @@
+"""The local deployer creates what it knows, and refuses the rest by name instead of leaving it out."""
+
+from typing import Any
+
+import pulumi_aws
+import pytest
+from pulumi.runtime import MockCallArgs, MockResourceArgs
+
+from local.aws import Aws
+from local.deployer import LocalDeployer, run_program
+from local.errors import UnknownResourceError
+from local.inputs import Inputs
+
+
+@pytest.fixture
+def deployer() -> LocalDeployer:
+    """A deployer whose AWS nobody answers for: what it refuses, it refuses before it asks."""
+    return LocalDeployer(Aws("http://127.0.0.1:9"))
+
+
+def test_an_unknown_resource_type_is_refused_by_name(deployer: LocalDeployer) -> None:
+    args = MockResourceArgs("aws:kinesis/stream:Stream", "clicks", {})
+
+    with pytest.raises(UnknownResourceError) as error:
+        deployer.new_resource(args)
+
+    assert str(error.value) == (
+        "resource type 'aws:kinesis/stream:Stream' (of 'clicks') is not known to the local deployer: "
+        "add a creator for it to local/resources.py."
+    )
+
+
+def test_a_program_with_an_unknown_resource_type_is_not_deployed(deployer: LocalDeployer) -> None:
+    def declare() -> None:
+        pulumi_aws.kinesis.Stream("clicks", shard_count=1)
+
+    with pytest.raises(UnknownResourceError, match="'aws:kinesis/stream:Stream'"):
+        run_program(deployer, "local", {}, declare)
+
+    assert deployer.created == []
+
+
+def test_an_unknown_provider_function_is_refused_by_name(deployer: LocalDeployer) -> None:
+    with pytest.raises(UnknownResourceError, match="provider function 'aws:index/getRegion:getRegion'"):
+        deployer.call(MockCallArgs("aws:index/getRegion:getRegion", {}, ""))
+
+
+def test_a_component_is_the_programs_own_and_creates_nothing(deployer: LocalDeployer) -> None:
+    args = MockResourceArgs("yorutsuke:storage:Storage", "storage", {"a": 1})
+
+    assert deployer.new_resource(args) == (None, {"a": 1})
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"name": "queue", "fifoQueue": True},
+        {"name": "queue", "rules": [{"id": "1", "fifoQueue": True}]},
+        {"name": "queue", "nested": {"id": "1", "fifoQueue": True}},
+    ],
+)
+def test_an_input_that_nobody_takes_is_refused_wherever_it_stands(values: dict[str, Any]) -> None:
+    inputs = Inputs("aws:sqs/queue:Queue", "q", values)
+    inputs.take("name")
+    for rule in inputs.take_each("rules"):
+        rule.take("id")
+    if "nested" in values:
+        inputs.take_nested("nested").take("id")
+
+    with pytest.raises(UnknownResourceError, match=r"aws:sqs/queue:Queue \(q\).* does not know: fifoQueue"):
+        inputs.require_all_taken()
+
+
+def test_a_missing_input_is_named() -> None:
+    with pytest.raises(UnknownResourceError, match="has no input 'name'"):
+        Inputs("aws:sqs/queue:Queue", "q", {}).take("name")
