@@ -1,5 +1,6 @@
 """What one does with this project. `nox -l` lists it."""
 
+import sys
 from pathlib import Path
 
 import nox
@@ -30,7 +31,8 @@ def emulator(session: nox.Session) -> None:
 def demo(session: nox.Session) -> None:
     """Show a night's job on the embedded emulator. [-- --bedrock | --input FILE, --keep, --json]"""
     prepare(session, "local")
-    session.run("python", "-m", "local.demo", *session.posargs)
+    # Apart from standard output, which is for machines under --json.
+    session.run("python", "-m", "local.demo", *session.posargs, stderr=sys.stderr)
 
 
 @nox.session(requires=["emulator"])

@@ -1,8 +1,10 @@
 """The AWS clients of the local stage, all at the emulator."""
 
+import os
 from typing import TYPE_CHECKING
 
 import boto3
+from botocore.config import Config
 
 from .emulator import REGION
 
@@ -16,6 +18,12 @@ if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sts import STSClient
+
+
+def forget_own_account() -> None:
+    """Take a person's own AWS set-up, such as a profile, out of this process: nothing here is for their account."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
 
 
 class Aws:
@@ -32,12 +40,14 @@ class Aws:
         token: str | None = None,
     ) -> None:
         session = boto3.Session(access_key, secret_key, token, REGION)
-        self.cloudwatch: CloudWatchClient = session.client("cloudwatch", endpoint_url=endpoint)
-        self.dynamodb: DynamoDBClient = session.client("dynamodb", endpoint_url=endpoint)
-        self.iam: IAMClient = session.client("iam", endpoint_url=endpoint)
-        self.lambda_: LambdaClient = session.client("lambda", endpoint_url=endpoint)
-        self.logs: CloudWatchLogsClient = session.client("logs", endpoint_url=endpoint)
-        self.s3: S3Client = session.client("s3", endpoint_url=endpoint)
-        self.sns: SNSClient = session.client("sns", endpoint_url=endpoint)
-        self.sqs: SQSClient = session.client("sqs", endpoint_url=endpoint)
-        self.sts: STSClient = session.client("sts", endpoint_url=endpoint)
+        # A proxy is for the way out of the machine.
+        direct = Config(proxies={})
+        self.cloudwatch: CloudWatchClient = session.client("cloudwatch", endpoint_url=endpoint, config=direct)
+        self.dynamodb: DynamoDBClient = session.client("dynamodb", endpoint_url=endpoint, config=direct)
+        self.iam: IAMClient = session.client("iam", endpoint_url=endpoint, config=direct)
+        self.lambda_: LambdaClient = session.client("lambda", endpoint_url=endpoint, config=direct)
+        self.logs: CloudWatchLogsClient = session.client("logs", endpoint_url=endpoint, config=direct)
+        self.s3: S3Client = session.client("s3", endpoint_url=endpoint, config=direct)
+        self.sns: SNSClient = session.client("sns", endpoint_url=endpoint, config=direct)
+        self.sqs: SQSClient = session.client("sqs", endpoint_url=endpoint, config=direct)
+        self.sts: STSClient = session.client("sts", endpoint_url=endpoint, config=direct)

@@ -17,16 +17,16 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.panel import Panel
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from yorutsuke_infra.artifacts import this_machine
 from yorutsuke_infra.build import build
+from yorutsuke_infra.errors import ConfigError
 
-from .aws import Aws
+from .aws import Aws, forget_own_account
 from .deployer import deploy
-from .emulator import Emulator, start_emulator
+from .emulator import REGION, Emulator, start_emulator
 from .errors import LocalStageError
 from .night import Night, image_ids_in
 from .receipts import bedrock_lines, make_receipts, plan_lines
@@ -75,6 +75,7 @@ class Outcome:
 def main() -> int:
     """Run the demo; return 0 where the pipeline settled, whatever the lines were like."""
     arguments = _arguments()
+    forget_own_account()
     # Whoever ends the demo means the emulator as well: leave through the clean-up.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
@@ -84,9 +85,12 @@ def main() -> int:
             _show(outcome)
             if arguments.keep:
                 _show_how_to_reach(emulator, night)
-    except LocalStageError as error:
+    except (LocalStageError, ConfigError) as error:
         _progress.print(f"{type(error).__name__}: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         return 1
+    except KeyboardInterrupt:
+        _progress.print("Interrupted; what was started has been stopped.")
+        return 130
     if arguments.json:
         print(json.dumps(outcome.summary()))
     return 0
@@ -109,16 +113,16 @@ def _stage(*, keep: bool) -> Generator[tuple[Emulator, Night]]:
         build(this_machine())
     with _step("Starting the emulator"):
         emulator = start_emulator()
-    kept = False
     try:
         with _step("Deploying the Pulumi program of infra/"):
             aws = Aws(emulator.endpoint)
             night = Night(aws, deploy(aws))
         yield emulator, night
-        kept = keep
-    finally:
-        if not kept:
-            emulator.stop()
+    except BaseException:
+        emulator.stop()
+        raise
+    if not keep:
+        emulator.discard()
 
 
 @contextmanager
@@ -215,13 +219,15 @@ def _outcome_table(outcome: Outcome) -> Table:
 
 
 def _show_how_to_reach(emulator: Emulator, night: Night) -> None:
-    lines = [
-        f"endpoint   {emulator.endpoint}   (credentials test / test, region ap-northeast-1)",
-        *(f"{name:10} {night.outputs[name]}" for name in ("imagesBucket", "transactionsTable", "logGroup")),
-        f"its log    {emulator.log}",
-        f"stop it    kill {emulator.process.pid}",
-    ]
-    _progress.print(Panel("\n".join(lines), title="Left running", title_align="left"), highlight=False)
+    names = ("imagesBucket", "transactionsTable", "batchJobsTable", "queueUrl", "logGroup")
+    _progress.print("\nLeft running:", markup=False)
+    for name, value in (
+        ("endpoint", f"{emulator.endpoint} (credentials test / test, region {REGION})"),
+        *((name, night.outputs[name]) for name in names),
+        ("its own log", str(emulator.log)),
+        ("to stop it", f"kill {emulator.process.pid}"),
+    ):
+        _progress.print(f"  {name:18} {value}", markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -51,15 +51,22 @@ class Emulator:
             self.process.wait()
         shutil.rmtree(_temporary(self.folder))
 
+    def discard(self) -> None:
+        """End the emulator and leave nothing of it, not even its log."""
+        self.stop()
+        shutil.rmtree(self.folder)
+
 
 @contextmanager
 def running_emulator() -> Generator[Emulator]:
-    """Start an emulator and end it on the way out."""
+    """Start an emulator and end it on the way out; its log stays where something went wrong."""
     emulator = start_emulator()
     try:
         yield emulator
-    finally:
+    except BaseException:
         emulator.stop()
+        raise
+    emulator.discard()
 
 
 def start_emulator() -> Emulator:
@@ -97,8 +104,12 @@ def _python() -> str:
 
 
 def _environment(port: int, folder: Path) -> dict[str, str]:
-    # A person's own AWS variables must not reach the functions.
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    # A person's own AWS variables must not reach the functions, and no proxy stands between here and here.
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("AWS_") and not name.lower().endswith("_proxy")
+    }
     return {
         **inherited,
         "BIND_HOST": "127.0.0.1",
@@ -111,13 +122,14 @@ def _environment(port: int, folder: Path) -> dict[str, str]:
 
 def _wait_until_ready(emulator: Emulator) -> None:
     deadline = time.monotonic() + START_SECONDS
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while time.monotonic() < deadline:
         if emulator.process.poll() is not None:
             raise EmulatorError(
                 f"the emulator ended with status {emulator.process.returncode} before it answered: see {emulator.log}."
             )
         try:
-            with urllib.request.urlopen(f"{emulator.endpoint}/_ministack/ready", timeout=1):  # noqa: S310 - our own
+            with direct.open(f"{emulator.endpoint}/_ministack/ready", timeout=1):
                 return
         except (urllib.error.URLError, TimeoutError):
             time.sleep(0.1)

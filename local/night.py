@@ -10,7 +10,8 @@ from typing import Any, TypeVar, cast
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
-from yorutsuke_common.schema import BatchJob, ImageStatus, JobStatus, PendingImage
+from yorutsuke_common.hashing import image_digest
+from yorutsuke_common.schema import MAX_IMAGE_ID_BYTES, BatchJob, ImageStatus, JobStatus, PendingImage
 
 from .aws import Aws
 from .errors import LocalStageError, NotSettledError
@@ -22,8 +23,8 @@ MODEL_ID = "amazon.nova-lite-v1:0"
 SETTLE_SECONDS = 900
 LOG_SECONDS = 30
 POLL_SECONDS = 0.5
-# An object key takes 1,024 bytes, and the demo makes the image id a part of it.
-MAX_SEEDED_ID_BYTES = 900
+# A longer image id, or one with line breaks, is not made a file's name as it is.
+MAX_FILE_NAME_BYTES = 200
 
 _T = TypeVar("_T")
 
@@ -150,7 +151,7 @@ class Night:
                     yield json.loads(message)
 
     def _seed_image(self, image_id: str) -> None:
-        key = f"uploads/{USER_ID}/{image_id}.png"
+        key = f"uploads/{USER_ID}/{_file_name(image_id)}.png"
         self.aws.s3.put_object(Bucket=self.outputs["imagesBucket"], Key=key, Body=make_image(image_id))
         image = PendingImage(
             imageId=image_id, userId=USER_ID, s3Key=key, uploadedAt=SUBMIT_TIME, status=ImageStatus.PENDING.value
@@ -194,9 +195,14 @@ def _image_ids(line: bytes) -> Iterator[str]:
             yield image_id
 
 
+def _file_name(image_id: str) -> str:
+    fits = len(image_id.encode()) <= MAX_FILE_NAME_BYTES and image_id.isprintable()
+    return image_id if fits else image_digest(image_id)
+
+
 def _can_be_seeded(image_id: str) -> bool:
     try:
-        return 0 < len(image_id.encode()) <= MAX_SEEDED_ID_BYTES
+        return 0 < len(image_id.encode()) <= MAX_IMAGE_ID_BYTES
     except UnicodeEncodeError:
         # A lone surrogate, which neither S3 nor DynamoDB can hold.
         return False

@@ -12,11 +12,13 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 from rich.console import Console
 from rich.table import Table
 
 from .artifacts import Target, function_zip, layer_zip, stage_target
+from .config import PythonVersion
 from .errors import ConfigError
 from .stage_file import ROOT
 
@@ -96,7 +98,7 @@ def main() -> int:
     """Build for a stage, or for a Python and an architecture, and show what was built."""
     parser = argparse.ArgumentParser(prog="nox -s build --", description=main.__doc__)
     parser.add_argument("stage", nargs="?", default="dev", help="the stage to build for (default: dev)")
-    parser.add_argument("--python", help="the target's Python, such as 3.13 (default: the stage's)")
+    parser.add_argument("--python", choices=get_args(PythonVersion), help="the target's Python (default: the stage's)")
     parser.add_argument("--arch", choices=sorted(WHEEL_ARCHITECTURES), help="the target's architecture")
     arguments = parser.parse_args()
     try:

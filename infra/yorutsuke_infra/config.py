@@ -13,6 +13,9 @@ PROJECT = "yorutsuke"
 CONFIG_KEY = "stage"
 
 
+PythonVersion = Literal["3.11", "3.12", "3.13", "3.14"]
+
+
 def _known_timezone(value: str) -> str:
     if value not in available_timezones():
         raise ValueError("must be an IANA time zone such as Asia/Tokyo")
@@ -33,7 +36,7 @@ class StageConfig(BaseModel):
 
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, strict=True)
 
-    python_version: Literal["3.11", "3.12", "3.13", "3.14"] = "3.13"
+    python_version: PythonVersion = "3.13"
     """The Python of the Lambda runtime, and of the wheels in the layer."""
 
     architecture: Literal["arm64", "x86_64"] = "arm64"

@@ -12,19 +12,25 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def read_stage_values(stage: str) -> dict[str, object]:
-    """Return the `config` mapping of Pulumi.{stage}.yaml. Raises ConfigError where there is no such file or mapping."""
+    """Return the `config` mapping of Pulumi.{stage}.yaml. Raises ConfigError where that cannot be."""
     path = ROOT / f"Pulumi.{stage}.yaml"
     if not path.exists():
         known = ", ".join(sorted(file.name.split(".")[1] for file in ROOT.glob("Pulumi.*.yaml")))
         raise ConfigError(f"stage {stage!r} has no file {path.name}: name one of {known}, or write that file.")
     try:
         content: object = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as exc:
+    except (yaml.YAMLError, UnicodeDecodeError) as exc:
         raise ConfigError(f"{path.name} is no YAML: {exc}") from exc
     config = cast("dict[str, object]", content).get("config") if isinstance(content, dict) else None
     if not isinstance(config, dict):
         raise ConfigError(f"{path.name} has no mapping `config`: write one, with aws:region at least.")
-    return cast("dict[str, object]", config)
+    values = cast("dict[str, object]", config)
+    unknown = [key for key in values if key.startswith(f"{PROJECT}:") and key != f"{PROJECT}:{CONFIG_KEY}"]
+    if unknown:
+        raise ConfigError(
+            f"{path.name} has the key {unknown[0]!r}: everything of this project goes under {PROJECT}:{CONFIG_KEY}."
+        )
+    return values
 
 
 def read_stage_file(stage: str) -> StageConfig:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from local.aws import Aws
+from local.aws import Aws, forget_own_account
 from local.deployer import deploy
 from local.emulator import running_emulator
 from local.night import Night
@@ -19,6 +19,7 @@ NewNight = Callable[[], Night]
 @pytest.fixture(scope="session")
 def stage() -> Generator[Night]:
     """The deployed stage; its job is never seeded."""
+    forget_own_account()
     build(this_machine())
     with running_emulator() as emulator:
         aws = Aws(emulator.endpoint)

@@ -51,6 +51,14 @@ def test_destroy_refuses_a_protected_stage(pulumi_cli: Path) -> None:
     assert not pulumi_cli.exists()
 
 
+@pytest.mark.parametrize("action", ["preview", "deploy", "destroy"])
+def test_the_local_stage_is_not_sent_to_an_account(pulumi_cli: Path, action: str) -> None:
+    with pytest.raises(DeploymentError, match="stage 'local' is the embedded emulator's"):
+        deployment.run(action, "local")
+
+    assert not pulumi_cli.exists()
+
+
 def test_without_the_cli_one_line_says_how_to_get_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
