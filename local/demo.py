@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,14 +113,13 @@ def _stage(*, keep: bool) -> Generator[tuple[Emulator, Night]]:
         build(this_machine())
     with _step("Starting the emulator"):
         emulator = start_emulator()
-    try:
+    with ExitStack() as on_failure:
+        on_failure.callback(emulator.stop)
         with _step("Deploying the Pulumi program of infra/"):
             aws = Aws(emulator.endpoint)
             night = Night(aws, deploy(aws))
         yield emulator, night
-    except BaseException:
-        emulator.stop()
-        raise
+        on_failure.pop_all()
     if not keep:
         emulator.discard()
 

@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,11 +61,10 @@ class Emulator:
 def running_emulator() -> Generator[Emulator]:
     """Start an emulator and end it on the way out; its log stays where something went wrong."""
     emulator = start_emulator()
-    try:
+    with ExitStack() as on_failure:
+        on_failure.callback(emulator.stop)
         yield emulator
-    except BaseException:
-        emulator.stop()
-        raise
+        on_failure.pop_all()
     emulator.discard()
 
 
@@ -85,11 +84,10 @@ def start_emulator() -> Emulator:
             start_new_session=True,
         )
     emulator = Emulator(process, f"http://127.0.0.1:{port}", folder)
-    try:
+    with ExitStack() as on_failure:
+        on_failure.callback(emulator.stop)
         _wait_until_ready(emulator)
-    except BaseException:
-        emulator.stop()
-        raise
+        on_failure.pop_all()
     return emulator
 
 
