@@ -45,7 +45,6 @@ class Outcome:
     """What the night came to. `seconds` is the time from the output's arrival to the job's end."""
 
     night: Night
-
     job: dict[str, Any]
     transactions: list[dict[str, Any]]
     processed: list[str]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import unquote_plus
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from yorutsuke_common.errors import InvalidEventError
 from yorutsuke_common.schema import problems
@@ -50,8 +50,6 @@ class _S3(BaseModel):
 
 
 class _S3Record(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
     s3: _S3
 
 

@@ -29,9 +29,9 @@ from .rejection import Rejection
 from .replies import reply_text
 
 MAX_RECORD_BYTES = 32 * 1024
+FENCE = "```"
 
 _RECORD: TypeAdapter[BedrockRecord | PlanRecord] = TypeAdapter(BedrockRecord | PlanRecord)
-FENCE = "```"
 
 
 @dataclass(frozen=True)
@@ -82,16 +82,6 @@ class LineReader:
             extractedAt=iso_utc(self.extracted_at),
             ttl=int((self.extracted_at + timedelta(days=self.ttl_days)).timestamp()),
         )
-
-
-def _unfenced(text: str) -> str:
-    """Return what a code fence holds where the whole reply is one, else the reply as it is."""
-    reply = text.strip()
-    opening, newline, body = reply.partition("\n")
-    language = opening.removeprefix(FENCE).strip()
-    if newline and opening.startswith(FENCE) and body.endswith(FENCE) and (language.isalnum() or not language):
-        return body.removesuffix(FENCE)
-    return text
 
 
 def rejected(good: GoodLine, reason: Reason, detail: str) -> DeadLetter:
@@ -147,6 +137,16 @@ def parse_receipt(text: str) -> Receipt:
         return Receipt.model_validate(value)
     except ValidationError as exc:
         raise Rejection(Reason.INVALID_TRANSACTION, problems(exc.errors())) from exc
+
+
+def _unfenced(text: str) -> str:
+    """Return what a code fence holds where the whole reply is one, else the reply as it is."""
+    reply = text.strip()
+    opening, newline, body = reply.partition("\n")
+    language = opening.removeprefix(FENCE).strip()
+    if newline and opening.startswith(FENCE) and body.endswith(FENCE) and (language.isalnum() or not language):
+        return body.removesuffix(FENCE)
+    return text
 
 
 def _record_of(line: Line) -> JsonValue:

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import boto3
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
+from batch_result_handler.dynamodb import from_item, to_item
 from batch_result_handler.handler import handler, processor
 from local.aws import Aws
 
@@ -157,13 +157,8 @@ class Stage:
 
     def items(self, table: str) -> list[dict[str, Any]]:
         """Return every item of a table."""
-        deserializer = TypeDeserializer()
         pages = self.aws.dynamodb.get_paginator("scan").paginate(TableName=table)
-        return [
-            {name: deserializer.deserialize(value) for name, value in item.items()}
-            for page in pages
-            for item in page["Items"]
-        ]
+        return [from_item(item) for page in pages for item in page["Items"]]
 
     def everything(self) -> dict[str, Any]:
         """Return all that is stored, in an order of its own: for comparison before and after."""
@@ -179,6 +174,4 @@ class Stage:
         )
 
     def _put(self, table: str, attributes: Mapping[str, object]) -> None:
-        serializer = TypeSerializer()
-        item = {name: serializer.serialize(value) for name, value in attributes.items()}
-        self.aws.dynamodb.put_item(TableName=table, Item=item)
+        self.aws.dynamodb.put_item(TableName=table, Item=to_item(dict(attributes)))
