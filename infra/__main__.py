@@ -6,7 +6,7 @@ import pulumi_aws as aws
 from yorutsuke_infra.artifacts import Target
 from yorutsuke_infra.batch_results import BatchResults, BatchResultsArgs
 from yorutsuke_infra.common_layer import CommonLayer, CommonLayerArgs
-from yorutsuke_infra.config import load_config
+from yorutsuke_infra.config import job_name_prefix, load_config
 from yorutsuke_infra.messaging import Messaging, MessagingArgs
 from yorutsuke_infra.monitoring import Monitoring, MonitoringArgs
 from yorutsuke_infra.storage import Storage, StorageArgs
@@ -24,6 +24,7 @@ messaging = Messaging(
         account_id=account_id,
         bucket=storage.images,
         function_timeout_seconds=config.function_timeout_seconds,
+        drill_event_source=config.drill_event_source,
     ),
 )
 
@@ -53,6 +54,8 @@ pulumi.export("batchJobsTable", storage.batch_jobs.name)
 pulumi.export("pendingImagesTable", storage.pending_images.name)
 pulumi.export("queueUrl", messaging.queue.url)
 pulumi.export("deadLetterQueueUrl", messaging.dead_letter_queue.url)
+pulumi.export("jobNamePrefix", job_name_prefix(stage))
+pulumi.export("drillEventSource", config.drill_event_source)
 pulumi.export("commonLayerArn", layer.arn)
 pulumi.export("functionName", batch_results.handler.function.name)
 pulumi.export("functionRoleArn", batch_results.handler.role.arn)

@@ -11,6 +11,7 @@ from .emulator import REGION
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch import CloudWatchClient
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_iam import IAMClient
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_logs import CloudWatchLogsClient
@@ -44,6 +45,7 @@ class Aws:
         direct = Config(proxies={})
         self.cloudwatch: CloudWatchClient = session.client("cloudwatch", endpoint_url=endpoint, config=direct)
         self.dynamodb: DynamoDBClient = session.client("dynamodb", endpoint_url=endpoint, config=direct)
+        self.events: EventBridgeClient = session.client("events", endpoint_url=endpoint, config=direct)
         self.iam: IAMClient = session.client("iam", endpoint_url=endpoint, config=direct)
         self.lambda_: LambdaClient = session.client("lambda", endpoint_url=endpoint, config=direct)
         self.logs: CloudWatchLogsClient = session.client("logs", endpoint_url=endpoint, config=direct)

@@ -11,9 +11,10 @@ from typing import Any, TypeVar, cast
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
 from yorutsuke_common.hashing import image_digest
-from yorutsuke_common.schema import MAX_IMAGE_ID_BYTES, BatchJob, ImageStatus, JobStatus, PendingImage
+from yorutsuke_common.schema import MAX_IMAGE_ID_BYTES, BatchJob, ImageStatus, JobStatus, PendingImage, RecordCounts
 
 from .aws import Aws
+from .emulator import REGION
 from .errors import LocalStageError, NotSettledError
 from .receipts import make_image
 
@@ -74,13 +75,59 @@ class Night:
         self.aws.s3.upload_file(str(file), self.outputs["imagesBucket"], key)
         return key
 
+    def drop_manifest(self, counts: RecordCounts) -> None:
+        """Put the job's manifest where Bedrock would."""
+        self.aws.s3.put_object(
+            Bucket=self.outputs["imagesBucket"],
+            Key=f"batch-output/{self.job_id}/manifest.json.out",
+            Body=counts.model_dump_json(exclude_none=True).encode(),
+        )
+
+    def end_job(self, status: str, message: str) -> None:
+        """Say on the event bus that the job ended with this status, as Bedrock would, from the stage's drill source.
+
+        Raises LocalStageError where the event bus does not take the event.
+        """
+        account = self.outputs["functionRoleArn"].split(":")[4]
+        job_arn = f"arn:aws:bedrock:{REGION}:{account}:model-invocation-job/{self.job_id}"
+        detail = {
+            "version": "0.0",
+            "accountId": account,
+            "batchJobName": f"{self.outputs['jobNamePrefix']}{self.intent_id}",
+            "batchJobArn": job_arn,
+            "batchModelId": MODEL_ID,
+            "status": status,
+            "failureMessage": message,
+        }
+        entry: Any = {
+            "Source": self.outputs["drillEventSource"],
+            "DetailType": "Batch Inference Job State Change",
+            "Resources": [job_arn],
+            "Detail": json.dumps(detail),
+        }
+        [taken] = self.aws.events.put_events(Entries=[entry])["Entries"]
+        if "EventId" not in taken:
+            raise LocalStageError(f"the event bus refused the end of job {self.job_id!r}: {taken.get('ErrorMessage')}")
+
     def wait_until_completed(self) -> None:
         """Wait until the job is COMPLETED.
 
         Raises NotSettledError where it takes too long, or where the function reports a failure: SQS would deliver
         the message again, but nothing would be different here.
         """
-        until(self._is_completed, SETTLE_SECONDS, f"job {self.job_id!r} to be COMPLETED")
+        self.wait_until(lambda job: job["status"] == JobStatus.COMPLETED, "be COMPLETED")
+
+    def wait_until(self, settled: Callable[[dict[str, Any]], bool], what: str) -> None:
+        """Wait until the job's record is as it is to be. Raises NotSettledError as `wait_until_completed` does."""
+
+        def is_settled() -> bool:
+            for entry in self._own_entries("BATCH_RESULT_FAILED"):
+                raise NotSettledError(
+                    f"the function failed with {entry['error']}: {entry.get('detail', entry['stack'])}"
+                )
+            return settled(self.job())
+
+        until(is_settled, SETTLE_SECONDS, f"job {self.job_id!r} to {what}")
 
     def wait_for_entry(self, event: str) -> dict[str, Any]:
         """Return the job's entry in the function's log that names the event; it comes after the invocation has ended.
@@ -90,11 +137,6 @@ class Night:
         return until(
             lambda: next(self._own_entries(event), None), LOG_SECONDS, f"{event} of {self.job_id!r} in the log"
         )
-
-    def _is_completed(self) -> bool:
-        for entry in self._own_entries("BATCH_RESULT_FAILED"):
-            raise NotSettledError(f"the function failed with {entry['error']}: {entry.get('detail', entry['stack'])}")
-        return self.job()["status"] == JobStatus.COMPLETED
 
     def _own_entries(self, event: str) -> Iterator[dict[str, Any]]:
         return self.log_entries(f'"{event}" "{self.job_id}"')

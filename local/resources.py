@@ -203,6 +203,24 @@ def log_group(aws: Aws, inputs: Inputs) -> Created:
     return name, {"arn": arn.removesuffix(":*")}
 
 
+@creates("aws:cloudwatch/eventRule:EventRule")
+def event_rule(aws: Aws, inputs: Inputs) -> Created:
+    """Create a rule on the default event bus; its id is its name."""
+    name = inputs.take("name")
+    arn = aws.events.put_rule(
+        Name=name, Description=inputs.take("description"), EventPattern=inputs.take("eventPattern")
+    )["RuleArn"]
+    return name, {"arn": arn}
+
+
+@creates("aws:cloudwatch/eventTarget:EventTarget")
+def event_target(aws: Aws, inputs: Inputs) -> Created:
+    """Let a rule send to a target; its id is made of both."""
+    rule, target_id = inputs.take("rule"), inputs.take("targetId")
+    aws.events.put_targets(Rule=rule, Targets=[{"Id": target_id, "Arn": inputs.take("arn")}])
+    return f"{rule}-{target_id}", {}
+
+
 @creates("aws:cloudwatch/metricAlarm:MetricAlarm")
 def metric_alarm(aws: Aws, inputs: Inputs) -> Created:
     """Create an alarm over metric queries; its id is its name."""

@@ -8,6 +8,7 @@ that nothing needs to be.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from aws_lambda_powertools import Logger
@@ -22,6 +23,7 @@ from .images import Image, ImageStore, PendingImages, processed_date
 from .job import BatchJobs, is_processed, require_sole_output
 from .output import Output, opened_output
 from .records import GoodLine, LineReader, iso_utc, rejected
+from .result_metrics import ResultMetrics
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -48,28 +50,32 @@ class BatchResultProcessor:
 
     stores: Stores
     settings: Settings
+    metrics: ResultMetrics
     logger: Logger
 
-    def process(self, source: OutputObject) -> ResultStats | None:
-        """Take in one output object and return its counts; None where this very content was taken in before.
+    def process(self, source: OutputObject) -> None:
+        """Take in one output object, unless this very content was taken in before, and report its counts.
 
         Raises YorutsukeError or botocore's errors where the job could not be completed: what was done until then
-        stands, and doing it again changes nothing. Leaves jobId, intentId, traceId and userId on the logger.
+        stands, and doing it again changes nothing.
         """
-        self.logger.append_keys(jobId=source.job_id)
+        started = perf_counter()
         job = self.stores.jobs.find(source.job_id)
-        self.logger.append_keys(intentId=job.intentId, traceId=job.trace_id, userId=job.userId)
         if is_processed(job, source, source.etag):
-            return self._report_duplicate(source)
+            self._report_duplicate(source)
+            return
         require_sole_output(job, source)
         with opened_output(self.stores.s3, source.bucket, source.key) as output:
             if is_processed(job, source, output.etag):
-                return self._report_duplicate(source)
+                self._report_duplicate(source)
+                return
             self.logger.info("batch result started", event=Event.BATCH_RESULT_STARTED, key=source.key)
             stats = _Run(self, job, output).take_in()
         self.stores.jobs.complete(job, source, output.etag, stats, iso_utc(datetime.now(UTC)))
-        self.logger.info("batch result completed", event=Event.BATCH_RESULT_COMPLETED, **stats.model_dump())
-        return stats
+        self.logger.info(
+            "batch result completed", event=Event.BATCH_RESULT_COMPLETED, **stats.model_dump(exclude_none=True)
+        )
+        self.metrics.job_completed(job.jobId, stats, (perf_counter() - started) * 1000)
 
     def _report_duplicate(self, source: OutputObject) -> None:
         self.logger.info("batch result already processed", event=Event.BATCH_RESULT_DUPLICATE, key=source.key)
@@ -89,6 +95,7 @@ class _Run:
         self.success_count = 0
         self.migration_failed_count = 0
         self.seen: set[str] = set()
+        self.unanswered = set(job.pendingImageIds or ())
 
     def take_in(self) -> ResultStats:
         """Store every good line and keep every bad one; return the counts."""
@@ -96,11 +103,13 @@ class _Run:
             self._store(self._of_this_user(block))
         # Also where it is empty: a run that died may have left the letters of an output that has changed since.
         self.dead_letters.close()
+        self._report_missing()
         return ResultStats(
             successCount=self.success_count,
             failureCount=self.dead_letters.count,
             totalCount=self.success_count + self.dead_letters.count,
             migrationFailedCount=self.migration_failed_count,
+            missingCount=None if self.job.pendingImageIds is None else len(self.unanswered),
         )
 
     def _blocks(self) -> Iterator[list[GoodLine]]:
@@ -110,11 +119,13 @@ class _Run:
         for line in self.output.lines():
             read = reader.read(line)
             if isinstance(read, DeadLetter):
+                self.unanswered.discard(read.imageId or "")
                 self._skip(read)
             elif read.transaction.transactionId in self.seen:
                 self._skip(rejected(read, Reason.DUPLICATE_IMAGE, "an earlier line of this output has the same image"))
             else:
                 self.seen.add(read.transaction.transactionId)
+                self.unanswered.discard(read.transaction.imageId)
                 block.append(read)
             if len(block) == BLOCK:
                 yield block
@@ -165,6 +176,10 @@ class _Run:
                 transactionId=transaction.transactionId,
                 imageId=transaction.imageId,
             )
+
+    def _report_missing(self) -> None:
+        for image_id in sorted(self.unanswered):
+            self.logger.warning("no line answers the image", event=Event.BATCH_RESULT_IMAGE_MISSING, imageId=image_id)
 
     def _skip(self, letter: DeadLetter) -> None:
         self.dead_letters.add(letter)

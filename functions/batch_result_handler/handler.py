@@ -1,9 +1,9 @@
-"""The Lambda entry point: parse the event, process each output object it names, say which messages failed."""
+"""The Lambda entry point: parse the event, act on each notice in it, say which messages failed."""
 
-import time
 import traceback
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -18,16 +18,26 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from yorutsuke_common.errors import YorutsukeError
+from yorutsuke_common.errors import NotReconciledError, YorutsukeError
 from yorutsuke_common.logger import Event, make_logger
 
 from .aws_error import error_code
 from .batch_result import BatchResultProcessor, Stores
 from .dynamodb import BatchClient
-from .event import OutputObject, is_sqs_event, outputs_in_message, outputs_in_notification
+from .event import (
+    JobEnd,
+    ManifestObject,
+    Notice,
+    OutputObject,
+    is_sqs_event,
+    notices_in_event,
+    notices_in_message,
+)
 from .images import COPY_CONCURRENCY, ImageStore, PendingImages
 from .job import BatchJobs
-from .result_metrics import emit_metrics
+from .job_end import JobEndRecorder
+from .manifest import ManifestReconciler
+from .result_metrics import ResultMetrics
 from .settings import load_settings
 
 if TYPE_CHECKING:
@@ -41,64 +51,86 @@ logger = make_logger(SERVICE)
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> "PartialItemFailureResponse":
-    """Process an SQS event, message by message, or a bare S3 event as a whole.
+    """Process an SQS event, message by message, or a bare event of S3 or EventBridge as a whole.
 
-    An SQS message that fails is returned in `batchItemFailures` and comes back by itself; a bare S3 event that fails
+    An SQS message that fails is returned in `batchItemFailures` and comes back by itself; a bare event that fails
     raises, so that Lambda retries it and then hands it to the on-failure destination.
     """
     if is_sqs_event(event):
         messages = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
         return process_partial_response(event, process_message, messages, context)
     with _failure_logged():
-        process_outputs(outputs_in_notification(event, load_settings().images_bucket))
+        process_notices(notices_in_event(event, load_settings().images_bucket))
     return {"batchItemFailures": []}
 
 
 def process_message(record: SQSRecord) -> None:
-    """Process the output objects that one SQS message names. Raises where any of them fails."""
+    """Act on what one SQS message tells of. Raises where any of it fails."""
     # Powertools passes the message by the name `record`.
     with _failure_logged(messageId=record.message_id):
-        process_outputs(outputs_in_message(record.body, load_settings().images_bucket))
+        process_notices(notices_in_message(record.body, load_settings().images_bucket))
 
 
-def process_outputs(outputs: Sequence[OutputObject]) -> None:
-    """Process output objects one after the other, and report each job's counts. Raises at the first that fails."""
-    if not outputs:
+def process_notices(notices: Sequence[Notice]) -> None:
+    """Act on notices one after the other. Raises at the first that fails."""
+    if not notices:
         logger.info("S3 sent its test event", event=Event.BATCH_RESULT_TEST_EVENT)
-    for output in outputs:
-        started = time.perf_counter()
-        stats = processor().process(output)
-        if stats:
-            milliseconds = (time.perf_counter() - started) * 1000
-            emit_metrics(stats, milliseconds, output.job_id, load_settings().stage, SERVICE)
+    for notice in notices:
+        match notice:
+            case OutputObject():
+                workers().results.process(notice)
+            case ManifestObject():
+                workers().manifests.reconcile(notice)
+            case JobEnd():
+                workers().ends.record(notice)
+
+
+@dataclass(frozen=True)
+class Workers:
+    """What acts on each kind of notice."""
+
+    results: BatchResultProcessor
+    manifests: ManifestReconciler
+    ends: JobEndRecorder
 
 
 @cache
-def processor() -> BatchResultProcessor:
-    """Return the processor over this stage's stores; its clients are made once per execution environment."""
+def workers() -> Workers:
+    """Return the workers over this stage's stores; their clients are made once per execution environment."""
     settings = load_settings()
     # Every copy at once, and the output that is being read.
     retries = Config(retries={"mode": "standard", "total_max_attempts": 5}, max_pool_connections=COPY_CONCURRENCY + 1)
     s3 = boto3.client("s3", config=retries)
     dynamodb = boto3.client("dynamodb", config=retries)
     batch = BatchClient(dynamodb, logger)
+    jobs = BatchJobs(dynamodb, settings.batch_jobs_table, logger)
     pending = PendingImages(batch, settings.pending_images_table)
     stores = Stores(
         s3=s3,
         batch=batch,
-        jobs=BatchJobs(dynamodb, settings.batch_jobs_table),
+        jobs=jobs,
         pending=pending,
         images=ImageStore(s3, settings.images_bucket, pending, logger),
     )
-    return BatchResultProcessor(stores, settings, logger)
+    metrics = ResultMetrics(settings.stage, SERVICE)
+    return Workers(
+        results=BatchResultProcessor(stores, settings, metrics, logger),
+        manifests=ManifestReconciler(s3, jobs, metrics, logger),
+        ends=JobEndRecorder(jobs, metrics, logger),
+    )
 
 
 @contextmanager
 def _failure_logged(**keys: str) -> Generator[None]:
-    """Log whatever makes the message fail, with the job it concerns where that is known, and let it pass on."""
+    """Log whatever makes the message fail, with the job it concerns where that is known, and let it pass on.
+
+    A manifest that came before its output has said so itself, and is no failure until it ends in the dead-letter queue.
+    """
     with logger.append_context_keys(**keys, **dict.fromkeys(JOB_KEYS)):
         try:
             yield
+        except NotReconciledError:
+            raise
         except Exception as error:
             logger.critical("batch result failed", event=Event.BATCH_RESULT_FAILED, **_described(error))
             raise

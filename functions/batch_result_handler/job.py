@@ -1,20 +1,29 @@
-"""The batch-jobs table: the job an output belongs to, and its completion."""
+"""The batch-jobs table: the job an output belongs to, its completion, and what Bedrock says of it."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from aws_lambda_powertools import Logger
 from pydantic import ValidationError
 
 from yorutsuke_common.errors import OutputConflictError, RetryableError, UnknownJobError
-from yorutsuke_common.schema import BatchJob, JobStatus, ResultStats, problems
+from yorutsuke_common.schema import (
+    MAX_DETAIL_CHARACTERS,
+    BatchJob,
+    JobStatus,
+    RecordCounts,
+    ResultStats,
+    problems,
+)
 
 from .dynamodb import from_item, to_item
-from .event import OutputObject
+from .event import JobEnd, OutputObject
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 JOB_ID_INDEX = "jobIdIndex"
+EXISTS = "attribute_exists(intentId)"
 
 
 @dataclass(frozen=True)
@@ -23,12 +32,14 @@ class BatchJobs:
 
     client: "DynamoDBClient"
     table: str
+    logger: Logger
 
     def find(self, job_id: str) -> BatchJob:
-        """Return the job with this id, through `jobIdIndex`.
+        """Return the job with this id, through `jobIdIndex`; from here on the logger's entries name it.
 
         Raises UnknownJobError where there is none, more than one, or one whose record breaks the schema.
         """
+        self.logger.append_keys(jobId=job_id)
         response = self.client.query(
             TableName=self.table,
             IndexName=JOB_ID_INDEX,
@@ -43,12 +54,14 @@ class BatchJobs:
                 "submits the job. Restore it, then redrive the message."
             )
         try:
-            return BatchJob.model_validate(from_item(response["Items"][0]))
+            job = BatchJob.model_validate(from_item(response["Items"][0]))
         except ValidationError as exc:
             raise UnknownJobError(
                 f"the record of job id {job_id!r} in table {self.table!r} breaks the schema "
                 f"({problems(exc.errors())}): correct it, then redrive the message."
             ) from exc
+        self.logger.append_keys(intentId=job.intentId, traceId=job.trace_id, userId=job.userId)
+        return job
 
     def complete(self, job: BatchJob, output: OutputObject, etag: str, stats: ResultStats, completed_at: str) -> None:
         """Mark the job COMPLETED with its counts and remember the output, so that a repeat of it is known.
@@ -59,49 +72,87 @@ class BatchJobs:
 
         Raises RetryableError in that case, and where the record has vanished; botocore's errors as they come.
         """
-        unchanged = "processedOutputs = :seen" if job.processedOutputs else "attribute_not_exists(processedOutputs)"
-        values = {
-            ":status": JobStatus.COMPLETED.value,
-            ":completedAt": completed_at,
-            ":stats": stats.model_dump(),
-            ":outputs": {**job.processedOutputs, output.key: etag},
-            **({":seen": job.processedOutputs} if job.processedOutputs else {}),
+        attributes = {
+            "status": JobStatus.COMPLETED.value,
+            "completedAt": completed_at,
+            "resultStats": stats.model_dump(exclude_none=True),
+            "processedOutputs": {**job.processedOutputs, output.key: etag},
         }
-        try:
-            self.client.update_item(
-                TableName=self.table,
-                Key={"intentId": {"S": job.intentId}},
-                UpdateExpression=(
-                    "SET #status = :status, completedAt = :completedAt, "
-                    "resultStats = :stats, processedOutputs = :outputs"
-                ),
-                # UpdateItem would otherwise create the record of a job that nobody submitted.
-                ConditionExpression=f"attribute_exists(intentId) AND {unchanged}",
-                ExpressionAttributeNames={"#status": "status"},
-                ExpressionAttributeValues=to_item(values),
-                ReturnValuesOnConditionCheckFailure="ALL_OLD",
-            )
-        except self.client.exceptions.ConditionalCheckFailedException as exc:
-            self._settle_conflict(job, output, etag, from_item(exc.response.get("Item", {})))
-
-    def _settle_conflict(self, job: BatchJob, output: OutputObject, etag: str, current: dict[str, Any]) -> None:
-        if not current:
-            raise RetryableError(
-                f"the record of job {job.jobId!r} vanished from table {self.table!r} while its output was processed: "
-                "restore it, then redrive the message."
-            )
-        if current.get("processedOutputs", {}).get(output.key) == etag:
+        current = self._set(job, attributes, *_outputs_unchanged(job))
+        if current is None or current.get("processedOutputs", {}).get(output.key) == etag:
             return
         self.client.update_item(
             TableName=self.table,
             Key={"intentId": {"S": job.intentId}},
             UpdateExpression="REMOVE processedOutputs",
-            ConditionExpression="attribute_exists(intentId)",
+            ConditionExpression=EXISTS,
         )
         raise RetryableError(
             f"job {job.jobId!r} was completed with other content while {output.key!r} was processed: the message comes "
             "back by itself and is processed again."
         )
+
+    def record_counts(self, job: BatchJob, counts: RecordCounts) -> None:
+        """Remember what Bedrock's manifest counts, on the condition that no output was taken in since `job` was read.
+
+        Raises RetryableError where one was, and where the record has vanished; botocore's errors as they come.
+        """
+        attributes = {"bedrockCounts": counts.model_dump(exclude_none=True)}
+        if self._set(job, attributes, *_outputs_unchanged(job)) is not None:
+            raise RetryableError(
+                f"the output of job {job.jobId!r} was taken in anew while its manifest was compared: the message comes "
+                "back by itself and is compared again."
+            )
+
+    def record_end(self, job: BatchJob, end: JobEnd) -> None:
+        """Remember how Bedrock ended the job; its status follows, unless its output was taken in before.
+
+        Raises RetryableError where the record has vanished; botocore's errors as they come.
+        """
+        said = {"bedrockStatus": end.status.value, "bedrockMessage": end.message[:MAX_DETAIL_CHARACTERS]}
+        ended = {"status": end.status.job_status.value, **said}
+        if self._set(job, ended, "#status <> :completed", {":completed": JobStatus.COMPLETED.value}) is not None:
+            self._set(job, said)
+
+    def _set(
+        self,
+        job: BatchJob,
+        attributes: dict[str, Any],
+        condition: str = EXISTS,
+        compared: dict[str, Any] | None = None,
+    ) -> dict[str, Any] | None:
+        """Set attributes of the job's record and return None; where the condition does not hold, return the record.
+
+        `compared` are the values that the condition names. Raises RetryableError where there is no record any more:
+        UpdateItem would otherwise make up a job that nobody submitted.
+        """
+        values = {f":{name}": value for name, value in attributes.items()} | (compared or {})
+        try:
+            self.client.update_item(
+                TableName=self.table,
+                Key={"intentId": {"S": job.intentId}},
+                UpdateExpression="SET " + ", ".join(f"#{name} = :{name}" for name in attributes),
+                ConditionExpression=f"{EXISTS} AND {condition}",
+                ExpressionAttributeNames={f"#{name}": name for name in attributes},
+                ExpressionAttributeValues=to_item(values),
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            )
+        except self.client.exceptions.ConditionalCheckFailedException as exc:
+            current = from_item(exc.response.get("Item", {}))
+            if current:
+                return current
+            raise RetryableError(
+                f"the record of job {job.jobId!r} vanished from table {self.table!r} while it was worked on: "
+                "restore it, then redrive the message."
+            ) from exc
+        return None
+
+
+def _outputs_unchanged(job: BatchJob) -> tuple[str, dict[str, Any]]:
+    """Return the condition that no output was taken in since `job` was read, and the values that it names."""
+    if job.processedOutputs:
+        return "processedOutputs = :seen", {":seen": job.processedOutputs}
+    return "attribute_not_exists(processedOutputs)", {}
 
 
 def is_processed(job: BatchJob, output: OutputObject, etag: str | None) -> bool:

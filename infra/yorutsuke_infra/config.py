@@ -28,7 +28,14 @@ def _each_once(emails: tuple[str, ...]) -> tuple[str, ...]:
     return emails
 
 
+def _not_of_aws(source: str) -> str:
+    if source.startswith("aws."):
+        raise ValueError("must not begin with aws., as whom nobody can send")
+    return source
+
+
 Email = Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")]
+EventSource = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,256}$"), AfterValidator(_not_of_aws)]
 
 
 class StageConfig(BaseModel):
@@ -63,6 +70,9 @@ class StageConfig(BaseModel):
     alarm_emails: Annotated[tuple[Email, ...], Field(strict=False), AfterValidator(_each_once)] = ()
     """Who is told when an alarm rings; each has to confirm the subscription."""
 
+    drill_event_source: EventSource | None = None
+    """A second source of job state changes, for drills: as `aws.bedrock` nobody but Bedrock can send."""
+
     protect_data: bool = False
     """Bucket and tables outlive the stack. Where this is false, destroying a stage deletes what is in them."""
 
@@ -86,6 +96,16 @@ def parse_config(values: object, stage: str) -> StageConfig:
             f"{PROJECT}:{CONFIG_KEY} in Pulumi.{stage}.yaml is not valid:\n{problems}\n"
             f"Correct it and run again. Known keys: {keys}."
         ) from exc
+
+
+def job_name_prefix(stage: str) -> str:
+    """Return how the names of the stage's Bedrock jobs begin.
+
+    It ends with a dot, which no stage has in its name (queues take none): no prefix is the beginning of another.
+
+    Source: Amazon Bedrock API reference, CreateModelInvocationJob: letters, digits, `+`, `-` and `.`, at most 63.
+    """
+    return f"{PROJECT}-{stage}."
 
 
 def physical_name(name: str, stage: str) -> str:

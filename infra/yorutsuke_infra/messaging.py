@@ -1,11 +1,15 @@
-"""How a finished output reaches the function: S3 to SNS to SQS, and to a dead-letter queue after five receives."""
+"""How the function learns of a job: its output through S3, SNS and SQS, its failure through EventBridge and SQS.
 
+What fails five times goes to a dead-letter queue.
+"""
+
+import json
 from dataclasses import dataclass
 
 import pulumi
 import pulumi_aws as aws
 
-from .config import physical_name
+from .config import job_name_prefix, physical_name
 from .policies import queue_policy, topic_policy
 
 MAX_RECEIVES = 5
@@ -14,22 +18,35 @@ VISIBILITY_PER_TIMEOUT = 6
 """AWS asks for a visibility timeout of at least six times the function's timeout."""
 
 OUTPUT_PREFIX = "batch-output/"
-OUTPUT_SUFFIXES = (".jsonl", ".jsonl.out")
-"""Of what Bedrock writes below the prefix, only the results are processed."""
+OUTPUT_SUFFIXES = {"plan": ".jsonl", "results": ".jsonl.out", "manifest": "/manifest.json.out"}
+"""What the function reads of what appears below the prefix."""
+
+STATE_CHANGE_SOURCE = "aws.bedrock"
+STATE_CHANGE = "Batch Inference Job State Change"
+FAILED_STATES = ("Failed", "Expired", "Stopped", "PartiallyCompleted")
+"""How a job ends otherwise than completely. Of a completion its output tells.
+
+Source: Amazon Bedrock API reference, GetModelInvocationJob; Amazon Bedrock user guide, "How EventBridge for Amazon
+Bedrock works".
+"""
 
 
 @dataclass(frozen=True)
 class MessagingArgs:
-    """`bucket` is where outputs appear; `function_timeout_seconds` is the consumer's."""
+    """`bucket` is where outputs appear; `function_timeout_seconds` is the consumer's.
+
+    `drill_event_source` is a second source of job state changes, since nobody but Bedrock can send events as Bedrock.
+    """
 
     stage: str
     account_id: pulumi.Input[str]
     bucket: aws.s3.Bucket
     function_timeout_seconds: int
+    drill_event_source: str | None
 
 
 class Messaging(pulumi.ComponentResource):
-    """The topic, the queue and its dead-letter queue, and the bucket's notification."""
+    """The topic, the queue and its dead-letter queue, the bucket's notification, and the rule for failed jobs."""
 
     def __init__(self, name: str, args: MessagingArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("yorutsuke:messaging:Messaging", name, {}, opts)
@@ -50,8 +67,25 @@ class Messaging(pulumi.ComponentResource):
             ),
             opts=child,
         )
+        self.rule = self._failed_jobs(args, child)
         self._connect(args, child)
         self.register_outputs({})
+
+    def _failed_jobs(self, args: MessagingArgs, child: pulumi.ResourceOptions) -> aws.cloudwatch.EventRule:
+        sources = [STATE_CHANGE_SOURCE, *filter(None, [args.drill_event_source])]
+        pattern = {
+            "source": sources,
+            "detail-type": [STATE_CHANGE],
+            # Every job of the account comes by, also those of other stages and other applications.
+            "detail": {"batchJobName": [{"prefix": job_name_prefix(args.stage)}], "status": list(FAILED_STATES)},
+        }
+        return aws.cloudwatch.EventRule(
+            "failed-jobs",
+            name=physical_name("failed-jobs", args.stage),
+            description="Bedrock ended a batch inference job of this stage otherwise than completely.",
+            event_pattern=json.dumps(pattern),
+            opts=child,
+        )
 
     def _connect(self, args: MessagingArgs, child: pulumi.ResourceOptions) -> None:
         may_publish = aws.sns.TopicPolicy(
@@ -63,7 +97,7 @@ class Messaging(pulumi.ComponentResource):
         may_send = aws.sqs.QueuePolicy(
             "batch-output",
             queue_url=self.queue.url,
-            policy=pulumi.Output.json_dumps(queue_policy(self.queue.arn, self.topic.arn)),
+            policy=pulumi.Output.json_dumps(queue_policy(self.queue.arn, self.topic.arn, self.rule.arn)),
             opts=child,
         )
         subscription = aws.sns.TopicSubscription(
@@ -73,18 +107,26 @@ class Messaging(pulumi.ComponentResource):
             endpoint=self.queue.arn,
             opts=pulumi.ResourceOptions(parent=self, depends_on=[may_send]),
         )
+        aws.cloudwatch.EventTarget(
+            "failed-jobs",
+            rule=self.rule.name,
+            target_id="queue",
+            arn=self.queue.arn,
+            # What the rule sends before it may is lost after a day of retries.
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[may_send]),
+        )
         aws.s3.BucketNotification(
             "batch-output",
             bucket=args.bucket.bucket,
             topics=[
                 aws.s3.BucketNotificationTopicArgs(
-                    id=f"results-{suffix.rsplit('.', 1)[-1]}",
+                    id=name,
                     topic_arn=self.topic.arn,
                     events=["s3:ObjectCreated:*"],
                     filter_prefix=OUTPUT_PREFIX,
                     filter_suffix=suffix,
                 )
-                for suffix in OUTPUT_SUFFIXES
+                for name, suffix in OUTPUT_SUFFIXES.items()
             ],
             # S3 checks that it may publish; what it published before there is a subscription would be lost.
             opts=pulumi.ResourceOptions(parent=self, depends_on=[may_publish, subscription]),

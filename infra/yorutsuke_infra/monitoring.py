@@ -48,6 +48,18 @@ class Monitoring(pulumi.ComponentResource):
             MAX_PROCESSING_MILLISECONDS,
         )
         self._threshold_alarm(
+            "failed-jobs",
+            "Bedrock ended a job otherwise than completely: receipts were not read.",
+            aws.cloudwatch.MetricAlarmMetricQueryMetricArgs(
+                namespace=NAMESPACE,
+                metric_name="JobFailed",
+                dimensions=self._dimensions(),
+                stat="Sum",
+                period=PERIOD_SECONDS,
+            ),
+            0,
+        )
+        self._threshold_alarm(
             "dlq-depth",
             "A message failed five times and waits in the dead-letter queue.",
             aws.cloudwatch.MetricAlarmMetricQueryMetricArgs(

@@ -85,15 +85,20 @@ def alarm_topic_policy(topic: Input[str], account_id: Input[str]) -> Document:
     )
 
 
-def queue_policy(queue: Input[str], topic: Input[str]) -> Document:
-    """Let one topic send to the queue: SNS delivers nothing where the queue's policy does not say so."""
+def queue_policy(queue: Input[str], topic: Input[str], rule: Input[str]) -> Document:
+    """Let one topic and one rule send to the queue: neither delivers where the queue's policy does not say so."""
     return _document(
-        {
-            **_allow("TopicSends", ["sqs:SendMessage"], [queue]),
-            "Principal": {"Service": "sns.amazonaws.com"},
-            "Condition": {"ArnEquals": {"aws:SourceArn": topic}},
-        }
+        _sends("TopicSends", "sns.amazonaws.com", topic, queue),
+        _sends("RuleSends", "events.amazonaws.com", rule, queue),
     )
+
+
+def _sends(sid: str, service: str, source: Input[str], queue: Input[str]) -> Document:
+    return {
+        **_allow(sid, ["sqs:SendMessage"], [queue]),
+        "Principal": {"Service": service},
+        "Condition": {"ArnEquals": {"aws:SourceArn": source}},
+    }
 
 
 def _document(*statements: Document) -> Document:

@@ -2,10 +2,12 @@
 
     YorutsukeError
     ├── RetryableError           the same message may succeed later
-    │   └── BatchWriteError      a table refused part of a batch after every retry
+    │   ├── BatchWriteError      a table refused part of a batch after every retry
+    │   └── NotReconciledError   Bedrock's manifest and the output taken in disagree
     └── PermanentError           the same message will fail again until a person acts
         ├── SettingsError        the function's environment is not what it needs
         ├── InvalidEventError    an event that is none of the envelopes we read, or an object key out of place
+        ├── InvalidManifestError Bedrock's manifest is not what AWS documents
         ├── UnknownJobError      no record of the job, or a record that breaks the schema
         └── OutputConflictError  a second output object for a job that takes one
 
@@ -28,6 +30,10 @@ class BatchWriteError(RetryableError):
     """DynamoDB kept returning items of a batch unprocessed after every retry."""
 
 
+class NotReconciledError(RetryableError):
+    """Bedrock's manifest counts other records than the output that was taken in: the rest may still come."""
+
+
 class PermanentError(YorutsukeError):
     """The cause will not pass by itself: a person has to act, then redrive."""
 
@@ -38,6 +44,10 @@ class SettingsError(PermanentError):
 
 class InvalidEventError(PermanentError):
     """The event is none of the envelopes the function reads, or names an object it must not process."""
+
+
+class InvalidManifestError(PermanentError):
+    """A job's `manifest.json.out` is no JSON, lacks a count, or is far too large."""
 
 
 class UnknownJobError(PermanentError):

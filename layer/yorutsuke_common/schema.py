@@ -25,10 +25,37 @@ MAX_AMOUNT_DIGITS = 38
 
 
 class JobStatus(StrEnum):
-    """What Yorutsuke writes as the status of a batch job; others are read as they are."""
+    """What Yorutsuke writes as the status of a batch job; others are read as they are.
+
+    `COMPLETED`: its output was taken in, whatever Bedrock says of the job. The four after it: Bedrock ended the job
+    otherwise than completely, and no output was taken in so far.
+    """
 
     SUBMITTED = "SUBMITTED"
     COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    EXPIRED = "EXPIRED"
+    STOPPED = "STOPPED"
+    PARTIALLY_COMPLETED = "PARTIALLY_COMPLETED"
+
+
+class BedrockEnd(StrEnum):
+    """How Bedrock ends a batch inference job otherwise than completely, in its own words.
+
+    `PartiallyCompleted` has output, `Stopped` may have some; `Failed` and `Expired` have none.
+
+    Source: Amazon Bedrock API reference, GetModelInvocationJob.
+    """
+
+    FAILED = "Failed"
+    EXPIRED = "Expired"
+    STOPPED = "Stopped"
+    PARTIALLY_COMPLETED = "PartiallyCompleted"
+
+    @property
+    def job_status(self) -> JobStatus:
+        """The status of a job that ended so and has no output taken in."""
+        return JobStatus[self.name]
 
 
 class TransactionStatus(StrEnum):
@@ -143,20 +170,43 @@ class Transaction(Receipt):
 class ResultStats(_Model):
     """Counts of one output: successCount + failureCount = totalCount, always.
 
-    `migrationFailedCount` counts successes whose image could not be moved.
+    `migrationFailedCount` counts successes whose image could not be moved; `missingCount` the images that the job asked
+    for and no line answered, where its record keeps what it asked for.
     """
 
     successCount: int
     failureCount: int
     totalCount: int
     migrationFailedCount: int
+    missingCount: int | None = None
+
+
+Count = Annotated[int, Field(ge=0, le=10**15)]
+
+
+class RecordCounts(_Model):
+    """`manifest.json.out`, which Bedrock writes beside the output: how many of the job's records there are so far.
+
+    `processedRecordCount` is how many lines the output has. It stays below `totalRecordCount` while the job runs, and
+    for good where the job was only partially completed.
+
+    Source: Amazon Bedrock user guide, "View the results of a batch inference job" and "Monitor batch inference jobs".
+    """
+
+    totalRecordCount: Count
+    processedRecordCount: Count
+    successRecordCount: Count
+    errorRecordCount: Count
+    inputTokenCount: Count | None = None
+    outputTokenCount: Count | None = None
 
 
 class BatchJob(_Model):
     """An item of the batch-jobs table: partition key `intentId`, looked up by `jobId` through `jobIdIndex`.
 
     `submitTime` is kept exactly as stored, a string or a number: transaction ids are made from it. `processedOutputs`
-    maps the object key of each output already processed to its ETag.
+    maps the object key of each output already processed to its ETag. What begins with `bedrock` is Bedrock's own word:
+    how it ended the job if not completely, its message, and its manifest's counts once the output agrees with them.
     """
 
     intentId: Annotated[str, Field(min_length=1)]
@@ -171,6 +221,9 @@ class BatchJob(_Model):
     completedAt: str | None = None
     resultStats: ResultStats | None = None
     processedOutputs: dict[str, str] = Field(default_factory=dict)
+    bedrockStatus: str | None = None
+    bedrockMessage: str | None = None
+    bedrockCounts: RecordCounts | None = None
 
     @property
     def trace_id(self) -> str:

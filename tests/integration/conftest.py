@@ -65,4 +65,4 @@ class _CurrentStandardOutput(io.TextIOBase):
 def _start_cold() -> None:
     """Forget what a warm execution environment keeps."""
     load_settings.cache_clear()
-    handler_module.processor.cache_clear()
+    handler_module.workers.cache_clear()

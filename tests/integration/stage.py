@@ -3,25 +3,29 @@
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import boto3
+from moto.s3.models import s3_backends
 
 from batch_result_handler.dynamodb import from_item, to_item
-from batch_result_handler.handler import handler, processor
+from batch_result_handler.handler import handler, workers
 from local.aws import Aws
 
 from .aws_calls import AwsCalls
 
 EVENTS = Path(__file__).parents[1] / "events"
-BUCKET = "yorutsuke-images-test-123456789012"
+ACCOUNT = "123456789012"
+BUCKET = f"yorutsuke-images-test-{ACCOUNT}"
 TRANSACTIONS = "yorutsuke-transactions-test"
 BATCH_JOBS = "yorutsuke-batch-jobs-test"
 PENDING_IMAGES = "yorutsuke-pending-images-test"
 JOB_ID = "abcdefgh1234"
 OUTPUT_KEY = f"batch-output/{JOB_ID}/output.jsonl"
+MANIFEST_KEY = f"batch-output/{JOB_ID}/manifest.json.out"
 DEAD_LETTERS_KEY = f"dead-letters/{JOB_ID}.jsonl"
 RECEIPT = {
     "amount": 1280,
@@ -72,6 +76,14 @@ def s3_notification(key: str, etag: str, bucket: str = BUCKET) -> dict[str, Any]
     return event
 
 
+def job_end(status: str, message: str = "", job_id: str = JOB_ID) -> str:
+    """Return Bedrock's event of a job that ended otherwise than completely, from the one in tests/events/."""
+    event = json.loads((EVENTS / "bedrock_job_state_change.json").read_text())
+    arn = event["detail"]["batchJobArn"].replace(JOB_ID, job_id)
+    event["detail"] |= {"batchJobArn": arn, "status": status, "failureMessage": message}
+    return json.dumps(event)
+
+
 def sqs_event(*bodies: str) -> dict[str, Any]:
     """Return an SQS event of messages message-0, message-1, …"""
     template = json.loads((EVENTS / "sqs_s3_event.json").read_text())["Records"][0]
@@ -85,6 +97,10 @@ class Stage:
 
     aws: Aws
     calls: AwsCalls
+
+    def date_object(self, key: str, moment: datetime) -> None:
+        """Let an object have been written at another time than now."""
+        s3_backends[ACCOUNT]["aws"].buckets[BUCKET].keys[key].last_modified = moment
 
     def put_job(self, job_id: str = JOB_ID, **changes: object) -> None:
         """Write a submitted job's record."""
@@ -113,6 +129,12 @@ class Stage:
         etag = self.aws.s3.put_object(Bucket=BUCKET, Key=key, Body=body)["ETag"].strip('"')
         return json.dumps(s3_notification(key, etag))
 
+    def put_manifest(self, processed: int, total: int | None = None) -> str:
+        """Put the job's manifest and return the body of the message that says so."""
+        counts = json.loads((EVENTS / "bedrock" / "manifest.json.out").read_text())
+        counts |= {"totalRecordCount": processed if total is None else total, "processedRecordCount": processed}
+        return self.put_output(json.dumps(counts), key=MANIFEST_KEY)
+
     def deliver(self, *bodies: str) -> list[str]:
         """Deliver messages in one batch; return the ids of those that failed."""
         failures = self.invoke(sqs_event(*bodies))["batchItemFailures"]
@@ -120,12 +142,12 @@ class Stage:
 
     def deliver_elsewhere(self, *bodies: str) -> list[str]:
         """Deliver messages to another execution environment, whose clients nobody watches."""
-        processor.cache_clear()
+        workers.cache_clear()
         watched, boto3.DEFAULT_SESSION = boto3.DEFAULT_SESSION, None
         try:
             return self.deliver(*bodies)
         finally:
-            processor.cache_clear()
+            workers.cache_clear()
             boto3.DEFAULT_SESSION = watched
 
     def invoke(self, event: dict[str, Any]) -> dict[str, Any]:
@@ -164,6 +186,24 @@ class Stage:
         """Return all that is stored, in an order of its own: for comparison before and after."""
         tables = (TRANSACTIONS, BATCH_JOBS, PENDING_IMAGES)
         return {"objects": self.objects(), **{table: sorted(self.items(table), key=repr) for table in tables}}
+
+    def settled(self) -> dict[str, Any]:
+        """Return everything that is stored, without the time of completion."""
+        state = self.everything()
+        for job in state[BATCH_JOBS]:
+            job.pop("completedAt", None)
+        return state
+
+    def start_over(self, image_ids: Iterable[str], **changes: object) -> None:
+        """Put everything back to how it was before the job's first delivery, except what Bedrock wrote."""
+        for item in self.items(TRANSACTIONS):
+            key = {name: {"S": item[name]} for name in ("userId", "transactionId")}
+            self.aws.dynamodb.delete_item(TableName=TRANSACTIONS, Key=key)
+        for key in self.objects():
+            if not key.startswith("batch-output/"):
+                self.aws.s3.delete_object(Bucket=BUCKET, Key=key)
+        self.put_job(**changes)
+        self.put_images(image_ids)
 
     def forget_processed_outputs(self, job_id: str = JOB_ID) -> None:
         """Let the next delivery be a replay instead of a duplicate."""

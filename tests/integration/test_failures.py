@@ -42,14 +42,6 @@ def _seed(stage: Stage) -> str:
     return stage.put_output(*map(plan_line, IMAGE_IDS), "{")
 
 
-def _settled(stage: Stage) -> dict[str, Any]:
-    """Return everything that is stored, without the time of completion."""
-    state = stage.everything()
-    for job in state[BATCH_JOBS]:
-        del job["completedAt"]
-    return state
-
-
 def _failures(logged: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
     """Return level, error and detail of each BATCH_RESULT_FAILED entry."""
     return [
@@ -114,7 +106,7 @@ def test_of_several_messages_only_the_one_that_failed_comes_back(stage: Stage) -
         ("batch-output/nobodysjob12/output.jsonl", "UnknownJobError"),
         ("batch-output/output.jsonl", "InvalidEventError"),
         (f"batch-output/{JOB_ID}/deeper/output.jsonl", "InvalidEventError"),
-        (f"batch-output/{JOB_ID}/manifest.json.out", "InvalidEventError"),
+        (f"batch-output/{JOB_ID}/other.json.out", "InvalidEventError"),
         (f"elsewhere/{JOB_ID}/output.jsonl", "InvalidEventError"),
         ("batch-output//output.jsonl", "InvalidEventError"),
     ],
@@ -304,7 +296,7 @@ def test_a_target_that_exists_is_no_proof_that_a_failed_copy_was_made(stage: Sta
     message = _seed(stage)
     stage.deliver(message)
     target = stage.images()["img-1"]["processedKey"]
-    _start_over(stage)
+    stage.start_over(IMAGE_IDS)
     stage.aws.s3.put_object(Bucket=BUCKET, Key=target, Body=b"another image")
     stage.calls.fail("CopyObject", "SlowDown")
     stage.forget_processed_outputs()
@@ -421,8 +413,8 @@ def test_a_function_that_dies_at_any_kind_of_call_leaves_a_state_that_the_next_r
 ) -> None:
     message = _seed(stage)
     stage.deliver(message)
-    clean = _settled(stage)
-    _start_over(stage)
+    clean = stage.settled()
+    stage.start_over(IMAGE_IDS)
     stage.calls.forget()
     (stage.calls.die_before if moment == "before" else stage.calls.die_after)(operation)
 
@@ -433,16 +425,4 @@ def test_a_function_that_dies_at_any_kind_of_call_leaves_a_state_that_the_next_r
         assert [key for key in stage.objects() if key.endswith(f"{image_id}.png")]
     stage.calls.forget()
     assert stage.deliver(message) == []
-    assert _settled(stage) == clean
-
-
-def _start_over(stage: Stage) -> None:
-    """Put everything back to how it was before the job's first delivery, except the output object itself."""
-    for item in stage.items(TRANSACTIONS):
-        key = {name: {"S": item[name]} for name in ("userId", "transactionId")}
-        stage.aws.dynamodb.delete_item(TableName=TRANSACTIONS, Key=key)
-    for key in stage.objects():
-        if not key.startswith("batch-output/"):
-            stage.aws.s3.delete_object(Bucket=BUCKET, Key=key)
-    stage.put_job()
-    stage.put_images(IMAGE_IDS)
+    assert stage.settled() == clean

@@ -1,4 +1,4 @@
-"""Which output objects an invocation is about, in each envelope."""
+"""What an invocation is about, in each envelope."""
 
 import json
 from collections.abc import Callable
@@ -7,8 +7,16 @@ from typing import Any
 
 import pytest
 
-from batch_result_handler.event import OutputObject, is_sqs_event, outputs_in_message, outputs_in_notification
+from batch_result_handler.event import (
+    JobEnd,
+    ManifestObject,
+    OutputObject,
+    is_sqs_event,
+    notices_in_event,
+    notices_in_message,
+)
 from yorutsuke_common.errors import InvalidEventError
+from yorutsuke_common.schema import BedrockEnd
 
 EVENTS = Path(__file__).parents[2] / "events"
 BUCKET = "yorutsuke-images-dev-123456789012"
@@ -33,17 +41,23 @@ def message_of(read: Callable[[], object]) -> str:
 
 
 def test_a_bare_s3_event_names_its_object_with_the_key_decoded() -> None:
-    assert outputs_in_notification(event("s3_event"), BUCKET) == [OUTPUT]
+    assert notices_in_event(event("s3_event"), BUCKET) == [OUTPUT]
 
 
 @pytest.mark.parametrize("name", ["sqs_s3_event", "sqs_sns_s3_event"])
 def test_an_sqs_message_names_the_same_object_with_or_without_sns_around_it(name: str) -> None:
-    assert outputs_in_message(event(name)["Records"][0]["body"], BUCKET) == [OUTPUT]
+    assert notices_in_message(event(name)["Records"][0]["body"], BUCKET) == [OUTPUT]
 
 
 @pytest.mark.parametrize(
     ("name", "is_sqs"),
-    [("s3_event", False), ("s3_test_event", False), ("sqs_s3_event", True), ("sqs_sns_s3_event", True)],
+    [
+        ("s3_event", False),
+        ("s3_test_event", False),
+        ("bedrock_job_state_change", False),
+        ("sqs_s3_event", True),
+        ("sqs_sns_s3_event", True),
+    ],
 )
 def test_an_sqs_event_is_told_from_s3s_own(name: str, *, is_sqs: bool) -> None:
     assert is_sqs_event(event(name)) is is_sqs
@@ -60,7 +74,7 @@ def test_an_event_without_records_is_no_sqs_event() -> None:
 
 
 def test_the_test_event_of_s3_names_no_object() -> None:
-    assert outputs_in_notification(event("s3_test_event"), BUCKET) == []
+    assert notices_in_event(event("s3_test_event"), BUCKET) == []
 
 
 @pytest.mark.parametrize("in_sns", [False, True])
@@ -69,13 +83,13 @@ def test_the_test_event_of_s3_is_acknowledged_in_every_envelope(*, in_sns: bool)
     if in_sns:
         body = json.dumps({"Type": "Notification", "Message": body})
 
-    assert outputs_in_message(body, BUCKET) == []
+    assert notices_in_message(body, BUCKET) == []
 
 
 def test_every_record_of_a_notification_counts() -> None:
     records = [notification(f"batch-output/job{number}/output.jsonl")["Records"][0] for number in range(3)]
 
-    assert outputs_in_notification({"Records": records}, "images") == [
+    assert notices_in_event({"Records": records}, "images") == [
         OutputObject("images", "batch-output/job0/output.jsonl"),
         OutputObject("images", "batch-output/job1/output.jsonl"),
         OutputObject("images", "batch-output/job2/output.jsonl"),
@@ -95,7 +109,7 @@ def test_every_record_of_a_notification_counts() -> None:
     ],
 )
 def test_a_key_is_decoded_once_as_a_form(encoded: str, key: str) -> None:
-    assert outputs_in_notification(notification(encoded), "images") == [OutputObject("images", key)]
+    assert notices_in_event(notification(encoded), "images") == [OutputObject("images", key)]
 
 
 @pytest.mark.parametrize(
@@ -104,7 +118,7 @@ def test_a_key_is_decoded_once_as_a_form(encoded: str, key: str) -> None:
 def test_an_etag_is_read_without_quotes_where_there_is_one(etag: str | None, plain: str | None) -> None:
     key = "batch-output/job/output.jsonl"
 
-    assert outputs_in_notification(notification(key, eTag=etag), "images") == [OutputObject("images", key, plain)]
+    assert notices_in_event(notification(key, eTag=etag), "images") == [OutputObject("images", key, plain)]
 
 
 def test_the_job_id_is_the_folder_of_the_output() -> None:
@@ -129,21 +143,87 @@ def test_the_job_id_is_the_folder_of_the_output() -> None:
         "uploads/user/a.jsonl",
         "batch-output/job/output.json",
         "batch-output/job/output.jsonl.gz",
-        "batch-output/job/manifest.json.out",
+        "batch-output/job/other.json.out",
+        "batch-output/job/manifest.json.out.gz",
+        "batch-output/manifest.json.out",
+        "batch-output/job/part/manifest.json.out",
+        "batch-input/job/manifest.json.out",
         "batch-output/job/output.JSONL",
     ],
 )
 def test_a_key_that_is_no_output_is_refused_with_the_key_the_rule_and_the_remedy(key: str) -> None:
-    assert message_of(lambda: outputs_in_notification(notification(key), "images")) == (
-        f"object key {key!r} is not batch-output/{{jobId}}/{{file}} with a file ending in .jsonl or .jsonl.out: "
-        "put batch output there, and nothing else."
+    assert message_of(lambda: notices_in_event(notification(key), "images")) == (
+        f"object key {key!r} is not batch-output/{{jobId}}/{{file}} with a file ending in .jsonl or .jsonl.out, or "
+        "named manifest.json.out: put batch output there, and nothing else."
     )
+
+
+def test_the_manifest_beside_an_output_is_told_from_it() -> None:
+    keys = ["batch-output/job/manifest.jsonl.out", "batch-output/job/manifest.json.out"]
+    records = [notification(key, eTag="abc")["Records"][0] for key in keys]
+
+    assert notices_in_event({"Records": records}, "images") == [
+        OutputObject("images", keys[0], "abc"),
+        ManifestObject("images", keys[1], "abc"),
+    ]
+
+
+def state_change(**changes: object) -> dict[str, Any]:
+    """Return Bedrock's event of a failed job; `changes` are to its detail."""
+    change = event("bedrock_job_state_change")
+    return {**change, "detail": {**change["detail"], **changes}}
+
+
+@pytest.mark.parametrize("status", list(BedrockEnd))
+@pytest.mark.parametrize(("message", "read"), [("No permission.", "No permission."), ("", ""), (None, ""), (..., "")])
+def test_the_end_of_a_job_that_did_not_complete_is_read(status: BedrockEnd, message: object, read: str) -> None:
+    change = state_change(status=status.value, failureMessage=message)
+    if message is ...:
+        del change["detail"]["failureMessage"]
+    ends = [JobEnd("abcdefgh1234", status, read)]
+
+    assert notices_in_event(change, BUCKET) == ends
+    assert notices_in_message(json.dumps(change), BUCKET) == ends
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"status": "Completed"}, "detail.status: Input should be 'Failed', 'Expired', 'Stopped' or "),
+        ({"status": "InProgress"}, "detail.status: Input should be 'Failed', 'Expired', 'Stopped' or "),
+        ({"status": "FAILED"}, "detail.status: Input should be 'Failed', 'Expired', 'Stopped' or "),
+        ({"status": None}, "detail.status: Input should be 'Failed', 'Expired', 'Stopped' or "),
+        ({"batchJobArn": None}, "detail.batchJobArn: Input should be a valid string"),
+        ({"batchJobArn": "abcdefgh1234"}, "detail.batchJobArn: String should match pattern"),
+        (
+            {"batchJobArn": "arn:aws:bedrock:eu-west-1:123456789012:model-customization-job/abcdefgh1234"},
+            "detail.batchJobArn: String should match pattern",
+        ),
+        (
+            {"batchJobArn": "arn:aws:bedrock:eu-west-1:123456789012:model-invocation-job/../abcdefgh12"},
+            "detail.batchJobArn: String should match pattern",
+        ),
+        ({"failureMessage": {"code": 1}}, "detail.failureMessage: Input should be a valid string"),
+    ],
+)
+def test_a_state_change_that_is_no_such_end_is_refused(changes: dict[str, object], problem: str) -> None:
+    refused = message_of(lambda: notices_in_event(state_change(**changes), BUCKET))
+
+    assert refused.startswith(f"Batch Inference Job State Change is malformed: {problem}")
+    assert refused.endswith("Send Bedrock's own events, of jobs that ended otherwise than completely.")
+
+
+@pytest.mark.parametrize("detail", [{}, None, [], "Failed"])
+def test_a_state_change_without_its_detail_is_refused(detail: object) -> None:
+    change = {"detail-type": "Batch Inference Job State Change", "detail": detail}
+
+    assert "is malformed: detail" in message_of(lambda: notices_in_event(change, BUCKET))
 
 
 def test_an_object_of_another_bucket_is_refused() -> None:
     foreign = notification("batch-output/job/output.jsonl", bucket="theirs")
 
-    assert message_of(lambda: outputs_in_notification(foreign, "images")) == (
+    assert message_of(lambda: notices_in_event(foreign, "images")) == (
         "bucket 'theirs' is not this stage's bucket 'images': correct the notification's source."
     )
 
@@ -154,7 +234,7 @@ def test_one_wrong_record_refuses_the_whole_notification() -> None:
         *notification("uploads/user/a.jpg")["Records"],
     ]
 
-    assert "'uploads/user/a.jpg'" in message_of(lambda: outputs_in_notification({"Records": records}, "images"))
+    assert "'uploads/user/a.jpg'" in message_of(lambda: notices_in_event({"Records": records}, "images"))
 
 
 @pytest.mark.parametrize(
@@ -167,12 +247,14 @@ def test_one_wrong_record_refuses_the_whole_notification() -> None:
         ({"Records": {"s3": {}}}, "['Records']"),
         ({"source": "aws.s3", "detail": {}}, "['detail', 'source']"),
         ({"Event": "s3:OtherEvent"}, "['Event']"),
+        ({"detail-type": "Model Customization Job State Change"}, "['detail-type']"),
     ],
 )
 def test_an_event_without_records_is_refused_with_the_keys_it_has(value: dict[str, Any], keys: str) -> None:
-    assert message_of(lambda: outputs_in_notification(value, "images")) == (
-        f"event with the keys {keys} is no S3 event notification: it has no Records. "
-        "Send S3 ObjectCreated notifications to this function, bare, through SQS, or through SNS and SQS."
+    assert message_of(lambda: notices_in_event(value, "images")) == (
+        f"event with the keys {keys} is no S3 event notification (it has no Records) and no Batch Inference Job State "
+        "Change. Send S3 ObjectCreated notifications to this function, bare, through SQS, or through SNS and SQS, and "
+        "Bedrock's job state changes, bare or through SQS."
     )
 
 
@@ -189,7 +271,7 @@ def test_an_event_without_records_is_refused_with_the_keys_it_has(value: dict[st
     ],
 )
 def test_a_malformed_record_is_refused_with_the_field_that_is_wrong(record: object, problem: str) -> None:
-    refused = message_of(lambda: outputs_in_notification({"Records": [record]}, "images"))
+    refused = message_of(lambda: notices_in_event({"Records": [record]}, "images"))
 
     assert refused.startswith("record of an S3 event notification is malformed: ")
     assert problem in refused
@@ -217,12 +299,12 @@ def test_a_malformed_record_is_refused_with_the_field_that_is_wrong(record: obje
     ],
 )
 def test_a_message_that_is_no_json_object_is_refused(body: str, message: str) -> None:
-    assert message_of(lambda: outputs_in_message(body, "images")) == message
+    assert message_of(lambda: notices_in_message(body, "images")) == message
 
 
 def test_an_sns_message_that_is_no_notification_is_refused() -> None:
     confirmation = json.dumps({"Type": "SubscriptionConfirmation", "Message": json.dumps(event("s3_event"))})
 
     assert "['Message', 'Type'] is no S3 event notification" in message_of(
-        lambda: outputs_in_message(confirmation, BUCKET)
+        lambda: notices_in_message(confirmation, BUCKET)
     )

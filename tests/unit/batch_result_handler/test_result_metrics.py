@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
-from batch_result_handler.result_metrics import emit_metrics
+from batch_result_handler.result_metrics import ResultMetrics
 from yorutsuke_common.schema import ResultStats
+
+METRICS = ResultMetrics("dev", "batch_result_handler")
 
 
 def emitted(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
@@ -17,30 +19,16 @@ def emitted(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     return entries
 
 
-def entry_of(job_id: str, *, success: int, failure: int, migration_failed: int, milliseconds: float) -> dict[str, Any]:
+def entry_of(job_id: str, **values: float) -> dict[str, Any]:
     """Return the log entry of a job's metrics."""
+    metrics = [{"Name": name, "Unit": "Milliseconds" if name == "ProcessingTime" else "Count"} for name in values]
+    directive = {"Namespace": "BatchResult", "Dimensions": [["stage", "service"]], "Metrics": metrics}
     return {
-        "_aws": {
-            "CloudWatchMetrics": [
-                {
-                    "Namespace": "BatchResult",
-                    "Dimensions": [["stage", "service"]],
-                    "Metrics": [
-                        {"Name": "SuccessCount", "Unit": "Count"},
-                        {"Name": "FailureCount", "Unit": "Count"},
-                        {"Name": "MigrationFailedCount", "Unit": "Count"},
-                        {"Name": "ProcessingTime", "Unit": "Milliseconds"},
-                    ],
-                }
-            ]
-        },
+        "_aws": {"CloudWatchMetrics": [directive]},
         "stage": "dev",
         "service": "batch_result_handler",
         "jobId": job_id,
-        "SuccessCount": [success],
-        "FailureCount": [failure],
-        "MigrationFailedCount": [migration_failed],
-        "ProcessingTime": [milliseconds],
+        **{name: [value] for name, value in values.items()},
     }
 
 
@@ -48,10 +36,34 @@ def test_each_job_is_one_entry_with_its_own_counts_also_where_they_are_zero(caps
     none = ResultStats(successCount=0, failureCount=0, totalCount=0, migrationFailedCount=0)
     some = ResultStats(successCount=9, failureCount=1, totalCount=10, migrationFailedCount=2)
 
-    emit_metrics(some, 1234.5, "abcdefgh1234", "dev", "batch_result_handler")
-    emit_metrics(none, 0.5, "zzzzzzzz9999", "dev", "batch_result_handler")
+    METRICS.job_completed("abcdefgh1234", some, 1234.5)
+    METRICS.job_completed("zzzzzzzz9999", none, 0.5)
 
     assert emitted(capsys) == [
-        entry_of("abcdefgh1234", success=9, failure=1, migration_failed=2, milliseconds=1234.5),
-        entry_of("zzzzzzzz9999", success=0, failure=0, migration_failed=0, milliseconds=0.5),
+        entry_of("abcdefgh1234", SuccessCount=9, FailureCount=1, MigrationFailedCount=2, ProcessingTime=1234.5),
+        entry_of("zzzzzzzz9999", SuccessCount=0, FailureCount=0, MigrationFailedCount=0, ProcessingTime=0.5),
     ]
+
+
+@pytest.mark.parametrize("missing", [0, 3])
+def test_missing_images_are_counted_where_it_is_known_what_was_asked_for(
+    capsys: pytest.CaptureFixture[str], missing: int
+) -> None:
+    stats = ResultStats(successCount=9, failureCount=0, totalCount=9, migrationFailedCount=0, missingCount=missing)
+
+    METRICS.job_completed("abcdefgh1234", stats, 1.5)
+
+    counts = {"SuccessCount": 9, "FailureCount": 0, "MigrationFailedCount": 0, "MissingCount": missing}
+    assert emitted(capsys) == [entry_of("abcdefgh1234", **counts, ProcessingTime=1.5)]
+
+
+def test_a_manifest_counts_by_how_much_it_differs_and_what_is_unprocessed(capsys: pytest.CaptureFixture[str]) -> None:
+    METRICS.manifest_compared("abcdefgh1234", difference=40, unprocessed=5)
+
+    assert emitted(capsys) == [entry_of("abcdefgh1234", ManifestDifference=40, UnprocessedCount=5)]
+
+
+def test_a_failed_job_counts_as_one(capsys: pytest.CaptureFixture[str]) -> None:
+    METRICS.job_failed("abcdefgh1234")
+
+    assert emitted(capsys) == [entry_of("abcdefgh1234", JobFailed=1)]

@@ -30,8 +30,12 @@ def test_the_events_are_those_of_the_runbook_each_spelt_as_its_name() -> None:
         "BATCH_WRITE_FAILED_FINAL",
         "BATCH_RESULT_IMAGE_MIGRATION_FAILED",
         "BATCH_RESULT_DUPLICATE",
+        "BATCH_RESULT_IMAGE_MISSING",
         "BATCH_RESULT_TEST_EVENT",
         "BATCH_RESULT_COMPLETED",
+        "BATCH_RESULT_RECONCILED",
+        "BATCH_RESULT_NOT_RECONCILED",
+        "BATCH_RESULT_JOB_FAILED",
         "BATCH_RESULT_FAILED",
     ]
 

@@ -8,6 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from yorutsuke_common.schema import (
     BatchJob,
+    BedrockEnd,
     BedrockRecord,
     DeadLetter,
     ImageId,
@@ -18,6 +19,7 @@ from yorutsuke_common.schema import (
     PlanRecord,
     Reason,
     Receipt,
+    RecordCounts,
     ResultStats,
     Transaction,
     TransactionStatus,
@@ -321,6 +323,31 @@ def test_a_bedrock_record_is_read_without_the_echoed_request() -> None:
     }
 
 
+def test_each_end_has_a_job_status_of_its_own() -> None:
+    assert {end.value: end.job_status.value for end in BedrockEnd} == {
+        "Failed": "FAILED",
+        "Expired": "EXPIRED",
+        "Stopped": "STOPPED",
+        "PartiallyCompleted": "PARTIALLY_COMPLETED",
+    }
+
+
+COUNTS = {"totalRecordCount": 3, "processedRecordCount": 3, "successRecordCount": 2, "errorRecordCount": 1}
+
+
+def test_a_manifest_may_lack_its_token_counts_and_have_more_than_we_know() -> None:
+    assert RecordCounts.model_validate({**COUNTS, "cachedTokenCount": 1}).model_dump(exclude_none=True) == COUNTS
+
+
+@pytest.mark.parametrize("name", COUNTS)
+@pytest.mark.parametrize("value", [None, -1, 1.5, "x", 10**16, [1]])
+def test_a_manifest_without_a_count_is_refused(name: str, value: object) -> None:
+    with pytest.raises(ValidationError) as raised:
+        RecordCounts.model_validate({**COUNTS, name: value})
+
+    assert [error["loc"] for error in raised.value.errors()] == [(name,)]
+
+
 def test_a_dead_letter_may_lack_an_image_id_and_hold_any_record() -> None:
     letter = DeadLetter(line=3, reason=Reason.INVALID_JSON, detail="the line is no JSON", record="{")
 
@@ -340,11 +367,13 @@ def test_the_detail_of_a_dead_letter_is_cut_at_1000_characters(length: int, kept
 
 def test_the_stored_words_are_those_of_the_design() -> None:
     words = {
-        kind.__name__: [word.value for word in kind] for kind in (JobStatus, TransactionStatus, ImageStatus, Reason)
+        kind.__name__: [word.value for word in kind]
+        for kind in (JobStatus, BedrockEnd, TransactionStatus, ImageStatus, Reason)
     }
 
     assert words == {
-        "JobStatus": ["SUBMITTED", "COMPLETED"],
+        "JobStatus": ["SUBMITTED", "COMPLETED", "FAILED", "EXPIRED", "STOPPED", "PARTIALLY_COMPLETED"],
+        "BedrockEnd": ["Failed", "Expired", "Stopped", "PartiallyCompleted"],
         "TransactionStatus": ["processed", "migrationFailed"],
         "ImageStatus": ["pending", "processed"],
         "Reason": [

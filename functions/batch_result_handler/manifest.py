@@ -1,0 +1,78 @@
+"""`manifest.json.out`: Bedrock's own count of a job's records, held against the output that was taken in."""
+
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aws_lambda_powertools import Logger
+from pydantic import ValidationError
+
+from yorutsuke_common.errors import InvalidManifestError, NotReconciledError
+from yorutsuke_common.logger import Event
+from yorutsuke_common.schema import RecordCounts, problems
+
+from .event import ManifestObject
+from .job import BatchJobs
+from .result_metrics import ResultMetrics
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+MAX_MANIFEST_BYTES = 64 * 1024
+"""Hundreds of times what six counts take."""
+
+
+@dataclass(frozen=True)
+class ManifestReconciler:
+    """Holds manifests against what was taken in."""
+
+    s3: "S3Client"
+    jobs: BatchJobs
+    metrics: ResultMetrics
+    logger: Logger
+
+    def reconcile(self, source: ManifestObject) -> None:
+        """Record the manifest's counts in the job's record where the output taken in has just as many lines.
+
+        The manifest is read as it is now, not as it was when it was announced: Bedrock writes it again while the job
+        runs. Records that Bedrock has not processed are no lines, and no difference; they are reported.
+
+        Raises NotReconciledError where the counts differ, so that the message comes back when the rest may be there;
+        InvalidManifestError; YorutsukeError or botocore's errors where something cannot be read or written.
+        """
+        job = self.jobs.find(source.job_id)
+        counts = self._read(source)
+        lines = job.resultStats.totalCount if job.resultStats and job.processedOutputs else 0
+        difference = abs(counts.processedRecordCount - lines)
+        unprocessed = max(0, counts.totalRecordCount - counts.processedRecordCount)
+        self.metrics.manifest_compared(job.jobId, difference, unprocessed)
+        said: dict[str, Any] = {
+            "processedRecords": counts.processedRecordCount,
+            "unprocessedRecords": unprocessed,
+            "lines": lines,
+            "difference": difference,
+        }
+        if difference:
+            self.logger.warning("manifest and output differ", event=Event.BATCH_RESULT_NOT_RECONCILED, **said)
+            raise NotReconciledError(
+                f"{source.key!r} counts {counts.processedRecordCount} processed records, the output of job "
+                f"{job.jobId!r} that was taken in has {lines} lines: the message comes back by itself when the rest may"
+                " be there; if it ends in the dead-letter queue, look for the output's own message and redrive both."
+            )
+        self.jobs.record_counts(job, counts)
+        self.logger.info("manifest and output agree", event=Event.BATCH_RESULT_RECONCILED, **said)
+
+    def _read(self, source: ManifestObject) -> RecordCounts:
+        with closing(self.s3.get_object(Bucket=source.bucket, Key=source.key)["Body"]) as body:
+            content = body.read(MAX_MANIFEST_BYTES + 1)
+        if len(content) > MAX_MANIFEST_BYTES:
+            raise InvalidManifestError(
+                f"{source.key!r} is larger than {MAX_MANIFEST_BYTES} bytes: only Bedrock's own manifest goes there."
+            )
+        try:
+            return RecordCounts.model_validate_json(content)
+        except ValidationError as exc:
+            raise InvalidManifestError(
+                f"{source.key!r} is not Bedrock's manifest ({problems(exc.errors(include_input=False))}): "
+                "correct it, then redrive the message."
+            ) from exc
