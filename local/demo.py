@@ -20,6 +20,7 @@ from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from yorutsuke_common.schema import RecordCounts
 from yorutsuke_infra.artifacts import this_machine
 from yorutsuke_infra.build import build
 from yorutsuke_infra.errors import ConfigError
@@ -29,7 +30,7 @@ from .deployer import deploy
 from .emulator import REGION, Emulator, start_emulator
 from .errors import LocalStageError
 from .night import Night, image_ids_in
-from .receipts import bedrock_lines, make_receipts, plan_lines
+from .receipts import bedrock_counts, bedrock_lines, make_receipts, plan_lines
 
 RECEIPTS = 152
 TRANSACTIONS_SHOWN = 8
@@ -65,6 +66,7 @@ class Outcome:
             "transactions": len(self.transactions),
             "imagesProcessed": len(self.processed),
             "imagesLeft": len(self.left),
+            "bedrockCounts": {name: int(count) for name, count in self.job.get("bedrockCounts", {}).items()},
             "deadLetters": [{"line": letter["line"], "reason": letter["reason"]} for letter in self.dead_letters],
             "dlqDepth": self.dlq_depth,
             "seconds": round(self.seconds, 2),
@@ -79,8 +81,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         output = _output(arguments.input, bedrock=arguments.bedrock)
-        with output as (file, image_ids), _stage(keep=arguments.keep) as (emulator, night):
-            outcome = _run(night, file, image_ids)
+        with output as (file, image_ids, counts), _stage(keep=arguments.keep) as (emulator, night):
+            outcome = _run(night, file, image_ids, counts)
             _show(outcome)
             if arguments.keep:
                 _show_how_to_reach(emulator, night)
@@ -124,20 +126,20 @@ def _stage(*, keep: bool) -> Generator[tuple[Emulator, Night]]:
 
 
 @contextmanager
-def _output(given: Path | None, *, bedrock: bool) -> Generator[tuple[Path, list[str]]]:
-    """Give the output file, made up where none is given, and the image ids that it names."""
+def _output(given: Path | None, *, bedrock: bool) -> Generator[tuple[Path, list[str], RecordCounts | None]]:
+    """Give the output file, made up where none is given, the image ids that it names, and its manifest, if any."""
     if given:
-        yield given, image_ids_in(given)
+        yield given, image_ids_in(given), None
         return
     receipts = make_receipts(RECEIPTS)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / ("manifest.jsonl.out" if bedrock else "output.jsonl")
         lines = bedrock_lines(receipts) if bedrock else plan_lines(receipts)
         file.write_text("".join(f"{line}\n" for line in lines))
-        yield file, [receipt.image_id for receipt in receipts]
+        yield file, [receipt.image_id for receipt in receipts], bedrock_counts(RECEIPTS) if bedrock else None
 
 
-def _run(night: Night, file: Path, image_ids: list[str]) -> Outcome:
+def _run(night: Night, file: Path, image_ids: list[str], counts: RecordCounts | None) -> Outcome:
     with _step(f"Seeding one job and {len(image_ids)} receipt images"):
         night.seed_images(image_ids)
         night.seed_job()
@@ -146,6 +148,10 @@ def _run(night: Night, file: Path, image_ids: list[str]) -> Outcome:
         night.drop_output(file)
         night.wait_until_completed()
         seconds = time.perf_counter() - started
+    if counts:
+        with _step("Dropping the manifest, to be held against what was taken in"):
+            night.drop_manifest(counts)
+            night.wait_until(lambda job: "bedrockCounts" in job, "be reconciled with its manifest")
     night.wait_for_entry(METRICS[-1])
     return Outcome(
         night=night,
@@ -154,7 +160,7 @@ def _run(night: Night, file: Path, image_ids: list[str]) -> Outcome:
         processed=night.object_keys("processed/"),
         left=night.object_keys("uploads/"),
         dead_letters=night.dead_letters(),
-        metrics=[entry for entry in night.log_entries() if "_aws" in entry],
+        metrics=[entry for entry in night.log_entries() if METRICS[-1] in entry],
         dlq_depth=night.dlq_depth(),
         seconds=seconds,
     )
@@ -210,6 +216,9 @@ def _outcome_table(outcome: Outcome) -> Table:
     table.add_row("images left", f"{len(outcome.left)} in uploads/ {escape(' '.join(sorted(outcome.left)[:4]))}")
     for entry in outcome.metrics:
         table.add_row("metrics", " ".join(f"{name}={entry[name][0]:g}" for name in METRICS))
+    if counts := summary["bedrockCounts"]:
+        processed = f"{counts['processedRecordCount']} of {counts['totalRecordCount']} records processed"
+        table.add_row("manifest", f"{processed}, {counts['errorRecordCount']} with an error: agrees with the output")
     table.add_row("dead-letter queue", f"{outcome.dlq_depth} messages")
     table.add_row("trace", f"intentId={outcome.night.intent_id} traceId={outcome.night.trace_id}")
     table.add_row("from output to end", f"{outcome.seconds:.1f} s")

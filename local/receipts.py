@@ -8,6 +8,8 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from yorutsuke_common.schema import RecordCounts
+
 SHOPS = {
     "コンビニ港店": ("purchase", ("コピー用紙", "ボールペン", "封筒")),
     "Kissa Hoshi": ("other", ("Coffee with a client", "Lunch meeting")),
@@ -68,6 +70,19 @@ def bedrock_lines(receipts: list[Receipt]) -> Iterator[str]:
         else:
             outcome = {"modelOutput": _nova_output(text, "end_turn")}
         yield _json({"recordId": receipt.image_id, "modelInput": _nova_input(receipt.image_id), **outcome})
+
+
+def bedrock_counts(count: int) -> RecordCounts:
+    """Return what Bedrock's manifest counts of as many `bedrock_lines`: a reply cut short is a success to Bedrock."""
+    errors = sum(line <= count for line in BAD_LINES[:1])
+    return RecordCounts(
+        totalRecordCount=count,
+        processedRecordCount=count,
+        successRecordCount=count - errors,
+        errorRecordCount=errors,
+        inputTokenCount=count,
+        outputTokenCount=count,
+    )
 
 
 def _nova_input(image_id: str) -> dict[str, object]:

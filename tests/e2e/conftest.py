@@ -34,6 +34,16 @@ def new_night(stage: Night) -> NewNight:
 
 
 @pytest.fixture
+def quick_redelivery(stage: Night) -> Generator[None]:
+    """Let what failed come back after seconds, instead of six timeouts of the function."""
+    queue = stage.outputs["queueUrl"]
+    before = stage.aws.sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["VisibilityTimeout"])["Attributes"]
+    stage.aws.sqs.set_queue_attributes(QueueUrl=queue, Attributes={"VisibilityTimeout": "6"})
+    yield
+    stage.aws.sqs.set_queue_attributes(QueueUrl=queue, Attributes={"VisibilityTimeout": before["VisibilityTimeout"]})
+
+
+@pytest.fixture
 def output_file(tmp_path: Path) -> Callable[..., Path]:
     """Return a function that writes lines into an output file."""
 

@@ -54,6 +54,7 @@ def _completed(success: int, dead_letters: dict[int, str]) -> dict[str, Any]:
         "transactions": success,
         "imagesProcessed": success,
         "imagesLeft": failure,
+        "bedrockCounts": {},
         "deadLetters": [{"line": line, "reason": reason} for line, reason in dead_letters.items()],
         "dlqDepth": 0,
     }
@@ -63,6 +64,11 @@ def _nova(image_id: str, text: str, stop_reason: str = "end_turn") -> str:
     message = {"role": "assistant", "content": [{"text": text}]}
     model_output = {"output": {"message": message}, "stopReason": stop_reason}
     return json.dumps({"recordId": image_id, "modelInput": {"messages": []}, "modelOutput": model_output})
+
+
+def _anthropic(image_id: str, text: str) -> str:
+    model_output = {"type": "message", "content": [{"type": "text", "text": text}], "stop_reason": "end_turn"}
+    return json.dumps({"modelOutput": model_output, "modelInput": {"messages": []}, "recordId": image_id})
 
 
 def test_the_demo_ends_with_150_transactions_and_stops_what_it_started() -> None:
@@ -78,7 +84,17 @@ def test_the_layout_that_bedrock_writes_is_shown_as_well() -> None:
     done = _demo("--bedrock", "--json")
 
     assert done.returncode == 0, done.stderr
-    assert _outcome(done) == _completed(150, {48: "MODEL_ERROR", 113: "TRUNCATED_OUTPUT"})
+    counts = {
+        "totalRecordCount": 152,
+        "processedRecordCount": 152,
+        "successRecordCount": 151,
+        "errorRecordCount": 1,
+        "inputTokenCount": 152,
+        "outputTokenCount": 152,
+    }
+    completed = _completed(150, {48: "MODEL_ERROR", 113: "TRUNCATED_OUTPUT"})
+    assert _outcome(done) == {**completed, "bedrockCounts": counts}
+    assert "152 of 152 records processed, 1 with an error" in done.stderr
 
 
 def test_a_persons_own_output_is_taken_in(output_file: Callable[..., Path]) -> None:
@@ -88,13 +104,17 @@ def test_a_persons_own_output_is_taken_in(output_file: Callable[..., Path]) -> N
         _nova("b", f"```json\n{text}\n```"),
         _nova("c", text[:20], stop_reason="max_tokens"),
         json.dumps({"recordId": "d", "modelInput": {}, "error": {"errorCode": 400, "errorMessage": "bad request"}}),
+        _anthropic("e", text),
+        _anthropic("f", "I cannot read this receipt."),
+        json.dumps({"recordId": "g", "modelInput": {}, "error": "ThrottlingException"}),
         json.dumps({"customData": "receipts/2026/é +&=", "output": {"text": text}}),
     ]
 
     done = _demo("--input", str(output_file(*lines, name="mine.jsonl.out")), "--json")
 
     assert done.returncode == 0, done.stderr
-    assert _outcome(done) == _completed(3, {3: "TRUNCATED_OUTPUT", 4: "MODEL_ERROR"})
+    bad = {3: "TRUNCATED_OUTPUT", 4: "MODEL_ERROR", 6: "INVALID_AI_JSON", 7: "MODEL_ERROR"}
+    assert _outcome(done) == _completed(4, bad)
 
 
 def test_an_input_that_is_not_there_is_one_clear_line() -> None:

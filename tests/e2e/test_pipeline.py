@@ -6,6 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from local.night import Night, until
 from local.receipts import make_receipts, plan_lines
 
@@ -78,21 +80,17 @@ def test_the_same_output_delivered_again_changes_no_item_and_no_object(
     assert _stored(night) == before
 
 
+@pytest.mark.usefixtures("quick_redelivery")
 def test_a_poison_message_reaches_the_dead_letter_queue_and_a_good_one_does_not(
     new_night: NewNight, output_file: OutputFile
 ) -> None:
     night, nobody = new_night(), new_night()
     lines = _seed(night, 3)
-    # What failed is to come back at once instead of after six timeouts of the function.
-    queue = night.outputs["queueUrl"]
-    before = night.aws.sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["VisibilityTimeout"])["Attributes"]
-    night.aws.sqs.set_queue_attributes(QueueUrl=queue, Attributes={"VisibilityTimeout": "2"})
 
     poison = nobody.drop_output(output_file("{}", name="poison.jsonl"))
     night.drop_output(output_file(*lines))
     night.wait_until_completed()
-    [message] = until(partial(_dead_messages, night), seconds=60, what="the dead-letter queue to hold a message")
-    night.aws.sqs.set_queue_attributes(QueueUrl=queue, Attributes={"VisibilityTimeout": before["VisibilityTimeout"]})
+    [message] = until(partial(_dead_messages, night), seconds=90, what="the dead-letter queue to hold a message")
 
     notification = json.loads(json.loads(message)["Message"])
     assert [record["s3"]["object"]["key"] for record in notification["Records"]] == [poison]

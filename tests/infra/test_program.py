@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
+from batch_result_handler import event
 from local.resources import CREATORS
+from yorutsuke_common.schema import BedrockEnd
 from yorutsuke_infra.errors import ConfigError
+from yorutsuke_infra.messaging import FAILED_STATES, STATE_CHANGE
 
 from .conftest import ACCOUNT, RunProgram, policy
 
@@ -72,13 +75,48 @@ def test_a_message_that_failed_five_times_goes_to_the_dead_letter_queue(run: Run
     assert program.inputs("Queue", "batch-output-dlq")["messageRetentionSeconds"] == 14 * 86400
 
 
-def test_both_forms_of_results_and_nothing_else_are_announced(run: RunProgram) -> None:
+def test_both_forms_of_results_the_manifest_and_nothing_else_are_announced(run: RunProgram) -> None:
     topics = run().inputs("BucketNotification", "batch-output")["topics"]
 
     assert [(topic["filterPrefix"], topic["filterSuffix"]) for topic in topics] == [
         ("batch-output/", ".jsonl"),
         ("batch-output/", ".jsonl.out"),
+        ("batch-output/", "/manifest.json.out"),
     ]
+
+
+def test_no_two_announcements_are_for_the_same_object(run: RunProgram) -> None:
+    """S3 refuses notifications whose suffixes overlap."""
+    suffixes = [topic["filterSuffix"] for topic in run().inputs("BucketNotification", "batch-output")["topics"]]
+
+    assert not [(a, b) for a in suffixes for b in suffixes if a != b and a.endswith(b)]
+
+
+def test_the_failed_jobs_of_this_stage_and_no_others_reach_the_queue(run: RunProgram) -> None:
+    program = run()
+    pattern = json.loads(program.inputs("EventRule", "failed-jobs")["eventPattern"])
+    target = program.inputs("EventTarget", "failed-jobs")
+
+    assert pattern == {
+        "source": ["aws.bedrock"],
+        "detail-type": [STATE_CHANGE],
+        "detail": {
+            "batchJobName": [{"prefix": "yorutsuke-dev."}],
+            "status": ["Failed", "Expired", "Stopped", "PartiallyCompleted"],
+        },
+    }
+    assert (target["rule"], target["arn"]) == ("yorutsuke-failed-jobs-dev", "arn:Queue:batch-output")
+
+
+def test_the_rule_selects_just_what_the_function_reads() -> None:
+    assert set(FAILED_STATES) == set(BedrockEnd)
+    assert STATE_CHANGE == event.STATE_CHANGE
+
+
+def test_a_stage_may_name_a_second_source_for_drills(run: RunProgram) -> None:
+    pattern = run(drillEventSource="yorutsuke.drill").inputs("EventRule", "failed-jobs")["eventPattern"]
+
+    assert json.loads(pattern)["source"] == ["aws.bedrock", "yorutsuke.drill"]
 
 
 def test_the_function_reports_failures_message_by_message(run: RunProgram) -> None:
@@ -145,21 +183,28 @@ def test_listing_is_granted_below_the_functions_prefixes_only(run: RunProgram) -
     assert statement["Condition"] == {"StringLike": {"s3:prefix": prefixes}}
 
 
-def test_only_the_bucket_may_publish_and_only_the_topic_may_send(run: RunProgram) -> None:
+def test_only_the_bucket_may_publish_and_only_topic_and_rule_may_send(run: RunProgram) -> None:
     program = run()
 
     [publish] = policy(program.inputs("TopicPolicy", "batch-output")["policy"])
-    [send] = policy(program.inputs("QueuePolicy", "batch-output")["policy"])
+    sends = policy(program.inputs("QueuePolicy", "batch-output")["policy"])
     assert publish["Condition"] == {
         "ArnEquals": {"aws:SourceArn": "arn:Bucket:images"},
         "StringEquals": {"aws:SourceAccount": ACCOUNT},
     }
-    assert send["Condition"] == {"ArnEquals": {"aws:SourceArn": "arn:Topic:batch-output"}}
+    assert [(s["Principal"]["Service"], s["Action"], s["Resource"], s["Condition"]) for s in sends] == [
+        (service, ["sqs:SendMessage"], ["arn:Queue:batch-output"], {"ArnEquals": {"aws:SourceArn": source}})
+        for service, source in (
+            ("sns.amazonaws.com", "arn:Topic:batch-output"),
+            ("events.amazonaws.com", "arn:EventRule:failed-jobs"),
+        )
+    ]
 
 
-def test_the_three_alarms_ring_the_stages_topic(run: RunProgram) -> None:
+def test_the_alarms_ring_the_stages_topic(run: RunProgram) -> None:
     program = run()
-    alarms = {name: program.inputs("MetricAlarm", name) for name in ("failure-rate", "processing-time", "dlq-depth")}
+    names = ("failure-rate", "processing-time", "failed-jobs", "dlq-depth")
+    alarms = {name: program.inputs("MetricAlarm", name) for name in names}
 
     assert {
         name: (alarm["comparisonOperator"], alarm["threshold"], alarm["treatMissingData"], alarm["alarmActions"])
@@ -167,8 +212,11 @@ def test_the_three_alarms_ring_the_stages_topic(run: RunProgram) -> None:
     } == {
         "failure-rate": ("GreaterThanThreshold", 5, "notBreaching", ["arn:Topic:alarms"]),
         "processing-time": ("GreaterThanThreshold", 60_000, "notBreaching", ["arn:Topic:alarms"]),
+        "failed-jobs": ("GreaterThanThreshold", 0, "notBreaching", ["arn:Topic:alarms"]),
         "dlq-depth": ("GreaterThanThreshold", 0, "notBreaching", ["arn:Topic:alarms"]),
     }
+    [failed] = alarms["failed-jobs"]["metricQueries"]
+    assert (failed["metric"]["metricName"], failed["metric"]["stat"]) == ("JobFailed", "Sum")
     [rate] = [query for query in alarms["failure-rate"]["metricQueries"] if "expression" in query]
     assert rate["expression"] == "IF(success + failure > 0, 100 * failure / (success + failure), 0)"
 
@@ -219,6 +267,11 @@ def test_every_resource_type_is_known_to_the_local_deployer(run: RunProgram) -> 
         ({"transactionTtlDays": 36_501}, "transactionTtlDays is 36501: Input should be less than or equal to 36500"),
         ({"alarmEmails": ["nobody"]}, "alarmEmails.0 is 'nobody': String should match pattern"),
         ({"logRetentionDays": 31}, "logRetentionDays is 31: Input should be 1, 3"),
+        (
+            {"drillEventSource": "aws.bedrock"},
+            "drillEventSource is 'aws.bedrock': Value error, must not begin with aws.",
+        ),
+        ({"drillEventSource": "a b"}, "drillEventSource is 'a b': String should match pattern"),
         ({"loglevel": "INFO"}, "loglevel is 'INFO': Extra inputs are not permitted"),
     ],
 )

@@ -202,7 +202,7 @@ class Stage:
         for key in self.objects():
             if not key.startswith("batch-output/"):
                 self.aws.s3.delete_object(Bucket=BUCKET, Key=key)
-        self.put_job(**changes)
+        self.put_job(JOB_ID, **changes)
         self.put_images(image_ids)
 
     def forget_processed_outputs(self, job_id: str = JOB_ID) -> None:
