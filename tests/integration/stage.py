@@ -78,7 +78,7 @@ def s3_notification(key: str, etag: str, bucket: str = BUCKET) -> dict[str, Any]
 
 def job_end(status: str, message: str = "", job_id: str = JOB_ID) -> str:
     """Return Bedrock's event of a job that ended otherwise than completely, from the one in tests/events/."""
-    event = json.loads((EVENTS / "bedrock_job_state_change.json").read_text())
+    event = json.loads((EVENTS / "bedrock" / "job_state_change.json").read_text())
     arn = event["detail"]["batchJobArn"].replace(JOB_ID, job_id)
     event["detail"] |= {"batchJobArn": arn, "status": status, "failureMessage": message}
     return json.dumps(event)

@@ -54,7 +54,7 @@ def test_an_sqs_message_names_the_same_object_with_or_without_sns_around_it(name
     [
         ("s3_event", False),
         ("s3_test_event", False),
-        ("bedrock_job_state_change", False),
+        ("bedrock/job_state_change", False),
         ("sqs_s3_event", True),
         ("sqs_sns_s3_event", True),
     ],
@@ -170,7 +170,7 @@ def test_the_manifest_beside_an_output_is_told_from_it() -> None:
 
 def state_change(**changes: object) -> dict[str, Any]:
     """Return Bedrock's event of a failed job; `changes` are to its detail."""
-    change = event("bedrock_job_state_change")
+    change = event("bedrock/job_state_change")
     return {**change, "detail": {**change["detail"], **changes}}
 
 
