@@ -38,25 +38,13 @@ class Monitoring(pulumi.ComponentResource):
         self._threshold_alarm(
             "processing-time",
             "A job took longer than 60 s.",
-            aws.cloudwatch.MetricAlarmMetricQueryMetricArgs(
-                namespace=NAMESPACE,
-                metric_name="ProcessingTime",
-                dimensions=self._dimensions(),
-                stat="Maximum",
-                period=PERIOD_SECONDS,
-            ),
+            self._own_metric("ProcessingTime", "Maximum"),
             MAX_PROCESSING_MILLISECONDS,
         )
         self._threshold_alarm(
             "failed-jobs",
             "Bedrock ended a job otherwise than completely: receipts were not read.",
-            aws.cloudwatch.MetricAlarmMetricQueryMetricArgs(
-                namespace=NAMESPACE,
-                metric_name="JobFailed",
-                dimensions=self._dimensions(),
-                stat="Sum",
-                period=PERIOD_SECONDS,
-            ),
+            self._own_metric("JobFailed", "Sum"),
             0,
         )
         self._threshold_alarm(
@@ -90,16 +78,7 @@ class Monitoring(pulumi.ComponentResource):
     def _failure_rate(self) -> None:
         counts = {"success": "SuccessCount", "failure": "FailureCount"}
         queries = [
-            aws.cloudwatch.MetricAlarmMetricQueryArgs(
-                id=query,
-                metric=aws.cloudwatch.MetricAlarmMetricQueryMetricArgs(
-                    namespace=NAMESPACE,
-                    metric_name=metric,
-                    dimensions=self._dimensions(),
-                    stat="Sum",
-                    period=PERIOD_SECONDS,
-                ),
-            )
+            aws.cloudwatch.MetricAlarmMetricQueryArgs(id=query, metric=self._own_metric(metric, "Sum"))
             for query, metric in counts.items()
         ]
         queries.append(
@@ -146,5 +125,12 @@ class Monitoring(pulumi.ComponentResource):
             opts=self._child,
         )
 
-    def _dimensions(self) -> dict[str, str]:
-        return {"service": SERVICE, "stage": self._stage}
+    def _own_metric(self, name: str, stat: str) -> aws.cloudwatch.MetricAlarmMetricQueryMetricArgs:
+        """Return a metric that the handler emits for this stage."""
+        return aws.cloudwatch.MetricAlarmMetricQueryMetricArgs(
+            namespace=NAMESPACE,
+            metric_name=name,
+            dimensions={"service": SERVICE, "stage": self._stage},
+            stat=stat,
+            period=PERIOD_SECONDS,
+        )
