@@ -217,7 +217,10 @@ def event_rule(aws: Aws, inputs: Inputs) -> Created:
 def event_target(aws: Aws, inputs: Inputs) -> Created:
     """Let a rule send to a target; its id is made of both."""
     rule, target_id = inputs.take("rule"), inputs.take("targetId")
-    aws.events.put_targets(Rule=rule, Targets=[{"Id": target_id, "Arn": inputs.take("arn")}])
+    dead_letters = pascal_case(inputs.take("deadLetterConfig"))
+    aws.events.put_targets(
+        Rule=rule, Targets=[{"Id": target_id, "Arn": inputs.take("arn"), "DeadLetterConfig": dead_letters}]
+    )
     return f"{rule}-{target_id}", {}
 
 

@@ -5,7 +5,7 @@ and deleted, then the dead letters, and last the job. Every step before the last
 that nothing needs to be.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import perf_counter
@@ -70,15 +70,21 @@ class BatchResultProcessor:
                 self._report_duplicate(source)
                 return
             self.logger.info("batch result started", event=Event.BATCH_RESULT_STARTED, key=source.key)
-            stats = _Run(self, job, output).take_in()
+            run = _Run(self, job, output)
+            stats = run.take_in()
         self.stores.jobs.complete(job, source, output.etag, stats, iso_utc(datetime.now(UTC)))
         self.logger.info(
             "batch result completed", event=Event.BATCH_RESULT_COMPLETED, **stats.model_dump(exclude_none=True)
         )
+        self._report_missing(run.unanswered)
         self.metrics.job_completed(job.jobId, stats, (perf_counter() - started) * 1000)
 
     def _report_duplicate(self, source: OutputObject) -> None:
         self.logger.info("batch result already processed", event=Event.BATCH_RESULT_DUPLICATE, key=source.key)
+
+    def _report_missing(self, image_ids: Iterable[str]) -> None:
+        for image_id in sorted(image_ids):
+            self.logger.warning("no line answers the image", event=Event.BATCH_RESULT_IMAGE_MISSING, imageId=image_id)
 
 
 class _Run:
@@ -103,7 +109,6 @@ class _Run:
             self._store(self._of_this_user(block))
         # Also where it is empty: a run that died may have left the letters of an output that has changed since.
         self.dead_letters.close()
-        self._report_missing()
         return ResultStats(
             successCount=self.success_count,
             failureCount=self.dead_letters.count,
@@ -176,10 +181,6 @@ class _Run:
                 transactionId=transaction.transactionId,
                 imageId=transaction.imageId,
             )
-
-    def _report_missing(self) -> None:
-        for image_id in sorted(self.unanswered):
-            self.logger.warning("no line answers the image", event=Event.BATCH_RESULT_IMAGE_MISSING, imageId=image_id)
 
     def _skip(self, letter: DeadLetter) -> None:
         self.dead_letters.add(letter)

@@ -126,7 +126,9 @@ def notices_in_event(event: Mapping[str, Any], bucket: str) -> list[Notice]:
             f"{STATE_CHANGE}. Send S3 ObjectCreated notifications to this function, bare, through SQS, or through SNS "
             "and SQS, and Bedrock's job state changes, bare or through SQS."
         )
-    return [_job_object(record, bucket) for record in cast("list[object]", records)]
+    objects = [_job_object(record, bucket) for record in cast("list[object]", records)]
+    # A manifest that differs fails the message: what it waits for may be in the same one.
+    return sorted(objects, key=lambda found: isinstance(found, ManifestObject))
 
 
 def _job_object(record: object, bucket: str) -> OutputObject | ManifestObject:

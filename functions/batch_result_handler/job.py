@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 JOB_ID_INDEX = "jobIdIndex"
-EXISTS = "attribute_exists(intentId)"
+SAME_JOB = "jobId = :jobId"
+"""Of a record that exists: UpdateItem would otherwise make up a job that nobody submitted."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class BatchJobs:
 
         Raises UnknownJobError where there is none, more than one, or one whose record breaks the schema.
         """
-        self.logger.append_keys(jobId=job_id)
+        self.logger.append_keys(jobId=job_id, intentId=None, traceId=None, userId=None)
         response = self.client.query(
             TableName=self.table,
             IndexName=JOB_ID_INDEX,
@@ -66,6 +67,8 @@ class BatchJobs:
     def complete(self, job: BatchJob, output: OutputObject, etag: str, stats: ResultStats, completed_at: str) -> None:
         """Mark the job COMPLETED with its counts and remember the output, so that a repeat of it is known.
 
+        What a manifest counted of an earlier output is forgotten: it has not been compared with this one.
+
         Where another delivery completed the job with the same content since `job` was read, its word stands. Where it
         did so with other content, both have written results: the job forgets its outputs, so that the next delivery
         writes them again from the object as it is then.
@@ -78,31 +81,22 @@ class BatchJobs:
             "resultStats": stats.model_dump(exclude_none=True),
             "processedOutputs": {**job.processedOutputs, output.key: etag},
         }
-        current = self._set(job, attributes, *_outputs_unchanged(job))
+        current = self._update(job, attributes, *_outputs_unchanged(job), forget="bedrockCounts")
         if current is None or current.get("processedOutputs", {}).get(output.key) == etag:
             return
-        self.client.update_item(
-            TableName=self.table,
-            Key={"intentId": {"S": job.intentId}},
-            UpdateExpression="REMOVE processedOutputs",
-            ConditionExpression=EXISTS,
-        )
+        self._update(job, {}, forget="processedOutputs")
         raise RetryableError(
             f"job {job.jobId!r} was completed with other content while {output.key!r} was processed: the message comes "
             "back by itself and is processed again."
         )
 
-    def record_counts(self, job: BatchJob, counts: RecordCounts) -> None:
-        """Remember what Bedrock's manifest counts, on the condition that no output was taken in since `job` was read.
+    def record_counts(self, job: BatchJob, counts: RecordCounts) -> bool:
+        """Remember what Bedrock's manifest counts and return True; False where an output came in since `job` was read.
 
-        Raises RetryableError where one was, and where the record has vanished; botocore's errors as they come.
+        Raises RetryableError where the record has vanished; botocore's errors as they come.
         """
         attributes = {"bedrockCounts": counts.model_dump(exclude_none=True)}
-        if self._set(job, attributes, *_outputs_unchanged(job)) is not None:
-            raise RetryableError(
-                f"the output of job {job.jobId!r} was taken in anew while its manifest was compared: the message comes "
-                "back by itself and is compared again."
-            )
+        return self._update(job, attributes, *_outputs_unchanged(job)) is None
 
     def record_end(self, job: BatchJob, end: JobEnd) -> None:
         """Remember how Bedrock ended the job; its status follows, unless its output was taken in before.
@@ -111,35 +105,39 @@ class BatchJobs:
         """
         said = {"bedrockStatus": end.status.value, "bedrockMessage": end.message[:MAX_DETAIL_CHARACTERS]}
         ended = {"status": end.status.job_status.value, **said}
-        if self._set(job, ended, "#status <> :completed", {":completed": JobStatus.COMPLETED.value}) is not None:
-            self._set(job, said)
+        if self._update(job, ended, "#status <> :completed", {":completed": JobStatus.COMPLETED.value}) is not None:
+            self._update(job, said)
 
-    def _set(
+    def _update(
         self,
         job: BatchJob,
         attributes: dict[str, Any],
-        condition: str = EXISTS,
+        condition: str | None = None,
         compared: dict[str, Any] | None = None,
+        forget: str | None = None,
     ) -> dict[str, Any] | None:
-        """Set attributes of the job's record and return None; where the condition does not hold, return the record.
+        """Set attributes of the job's record, forget one, and return None; return the record where a condition fails.
 
-        `compared` are the values that the condition names. Raises RetryableError where there is no record any more:
-        UpdateItem would otherwise make up a job that nobody submitted.
+        `compared` are the values that the condition names. Raises RetryableError where there is no record any more, or
+        one of another job: `job` was read through an index, which lags behind.
         """
-        values = {f":{name}": value for name, value in attributes.items()} | (compared or {})
+        values = {":jobId": job.jobId, **{f":{name}": value for name, value in attributes.items()}, **(compared or {})}
+        steps = ["SET " + ", ".join(f"#{name} = :{name}" for name in attributes)] if attributes else []
+        steps += [f"REMOVE {forget}"] if forget else []
+        names: Any = {"ExpressionAttributeNames": {f"#{name}": name for name in attributes}} if attributes else {}
         try:
             self.client.update_item(
                 TableName=self.table,
                 Key={"intentId": {"S": job.intentId}},
-                UpdateExpression="SET " + ", ".join(f"#{name} = :{name}" for name in attributes),
-                ConditionExpression=f"{EXISTS} AND {condition}",
-                ExpressionAttributeNames={f"#{name}": name for name in attributes},
+                UpdateExpression=" ".join(steps),
+                ConditionExpression=" AND ".join(filter(None, (SAME_JOB, condition))),
                 ExpressionAttributeValues=to_item(values),
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                **names,
             )
         except self.client.exceptions.ConditionalCheckFailedException as exc:
             current = from_item(exc.response.get("Item", {}))
-            if current:
+            if current.get("jobId") == job.jobId:
                 return current
             raise RetryableError(
                 f"the record of job {job.jobId!r} vanished from table {self.table!r} while it was worked on: "

@@ -13,7 +13,7 @@ from .result_metrics import ResultMetrics
 
 @dataclass(frozen=True)
 class JobEndRecorder:
-    """Records how jobs ended, so that nobody waits for an output that will not come, or not in full."""
+    """Records how jobs ended, as far as Bedrock says so: its events are sent at best effort."""
 
     jobs: BatchJobs
     metrics: ResultMetrics

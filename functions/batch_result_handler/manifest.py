@@ -34,45 +34,60 @@ class ManifestReconciler:
     def reconcile(self, source: ManifestObject) -> None:
         """Record the manifest's counts in the job's record where the output taken in has just as many lines.
 
-        The manifest is read as it is now, not as it was when it was announced: Bedrock writes it again while the job
-        runs. Records that Bedrock has not processed are no lines, and no difference; they are reported.
+        Bedrock writes the manifest again while the job runs: a message that announced an earlier content than the
+        object has is done, the later one has a message of its own. Records that Bedrock has not processed are no lines,
+        and no difference; they are reported.
 
         Raises NotReconciledError where the counts differ, so that the message comes back when the rest may be there;
         InvalidManifestError; YorutsukeError or botocore's errors where something cannot be read or written.
         """
         job = self.jobs.find(source.job_id)
-        counts = self._read(source)
+        etag, content = self._read(source)
+        if source.etag not in (None, etag):
+            self._skip("the manifest has been written again")
+            return
+        counts = _parse(content, source)
         lines = job.resultStats.totalCount if job.resultStats and job.processedOutputs else 0
         difference = abs(counts.processedRecordCount - lines)
-        unprocessed = max(0, counts.totalRecordCount - counts.processedRecordCount)
+        unprocessed = counts.totalRecordCount - counts.processedRecordCount
         self.metrics.manifest_compared(job.jobId, difference, unprocessed)
+        if not counts.processedRecordCount and not job.processedOutputs:
+            self._skip("Bedrock has processed nothing yet")
+            return
         said: dict[str, Any] = {
             "processedRecords": counts.processedRecordCount,
             "unprocessedRecords": unprocessed,
             "lines": lines,
             "difference": difference,
         }
-        if difference:
+        if difference or not self.jobs.record_counts(job, counts):
             self.logger.warning("manifest and output differ", event=Event.BATCH_RESULT_NOT_RECONCILED, **said)
             raise NotReconciledError(
                 f"{source.key!r} counts {counts.processedRecordCount} processed records, the output of job "
                 f"{job.jobId!r} that was taken in has {lines} lines: the message comes back by itself when the rest may"
                 " be there; if it ends in the dead-letter queue, look for the output's own message and redrive both."
             )
-        self.jobs.record_counts(job, counts)
         self.logger.info("manifest and output agree", event=Event.BATCH_RESULT_RECONCILED, **said)
 
-    def _read(self, source: ManifestObject) -> RecordCounts:
-        with closing(self.s3.get_object(Bucket=source.bucket, Key=source.key)["Body"]) as body:
-            content = body.read(MAX_MANIFEST_BYTES + 1)
-        if len(content) > MAX_MANIFEST_BYTES:
-            raise InvalidManifestError(
-                f"{source.key!r} is larger than {MAX_MANIFEST_BYTES} bytes: only Bedrock's own manifest goes there."
-            )
-        try:
-            return RecordCounts.model_validate_json(content)
-        except ValidationError as exc:
-            raise InvalidManifestError(
-                f"{source.key!r} is not Bedrock's manifest ({problems(exc.errors(include_input=False))}): "
-                "correct it, then redrive the message."
-            ) from exc
+    def _skip(self, why: str) -> None:
+        self.logger.info("manifest skipped", event=Event.BATCH_RESULT_MANIFEST_SKIPPED, why=why)
+
+    def _read(self, source: ManifestObject) -> tuple[str, bytes]:
+        """Return the manifest's ETag and its content, as they are now."""
+        response = self.s3.get_object(Bucket=source.bucket, Key=source.key)
+        with closing(response["Body"]) as body:
+            return response["ETag"].strip('"'), body.read(MAX_MANIFEST_BYTES + 1)
+
+
+def _parse(content: bytes, source: ManifestObject) -> RecordCounts:
+    if len(content) > MAX_MANIFEST_BYTES:
+        raise InvalidManifestError(
+            f"{source.key!r} is larger than {MAX_MANIFEST_BYTES} bytes: only Bedrock's own manifest goes there."
+        )
+    try:
+        return RecordCounts.model_validate_json(content)
+    except ValidationError as exc:
+        raise InvalidManifestError(
+            f"{source.key!r} is not Bedrock's manifest ({problems(exc.errors(include_input=False))}): "
+            "correct it, then redrive the message."
+        ) from exc

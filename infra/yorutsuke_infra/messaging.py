@@ -10,7 +10,7 @@ import pulumi
 import pulumi_aws as aws
 
 from .config import job_name_prefix, physical_name
-from .policies import queue_policy, topic_policy
+from .policies import dead_letter_policy, queue_policy, topic_policy
 
 MAX_RECEIVES = 5
 DLQ_RETENTION_SECONDS = 14 * 24 * 3600
@@ -100,6 +100,12 @@ class Messaging(pulumi.ComponentResource):
             policy=pulumi.Output.json_dumps(queue_policy(self.queue.arn, self.topic.arn, self.rule.arn)),
             opts=child,
         )
+        aws.sqs.QueuePolicy(
+            "batch-output-dlq",
+            queue_url=self.dead_letter_queue.url,
+            policy=pulumi.Output.json_dumps(dead_letter_policy(self.dead_letter_queue.arn, self.rule.arn)),
+            opts=child,
+        )
         subscription = aws.sns.TopicSubscription(
             "batch-output",
             topic=self.topic.arn,
@@ -112,7 +118,8 @@ class Messaging(pulumi.ComponentResource):
             rule=self.rule.name,
             target_id="queue",
             arn=self.queue.arn,
-            # What the rule sends before it may is lost after a day of retries.
+            # What EventBridge may not send, it does not try again: without this it would be gone.
+            dead_letter_config=aws.cloudwatch.EventTargetDeadLetterConfigArgs(arn=self.dead_letter_queue.arn),
             opts=pulumi.ResourceOptions(parent=self, depends_on=[may_send]),
         )
         aws.s3.BucketNotification(

@@ -93,6 +93,11 @@ def queue_policy(queue: Input[str], topic: Input[str], rule: Input[str]) -> Docu
     )
 
 
+def dead_letter_policy(queue: Input[str], rule: Input[str]) -> Document:
+    """Let one rule send to the dead-letter queue what it could not deliver; SQS's own redrive needs no leave."""
+    return _document(_sends("RuleSends", "events.amazonaws.com", rule, queue))
+
+
 def _sends(sid: str, service: str, source: Input[str], queue: Input[str]) -> Document:
     return {
         **_allow(sid, ["sqs:SendMessage"], [queue]),

@@ -42,7 +42,7 @@ class JobStatus(StrEnum):
 class BedrockEnd(StrEnum):
     """How Bedrock ends a batch inference job otherwise than completely, in its own words.
 
-    `PartiallyCompleted` has output, `Stopped` may have some; `Failed` and `Expired` have none.
+    `Expired` never began; the others may have output, `PartiallyCompleted` always has.
 
     Source: Amazon Bedrock API reference, GetModelInvocationJob.
     """

@@ -106,6 +106,7 @@ def test_the_failed_jobs_of_this_stage_and_no_others_reach_the_queue(run: RunPro
         },
     }
     assert (target["rule"], target["arn"]) == ("yorutsuke-failed-jobs-dev", "arn:Queue:batch-output")
+    assert target["deadLetterConfig"] == {"arn": "arn:Queue:batch-output-dlq"}
 
 
 def test_the_rule_selects_just_what_the_function_reads() -> None:
@@ -192,11 +193,13 @@ def test_only_the_bucket_may_publish_and_only_topic_and_rule_may_send(run: RunPr
         "ArnEquals": {"aws:SourceArn": "arn:Bucket:images"},
         "StringEquals": {"aws:SourceAccount": ACCOUNT},
     }
+    sends += policy(program.inputs("QueuePolicy", "batch-output-dlq")["policy"])
     assert [(s["Principal"]["Service"], s["Action"], s["Resource"], s["Condition"]) for s in sends] == [
-        (service, ["sqs:SendMessage"], ["arn:Queue:batch-output"], {"ArnEquals": {"aws:SourceArn": source}})
-        for service, source in (
-            ("sns.amazonaws.com", "arn:Topic:batch-output"),
-            ("events.amazonaws.com", "arn:EventRule:failed-jobs"),
+        (service, ["sqs:SendMessage"], [f"arn:Queue:{queue}"], {"ArnEquals": {"aws:SourceArn": source}})
+        for service, source, queue in (
+            ("sns.amazonaws.com", "arn:Topic:batch-output", "batch-output"),
+            ("events.amazonaws.com", "arn:EventRule:failed-jobs", "batch-output"),
+            ("events.amazonaws.com", "arn:EventRule:failed-jobs", "batch-output-dlq"),
         )
     ]
 

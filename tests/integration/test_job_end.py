@@ -122,7 +122,33 @@ def test_a_function_that_dies_at_the_write_has_told_the_operator(stage: Stage, l
     assert _failed_counts(logged()) == [1]
     stage.calls.forget()
     assert stage.deliver(job_end("Expired", MESSAGE)) == []
+    assert _failed_counts(logged()) == ([1] if moment == "before" else [])
     assert (stage.job()["status"], stage.job()["bedrockMessage"]) == ("EXPIRED", MESSAGE)
+
+
+def test_another_end_of_the_same_job_counts_again_and_has_the_last_word(stage: Stage, logged: LogReader) -> None:
+    stage.put_job()
+
+    assert stage.deliver(job_end("Stopped"), job_end("Failed", MESSAGE)) == []
+
+    assert _failed_counts(logged()) == [1, 1]
+    job = stage.job()
+    assert (job["status"], job["bedrockStatus"], job["bedrockMessage"]) == ("FAILED", "Failed", MESSAGE)
+
+
+def test_the_late_end_of_a_job_is_not_said_of_its_intents_next_job(stage: Stage, logged: LogReader) -> None:
+    stage.put_job()
+
+    def submit_again(_: dict[str, Any]) -> None:
+        """Let the index lag behind: the intent has another job by the time its end is written."""
+        stage.put_job("secondjob123", intentId=f"intent-{JOB_ID}")
+
+    stage.calls.answer("UpdateItem", submit_again)
+
+    assert stage.deliver(job_end("Failed", MESSAGE)) == ["message-0"]
+
+    assert stage.job("secondjob123")["status"] == "SUBMITTED"
+    assert logged()[-1]["error"] == "RetryableError"
 
 
 def test_the_end_of_an_unknown_job_comes_back(stage: Stage, logged: LogReader) -> None:

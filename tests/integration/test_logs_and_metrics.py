@@ -3,7 +3,7 @@
 import json
 
 from .conftest import LogReader
-from .stage import JOB_ID, RECEIPT, Stage, plan_line
+from .stage import JOB_ID, RECEIPT, Stage, plan_line, s3_notification
 
 
 def test_every_entry_of_a_job_names_it(stage: Stage, logged: LogReader) -> None:
@@ -48,6 +48,22 @@ def test_the_next_message_does_not_inherit_the_job_of_the_last(stage: Stage, log
 
     assert failed["event"] == "BATCH_RESULT_FAILED"
     assert not {"jobId", "intentId", "traceId", "userId"} & set(failed)
+
+
+def test_an_unknown_job_does_not_inherit_the_intent_of_the_one_before_it_in_its_message(
+    stage: Stage, logged: LogReader
+) -> None:
+    stage.put_job()
+    records = [
+        json.loads(stage.put_output())["Records"][0],
+        s3_notification("batch-output/nobodysjob12/output.jsonl", "0")["Records"][0],
+    ]
+    stage.deliver(json.dumps({"Records": records}))
+
+    failed = logged()[-1]
+
+    assert (failed["event"], failed["jobId"]) == ("BATCH_RESULT_FAILED", "nobodysjob12")
+    assert not {"intentId", "traceId", "userId"} & set(failed)
 
 
 def test_no_log_holds_what_is_on_a_receipt(stage: Stage, logged: LogReader) -> None:

@@ -62,6 +62,8 @@ def _growing_manifest(stage: Stage) -> None:
     manifest = stage.put_manifest(100)
     assert stage.deliver(manifest) == ["message-0"]
     assert stage.deliver(_whole(stage)) == []
+    # What was counted of the part is not said of the whole.
+    assert "bedrockCounts" not in stage.job()
     assert stage.deliver(manifest) == []
 
 
@@ -234,6 +236,56 @@ def test_a_manifest_of_an_unknown_job_fails_its_message(stage: Stage, logged: Lo
     assert failed["error"] == "UnknownJobError"
 
 
+def test_a_manifest_that_was_written_again_is_left_to_its_later_message(stage: Stage, logged: LogReader) -> None:
+    stage.put_job()
+    earlier = stage.put_manifest(10, total=100)
+    later = stage.put_manifest(20, total=100)
+
+    assert stage.deliver(earlier, later) == ["message-1"]
+
+    said = logged()
+    assert [entry["why"] for entry in _entries(said, "BATCH_RESULT_MANIFEST_SKIPPED")] == [
+        "the manifest has been written again"
+    ]
+    assert _metrics(said, "ManifestDifference") == [20]
+
+
+def test_a_manifest_announced_without_an_etag_is_compared_as_it_is(stage: Stage) -> None:
+    stage.put_job()
+    stage.put_images(IMAGE_IDS)
+    stage.deliver(_part(stage))
+    notification = json.loads(stage.put_manifest(60, total=100))
+    del notification["Records"][0]["s3"]["object"]["eTag"]
+
+    assert stage.deliver(json.dumps(notification)) == []
+
+    assert stage.job()["bedrockCounts"]["processedRecordCount"] == 60
+
+
+def test_a_manifest_of_a_job_that_has_just_begun_is_no_agreement(stage: Stage, logged: LogReader) -> None:
+    stage.put_job()
+    before = stage.job()
+
+    assert stage.deliver(stage.put_manifest(0, total=100)) == []
+
+    assert stage.job() == before
+    said = logged()
+    assert [entry["why"] for entry in _entries(said, "BATCH_RESULT_MANIFEST_SKIPPED")] == [
+        "Bedrock has processed nothing yet"
+    ]
+    assert _metrics(said, "UnprocessedCount") == [100]
+
+
+def test_a_manifest_before_its_output_in_one_message_waits_for_it(stage: Stage) -> None:
+    stage.put_job()
+    stage.put_images(IMAGE_IDS)
+    records = [json.loads(message)["Records"][0] for message in (stage.put_manifest(100), _whole(stage))]
+
+    assert stage.deliver(json.dumps({"Records": records})) == []
+
+    assert stage.job()["bedrockCounts"]["processedRecordCount"] == 100
+
+
 def test_a_manifest_compared_while_the_output_is_taken_in_anew_is_compared_again(
     stage: Stage, logged: LogReader
 ) -> None:
@@ -253,7 +305,9 @@ def test_a_manifest_compared_while_the_output_is_taken_in_anew_is_compared_again
 
     assert stage.deliver(manifest) == ["message-0"]
 
-    assert [entry["error"] for entry in _entries(logged(), "BATCH_RESULT_FAILED")] == ["RetryableError"]
+    said = logged()
+    assert _entries(said, "BATCH_RESULT_FAILED") == []
+    assert [entry["lines"] for entry in _entries(said, "BATCH_RESULT_NOT_RECONCILED")] == [60]
     assert stage.job()["resultStats"]["totalCount"] == 100
     assert "bedrockCounts" not in stage.job()
 

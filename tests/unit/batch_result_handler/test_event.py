@@ -158,13 +158,13 @@ def test_a_key_that_is_no_output_is_refused_with_the_key_the_rule_and_the_remedy
     )
 
 
-def test_the_manifest_beside_an_output_is_told_from_it() -> None:
-    keys = ["batch-output/job/manifest.jsonl.out", "batch-output/job/manifest.json.out"]
+def test_the_manifest_beside_an_output_is_told_from_it_and_comes_after_it() -> None:
+    keys = ["batch-output/job/manifest.json.out", "batch-output/job/manifest.jsonl.out"]
     records = [notification(key, eTag="abc")["Records"][0] for key in keys]
 
     assert notices_in_event({"Records": records}, "images") == [
-        OutputObject("images", keys[0], "abc"),
-        ManifestObject("images", keys[1], "abc"),
+        OutputObject("images", keys[1], "abc"),
+        ManifestObject("images", keys[0], "abc"),
     ]
 
 

@@ -35,6 +35,7 @@ def test_the_events_are_those_of_the_runbook_each_spelt_as_its_name() -> None:
         "BATCH_RESULT_COMPLETED",
         "BATCH_RESULT_RECONCILED",
         "BATCH_RESULT_NOT_RECONCILED",
+        "BATCH_RESULT_MANIFEST_SKIPPED",
         "BATCH_RESULT_JOB_FAILED",
         "BATCH_RESULT_FAILED",
     ]
