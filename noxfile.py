@@ -43,6 +43,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def faults(session: nox.Session) -> None:
+    """Try the handler against crashes, throttles and repeats. [-- --schedules N, --seed N, --only NAME, --json]"""
+    prepare(session, "dev")
+    session.run("python", "-m", "tests.faults", *session.posargs, stderr=sys.stderr)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style and format. [-- --fix]"""
     prepare(session, "lint")

@@ -1,0 +1,372 @@
+"""The handler's part of AWS, inside the process: S3 and DynamoDB in memory, behind botocore's `before-send`.
+
+A client's own work stays real: requests are built, signed, sent again after a failure, and their answers parsed. Only
+what would go over the wire is answered here, so that every single attempt can be made to fail, and a whole night takes
+milliseconds. Whatever the handler does not call is refused by name.
+
+Sources: Amazon S3 API reference; Amazon DynamoDB API reference; botocore's `before-send` event.
+"""
+
+import hashlib
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import parse_qsl, unquote, urlsplit
+from xml.etree import ElementTree as ET
+from xml.sax.saxutils import escape
+
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
+
+if TYPE_CHECKING:
+    import boto3
+    from botocore.compat import HTTPHeaders
+
+S3_NAMESPACE = "{http://s3.amazonaws.com/doc/2006-03-01/}"
+MAX_WRITES = 25
+MAX_READS = 100
+MAX_DELETES = 1000
+
+Item = dict[str, Any]
+"""An item as it is on the wire: attribute name to typed value."""
+
+
+class FunctionDiedError(BaseException):
+    """The execution environment is gone: not an error that any handler could catch as such."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One attempt of a request: its operation, and the object key or the table that it is about."""
+
+    operation: str
+    resource: str
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What becomes of an attempt, instead of its answer.
+
+    `kind`: `die` (the function is gone), `reset` (the connection is), `timeout`, `error` (an answer with `code` and
+    `status`), `unprocessed` (a batch of DynamoDB, half of it handed back), `refused` (DeleteObjects, half of it kept),
+    `cut` (GetObject, whose body breaks off in the middle). `after`: when the request has taken effect.
+    """
+
+    kind: str
+    after: bool = False
+    code: str = ""
+    status: int = 500
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """An object of the bucket."""
+
+    body: bytes
+    modified: datetime
+
+    @property
+    def etag(self) -> str:
+        """The ETag of an object that was put in one piece."""
+        return hashlib.md5(self.body, usedforsecurity=False).hexdigest()
+
+
+@dataclass
+class Table:
+    """A table: the names of its key attributes, and its items by the values of their keys."""
+
+    keys: tuple[str, ...]
+    items: dict[tuple[str, ...], Item] = field(default_factory=dict[tuple[str, ...], Item])
+
+    def key_of(self, item: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the values of an item's key attributes, which are strings."""
+        return tuple(item[name]["S"] for name in self.keys)
+
+    def put(self, item: Item) -> None:
+        """Store an item in place of the one with its key."""
+        self.items[self.key_of(item)] = item
+
+
+@dataclass
+class InMemoryAws:
+    """One bucket and some tables, and what becomes of each call to them.
+
+    `fault` is asked at every attempt; `changed` is called whenever something was written or deleted.
+    """
+
+    tables: dict[str, Table]
+    objects: dict[str, StoredObject] = field(default_factory=dict[str, StoredObject])
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    fault: Callable[[Call], Fault | None] = lambda _: None
+    changed: Callable[[], None] = lambda: None
+    calls: Counter[str] = field(default_factory=Counter[str])
+    _uploads: dict[str, dict[int, bytes]] = field(default_factory=dict[str, dict[int, bytes]])
+
+    def serve(self, session: "boto3.Session") -> None:
+        """Answer the calls of the session's clients from now on."""
+        # The stubs have handlers return nothing; botocore takes what they return for the answer.
+        session.events.register("before-send.s3", cast("Callable[..., None]", self._answer_s3))
+        session.events.register("before-send.dynamodb", cast("Callable[..., None]", self._answer_dynamodb))
+
+    def put_object(self, key: str, body: bytes) -> None:
+        """Put an object."""
+        self.objects[key] = StoredObject(body, self.now())
+
+    # DynamoDB
+
+    def _answer_dynamodb(self, request: AWSPreparedRequest, **_: object) -> AWSResponse:
+        target = request.headers["X-Amz-Target"]
+        operation = (target.decode() if isinstance(target, bytes) else target).rpartition(".")[2]
+        asked: dict[str, Any] = json.loads(_body_of(request))
+        table = asked.get("TableName") or next(iter(asked["RequestItems"]))
+        acts = {
+            "Query": self._query,
+            "BatchGetItem": self._batch_get,
+            "BatchWriteItem": self._batch_write,
+            "UpdateItem": self._update,
+        }
+        act = acts[operation]
+        return self._outcome(
+            Call(operation, table),
+            lambda fault: _json(*act(asked, fault)),
+            lambda fault: _json(fault.status, {"__type": f"com.amazonaws.dynamodb.v20120810#{fault.code}"}),
+        )
+
+    def _query(self, asked: dict[str, Any], _: Fault | None) -> tuple[int, dict[str, Any]]:
+        name, value = asked["KeyConditionExpression"].split(" = ")
+        wanted = asked["ExpressionAttributeValues"][value]
+        items = [item for item in self.tables[asked["TableName"]].items.values() if item.get(name) == wanted]
+        return 200, {"Items": items[: asked["Limit"]], "Count": len(items)}
+
+    def _batch_get(self, asked: dict[str, Any], fault: Fault | None) -> tuple[int, dict[str, Any]]:
+        [(name, request)] = asked["RequestItems"].items()
+        keys = request["Keys"]
+        table = self.tables[name]
+        if refused := _batch_refusal([table.key_of(key) for key in keys], MAX_READS):
+            return refused
+        done, left = _halves(keys, fault)
+        found = [table.items[table.key_of(key)] for key in done if table.key_of(key) in table.items]
+        return 200, {"Responses": {name: found}, "UnprocessedKeys": {name: {**request, "Keys": left}} if left else {}}
+
+    def _batch_write(self, asked: dict[str, Any], fault: Fault | None) -> tuple[int, dict[str, Any]]:
+        [(name, requests)] = asked["RequestItems"].items()
+        table = self.tables[name]
+        if refused := _batch_refusal([table.key_of(r["PutRequest"]["Item"]) for r in requests], MAX_WRITES):
+            return refused
+        done, left = _halves(requests, fault)
+        for put in done:
+            table.put(put["PutRequest"]["Item"])
+            self.changed()
+        return 200, {"UnprocessedItems": {name: left} if left else {}}
+
+    def _update(self, asked: dict[str, Any], _: Fault | None) -> tuple[int, dict[str, Any]]:
+        table = self.tables[asked["TableName"]]
+        key = table.key_of(asked["Key"])
+        item = table.items.get(key, {})
+        names: dict[str, str] = asked.get("ExpressionAttributeNames", {})
+        values: dict[str, Any] = asked["ExpressionAttributeValues"]
+        if not all(_holds(clause, item, names, values) for clause in asked["ConditionExpression"].split(" AND ")):
+            failed = {"__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException", "message": "no"}
+            return 400, {**failed, "Item": item} if item else failed
+        updated = dict(item)
+        sets, _, removes = asked["UpdateExpression"].removeprefix("SET ").partition("REMOVE ")
+        for assignment in re.finditer(r"(#?\w+) = (:\w+)", sets):
+            name, value = str(assignment[1]), str(assignment[2])
+            updated[names.get(name, name)] = values[value]
+        updated.pop(removes, None)
+        table.items[key] = updated
+        self.changed()
+        return 200, {}
+
+    # S3
+
+    def _answer_s3(self, request: AWSPreparedRequest, **_: object) -> AWSResponse:
+        asked = _s3_request(request)
+        acts = {
+            "GetObject": self._get,
+            "PutObject": self._put,
+            "CopyObject": self._copy,
+            "DeleteObjects": self._delete,
+            "CreateMultipartUpload": self._begin_upload,
+            "UploadPart": self._upload_part,
+            "CompleteMultipartUpload": self._end_upload,
+        }
+        act = acts[asked.operation]
+        return self._outcome(
+            Call(asked.operation, asked.key),
+            lambda fault: act(asked, fault),
+            lambda fault: _s3_error(fault.status, fault.code),
+        )
+
+    def _get(self, asked: "_S3Request", fault: Fault | None) -> AWSResponse:
+        stored = self.objects.get(asked.key)
+        if stored is None:
+            return _s3_error(404, "NoSuchKey")
+        headers = {
+            "ETag": f'"{stored.etag}"',
+            "Last-Modified": format_datetime(stored.modified.astimezone(UTC), usegmt=True),
+            "Content-Length": str(len(stored.body)),
+        }
+        return _response(200, headers, stored.body[: len(stored.body) // 2] if fault else stored.body)
+
+    def _put(self, asked: "_S3Request", _: Fault | None) -> AWSResponse:
+        self.put_object(asked.key, asked.body)
+        self.changed()
+        return _response(200, {"ETag": f'"{self.objects[asked.key].etag}"'}, b"")
+
+    def _copy(self, asked: "_S3Request", _: Fault | None) -> AWSResponse:
+        stored = self.objects.get(asked.copy_source)
+        if stored is None:
+            return _s3_error(404, "NoSuchKey")
+        self.put_object(asked.key, stored.body)
+        self.changed()
+        return _xml(200, f"<CopyObjectResult><ETag>&quot;{stored.etag}&quot;</ETag></CopyObjectResult>")
+
+    def _delete(self, asked: "_S3Request", fault: Fault | None) -> AWSResponse:
+        # What is parsed here was written by botocore, in this process.
+        tree = ET.fromstring(asked.body)  # noqa: S314
+        keys = [element.text or "" for element in tree.iter(f"{S3_NAMESPACE}Key")]
+        if len(keys) > MAX_DELETES:
+            return _s3_error(400, "MalformedXML")
+        done, kept = _halves(keys, fault)
+        for key in done:
+            self.objects.pop(key, None)
+            self.changed()
+        errors = "".join(f"<Error><Key>{escape(key)}</Key><Code>InternalError</Code></Error>" for key in kept)
+        return _xml(200, f"<DeleteResult>{errors}</DeleteResult>")
+
+    def _begin_upload(self, asked: "_S3Request", _: Fault | None) -> AWSResponse:
+        upload_id = f"upload-{len(self._uploads)}"
+        self._uploads[upload_id] = {}
+        result = f"<Key>{escape(asked.key)}</Key><UploadId>{upload_id}</UploadId>"
+        return _xml(200, f"<InitiateMultipartUploadResult>{result}</InitiateMultipartUploadResult>")
+
+    def _upload_part(self, asked: "_S3Request", _: Fault | None) -> AWSResponse:
+        self._uploads[asked.query["uploadId"]][int(asked.query["partNumber"])] = asked.body
+        return _response(200, {"ETag": f'"{StoredObject(asked.body, self.now()).etag}"'}, b"")
+
+    def _end_upload(self, asked: "_S3Request", _: Fault | None) -> AWSResponse:
+        parts = self._uploads[asked.query["uploadId"]]
+        self.put_object(asked.key, b"".join(parts[number] for number in sorted(parts)))
+        self.changed()
+        return _xml(200, "<CompleteMultipartUploadResult></CompleteMultipartUploadResult>")
+
+    def _outcome(
+        self, call: Call, act: Callable[[Fault | None], AWSResponse], fail: Callable[[Fault], AWSResponse]
+    ) -> AWSResponse:
+        """Let a call take effect, or not, and return its answer, or what becomes of it instead."""
+        self.calls[call.operation] += 1
+        fault = self.fault(call)
+        if fault is None or fault.kind in {"unprocessed", "refused", "cut"}:
+            return act(fault)
+        if fault.after:
+            act(None)
+        match fault.kind:
+            case "die":
+                raise FunctionDiedError(call.operation)
+            case "reset":
+                raise ConnectionClosedError(endpoint_url="in memory")
+            case "timeout":
+                raise ReadTimeoutError(endpoint_url="in memory")
+            case _:
+                return fail(fault)
+
+
+class _Raw(io.BytesIO):
+    """A body as botocore reads it from the network."""
+
+    def stream(self, **_: object) -> Iterator[bytes]:
+        """Yield the whole body."""
+        yield self.read()
+
+
+@dataclass(frozen=True)
+class _S3Request:
+    """A request to the bucket. `copy_source` is the source's object key, where it has one."""
+
+    operation: str
+    key: str
+    query: Mapping[str, str]
+    copy_source: str
+    body: bytes
+
+
+def _s3_request(request: AWSPreparedRequest) -> _S3Request:
+    url = urlsplit(str(request.url))
+    query = dict(parse_qsl(url.query, keep_blank_values=True))
+    source = request.headers.get("x-amz-copy-source", b"")
+    source = unquote(source.decode() if isinstance(source, bytes) else str(source))
+    match request.method, sorted({"delete", "uploads", "uploadId"} & set(query)):
+        case "GET", []:
+            operation = "GetObject"
+        case "PUT", []:
+            operation = "CopyObject" if source else "PutObject"
+        case "PUT", ["uploadId"]:
+            operation = "UploadPart"
+        case "POST", ["delete"]:
+            operation = "DeleteObjects"
+        case "POST", ["uploads"]:
+            operation = "CreateMultipartUpload"
+        case "POST", ["uploadId"]:
+            operation = "CompleteMultipartUpload"
+        case _:
+            raise NotImplementedError(f"{request.method} {request.url} is not answered in memory")
+    # The bucket is in the host's name.
+    return _S3Request(operation, unquote(url.path)[1:], query, source.partition("/")[2], _body_of(request))
+
+
+def _body_of(request: AWSPreparedRequest) -> bytes:
+    body: Any = request.body or b""
+    content: bytes = body if isinstance(body, bytes) else body.read()
+    if "aws-chunked" not in str(request.headers.get("Content-Encoding", "")):
+        return content
+    # Chunks, each behind its length in hexadecimal digits, the last one empty, then a checksum.
+    decoded = b""
+    while (length := int((head := content.partition(b"\r\n"))[0], 16)) > 0:
+        decoded += head[2][:length]
+        content = head[2][length + 2 :]
+    return decoded
+
+
+def _halves(entries: list[Any], fault: Fault | None) -> tuple[list[Any], list[Any]]:
+    """Return what is done of a batch and what is left; half of it, but at least one entry, under a fault."""
+    done = len(entries) // 2 if fault else len(entries)
+    return entries[:done], entries[done:]
+
+
+def _batch_refusal(keys: list[tuple[str, ...]], limit: int) -> tuple[int, dict[str, Any]] | None:
+    if len(keys) <= limit and len(set(keys)) == len(keys):
+        return None
+    return 400, {"__type": "com.amazon.coral.validate#ValidationException", "message": "too many items, or duplicates"}
+
+
+def _holds(clause: str, item: Item, names: Mapping[str, str], values: Mapping[str, Any]) -> bool:
+    """Tell whether one clause of a condition holds."""
+    if exists := re.fullmatch(r"attribute_(not_)?exists\((\w+)\)", clause):
+        return (exists[2] in item) is not bool(exists[1])
+    if compared := re.fullmatch(r"(#?\w+) (=|<>) (:\w+)", clause):
+        name, operator, value = compared.groups()
+        return (item.get(names.get(name, name)) == values[value]) is (operator == "=")
+    raise NotImplementedError(f"the condition {clause!r} is not known in memory")
+
+
+def _response(status: int, headers: Mapping[str, str], body: bytes) -> AWSResponse:
+    return AWSResponse("in memory", status, cast("HTTPHeaders", headers), _Raw(body))
+
+
+def _json(status: int, answer: dict[str, Any]) -> AWSResponse:
+    return _response(status, {"Content-Type": "application/x-amz-json-1.0"}, json.dumps(answer).encode())
+
+
+def _xml(status: int, answer: str) -> AWSResponse:
+    return _response(status, {"Content-Type": "application/xml"}, answer.encode())
+
+
+def _s3_error(status: int, code: str) -> AWSResponse:
+    return _xml(status, f"<Error><Code>{code}</Code><Message>{code}</Message></Error>")

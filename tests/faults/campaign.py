@@ -1,0 +1,187 @@
+"""The fault campaign: every crash point, then seeded schedules of faults; each must end as a clean run does."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from batch_result_handler import handler as handler_module
+from batch_result_handler.dynamodb import from_item
+from local.in_memory import Call, Fault
+from tests.integration.stage import BATCH_JOBS
+
+from .night import Faults, FaultyNight, dice_of
+
+FAULTY_DELIVERIES = 8
+MAX_DELIVERIES = 40
+FAULTS = (
+    Fault("die"),
+    Fault("die", after=True),
+    Fault("reset"),
+    Fault("reset", after=True),
+    Fault("timeout"),
+    Fault("timeout", after=True),
+    Fault("error", code="InternalServerError", status=500),
+    Fault("error", code="InternalServerError", status=500, after=True),
+    Fault("error", code="ThrottlingException", status=400),
+    Fault("error", code="SlowDown", status=503),
+    Fault("error", code="AccessDenied", status=403),
+)
+PARTIAL = {
+    "BatchWriteItem": "unprocessed",
+    "BatchGetItem": "unprocessed",
+    "DeleteObjects": "refused",
+    "GetObject": "cut",
+}
+"""How an operation may do half of what it was asked for."""
+
+
+@dataclass
+class Verdict:
+    """What a campaign found; `failures` names the schedules that did not hold, each to be run again alone."""
+
+    schedules: int = 0
+    crash_points: int = 0
+    found: Counter[str] = field(default_factory=Counter[str])
+    failures: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+
+    def summary(self) -> dict[str, int]:
+        """Return the counts that the campaign is judged by."""
+        names = ("lost", "doubled", "diverged", "images_nowhere")
+        return {
+            "schedules": self.schedules,
+            "crash_points": self.crash_points,
+            **{name: self.found[name] for name in names},
+        }
+
+
+def no_faults(_: int, __: Call) -> Fault | None:
+    """Let every call through."""
+    return None
+
+
+def crash_schedules(calls: int) -> Iterator[tuple[str, Faults]]:
+    """Yield the schedules in which the function dies once: before or after each of the calls of a clean run."""
+    for after in (False, True):
+        for number in range(1, calls + 1):
+            yield f"crash-{'after' if after else 'before'}-{number}", _dies_at(number, after=after)
+
+
+def _dies_at(number: int, *, after: bool) -> Faults:
+    calls = 0
+
+    def faults(_: int, __: Call) -> Fault | None:
+        nonlocal calls
+        calls += 1
+        return Fault("die", after=after) if calls == number else None
+
+    return faults
+
+
+def random_faults(seed: str) -> Faults:
+    """Return the faults of a seed: each is decided by what the call is, not by when it comes."""
+    rate = dice_of(seed).choice((0.02, 0.05, 0.1, 0.3, 0.6))
+    attempts: Counter[object] = Counter()
+
+    def faults(delivery: int, call: Call) -> Fault | None:
+        if delivery > FAULTY_DELIVERIES:
+            return None
+        attempts[delivery, call] += 1
+        dice = dice_of(seed, delivery, call, attempts[delivery, call])
+        if dice.random() >= rate:
+            return None
+        partial = PARTIAL.get(call.operation)
+        return Fault(partial) if partial and dice.random() < 0.3 else dice.choice(FAULTS)
+
+    return faults
+
+
+def run(night: FaultyNight, clean: dict[str, Any], seed: str, faults: Faults) -> list[str]:
+    """Run one schedule until it settles; return what did not hold, as `counter: what`."""
+    night.seed()
+    # A retry quota is a client's own: what one schedule used up must not be missing in the next.
+    handler_module.workers.cache_clear()
+    settled = _settle(night, seed, night.messages(), faults)
+    if settled and migration_failures(night.state()) > migration_failures(clean):
+        # Nothing but an image that could not be moved gives an operator reason to do so.
+        night.replay()
+        settled = _settle(night, seed, night.messages(), no_faults)
+    said = [f"images_nowhere: {image_id}" for image_id in sorted(night.broken.images_nowhere)]
+    said += [f"lost: {what}" for what in sorted(night.broken.lost)]
+    if not settled:
+        return [*said, "diverged: it does not settle"]
+    return said + _differences(night.state(), clean) + _undone_edits(night)
+
+
+def migration_failures(state: dict[str, Any]) -> int:
+    """Return how many images the job of a state says it could not move."""
+    [job] = map(from_item, state["tables"][BATCH_JOBS].values())
+    return int(job.get("resultStats", {}).get("migrationFailedCount", 0))
+
+
+def _settle(night: FaultyNight, seed: str, messages: list[str], faults: Faults) -> bool:
+    """Deliver messages, some of them twice, in an order of the seed's own, until all are done."""
+    dice = dice_of(seed, "order")
+    waiting = [*messages, *(message for message in messages if dice.random() < 0.3)]
+    for _ in range(MAX_DELIVERIES):
+        if not waiting:
+            return True
+        message = waiting.pop(dice.randrange(len(waiting)))
+        if not night.deliver(message, faults):
+            waiting.append(message)
+    return not waiting
+
+
+def _undone_edits(night: FaultyNight) -> list[str]:
+    """Let a person edit a transaction and every message come once more; return what that undid."""
+    night.edit()
+    edited = night.state()
+    for message in night.messages():
+        night.deliver(message, no_faults)
+    return ["doubled: a message that came again undid an edit"] if night.state() != edited else []
+
+
+def _differences(state: dict[str, Any], clean: dict[str, Any]) -> list[str]:
+    """Return how a state differs from that of a clean run."""
+    said: list[str] = []
+    for name, items in {**state["tables"], "objects": state["objects"]}.items():
+        expected = clean["objects"] if name == "objects" else clean["tables"][name]
+        said += [f"lost: {key} of {name}" for key in expected if key not in items]
+        said += [f"doubled: {key} of {name}" for key in items if key not in expected]
+        said += [f"diverged: {key} of {name}" for key in items if key in expected and items[key] != expected[key]]
+    return said
+
+
+def clean_run(night: FaultyNight) -> tuple[dict[str, Any], int]:
+    """Return the state that a night without faults ends in, and how many calls it takes."""
+    night.seed()
+    night.aws.calls.clear()
+    for message in night.messages():
+        if not night.deliver(message, no_faults):
+            raise RuntimeError("a night without faults does not settle")
+    return night.state(), night.aws.calls.total()
+
+
+def campaign(
+    night: FaultyNight,
+    schedules: int,
+    seed: int,
+    *,
+    only: str | None = None,
+    progress: Callable[[int, int], None] = lambda _, __: None,
+) -> Verdict:
+    """Run every crash point, and random schedules up to so many in all; or only the one of a name."""
+    clean, calls = clean_run(night)
+    planned = dict(crash_schedules(calls))
+    planned |= {f"{seed}-{number}": None for number in range(schedules - len(planned))}
+    names = [only] if only else list(planned)
+    verdict = Verdict()
+    for name in names:
+        crash = planned.get(name)
+        verdict.schedules += 1
+        verdict.crash_points += crash is not None
+        if said := run(night, clean, name, crash or random_faults(name)):
+            verdict.failures[name] = said
+            verdict.found.update({what.partition(":")[0] for what in said})
+        progress(verdict.schedules, len(names))
+    return verdict

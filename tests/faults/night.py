@@ -1,0 +1,208 @@
+"""One job on AWS in memory, the messages that tell of it, and what must hold of it at every instant."""
+
+import copy
+import json
+import logging
+import os
+import random
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+import boto3
+
+from batch_result_handler import handler as handler_module
+from batch_result_handler.dynamodb import to_item
+from batch_result_handler.settings import load_settings
+from local.emulator import REGION
+from local.in_memory import Call, Fault, FunctionDiedError, InMemoryAws, Table
+from tests.integration.stage import (
+    BATCH_JOBS,
+    CONTEXT,
+    ENVIRONMENT,
+    JOB_ID,
+    MANIFEST_KEY,
+    OUTPUT_KEY,
+    PENDING_IMAGES,
+    TRANSACTIONS,
+    job_end,
+    nova_line,
+    s3_notification,
+    sqs_event,
+)
+
+WRITTEN_AT = datetime(2026, 11, 22, 18, 42, 7, tzinfo=UTC)
+GOOD = [f"img-{number}" for number in range(5)]
+LINES = [
+    *(nova_line(image_id) for image_id in GOOD),
+    '{"recordId": "img-5", "modelOut',
+    nova_line("img-6", amount=-1),
+    nova_line(GOOD[0], amount=7),
+    nova_line("img-foreign"),
+    nova_line("img-lost"),
+    nova_line("img-unknown"),
+]
+IMAGES = {**dict.fromkeys([*GOOD, "img-5", "img-6"], "user-1"), "img-foreign": "user-2"}
+"""The images that exist, by id, and whose they are; img-lost is in pending-images alone, img-unknown nowhere."""
+
+Faults = Callable[[int, Call], Fault | None]
+"""What becomes of a call: of the number of the delivery, and the call."""
+
+
+@dataclass
+class Broken:
+    """What did not hold, in the words that the campaign counts."""
+
+    images_nowhere: set[str] = field(default_factory=set[str])
+    lost: set[str] = field(default_factory=set[str])
+
+
+@dataclass
+class FaultyNight:
+    """A job of a few lines, good, bad, repeated and in trouble, whose handler's calls may fail."""
+
+    aws: InMemoryAws
+    broken: Broken = field(default_factory=Broken)
+    delivery: int = 0
+
+    def seed(self) -> None:
+        """Put everything back to how it is when Bedrock has written its output."""
+        self.broken = Broken()
+        self.delivery = 0
+        self.aws.objects.clear()
+        for table in self.aws.tables.values():
+            table.items.clear()
+        job = {
+            "intentId": f"intent-{JOB_ID}",
+            "jobId": JOB_ID,
+            "userId": "user-1",
+            "status": "SUBMITTED",
+            "submitTime": "2026-11-22T14:05:00Z",
+            "pendingImageIds": [*IMAGES, "img-lost"],
+        }
+        self.aws.tables[BATCH_JOBS].put(to_item(job))
+        for image_id, user_id in {**IMAGES, "img-lost": "user-1"}.items():
+            key = f"uploads/{user_id}/{image_id}.png"
+            item = {"imageId": image_id, "userId": user_id, "s3Key": key, "status": "pending"}
+            self.aws.tables[PENDING_IMAGES].put(to_item(item))
+            if image_id in IMAGES:
+                self.aws.put_object(key, image_id.encode())
+        counts = dict.fromkeys(("totalRecordCount", "processedRecordCount", "successRecordCount"), len(LINES))
+        self.aws.put_object(OUTPUT_KEY, "\n".join(LINES).encode())
+        self.aws.put_object(MANIFEST_KEY, json.dumps({**counts, "errorRecordCount": 0}).encode())
+
+    def messages(self) -> list[str]:
+        """Return the messages that tell of the job: its output, its manifest, and that it completed partially."""
+        output, manifest = (
+            json.dumps(s3_notification(key, self.aws.objects[key].etag)) for key in (OUTPUT_KEY, MANIFEST_KEY)
+        )
+        return [output, manifest, job_end("PartiallyCompleted", "Not all records could be processed in time.")]
+
+    def deliver(self, message: str, faults: Faults) -> bool:
+        """Deliver one message to a function whose calls meet these faults; tell whether it is done."""
+        self.delivery += 1
+        died = False
+
+        def fault(call: Call) -> Fault | None:
+            nonlocal died
+            # Its other threads die with a function.
+            found = Fault("die") if died else faults(self.delivery, call)
+            died = died or (found is not None and found.kind == "die")
+            return found
+
+        with patch.object(self.aws, "fault", fault):
+            try:
+                return not handler_module.handler(sqs_event(message), CONTEXT)["batchItemFailures"]
+            except FunctionDiedError:
+                return False
+
+    def edit(self) -> None:
+        """Let a person correct the merchant of every transaction."""
+        for item in self.aws.tables[TRANSACTIONS].items.values():
+            item["merchant"] = {"S": "Kissa Tsuki"}
+
+    def replay(self) -> None:
+        """Take the output in again, as an operator does whose images could not all be moved."""
+        self.aws.tables[BATCH_JOBS].items[f"intent-{JOB_ID}",].pop("processedOutputs", None)
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that is stored, the time of completion aside."""
+        tables = {name: copy.deepcopy(table.items) for name, table in self.aws.tables.items()}
+        for job in tables[BATCH_JOBS].values():
+            job.pop("completedAt", None)
+        return {"tables": tables, "objects": {key: stored.body for key, stored in self.aws.objects.items()}}
+
+    def check(self) -> None:
+        """Note what does not hold after an effect."""
+        places: dict[bytes, list[str]] = {}
+        for key, stored in self.aws.objects.items():
+            if key.startswith(("uploads/", "processed/")):
+                places.setdefault(stored.body, []).append(key)
+        stored_ids = {item["imageId"]["S"] for item in self.aws.tables[TRANSACTIONS].items.values()}
+        for image_id in IMAGES:
+            where = places.get(image_id.encode(), [])
+            if not where:
+                self.broken.images_nowhere.add(image_id)
+            elif not any(key.startswith("uploads/") for key in where) and image_id not in stored_ids:
+                self.broken.lost.add(f"{image_id} has moved without its transaction")
+        self._check_completion(stored_ids)
+
+    def _check_completion(self, stored_ids: set[str]) -> None:
+        for job in self.aws.tables[BATCH_JOBS].items.values():
+            if job["status"]["S"] == "COMPLETED" and not set(GOOD) <= stored_ids:
+                self.broken.lost.add("the job is COMPLETED without its transactions")
+
+
+@contextmanager
+def faulty_night() -> Generator[FaultyNight]:
+    """Give a night whose handler runs here, silently, and does not wait between its retries."""
+    aws = InMemoryAws(
+        {
+            TRANSACTIONS: Table(("userId", "transactionId")),
+            BATCH_JOBS: Table(("intentId",)),
+            PENDING_IMAGES: Table(("imageId",)),
+        },
+        now=lambda: WRITTEN_AT,
+    )
+    night = FaultyNight(aws)
+    aws.changed = night.check
+    environment = {
+        **ENVIRONMENT,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_ACCESS_KEY_ID": "in-memory",
+        "AWS_SECRET_ACCESS_KEY": "in-memory",
+    }
+    session = boto3.Session("in-memory", "in-memory", region_name=REGION)
+    aws.serve(session)
+    with (
+        # What is logged and counted of thousands of deliveries is for nobody to read.
+        Path(os.devnull).open("w", encoding="utf-8") as silence,
+        redirect_stdout(silence),
+        patch.dict(os.environ, environment),
+        patch.object(boto3, "DEFAULT_SESSION", session),
+        patch("batch_result_handler.dynamodb.BASE_DELAY_SECONDS", 0),
+        # One after the other, so that a seed always falls on the same calls.
+        patch("batch_result_handler.images.COPY_CONCURRENCY", 1),
+        patch("botocore.endpoint.time", SimpleNamespace(sleep=_no_sleep)),
+    ):
+        logging.disable()
+        load_settings.cache_clear()
+        handler_module.workers.cache_clear()
+        yield night
+        load_settings.cache_clear()
+        handler_module.workers.cache_clear()
+        logging.disable(logging.NOTSET)
+
+
+def _no_sleep(_: float) -> None:
+    """Take no time."""
+
+
+def dice_of(*facts: object) -> random.Random:
+    """Return dice that fall the same way for the same facts, whatever else was thrown before."""
+    return random.Random(repr(facts))  # noqa: S311 - to be repeated, not to be secret

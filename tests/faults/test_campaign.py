@@ -1,0 +1,122 @@
+"""The campaign ends in zeros, and each of the pipeline's safeguards, taken away, ends them."""
+
+import time
+from collections.abc import Callable, Generator, Sequence
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from batch_result_handler.batch_result import _Run  # pyright: ignore[reportPrivateUsage]
+from batch_result_handler.dynamodb import BatchClient
+from batch_result_handler.event import JobEnd
+from batch_result_handler.images import Image, ImageStore, Move
+from batch_result_handler.job import BatchJobs
+from batch_result_handler.records import LineReader
+from yorutsuke_common.schema import BatchJob
+
+from .campaign import campaign
+from .night import FaultyNight, faulty_night
+
+Break = Callable[[pytest.MonkeyPatch], None]
+SCHEDULES = 100
+BROKEN_SCHEDULES = 60
+SEED = 20261123
+
+
+@pytest.fixture
+def night() -> Generator[FaultyNight]:
+    with faulty_night() as night:
+        yield night
+
+
+def test_every_crash_point_and_some_schedules_end_as_a_clean_run_does(night: FaultyNight) -> None:
+    verdict = campaign(night, SCHEDULES, seed=SEED)
+
+    assert verdict.failures == {}
+    assert verdict.summary() == {
+        "schedules": SCHEDULES,
+        # Before and after each of: 2 look-ups of the job and its end, 2 reads, 1 look-up of the images, 2 and 1 writes
+        # of transactions and images, 6 copies and 1 second look-up, 1 delete, the dead letters, 3 updates of the job.
+        "crash_points": 2 * 22,
+        "lost": 0,
+        "doubled": 0,
+        "diverged": 0,
+        "images_nowhere": 0,
+    }
+
+
+def _delete_before_copy(patch: pytest.MonkeyPatch) -> None:
+    move = ImageStore.move
+
+    def deleting(self: ImageStore, images: Sequence[Image], date: str) -> set[str]:
+        self._delete([Move(image, image.upload_key, "") for image in images if image.upload_key])  # pyright: ignore[reportPrivateUsage]
+        return move(self, images, date)
+
+    patch.setattr(ImageStore, "move", deleting)
+
+
+def _delete_without_marking(patch: pytest.MonkeyPatch) -> None:
+    def forget(*_: object) -> None:
+        """Mark nothing."""
+
+    patch.setattr("batch_result_handler.images.PendingImages.mark_processed", forget)
+
+
+def _images_before_transactions(patch: pytest.MonkeyPatch) -> None:
+    store = _Run._store  # pyright: ignore[reportPrivateUsage]
+
+    def moving(self: Any, paired: Any) -> None:
+        self.stores.images.move([image for _, image in paired if image], self.date)
+        store(self, paired)
+
+    patch.setattr(_Run, "_store", moving)
+
+
+def _no_second_try_of_what_is_unprocessed(patch: pytest.MonkeyPatch) -> None:
+    def put_once(self: BatchClient, table: str, batch: Sequence[Any]) -> None:
+        self.client.batch_write_item(RequestItems={table: [{"PutRequest": {"Item": item}} for item in batch]})
+
+    patch.setattr(BatchClient, "_put_batch", put_once)
+
+
+def _ids_by_the_time_of_processing(patch: pytest.MonkeyPatch) -> None:
+    def reader(job: BatchJob, extracted_at: datetime, ttl_days: int) -> LineReader:
+        return LineReader(job.model_copy(update={"submitTime": str(time.time_ns())}), extracted_at, ttl_days)
+
+    patch.setattr("batch_result_handler.batch_result.LineReader", reader)
+
+
+def _no_duplicates_known(patch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> bool:
+        return False
+
+    patch.setattr("batch_result_handler.batch_result.is_processed", never)
+
+
+def _an_end_undoes_a_completion(patch: pytest.MonkeyPatch) -> None:
+    def record_end(self: BatchJobs, job: BatchJob, end: JobEnd) -> None:
+        ended = {"status": end.status.job_status.value, "bedrockStatus": end.status.value}
+        self._update(job, {**ended, "bedrockMessage": end.message})  # pyright: ignore[reportPrivateUsage]
+
+    patch.setattr(BatchJobs, "record_end", record_end)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "found"),
+    [
+        (_delete_before_copy, "images_nowhere"),
+        (_delete_without_marking, "diverged"),
+        (_images_before_transactions, "lost"),
+        (_no_second_try_of_what_is_unprocessed, "lost"),
+        (_ids_by_the_time_of_processing, "doubled"),
+        (_no_duplicates_known, "doubled"),
+        (_an_end_undoes_a_completion, "diverged"),
+    ],
+)
+def test_a_safeguard_taken_away_is_found(
+    night: FaultyNight, monkeypatch: pytest.MonkeyPatch, break_it: Break, found: str
+) -> None:
+    break_it(monkeypatch)
+
+    assert campaign(night, BROKEN_SCHEDULES, seed=SEED).found[found] > 0
