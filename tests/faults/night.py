@@ -190,13 +190,19 @@ def faulty_night() -> Generator[FaultyNight]:
         patch("batch_result_handler.images.COPY_CONCURRENCY", 1),
         patch("botocore.endpoint.time", SimpleNamespace(sleep=_no_sleep)),
     ):
+        _start_cold()
         logging.disable()
-        load_settings.cache_clear()
-        handler_module.workers.cache_clear()
-        yield night
-        load_settings.cache_clear()
-        handler_module.workers.cache_clear()
-        logging.disable(logging.NOTSET)
+        try:
+            yield night
+        finally:
+            logging.disable(logging.NOTSET)
+            _start_cold()
+
+
+def _start_cold() -> None:
+    """Forget what a warm execution environment keeps."""
+    load_settings.cache_clear()
+    handler_module.workers.cache_clear()
 
 
 def _no_sleep(_: float) -> None:
