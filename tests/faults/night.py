@@ -18,7 +18,6 @@ import boto3
 
 from batch_result_handler import handler as handler_module
 from batch_result_handler.dynamodb import to_item
-from batch_result_handler.settings import load_settings
 from local.emulator import REGION
 from local.in_memory import Call, Fault, FunctionDiedError, InMemoryAws, Table
 from tests.integration.stage import (
@@ -34,6 +33,7 @@ from tests.integration.stage import (
     nova_line,
     s3_notification,
     sqs_event,
+    start_cold,
 )
 
 WRITTEN_AT = datetime(2026, 11, 22, 18, 42, 7, tzinfo=UTC)
@@ -190,19 +190,13 @@ def faulty_night() -> Generator[FaultyNight]:
         patch("batch_result_handler.images.COPY_CONCURRENCY", 1),
         patch("botocore.endpoint.time", SimpleNamespace(sleep=_no_sleep)),
     ):
-        _start_cold()
+        start_cold()
         logging.disable()
         try:
             yield night
         finally:
             logging.disable(logging.NOTSET)
-            _start_cold()
-
-
-def _start_cold() -> None:
-    """Forget what a warm execution environment keeps."""
-    load_settings.cache_clear()
-    handler_module.workers.cache_clear()
+            start_cold()
 
 
 def _no_sleep(_: float) -> None:

@@ -6,15 +6,13 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
+from local.in_memory import FunctionDiedError
+
 if TYPE_CHECKING:
     import boto3
 
 Params = dict[str, Any]
 Answer = dict[str, Any]
-
-
-class FunctionDiedError(BaseException):
-    """The execution environment is gone: not an error that any handler could catch as such."""
 
 
 @dataclass

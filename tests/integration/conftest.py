@@ -11,14 +11,13 @@ import pytest
 from moto import mock_aws
 
 from batch_result_handler import handler as handler_module
-from batch_result_handler.settings import load_settings
 from local.aws import Aws
 from local.deployer import LocalDeployer, run_program
 from local.emulator import REGION
 from yorutsuke_infra.storage import Storage, StorageArgs
 
 from .aws_calls import AwsCalls
-from .stage import ENVIRONMENT, Stage
+from .stage import ENVIRONMENT, Stage, start_cold
 
 LogReader = Callable[[], list[dict[str, Any]]]
 
@@ -38,9 +37,9 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Generator[Stage]:
         boto3.setup_default_session(region_name=REGION)
         assert boto3.DEFAULT_SESSION
         calls.watch(boto3.DEFAULT_SESSION)
-        _start_cold()
+        start_cold()
         yield Stage(aws, calls)
-        _start_cold()
+        start_cold()
 
 
 @pytest.fixture
@@ -60,9 +59,3 @@ class _CurrentStandardOutput(io.TextIOBase):
 
     def write(self, text: str) -> int:
         return sys.stdout.write(text)
-
-
-def _start_cold() -> None:
-    """Forget what a warm execution environment keeps."""
-    load_settings.cache_clear()
-    handler_module.workers.cache_clear()

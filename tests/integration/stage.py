@@ -13,6 +13,7 @@ from moto.s3.models import s3_backends
 
 from batch_result_handler.dynamodb import from_item, to_item
 from batch_result_handler.handler import handler, workers
+from batch_result_handler.settings import load_settings
 from local.aws import Aws
 
 from .aws_calls import AwsCalls
@@ -89,6 +90,12 @@ def sqs_event(*bodies: str) -> dict[str, Any]:
     template = json.loads((EVENTS / "sqs_s3_event.json").read_text())["Records"][0]
     records = [{**template, "messageId": f"message-{number}", "body": body} for number, body in enumerate(bodies)]
     return {"Records": records}
+
+
+def start_cold() -> None:
+    """Forget what a warm execution environment keeps."""
+    load_settings.cache_clear()
+    workers.cache_clear()
 
 
 @dataclass(frozen=True)

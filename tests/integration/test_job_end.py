@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from .aws_calls import FunctionDiedError
+from local.in_memory import FunctionDiedError
+
 from .conftest import LogReader
 from .stage import BATCH_JOBS, JOB_ID, Stage, job_end, plan_line
 
