@@ -226,7 +226,8 @@ def _outcome_table(outcome: Outcome) -> Table:
 
 
 def _show_how_to_reach(emulator: Emulator, night: Night) -> None:
-    names = ("imagesBucket", "transactionsTable", "batchJobsTable", "queueUrl", "logGroup")
+    names = ("imagesBucket", "transactionsTable", "batchJobsTable", "queueUrl", "deadLetterQueueUrl", "logGroup")
+    names += ("functionRoleArn", "jobNamePrefix", "drillEventSource")
     _progress.print("\nLeft running:", markup=False)
     for name, value in (
         ("endpoint", f"{emulator.endpoint} (credentials test / test, region {REGION})"),
@@ -234,7 +235,7 @@ def _show_how_to_reach(emulator: Emulator, night: Night) -> None:
         ("its own log", str(emulator.log)),
         ("to stop it", f"kill {emulator.process.pid}"),
     ):
-        _progress.print(f"  {name:18} {value}", markup=False, highlight=False, soft_wrap=True)
+        _progress.print(f"  {name:19} {value}", markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":
