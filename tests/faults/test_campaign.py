@@ -15,13 +15,28 @@ from batch_result_handler.job import BatchJobs
 from batch_result_handler.records import LineReader
 from yorutsuke_common.schema import BatchJob
 
-from .campaign import campaign
+from .campaign import campaign, clean_run
 from .night import FaultyNight, faulty_night
 
 Break = Callable[[pytest.MonkeyPatch], None]
 SCHEDULES = 100
 BROKEN_SCHEDULES = 60
 SEED = 20261123
+CALLS_OF_A_NIGHT = {
+    # One for each message.
+    "Query": 3,
+    # The output and its manifest.
+    "GetObject": 2,
+    # The second one after the copy that fails.
+    "BatchGetItem": 2,
+    # Transactions, images, and the transaction whose image did not move.
+    "BatchWriteItem": 3,
+    "CopyObject": 6,
+    "DeleteObjects": 1,
+    "PutObject": 1,
+    # Completion, counts, and the end of the job: refused for its status, then written without it.
+    "UpdateItem": 4,
+}
 
 
 @pytest.fixture
@@ -30,15 +45,20 @@ def night() -> Generator[FaultyNight]:
         yield night
 
 
+def test_a_night_without_faults_takes_these_calls(night: FaultyNight) -> None:
+    _, calls = clean_run(night)
+
+    assert night.aws.calls == CALLS_OF_A_NIGHT
+    assert calls == 22
+
+
 def test_every_crash_point_and_some_schedules_end_as_a_clean_run_does(night: FaultyNight) -> None:
     verdict = campaign(night, SCHEDULES, seed=SEED)
 
     assert verdict.failures == {}
     assert verdict.summary() == {
         "schedules": SCHEDULES,
-        # Before and after each of: 2 look-ups of the job and its end, 2 reads, 1 look-up of the images, 2 and 1 writes
-        # of transactions and images, 6 copies and 1 second look-up, 1 delete, the dead letters, 3 updates of the job.
-        "crash_points": 2 * 22,
+        "crash_points": 2 * sum(CALLS_OF_A_NIGHT.values()),
         "lost": 0,
         "doubled": 0,
         "diverged": 0,
