@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -32,6 +33,9 @@ S3_NAMESPACE = "{http://s3.amazonaws.com/doc/2006-03-01/}"
 MAX_WRITES = 25
 MAX_READS = 100
 MAX_DELETES = 1000
+
+PARTIAL_FAULTS = {"unprocessed", "refused", "cut", "stale"}
+"""Those that take nothing away from an operation but some of what it does."""
 
 Item = dict[str, Any]
 """An item as it is on the wire: attribute name to typed value."""
@@ -55,7 +59,8 @@ class Fault:
 
     `kind`: `die` (the function is gone), `reset` (the connection is), `timeout`, `error` (an answer with `code` and
     `status`), `unprocessed` (a batch of DynamoDB, half of it handed back), `refused` (DeleteObjects, half of it kept),
-    `cut` (GetObject, whose body breaks off in the middle). `after`: when the request has taken effect.
+    `cut` (GetObject, whose body breaks off in the middle), `stale` (Query, of an index that lags one write behind).
+    `after`: when the request has taken effect.
     """
 
     kind: str
@@ -83,6 +88,8 @@ class Table:
 
     keys: tuple[str, ...]
     items: dict[tuple[str, ...], Item] = field(default_factory=dict[tuple[str, ...], Item])
+    earlier: dict[tuple[str, ...], Item] = field(default_factory=dict[tuple[str, ...], Item])
+    """Each item as it was before it was last written, which an index may still show."""
 
     def key_of(self, item: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the values of an item's key attributes, which are strings."""
@@ -90,7 +97,15 @@ class Table:
 
     def put(self, item: Item) -> None:
         """Store an item in place of the one with its key."""
-        self.items[self.key_of(item)] = item
+        key = self.key_of(item)
+        if key in self.items:
+            self.earlier[key] = self.items[key]
+        self.items[key] = item
+
+    def clear(self) -> None:
+        """Forget every item."""
+        self.items.clear()
+        self.earlier.clear()
 
 
 @dataclass
@@ -138,10 +153,12 @@ class InMemoryAws:
             lambda fault: _json(fault.status, {"__type": f"com.amazonaws.dynamodb.v20120810#{fault.code}"}),
         )
 
-    def _query(self, asked: dict[str, Any], _: Fault | None) -> tuple[int, dict[str, Any]]:
+    def _query(self, asked: dict[str, Any], fault: Fault | None) -> tuple[int, dict[str, Any]]:
         name, value = asked["KeyConditionExpression"].split(" = ")
         wanted = asked["ExpressionAttributeValues"][value]
-        items = [item for item in self.tables[asked["TableName"]].items.values() if item.get(name) == wanted]
+        table = self.tables[asked["TableName"]]
+        shown = {**table.items, **table.earlier} if fault else table.items
+        items = [item for item in shown.values() if item.get(name) == wanted]
         return 200, {"Items": items[: asked["Limit"]], "Count": len(items)}
 
     def _batch_get(self, asked: dict[str, Any], fault: Fault | None) -> tuple[int, dict[str, Any]]:
@@ -173,16 +190,18 @@ class InMemoryAws:
         values: dict[str, Any] = asked["ExpressionAttributeValues"]
         if not all(_holds(clause, item, names, values) for clause in asked["ConditionExpression"].split(" AND ")):
             failed = {"__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException", "message": "no"}
-            return 400, {**failed, "Item": item} if item else failed
+            shown = item and asked.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD"
+            return 400, {**failed, "Item": item} if shown else failed
         updated = dict(item)
-        sets, _, removes = asked["UpdateExpression"].removeprefix("SET ").partition("REMOVE ")
+        sets, _, removes = asked["UpdateExpression"].partition("REMOVE ")
         for assignment in re.finditer(r"(#?\w+) = (:\w+)", sets):
             name, value = str(assignment[1]), str(assignment[2])
             updated[names.get(name, name)] = values[value]
-        updated.pop(removes, None)
-        table.items[key] = updated
+        for name in filter(None, removes.split(", ")):
+            updated.pop(name, None)
+        table.put(updated)
         self.changed()
-        return 200, {}
+        return 200, {"Attributes": updated} if asked.get("ReturnValues") == "ALL_NEW" else {}
 
     # S3
 
@@ -263,7 +282,7 @@ class InMemoryAws:
         """Let a call take effect, or not, and return its answer, or what becomes of it instead."""
         self.calls[call.operation] += 1
         fault = self.fault(call)
-        if fault is None or fault.kind in {"unprocessed", "refused", "cut"}:
+        if fault is None or fault.kind in PARTIAL_FAULTS:
             return act(fault)
         if fault.after:
             act(None)
@@ -347,12 +366,17 @@ def _batch_refusal(keys: list[tuple[str, ...]], limit: int) -> tuple[int, dict[s
 
 
 def _holds(clause: str, item: Item, names: Mapping[str, str], values: Mapping[str, Any]) -> bool:
-    """Tell whether one clause of a condition holds."""
+    """Tell whether one clause of a condition holds; in parentheses, whether one of several does."""
+    if clause.startswith("("):
+        return any(_holds(choice, item, names, values) for choice in clause[1:-1].split(" OR "))
     if exists := re.fullmatch(r"attribute_(not_)?exists\((\w+)\)", clause):
         return (exists[2] in item) is not bool(exists[1])
     if compared := re.fullmatch(r"(#?\w+) (=|<>) (:\w+)", clause):
         name, operator, value = compared.groups()
         return (item.get(names.get(name, name)) == values[value]) is (operator == "=")
+    if limited := re.fullmatch(r"(\w+) < (:\w+)", clause):
+        name, value = limited.groups()
+        return name in item and Decimal(item[name]["N"]) < Decimal(values[value]["N"])
     raise NotImplementedError(f"the condition {clause!r} is not known in memory")
 
 

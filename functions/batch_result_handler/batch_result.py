@@ -1,8 +1,8 @@
 """The job's story: from an output object to transactions, moved images and a completed job.
 
-The order is what makes it safe to die anywhere and run again: transactions durable first, then images copied, marked
-and deleted, then the dead letters, and last the job. Every step before the last may be repeated; only the last says
-that nothing needs to be.
+The order is what makes it safe to die anywhere and run again: the job is claimed, transactions are made durable, then
+images copied, marked and deleted, then the dead letters written, and last the job is completed. Every step before the
+last may be repeated, by one function at a time; only the last says that nothing needs to be.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -53,20 +53,31 @@ class BatchResultProcessor:
     metrics: ResultMetrics
     logger: Logger
 
-    def process(self, source: OutputObject) -> None:
+    def process(self, source: OutputObject, remaining_seconds: float) -> None:
         """Take in one output object, unless this very content was taken in before, and report its counts.
 
-        Raises YorutsukeError or botocore's errors where the job could not be completed: what was done until then
-        stands, and doing it again changes nothing.
+        `remaining_seconds` is how long the function may live from now on.
+
+        Raises JobClaimedError where another function is at it; YorutsukeError or botocore's errors where the job could
+        not be completed: what was done until then stands, and doing it again changes nothing.
         """
         started = perf_counter()
-        job = self.stores.jobs.find(source.job_id)
-        if is_processed(job, source, source.etag):
+        found = self.stores.jobs.find(source.job_id)
+        if is_processed(found, source, source.etag):
             self._report_duplicate(source)
             return
+        job = self.stores.jobs.claim(found, remaining_seconds)
+        try:
+            self._take_in(job, source, started)
+        except Exception:
+            self.stores.jobs.release(job)
+            raise
+
+    def _take_in(self, job: BatchJob, source: OutputObject, started: float) -> None:
         require_sole_output(job, source)
         with opened_output(self.stores.s3, source.bucket, source.key) as output:
             if is_processed(job, source, output.etag):
+                self.stores.jobs.release(job)
                 self._report_duplicate(source)
                 return
             self.logger.info("batch result started", event=Event.BATCH_RESULT_STARTED, key=source.key)

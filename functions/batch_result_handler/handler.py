@@ -18,7 +18,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from yorutsuke_common.errors import NotReconciledError, YorutsukeError
+from yorutsuke_common.errors import JobClaimedError, NotReconciledError, YorutsukeError
 from yorutsuke_common.logger import Event, make_logger
 
 from .aws_error import error_code
@@ -60,25 +60,25 @@ def handler(event: dict[str, Any], context: LambdaContext) -> "PartialItemFailur
         messages = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
         return process_partial_response(event, process_message, messages, context)
     with _failure_logged():
-        process_notices(notices_in_event(event, load_settings().images_bucket))
+        process_notices(notices_in_event(event, load_settings().images_bucket), context)
     return {"batchItemFailures": []}
 
 
-def process_message(record: SQSRecord) -> None:
+def process_message(record: SQSRecord, lambda_context: LambdaContext) -> None:
     """Act on what one SQS message tells of. Raises where any of it fails."""
-    # Powertools passes the message by the name `record`.
+    # Powertools passes both by these names.
     with _failure_logged(messageId=record.message_id):
-        process_notices(notices_in_message(record.body, load_settings().images_bucket))
+        process_notices(notices_in_message(record.body, load_settings().images_bucket), lambda_context)
 
 
-def process_notices(notices: Sequence[Notice]) -> None:
+def process_notices(notices: Sequence[Notice], context: LambdaContext) -> None:
     """Act on notices one after the other. Raises at the first that fails."""
     if not notices:
         logger.info("S3 sent its test event", event=Event.BATCH_RESULT_TEST_EVENT)
     for notice in notices:
         match notice:
             case OutputObject():
-                workers().results.process(notice)
+                workers().results.process(notice, context.get_remaining_time_in_millis() / 1000)
             case ManifestObject():
                 workers().manifests.reconcile(notice)
             case JobEnd():
@@ -124,12 +124,13 @@ def workers() -> Workers:
 def _failure_logged(**keys: str) -> Generator[None]:
     """Log whatever makes the message fail, with the job it concerns where that is known, and let it pass on.
 
-    A manifest that came before its output has said so itself, and is no failure until it ends in the dead-letter queue.
+    A manifest that came before its output, and a message that met another function at work, have said so themselves,
+    and are no failures until they end in the dead-letter queue.
     """
     with logger.append_context_keys(**keys, **dict.fromkeys(JOB_KEYS)):
         try:
             yield
-        except NotReconciledError:
+        except (NotReconciledError, JobClaimedError):
             raise
         except Exception as error:
             logger.critical("batch result failed", event=Event.BATCH_RESULT_FAILED, **_described(error))

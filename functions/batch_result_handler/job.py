@@ -1,12 +1,17 @@
-"""The batch-jobs table: the job an output belongs to, its completion, and what Bedrock says of it."""
+"""The batch-jobs table: the job an output belongs to, who is taking it in, its completion, and what Bedrock says."""
 
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from aws_lambda_powertools import Logger
+from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import ValidationError
 
-from yorutsuke_common.errors import OutputConflictError, RetryableError, UnknownJobError
+from yorutsuke_common.errors import JobClaimedError, OutputConflictError, RetryableError, UnknownJobError
+from yorutsuke_common.logger import Event
 from yorutsuke_common.schema import (
     MAX_DETAIL_CHARACTERS,
     BatchJob,
@@ -16,6 +21,7 @@ from yorutsuke_common.schema import (
     problems,
 )
 
+from .aws_error import error_code
 from .dynamodb import from_item, to_item
 from .event import JobEnd, OutputObject
 
@@ -25,6 +31,8 @@ if TYPE_CHECKING:
 JOB_ID_INDEX = "jobIdIndex"
 SAME_JOB = "jobId = :jobId"
 """Of a record that exists: UpdateItem would otherwise make up a job that nobody submitted."""
+CLAIM_MARGIN_SECONDS = 5
+"""What a claim outlives its function by: clocks differ, and a request may still be under way when its sender dies."""
 
 
 @dataclass(frozen=True)
@@ -54,26 +62,52 @@ class BatchJobs:
                 f"job id {job_id!r} has {count} in table {self.table!r}: the orchestrator writes exactly one when it "
                 "submits the job. Restore it, then redrive the message."
             )
-        try:
-            job = BatchJob.model_validate(from_item(response["Items"][0]))
-        except ValidationError as exc:
-            raise UnknownJobError(
-                f"the record of job id {job_id!r} in table {self.table!r} breaks the schema "
-                f"({problems(exc.errors())}): correct it, then redrive the message."
-            ) from exc
+        job = self._job(job_id, from_item(response["Items"][0]))
         self.logger.append_keys(intentId=job.intentId, traceId=job.trace_id, userId=job.userId)
         return job
 
+    def claim(self, job: BatchJob, remaining_seconds: float) -> BatchJob:
+        """Take the job for this function alone, while it lives, and return its record as it is now.
+
+        A function whose work overlaps with another's could undo it, however idempotent each step is. The claim ends
+        with `complete` or `release`; that of a function that died runs out, `remaining_seconds` being how long Lambda
+        lets this one live. The index that `job` was read through may lag behind; the record returned does not.
+
+        Raises JobClaimedError where another function has the job; RetryableError where the record has vanished;
+        UnknownJobError where it breaks the schema by now; botocore's errors as they come.
+        """
+        now = time.time()
+        claim = {"claimedBy": uuid4().hex, "claimedUntil": int(now + remaining_seconds + CLAIM_MARGIN_SECONDS)}
+        # Its own claim is free to it: an UpdateItem whose answer was lost is sent again.
+        free = "(attribute_not_exists(claimedUntil) OR claimedUntil < :now OR claimedBy = :claimedBy)"
+        claimed, record = self._update(job, claim, free, {":now": int(now)})
+        if claimed:
+            return self._job(job.jobId, record)
+        self.logger.warning("another function has the job", event=Event.BATCH_RESULT_JOB_CLAIMED)
+        raise JobClaimedError(
+            f"job {job.jobId!r} is claimed by another function until {record['claimedUntil']} (epoch seconds): the "
+            "message comes back by itself, and finds the job completed or free."
+        )
+
+    def release(self, job: BatchJob) -> None:
+        """Give up the claim that `job` was returned with, so that the next delivery need not wait for its end.
+
+        Where that fails, the claim runs out by itself.
+        """
+        try:
+            self._update(job, {}, *_still_claimed(job), forget=("claimedBy", "claimedUntil"))
+        except (ClientError, BotoCoreError, RetryableError) as exc:
+            code = type(exc).__name__ if isinstance(exc, RetryableError) else error_code(exc)
+            self.logger.warning("the claim was not released", event=Event.BATCH_RESULT_CLAIM_KEPT, code=code)
+
     def complete(self, job: BatchJob, output: OutputObject, etag: str, stats: ResultStats, completed_at: str) -> None:
-        """Mark the job COMPLETED with its counts and remember the output, so that a repeat of it is known.
+        """Mark the claimed job COMPLETED with its counts and remember the output, so that a repeat of it is known.
 
-        What a manifest counted of an earlier output is forgotten: it has not been compared with this one.
+        The claim ends. What a manifest counted of an earlier output is forgotten: it has not been compared with this
+        one.
 
-        Where another delivery completed the job with the same content since `job` was read, its word stands. Where it
-        did so with other content, both have written results: the job forgets its outputs, so that the next delivery
-        writes them again from the object as it is then.
-
-        Raises RetryableError in that case, and where the record has vanished; botocore's errors as they come.
+        Raises RetryableError where the job is not this function's any more, or its record has vanished; botocore's
+        errors as they come.
         """
         attributes = {
             "status": JobStatus.COMPLETED.value,
@@ -81,14 +115,14 @@ class BatchJobs:
             "resultStats": stats.model_dump(exclude_none=True),
             "processedOutputs": {**job.processedOutputs, output.key: etag},
         }
-        current = self._update(job, attributes, *_outputs_unchanged(job), forget="bedrockCounts")
-        if current is None or current.get("processedOutputs", {}).get(output.key) == etag:
-            return
-        self._update(job, {}, forget="processedOutputs")
-        raise RetryableError(
-            f"job {job.jobId!r} was completed with other content while {output.key!r} was processed: the message comes "
-            "back by itself and is processed again."
-        )
+        forget = ("bedrockCounts", "claimedBy", "claimedUntil")
+        completed, record = self._update(job, attributes, *_still_claimed(job), forget=forget)
+        # An UpdateItem whose answer was lost is sent again, and has ended the claim before.
+        if not completed and record.get("processedOutputs", {}).get(output.key) != etag:
+            raise RetryableError(
+                f"the claim on job {job.jobId!r} was taken away while {output.key!r} was processed: the message comes "
+                "back by itself and is processed again."
+            )
 
     def record_counts(self, job: BatchJob, counts: RecordCounts) -> bool:
         """Remember what Bedrock's manifest counts and return True; False where an output came in since `job` was read.
@@ -96,7 +130,8 @@ class BatchJobs:
         Raises RetryableError where the record has vanished; botocore's errors as they come.
         """
         attributes = {"bedrockCounts": counts.model_dump(exclude_none=True)}
-        return self._update(job, attributes, *_outputs_unchanged(job)) is None
+        recorded, _ = self._update(job, attributes, *_outputs_unchanged(job))
+        return recorded
 
     def record_end(self, job: BatchJob, end: JobEnd) -> None:
         """Remember how Bedrock ended the job; its status follows, unless its output was taken in before.
@@ -105,8 +140,18 @@ class BatchJobs:
         """
         said = {"bedrockStatus": end.status.value, "bedrockMessage": end.message[:MAX_DETAIL_CHARACTERS]}
         ended = {"status": end.status.job_status.value, **said}
-        if self._update(job, ended, "#status <> :completed", {":completed": JobStatus.COMPLETED.value}) is not None:
+        recorded, _ = self._update(job, ended, "#status <> :completed", {":completed": JobStatus.COMPLETED.value})
+        if not recorded:
             self._update(job, said)
+
+    def _job(self, job_id: str, record: dict[str, Any]) -> BatchJob:
+        try:
+            return BatchJob.model_validate(record)
+        except ValidationError as exc:
+            raise UnknownJobError(
+                f"the record of job id {job_id!r} in table {self.table!r} breaks the schema "
+                f"({problems(exc.errors())}): correct it, then redrive the message."
+            ) from exc
 
     def _update(
         self,
@@ -114,36 +159,42 @@ class BatchJobs:
         attributes: dict[str, Any],
         condition: str | None = None,
         compared: dict[str, Any] | None = None,
-        forget: str | None = None,
-    ) -> dict[str, Any] | None:
-        """Set attributes of the job's record, forget one, and return None; return the record where a condition fails.
+        forget: Sequence[str] = (),
+    ) -> tuple[bool, dict[str, Any]]:
+        """Set attributes of the job's record and forget others; tell whether the condition held, and the record now.
 
         `compared` are the values that the condition names. Raises RetryableError where there is no record any more, or
         one of another job: `job` was read through an index, which lags behind.
         """
         values = {":jobId": job.jobId, **{f":{name}": value for name, value in attributes.items()}, **(compared or {})}
         steps = ["SET " + ", ".join(f"#{name} = :{name}" for name in attributes)] if attributes else []
-        steps += [f"REMOVE {forget}"] if forget else []
+        steps += ["REMOVE " + ", ".join(forget)] if forget else []
         names: Any = {"ExpressionAttributeNames": {f"#{name}": name for name in attributes}} if attributes else {}
         try:
-            self.client.update_item(
+            response = self.client.update_item(
                 TableName=self.table,
                 Key={"intentId": {"S": job.intentId}},
                 UpdateExpression=" ".join(steps),
                 ConditionExpression=" AND ".join(filter(None, (SAME_JOB, condition))),
                 ExpressionAttributeValues=to_item(values),
+                ReturnValues="ALL_NEW",
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
                 **names,
             )
         except self.client.exceptions.ConditionalCheckFailedException as exc:
             current = from_item(exc.response.get("Item", {}))
             if current.get("jobId") == job.jobId:
-                return current
+                return False, current
             raise RetryableError(
                 f"the record of job {job.jobId!r} vanished from table {self.table!r} while it was worked on: "
                 "restore it, then redrive the message."
             ) from exc
-        return None
+        return True, from_item(response["Attributes"])
+
+
+def _still_claimed(job: BatchJob) -> tuple[str, dict[str, Any]]:
+    """Return the condition that the claim which `job` was returned with stands, and the value that it names."""
+    return "claimedBy = :claim", {":claim": job.claimedBy}
 
 
 def _outputs_unchanged(job: BatchJob) -> tuple[str, dict[str, Any]]:

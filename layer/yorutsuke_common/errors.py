@@ -3,6 +3,7 @@
     YorutsukeError
     ├── RetryableError           the same message may succeed later
     │   ├── BatchWriteError      a table refused part of a batch after every retry
+    │   ├── JobClaimedError      another function is taking the job's output in
     │   └── NotReconciledError   Bedrock's manifest and the output taken in disagree
     └── PermanentError           the same message will fail again until a person acts
         ├── SettingsError        the function's environment is not what it needs
@@ -28,6 +29,10 @@ class RetryableError(YorutsukeError):
 
 class BatchWriteError(RetryableError):
     """DynamoDB kept returning items of a batch unprocessed after every retry."""
+
+
+class JobClaimedError(RetryableError):
+    """Another function is taking the job's output in: it completes the job, or fails and leaves it free."""
 
 
 class NotReconciledError(RetryableError):

@@ -207,6 +207,7 @@ class BatchJob(_Model):
     `submitTime` is kept exactly as stored, a string or a number: transaction ids are made from it. `processedOutputs`
     maps the object key of each output already processed to its ETag. What begins with `bedrock` is Bedrock's own word:
     how it ended the job if not completely, its message, and its manifest's counts once the output agrees with them.
+    `claimedBy` and `claimedUntil` (epoch seconds) are of the function that is taking the job's output in.
     """
 
     intentId: Annotated[str, Field(min_length=1)]
@@ -224,6 +225,8 @@ class BatchJob(_Model):
     bedrockStatus: str | None = None
     bedrockMessage: str | None = None
     bedrockCounts: RecordCounts | None = None
+    claimedBy: str | None = None
+    claimedUntil: int | None = None
 
     @property
     def trace_id(self) -> str:

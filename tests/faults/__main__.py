@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 from rich.table import Table
 
-from .campaign import Verdict, campaign
+from .campaign import Verdict, campaign, clean_run
 from .night import faulty_night
 
 FAILURES_SHOWN = 20
@@ -23,6 +23,7 @@ def main() -> int:
         with faulty_night() as night:
             verdict = campaign(
                 night,
+                clean_run(night),
                 arguments.schedules,
                 arguments.seed,
                 only=arguments.only,

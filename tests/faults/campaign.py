@@ -10,10 +10,12 @@ from batch_result_handler.dynamodb import from_item
 from local.in_memory import Call, Fault
 from tests.integration.stage import BATCH_JOBS
 
-from .night import Faults, FaultyNight, dice_of
+from .night import Faults, FaultyNight, Overtaken, dice_of
 
 FAULTY_DELIVERIES = 8
 MAX_DELIVERIES = 40
+MESSAGES = 3
+"""That tell of a night's job."""
 FAULTS = (
     Fault("die"),
     Fault("die", after=True),
@@ -26,14 +28,16 @@ FAULTS = (
     Fault("error", code="ThrottlingException", status=400),
     Fault("error", code="SlowDown", status=503),
     Fault("error", code="AccessDenied", status=403),
+    *(Overtaken(message=number) for number in range(MESSAGES)),
 )
 PARTIAL = {
     "BatchWriteItem": "unprocessed",
     "BatchGetItem": "unprocessed",
     "DeleteObjects": "refused",
     "GetObject": "cut",
+    "Query": "stale",
 }
-"""How an operation may do half of what it was asked for."""
+"""How an operation may do half of what it was asked for, or answer from the past."""
 
 
 @dataclass
@@ -64,16 +68,23 @@ def crash_schedules(calls: int) -> Iterator[tuple[str, Faults]]:
     """Yield the schedules in which the function dies once: before or after each of the calls of a clean run."""
     for after in (False, True):
         for number in range(1, calls + 1):
-            yield f"crash-{'after' if after else 'before'}-{number}", _dies_at(number, after=after)
+            yield f"crash-{'after' if after else 'before'}-{number}", _at(number, Fault("die", after=after))
 
 
-def _dies_at(number: int, *, after: bool) -> Faults:
+def meeting_schedules(calls: int) -> Iterator[tuple[str, Faults]]:
+    """Yield the schedules in which another function is given a message before one of the calls of a clean run."""
+    for message in range(MESSAGES):
+        for number in range(1, calls + 1):
+            yield f"meeting-{message}-before-{number}", _at(number, Overtaken(message=message))
+
+
+def _at(number: int, fault: Fault) -> Faults:
     calls = 0
 
     def faults(_: int, __: Call) -> Fault | None:
         nonlocal calls
         calls += 1
-        return Fault("die", after=after) if calls == number else None
+        return fault if calls == number else None
 
     return faults
 
@@ -152,36 +163,50 @@ def _differences(state: dict[str, Any], clean: dict[str, Any]) -> list[str]:
     return said
 
 
-def clean_run(night: FaultyNight) -> tuple[dict[str, Any], int]:
-    """Return the state that a night without faults ends in, and how many calls it takes."""
+@dataclass(frozen=True)
+class CleanRun:
+    """A night without faults: the state it ends in, and how many calls it takes."""
+
+    state: dict[str, Any]
+    calls: int
+
+
+def clean_run(night: FaultyNight) -> CleanRun:
+    """Run a night without faults."""
     night.seed()
     night.aws.calls.clear()
     for message in night.messages():
         if not night.deliver(message, no_faults):
             raise RuntimeError("a night without faults does not settle")
-    return night.state(), night.aws.calls.total()
+    return CleanRun(night.state(), night.aws.calls.total())
 
 
 def campaign(
     night: FaultyNight,
+    clean: CleanRun,
     schedules: int,
     seed: int,
     *,
     only: str | None = None,
     progress: Callable[[int, int], None] = lambda _, __: None,
+    enough: Callable[[Verdict], bool] = lambda _: False,
 ) -> Verdict:
-    """Run every crash point, and random schedules up to so many in all; or only the one of a name."""
-    clean, calls = clean_run(night)
-    planned = dict(crash_schedules(calls))
-    planned |= {f"{seed}-{number}": None for number in range(schedules - len(planned))}
-    names = [only] if only else list(planned)
+    """Run every crash point and meeting, and random schedules up to so many in all; or only the one of a name.
+
+    It ends before where the verdict is `enough`.
+    """
+    crashes, meetings = dict(crash_schedules(clean.calls)), dict(meeting_schedules(clean.calls))
+    planned = {**crashes, **meetings}
+    rolled = (f"{seed}-{number}" for number in range(schedules - len(planned)))
+    names = [only] if only else [*planned, *rolled]
     verdict = Verdict()
     for name in names:
-        crash = planned.get(name)
         verdict.schedules += 1
-        verdict.crash_points += crash is not None
-        if said := run(night, clean, name, crash or random_faults(name)):
+        verdict.crash_points += name in crashes
+        if said := run(night, clean.state, name, planned.get(name) or random_faults(name)):
             verdict.failures[name] = said
             verdict.found.update({what.partition(":")[0] for what in said})
         progress(verdict.schedules, len(names))
+        if enough(verdict):
+            break
     return verdict

@@ -37,6 +37,8 @@ from tests.integration.stage import (
 )
 
 WRITTEN_AT = datetime(2026, 11, 22, 18, 42, 7, tzinfo=UTC)
+VISIBILITY_TIMEOUT_SECONDS = 360
+"""When a message that failed comes back: six times what a function may live."""
 GOOD = [f"img-{number}" for number in range(5)]
 LINES = [
     *(nova_line(image_id) for image_id in GOOD),
@@ -49,6 +51,15 @@ LINES = [
 ]
 IMAGES = {**dict.fromkeys([*GOOD, "img-5", "img-6"], "user-1"), "img-foreign": "user-2"}
 """The images that exist, by id, and whose they are; img-lost is in pending-images alone, img-unknown nowhere."""
+
+
+@dataclass(frozen=True)
+class Overtaken(Fault):
+    """Before the call, another function is given a message, by its number, and meets no faults."""
+
+    kind: str = "overtaken"
+    message: int = 0
+
 
 Faults = Callable[[int, Call], Fault | None]
 """What becomes of a call: of the number of the delivery, and the call."""
@@ -69,14 +80,17 @@ class FaultyNight:
     aws: InMemoryAws
     broken: Broken = field(default_factory=Broken)
     delivery: int = 0
+    clock: float = 0
+    """Epoch seconds."""
 
     def seed(self) -> None:
         """Put everything back to how it is when Bedrock has written its output."""
         self.broken = Broken()
         self.delivery = 0
+        self.clock = WRITTEN_AT.timestamp()
         self.aws.objects.clear()
         for table in self.aws.tables.values():
-            table.items.clear()
+            table.clear()
         job = {
             "intentId": f"intent-{JOB_ID}",
             "jobId": JOB_ID,
@@ -106,6 +120,7 @@ class FaultyNight:
     def deliver(self, message: str, faults: Faults) -> bool:
         """Deliver one message to a function whose calls meet these faults; tell whether it is done."""
         self.delivery += 1
+        self.clock += VISIBILITY_TIMEOUT_SECONDS
         died = False
 
         def fault(call: Call) -> Fault | None:
@@ -113,13 +128,24 @@ class FaultyNight:
             # Its other threads die with a function.
             found = Fault("die") if died else faults(self.delivery, call)
             died = died or (found is not None and found.kind == "die")
+            if isinstance(found, Overtaken):
+                self._overtake(self.messages()[found.message])
+                return None
             return found
 
         with patch.object(self.aws, "fault", fault):
-            try:
-                return not handler_module.handler(sqs_event(message), CONTEXT)["batchItemFailures"]
-            except FunctionDiedError:
-                return False
+            return self._handle(message)
+
+    def _overtake(self, message: str) -> None:
+        """Let another function handle a message, from its first call to its last."""
+        with patch.object(self.aws, "fault", _let_through):
+            self._handle(message)
+
+    def _handle(self, message: str) -> bool:
+        try:
+            return not handler_module.handler(sqs_event(message), CONTEXT)["batchItemFailures"]
+        except FunctionDiedError:
+            return False
 
     def edit(self) -> None:
         """Let a person correct the merchant of every transaction."""
@@ -131,10 +157,12 @@ class FaultyNight:
         self.aws.tables[BATCH_JOBS].items[f"intent-{JOB_ID}",].pop("processedOutputs", None)
 
     def state(self) -> dict[str, Any]:
-        """Return everything that is stored, the time of completion aside."""
+        """Return everything that is stored, but for the time of completion and a claim that has run out."""
         tables = {name: copy.deepcopy(table.items) for name, table in self.aws.tables.items()}
         for job in tables[BATCH_JOBS].values():
             job.pop("completedAt", None)
+            if float(job.get("claimedUntil", {"N": "inf"})["N"]) < self.clock:
+                del job["claimedBy"], job["claimedUntil"]
         return {"tables": tables, "objects": {key: stored.body for key, stored in self.aws.objects.items()}}
 
     def check(self) -> None:
@@ -189,6 +217,7 @@ def faulty_night() -> Generator[FaultyNight]:
         # One after the other, so that a seed always falls on the same calls.
         patch("batch_result_handler.images.COPY_CONCURRENCY", 1),
         patch("botocore.endpoint.time", SimpleNamespace(sleep=_no_sleep)),
+        patch("batch_result_handler.job.time", SimpleNamespace(time=lambda: night.clock)),
     ):
         start_cold()
         logging.disable()
@@ -197,6 +226,10 @@ def faulty_night() -> Generator[FaultyNight]:
         finally:
             logging.disable(logging.NOTSET)
             start_cold()
+
+
+def _let_through(_: Call) -> None:
+    """Fault no call."""
 
 
 def _no_sleep(_: float) -> None:

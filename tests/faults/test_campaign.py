@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Generator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -19,23 +19,23 @@ from .campaign import campaign, clean_run
 from .night import FaultyNight, faulty_night
 
 Break = Callable[[pytest.MonkeyPatch], None]
-SCHEDULES = 100
-BROKEN_SCHEDULES = 60
+SCHEDULES = 200
+BROKEN_SCHEDULES = 400
+"""At most: the first that finds something is enough."""
 SEED = 20261123
 CALLS_OF_A_NIGHT = {
     # One for each message.
     "Query": 3,
     # The output and its manifest.
     "GetObject": 2,
-    # The second one after the copy that fails.
-    "BatchGetItem": 2,
+    "BatchGetItem": 1,
     # Transactions, images, and the transaction whose image did not move.
     "BatchWriteItem": 3,
     "CopyObject": 6,
     "DeleteObjects": 1,
     "PutObject": 1,
-    # Completion, counts, and the end of the job: refused for its status, then written without it.
-    "UpdateItem": 4,
+    # Claim, completion, counts, and the end of the job: refused for its status, then written without it.
+    "UpdateItem": 5,
 }
 
 
@@ -46,14 +46,14 @@ def night() -> Generator[FaultyNight]:
 
 
 def test_a_night_without_faults_takes_these_calls(night: FaultyNight) -> None:
-    _, calls = clean_run(night)
+    clean = clean_run(night)
 
     assert night.aws.calls == CALLS_OF_A_NIGHT
-    assert calls == 22
+    assert clean.calls == 22
 
 
 def test_every_crash_point_and_some_schedules_end_as_a_clean_run_does(night: FaultyNight) -> None:
-    verdict = campaign(night, SCHEDULES, seed=SEED)
+    verdict = campaign(night, clean_run(night), SCHEDULES, seed=SEED)
 
     assert verdict.failures == {}
     assert verdict.summary() == {
@@ -114,6 +114,39 @@ def _no_duplicates_known(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("batch_result_handler.batch_result.is_processed", never)
 
 
+class _Forgetful(set[str]):
+    """A set that knows nothing of what was put into it."""
+
+    def __contains__(self, _: object) -> bool:
+        return False
+
+
+def _no_repeats_known(patch: pytest.MonkeyPatch) -> None:
+    init = _Run.__init__
+
+    def forgetting(self: _Run, *arguments: Any) -> None:
+        init(self, *arguments)
+        self.seen = _Forgetful()
+
+    patch.setattr(_Run, "__init__", forgetting)
+
+
+def _times_of_processing(patch: pytest.MonkeyPatch) -> None:
+    def reader(job: BatchJob, _: datetime, ttl_days: int) -> LineReader:
+        return LineReader(job, datetime.now(UTC), ttl_days)
+
+    patch.setattr("batch_result_handler.batch_result.LineReader", reader)
+
+
+def _no_claims(patch: pytest.MonkeyPatch) -> None:
+    def claim(self: BatchJobs, job: BatchJob, _: float) -> BatchJob:
+        attributes = {"claimedBy": "everyone", "claimedUntil": 0}
+        self._update(job, attributes)  # pyright: ignore[reportPrivateUsage]
+        return job.model_copy(update=attributes)
+
+    patch.setattr(BatchJobs, "claim", claim)
+
+
 def _an_end_undoes_a_completion(patch: pytest.MonkeyPatch) -> None:
     def record_end(self: BatchJobs, job: BatchJob, end: JobEnd) -> None:
         ended = {"status": end.status.job_status.value, "bedrockStatus": end.status.value}
@@ -130,13 +163,19 @@ def _an_end_undoes_a_completion(patch: pytest.MonkeyPatch) -> None:
         (_images_before_transactions, "lost"),
         (_no_second_try_of_what_is_unprocessed, "lost"),
         (_ids_by_the_time_of_processing, "doubled"),
+        (_times_of_processing, "diverged"),
         (_no_duplicates_known, "doubled"),
+        (_no_repeats_known, "diverged"),
+        (_no_claims, "diverged"),
         (_an_end_undoes_a_completion, "diverged"),
     ],
 )
 def test_a_safeguard_taken_away_is_found(
     night: FaultyNight, monkeypatch: pytest.MonkeyPatch, break_it: Break, found: str
 ) -> None:
+    clean = clean_run(night)
     break_it(monkeypatch)
 
-    assert campaign(night, BROKEN_SCHEDULES, seed=SEED).found[found] > 0
+    verdict = campaign(night, clean, BROKEN_SCHEDULES, seed=SEED, enough=lambda verdict: verdict.found[found] > 0)
+
+    assert verdict.found[found] > 0

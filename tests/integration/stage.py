@@ -50,6 +50,7 @@ CONTEXT: Any = SimpleNamespace(
     memory_limit_in_mb=1024,
     invoked_function_arn="arn:aws:lambda:ap-northeast-1:123456789012:function:handler",
     aws_request_id="request-1",
+    get_remaining_time_in_millis=lambda: 60_000,
 )
 
 
@@ -218,6 +219,15 @@ class Stage:
             TableName=BATCH_JOBS,
             Key={"intentId": {"S": f"intent-{job_id}"}},
             UpdateExpression="REMOVE processedOutputs",
+        )
+
+    def outlive_claims(self, job_id: str = JOB_ID) -> None:
+        """Let the time that a function may live have passed, whether or not one claimed the job."""
+        self.aws.dynamodb.update_item(
+            TableName=BATCH_JOBS,
+            Key={"intentId": {"S": f"intent-{job_id}"}},
+            UpdateExpression="SET claimedUntil = :past",
+            ExpressionAttributeValues={":past": {"N": "0"}},
         )
 
     def _put(self, table: str, attributes: Mapping[str, object]) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 BUCKET = "images"
 JOBS = "batch-jobs"
 KEY = {"intentId": {"S": "intent-1"}}
-READ = {"Items", "Responses", "UnprocessedKeys", "UnprocessedItems", "ETag", "Body", "Errors"}
+READ = {"Attributes", "Items", "Responses", "UnprocessedKeys", "UnprocessedItems", "ETag", "Body", "Errors"}
 """What the handler reads of an answer."""
 
 
@@ -86,6 +86,33 @@ def _jobs(ask: Asked) -> None:
             ExpressionAttributeValues={**values, **more},
         )
         ask(db.query, **query)
+
+
+def _claims(ask: Asked) -> None:
+    """Claim a job, claim it again, as another, and when the claim has run out; then give it up."""
+    db = ask.dynamodb
+    ask(db.batch_write_item, RequestItems={JOBS: [{"PutRequest": {"Item": {**KEY, "jobId": {"S": "job-1"}}}}]})
+    claim = {
+        "TableName": JOBS,
+        "Key": KEY,
+        "UpdateExpression": "SET #by = :by, #ends = :ends",
+        "ConditionExpression": "jobId = :jobId AND (attribute_not_exists(ends) OR ends < :now OR claimer = :by)",
+        "ExpressionAttributeNames": {"#by": "claimer", "#ends": "ends"},
+        "ReturnValues": "ALL_NEW",
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+    }
+    for by, now, ends in (("a", 1, 10), ("a", 2, 11), ("b", 11, 20), ("b", 12, 20), ("a", 100, 110)):
+        values = {":jobId": {"S": "job-1"}, ":by": {"S": by}, ":now": {"N": str(now)}, ":ends": {"N": str(ends)}}
+        ask(db.update_item, **claim, ExpressionAttributeValues=values)
+    ask(
+        db.update_item,
+        TableName=JOBS,
+        Key=KEY,
+        UpdateExpression="REMOVE claimer, ends",
+        ConditionExpression="claimer = :by",
+        ExpressionAttributeValues={":by": {"S": "b"}},
+        ReturnValues="ALL_NEW",
+    )
 
 
 def _batches(ask: Asked) -> None:
@@ -178,6 +205,6 @@ def test_more_than_a_batch_takes_is_refused_where_moto_is_lenient() -> None:
             refused()
 
 
-@pytest.mark.parametrize("conversation", [_jobs, _batches, _objects, _multipart])
+@pytest.mark.parametrize("conversation", [_jobs, _claims, _batches, _objects, _multipart])
 def test_aws_in_memory_answers_as_moto_does(conversation: Callable[[Asked], None]) -> None:
     assert _in_memory(conversation) == _of_moto(conversation)
