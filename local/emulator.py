@@ -70,7 +70,7 @@ def running_emulator() -> Generator[Emulator]:
 
 def start_emulator() -> Emulator:
     """Start an emulator and wait until it answers. Raises EmulatorError."""
-    port = _free_port()
+    port = free_port()
     WORK_FOLDER.mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="emulator-", dir=WORK_FOLDER))
     _temporary(folder).mkdir()
@@ -139,7 +139,8 @@ def _temporary(folder: Path) -> Path:
     return folder / "tmp"
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a loopback port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

@@ -1,7 +1,8 @@
 """The local stage: the real program on the emulator, with every call checked against the declared policies."""
 
 import itertools
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,14 @@ from local.aws import Aws, forget_own_account
 from local.deployer import deploy
 from local.emulator import running_emulator
 from local.night import Night
+from local.receipts import Receipt, make_receipts
 from yorutsuke_infra.artifacts import this_machine
 from yorutsuke_infra.build import build
 
+from .faulty_endpoint import FaultyEndpoint, running_faulty_endpoint
+
 NewNight = Callable[[], Night]
+OutputFile = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
@@ -36,15 +41,43 @@ def new_night(stage: Night) -> NewNight:
 @pytest.fixture
 def quick_redelivery(stage: Night) -> Generator[None]:
     """Let what failed come back after seconds, instead of six timeouts of the function."""
-    queue = stage.outputs["queueUrl"]
-    before = stage.aws.sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["VisibilityTimeout"])["Attributes"]
-    stage.aws.sqs.set_queue_attributes(QueueUrl=queue, Attributes={"VisibilityTimeout": "6"})
-    yield
-    stage.aws.sqs.set_queue_attributes(QueueUrl=queue, Attributes={"VisibilityTimeout": before["VisibilityTimeout"]})
+    with _redelivered_after(stage, seconds=6):
+        yield
 
 
 @pytest.fixture
-def output_file(tmp_path: Path) -> Callable[..., Path]:
+def faulty_endpoint(stage: Night) -> Generator[FaultyEndpoint]:
+    """Put a proxy that can fail calls between the function and AWS.
+
+    The function is given few seconds to live, and what failed comes back once the claim of one that died has run out.
+    """
+    lambda_, name = stage.aws.lambda_, stage.outputs["functionName"]
+    before = lambda_.get_function_configuration(FunctionName=name)
+    variables = before["Environment"].get("Variables", {})
+    with running_faulty_endpoint(stage.aws.s3.meta.endpoint_url) as endpoint, _redelivered_after(stage, seconds=18):
+        through = {**variables, "AWS_ENDPOINT_URL": endpoint.url}
+        lambda_.update_function_configuration(FunctionName=name, Timeout=10, Environment={"Variables": through})
+        try:
+            yield endpoint
+        finally:
+            lambda_.update_function_configuration(
+                FunctionName=name, Timeout=before["Timeout"], Environment={"Variables": variables}
+            )
+
+
+@contextmanager
+def _redelivered_after(stage: Night, seconds: int) -> Generator[None]:
+    queue = stage.outputs["queueUrl"]
+    before = stage.aws.sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["VisibilityTimeout"])["Attributes"]
+    stage.aws.sqs.set_queue_attributes(QueueUrl=queue, Attributes={"VisibilityTimeout": str(seconds)})
+    try:
+        yield
+    finally:
+        stage.aws.sqs.set_queue_attributes(QueueUrl=queue, Attributes=dict(before))
+
+
+@pytest.fixture
+def output_file(tmp_path: Path) -> OutputFile:
     """Return a function that writes lines into an output file."""
 
     def write(*lines: str, name: str = "output.jsonl") -> Path:
@@ -53,3 +86,14 @@ def output_file(tmp_path: Path) -> Callable[..., Path]:
         return file
 
     return write
+
+
+def own_receipts(night: Night, count: int) -> list[Receipt]:
+    """Return receipts whose image ids are of this night alone."""
+    return [Receipt(f"{night.job_id}-{receipt.image_id}", receipt.fields) for receipt in make_receipts(count)]
+
+
+def seed(night: Night, receipts: Sequence[Receipt]) -> None:
+    """Put everything there that is there when the job has been submitted."""
+    night.seed_images(receipt.image_id for receipt in receipts)
+    night.seed_job()

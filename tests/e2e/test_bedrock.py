@@ -8,23 +8,12 @@ from typing import Any
 import pytest
 
 from local.night import Night
-from local.receipts import Receipt, bedrock_counts, bedrock_lines, make_receipts
+from local.receipts import Receipt, bedrock_counts, bedrock_lines
 
-from .conftest import NewNight
+from .conftest import NewNight, OutputFile, own_receipts, seed
 
 EVENTS = Path(__file__).parents[1] / "events"
 OUTPUT_NAME = "manifest.jsonl.out"
-OutputFile = Callable[..., Path]
-
-
-def _receipts(night: Night, count: int) -> list[Receipt]:
-    """Return receipts whose image ids no other night has."""
-    return [Receipt(f"{night.job_id}-{receipt.image_id}", receipt.fields) for receipt in make_receipts(count)]
-
-
-def _seed(night: Night, receipts: list[Receipt]) -> None:
-    night.seed_images(receipt.image_id for receipt in receipts)
-    night.seed_job()
 
 
 def _settled(night: Night) -> dict[str, Any]:
@@ -52,7 +41,7 @@ def _start_over(night: Night, receipts: list[Receipt]) -> None:
     for key in (*night.object_keys("processed/"), *night.object_keys("dead-letters/")):
         if night.job_id in key:
             night.aws.s3.delete_object(Bucket=night.outputs["imagesBucket"], Key=key)
-    _seed(night, receipts)
+    seed(night, receipts)
 
 
 def _announce(night: Night, name: str) -> None:
@@ -84,9 +73,9 @@ def test_results_in_stages_end_in_the_state_of_a_single_delivery(
     new_night: NewNight, output_file: OutputFile, *, manifest_first: bool
 ) -> None:
     night = new_night()
-    receipts = _receipts(night, 100)
+    receipts = own_receipts(night, 100)
     lines = list(bedrock_lines(receipts))
-    _seed(night, receipts)
+    seed(night, receipts)
 
     if manifest_first:
         night.drop_manifest(bedrock_counts(100))
@@ -138,8 +127,8 @@ def test_a_job_that_was_taken_in_stays_completed_when_its_end_comes_late(
     new_night: NewNight, output_file: OutputFile
 ) -> None:
     night = new_night()
-    receipts = _receipts(night, 3)
-    _seed(night, receipts)
+    receipts = own_receipts(night, 3)
+    seed(night, receipts)
     night.drop_output(output_file(*bedrock_lines(receipts), name=OUTPUT_NAME))
     night.wait_until_completed()
 

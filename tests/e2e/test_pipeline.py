@@ -1,26 +1,17 @@
 """The pipeline by itself: an object appears in S3, and SNS, SQS and Lambda do the rest."""
 
-import json
-from collections.abc import Callable
-from functools import partial
-from pathlib import Path
 from typing import Any
 
-import pytest
+from local.night import Night
+from local.receipts import plan_lines
 
-from local.night import Night, until
-from local.receipts import make_receipts, plan_lines
-
-from .conftest import NewNight
-
-OutputFile = Callable[..., Path]
+from .conftest import NewNight, OutputFile, own_receipts, seed
 
 
 def _seed(night: Night, count: int) -> list[str]:
     """Seed a job of `count` receipts and return its output's lines."""
-    receipts = [type(receipt)(f"{night.job_id}-{receipt.image_id}", receipt.fields) for receipt in make_receipts(count)]
-    night.seed_images(receipt.image_id for receipt in receipts)
-    night.seed_job()
+    receipts = own_receipts(night, count)
+    seed(night, receipts)
     return list(plan_lines(receipts))
 
 
@@ -78,26 +69,3 @@ def test_the_same_output_delivered_again_changes_no_item_and_no_object(
     night.wait_for_entry("BATCH_RESULT_DUPLICATE")
 
     assert _stored(night) == before
-
-
-@pytest.mark.usefixtures("quick_redelivery")
-def test_a_poison_message_reaches_the_dead_letter_queue_and_a_good_one_does_not(
-    new_night: NewNight, output_file: OutputFile
-) -> None:
-    night, nobody = new_night(), new_night()
-    lines = _seed(night, 3)
-
-    poison = nobody.drop_output(output_file("{}", name="poison.jsonl"))
-    night.drop_output(output_file(*lines))
-    night.wait_until_completed()
-    [message] = until(partial(_dead_messages, night), seconds=90, what="the dead-letter queue to hold a message")
-
-    notification = json.loads(json.loads(message)["Message"])
-    assert [record["s3"]["object"]["key"] for record in notification["Records"]] == [poison]
-    assert nobody.wait_for_entry("BATCH_RESULT_FAILED")["error"] == "UnknownJobError"
-
-
-def _dead_messages(night: Night) -> list[str]:
-    """Return the bodies of the messages in the dead-letter queue."""
-    received = night.aws.sqs.receive_message(QueueUrl=night.outputs["deadLetterQueueUrl"], MaxNumberOfMessages=10)
-    return [message.get("Body", "") for message in received.get("Messages", [])]

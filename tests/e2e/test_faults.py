@@ -1,0 +1,189 @@
+"""Faults for real: functions killed, an AWS that answers 500 and 503, functions at once, poison among good messages."""
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from local.night import Night, until
+from local.receipts import plan_lines
+from tests.integration.stage import s3_notification
+
+from .conftest import NewNight, OutputFile, own_receipts, seed
+from .faulty_endpoint import FaultyEndpoint
+
+Submit = Callable[[int], tuple[Night, Path]]
+SETTLE_SECONDS = 120
+COPIES = {"service": "s3", "headers": {"x-amz-copy-source": ""}}
+"""microburst takes CopyObject for a PutObject: the header tells them apart."""
+
+
+@pytest.fixture
+def submit(new_night: NewNight, output_file: OutputFile) -> Submit:
+    """Return a function that gives a night with a job of so many receipts, and the output that is to come."""
+
+    def submitted(count: int) -> tuple[Night, Path]:
+        night = new_night()
+        receipts = own_receipts(night, count)
+        seed(night, receipts)
+        return night, output_file(*plan_lines(receipts), name=f"{night.job_id}.jsonl")
+
+    return submitted
+
+
+def _wait_until_completed(night: Night) -> None:
+    """Wait for a job whose first deliveries may fail."""
+    until(lambda: night.job()["status"] == "COMPLETED", SETTLE_SECONDS, f"job {night.job_id!r} to be COMPLETED")
+
+
+def _assert_whole(night: Night, count: int) -> None:
+    """Assert that every receipt has its transaction, once, and every image is in `processed/`, and nowhere else."""
+    assert night.job()["resultStats"]["successCount"] == count
+    assert night.job()["resultStats"]["migrationFailedCount"] == 0
+    assert {"claimedBy", "claimedUntil"}.isdisjoint(night.job())
+    transactions = night.transactions()
+    assert len(transactions) == len({item["imageId"] for item in transactions}) == count
+    assert {item["status"] for item in transactions} == {"processed"}
+    own = [key for key in night.object_keys("") if key.startswith(("uploads/", "processed/")) and night.job_id in key]
+    assert [key.partition("/")[0] for key in own] == ["processed"] * count
+    assert night.dlq_depth() == 0
+
+
+def _started(night: Night) -> int:
+    """Return how often the job's output was begun with, as far as invocations that have ended tell."""
+    return len(list(night.log_entries(f'"BATCH_RESULT_STARTED" "{night.job_id}"')))
+
+
+def _kill_functions(stage: Night) -> int:
+    """Kill the processes that run the function at this moment; return how many there were."""
+    name = stage.outputs["functionName"]
+    running = [
+        process
+        for process in psutil.Process().children(recursive=True)
+        if process.environ().get("AWS_LAMBDA_FUNCTION_NAME") == name
+    ]
+    for process in running:
+        process.kill()
+    return len(running)
+
+
+def test_a_function_killed_in_mid_run_is_made_good_by_the_next(faulty_endpoint: FaultyEndpoint, submit: Submit) -> None:
+    night, file = submit(20)
+    faulty_endpoint.fail({**COPIES, "latency": 60_000})
+
+    night.drop_output(file)
+    until(faulty_endpoint.fired, SETTLE_SECONDS, "the function to copy images")
+    assert _kill_functions(night) == 1
+    faulty_endpoint.fail()
+    killed = night.job()
+    assert (killed["status"], "claimedBy" in killed, len(night.transactions())) == ("SUBMITTED", True, 20)
+    assert len([key for key in night.object_keys("uploads/") if night.job_id in key]) == 20
+
+    _wait_until_completed(night)
+    _assert_whole(night, 20)
+    assert _started(night) == 2
+
+
+def test_an_aws_that_answers_500_and_503_for_a_while_delays_the_job_alone(
+    faulty_endpoint: FaultyEndpoint, submit: Submit
+) -> None:
+    night, file = submit(20)
+    faulty_endpoint.fail(
+        {"service": "s3", "error": {"code": "SlowDown", "status": 503}},
+        {"service": "dynamodb", "error": {"code": "InternalServerError", "status": 500}},
+    )
+
+    night.drop_output(file)
+    until(lambda: len(faulty_endpoint.fired()) >= 5, SETTLE_SECONDS, "the function to meet faults")
+    assert night.transactions() == []
+    faulty_endpoint.fail()
+
+    _wait_until_completed(night)
+    _assert_whole(night, 20)
+
+
+def test_a_few_throttled_calls_are_made_again_within_one_delivery(
+    faulty_endpoint: FaultyEndpoint, submit: Submit
+) -> None:
+    night, file = submit(20)
+    throttled = {"code": "ProvisionedThroughputExceededException"}
+    faulty_endpoint.fail(
+        {"service": "dynamodb", "operation": "BatchWriteItem", "times": 2, "error": throttled},
+        {**COPIES, "times": 3, "error": {"code": "SlowDown", "status": 503}},
+    )
+
+    night.drop_output(file)
+    night.wait_until_completed()
+
+    _assert_whole(night, 20)
+    assert len(faulty_endpoint.fired()) == 5
+    night.wait_for_entry("BATCH_RESULT_COMPLETED")
+    assert _started(night) == 1
+
+
+def test_of_functions_at_once_on_one_output_one_does_the_work(faulty_endpoint: FaultyEndpoint, submit: Submit) -> None:
+    night, file = submit(20)
+    # Long enough for the next one to meet the first.
+    faulty_endpoint.fail({**COPIES, "latency": 6_000})
+    key = night.drop_output(file)
+    event = json.dumps(s3_notification(key, etag="unknown", bucket=night.outputs["imagesBucket"]))
+
+    def invoke(_: int) -> dict[str, Any]:
+        name = night.outputs["functionName"]
+        return json.loads(night.aws.lambda_.invoke(FunctionName=name, Payload=event)["Payload"].read())
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(invoke, range(4)))
+    _wait_until_completed(night)
+
+    # The fifth is the queue's own; whoever is first has the job.
+    refused = [answer["errorMessage"] for answer in answers if "errorMessage" in answer]
+    assert {f"job {night.job_id!r} is claimed by another function" in message for message in refused} == {True}
+    _assert_whole(night, 20)
+    night.wait_for_entry("BATCH_RESULT_COMPLETED")
+    assert _started(night) == 1
+
+
+@pytest.mark.usefixtures("quick_redelivery")
+def test_of_ten_jobs_at_once_only_the_poisoned_one_ends_in_the_dead_letter_queue_and_a_redrive_completes_it(
+    submit: Submit, new_night: NewNight, output_file: OutputFile
+) -> None:
+    nights = [submit(5) for _ in range(9)]
+    # Nobody has submitted this one.
+    poisoned = new_night()
+    receipts = own_receipts(poisoned, 5)
+    poison = poisoned.drop_output(output_file(*plan_lines(receipts), name="poison.jsonl"))
+    with ThreadPoolExecutor(9) as pool:
+        dropped = [pool.submit(night.drop_output, file) for night, file in nights]
+    assert [drop.exception() for drop in dropped] == [None] * 9
+
+    for night, _ in nights:
+        night.wait_until_completed()
+    [message] = until(partial(_dead_messages, poisoned), SETTLE_SECONDS, "the dead-letter queue to hold a message")
+    notification = json.loads(json.loads(message["Body"])["Message"])
+    assert [record["s3"]["object"]["key"] for record in notification["Records"]] == [poison]
+    assert poisoned.wait_for_entry("BATCH_RESULT_FAILED")["error"] == "UnknownJobError"
+    assert poisoned.transactions() == []
+
+    seed(poisoned, receipts)
+    _redrive(poisoned, message)
+    _wait_until_completed(poisoned)
+    for night in (poisoned, *(night for night, _ in nights)):
+        _assert_whole(night, 5)
+
+
+def _dead_messages(night: Night) -> list[Any]:
+    """Return the messages in the dead-letter queue."""
+    received = night.aws.sqs.receive_message(QueueUrl=night.outputs["deadLetterQueueUrl"], MaxNumberOfMessages=10)
+    return [*received.get("Messages", [])]
+
+
+def _redrive(night: Night, message: Any) -> None:
+    """Send a dead message to the queue it came from, and take it away: what StartMessageMoveTask does on AWS."""
+    night.aws.sqs.send_message(QueueUrl=night.outputs["queueUrl"], MessageBody=message["Body"])
+    night.aws.sqs.delete_message(QueueUrl=night.outputs["deadLetterQueueUrl"], ReceiptHandle=message["ReceiptHandle"])
