@@ -279,10 +279,13 @@ SAMPLES = [
     Sample.of(json.loads((EVENTS / "nova.json").read_text().replace("end_turn", "max_tokens"))),
 ]
 REPLIES = [
-    *("{}", "{}", "{}", "{}", "```json\n{}\n```", "```\n{}```", "```json\r\n{}\r\n```\n", " \n{}\t", "\ufeff{}"),
+    *["{}"] * 8,
+    *("```json\n{}\n```", "```\n{}```", "```json\r\n{}\r\n```\n", " \n{}\t", "\ufeff{}"),
     *("Here it is:\n```json\n{}\n```", "```json\n{}", "{} {}", "[{}]", "", "```", "\x00{}", "{}\ud800"),
 ]
 FORMS = st.sampled_from(list(itertools.product(SAMPLES, REPLIES, (True, False))))
+# Of all fields the one where most can go wrong.
+AMOUNTS = st.sampled_from(["1280"] * len(NUMBERS) + NUMBERS)
 TIMES = st.sampled_from([(0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2)])
 ODD_LINES = [
     *(
@@ -313,8 +316,8 @@ def _records(draw: st.DrawFn) -> bytes:
     in_receipt, in_record = draw(TIMES)
     record = sample.value
     if sample.reply:
-        receipt = _json(_spoil(draw, RECEIPT, RECEIPT.value, in_receipt), ascii_only=ascii_only)
-        record = _put(record, sample.reply, reply.replace("{}", receipt))
+        receipt = _spoil(draw, RECEIPT, {**RECEIPT.value, "amount": Literal(draw(AMOUNTS))}, in_receipt)
+        record = _put(record, sample.reply, reply.replace("{}", _json(receipt, ascii_only=ascii_only)))
     record = _spoil(draw, sample, record, in_record)
     return _json(record, ascii_only=ascii_only).encode("utf-8", "surrogatepass")
 
