@@ -50,6 +50,13 @@ def faults(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Try the reading of outputs with hostile lines, a million of them. [-- --lines N, --seed N, --json]"""
+    prepare(session, "dev")
+    session.run("python", "-m", "tests.fuzz", *session.posargs, stderr=sys.stderr)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style and format. [-- --fix]"""
     prepare(session, "lint")

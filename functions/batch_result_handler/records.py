@@ -1,6 +1,7 @@
 """A line of the output becomes a transaction or a dead letter; it never becomes an exception. Pure."""
 
 import json
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -29,6 +30,14 @@ from .rejection import Rejection
 from .replies import reply_text
 
 MAX_RECORD_BYTES = 32 * 1024
+"""Of the record in a dead letter, as it is written: escapes and quotes count."""
+
+MAX_VALUES = 1_000_000
+"""Of a line, by its commas and brackets: a byte such as that of `[0,0,…]` takes a hundred bytes in memory as a value.
+
+The image that a line echoes is one value.
+"""
+
 FENCE = "```"
 
 _RECORD: TypeAdapter[BedrockRecord | PlanRecord] = TypeAdapter(BedrockRecord | PlanRecord)
@@ -100,6 +109,8 @@ def parse_record(line: Line) -> BedrockRecord | PlanRecord:
     """Return the line as a record of whichever layout it has. Raises Rejection."""
     if line.too_long:
         raise Rejection(Reason.LINE_TOO_LONG, f"the line is longer than {len(line.content)} bytes and was not read")
+    if _has_too_many_values(line.content):
+        raise Rejection(Reason.INVALID_RECORD, f"the line has more than {MAX_VALUES} values and was not read")
     try:
         return _RECORD.validate_json(line.content)
     except ValidationError as exc:
@@ -151,7 +162,7 @@ def _unfenced(text: str) -> str:
 
 def _record_of(line: Line) -> JsonValue:
     """Return the record of a line that could not be used, without `modelInput`."""
-    if line.too_long:
+    if line.too_long or _has_too_many_values(line.content):
         return _beginning(line.content)
     try:
         record: JsonValue = pydantic_core.from_json(line.content)
@@ -160,6 +171,10 @@ def _record_of(line: Line) -> JsonValue:
     if isinstance(record, dict):
         record.pop("modelInput", None)
     return _kept(record)
+
+
+def _has_too_many_values(content: bytes) -> bool:
+    return sum(map(content.count, (b",", b"[", b"{"))) > MAX_VALUES
 
 
 def _claimed_image_id(record: JsonValue) -> str | None:
@@ -172,14 +187,20 @@ def _claimed_image_id(record: JsonValue) -> str | None:
 
 def _kept(record: JsonValue) -> JsonValue:
     """Return what a dead letter keeps of a record: all of it, or the beginning of its text if it is too large."""
-    text = pydantic_core.to_json(record, inf_nan_mode="strings")
+    text = _written(record)
     return record if len(text) <= MAX_RECORD_BYTES else _beginning(text)
 
 
+def _written(record: JsonValue) -> bytes:
+    """Return a record as the file of dead letters has it."""
+    return pydantic_core.to_json(record, inf_nan_mode="strings")
+
+
 def _beginning(content: bytes) -> str:
-    # The replacement character is longer than the byte it stands for, so the text is cut as well.
+    """Return as much of a text as fits the bound once it is written: a control character becomes six bytes of JSON."""
     text = content[:MAX_RECORD_BYTES].decode("utf-8", "replace")
-    return text.encode()[:MAX_RECORD_BYTES].decode("utf-8", "ignore")
+    too_long = bisect_right(range(len(text) + 1), MAX_RECORD_BYTES, key=lambda size: len(_written(text[:size])))
+    return text[: too_long - 1]
 
 
 def _neither_layout(content: bytes, errors: Sequence[ErrorDetails]) -> str:

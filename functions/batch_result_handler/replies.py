@@ -6,7 +6,7 @@ Anthropic Claude, Amazon Titan Text, Meta Llama), and the Converse API's respons
 
 from typing import Annotated
 
-from pydantic import BaseModel, Field, JsonValue, TypeAdapter, ValidationError
+from pydantic import BaseModel, FailFast, Field, JsonValue, TypeAdapter, ValidationError
 
 from yorutsuke_common.schema import Reason
 
@@ -22,8 +22,12 @@ class _Block(BaseModel):
     text: str | None = None
 
 
+# One block that is none refuses the reply: a million of them would each take an error's memory.
+_Blocks = Annotated[list[_Block], FailFast()]
+
+
 class _Message(BaseModel):
-    content: list[_Block]
+    content: _Blocks
 
 
 class _MessageOutput(BaseModel):
@@ -45,7 +49,7 @@ class NovaReply(BaseModel):
 class AnthropicReply(BaseModel):
     """The reply of Anthropic Claude."""
 
-    content: list[_Block]
+    content: _Blocks
     stop_reason: str | None = None
 
     @property

@@ -2,30 +2,22 @@
 
 import hashlib
 import json
-import math
-import re
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, cast
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
-from batch_result_handler.dead_letters import DeadLetterFile
 from batch_result_handler.dynamodb import to_item
 from batch_result_handler.output import Line
 from batch_result_handler.records import MAX_RECORD_BYTES, GoodLine, LineReader, iso_utc, parse_receipt, rejected
 from yorutsuke_common.schema import MAX_DETAIL_CHARACTERS, DeadLetter, Reason, Transaction
 
 from .samples import EXTRACTED_AT, JOB, RECEIPT, bedrock_line, nova_output, plan_line, receipt_text, with_amount
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
 
 READER = LineReader(JOB, EXTRACTED_AT, ttl_days=730)
 TRANSACTION = Transaction(
@@ -527,7 +519,7 @@ def test_a_line_that_is_too_long_is_a_dead_letter_with_its_beginning() -> None:
         imageId=None,
         reason=Reason.LINE_TOO_LONG,
         detail="the line is longer than 40000 bytes and was not read",
-        record="x" * 32_768,
+        record="x" * (MAX_RECORD_BYTES - len('""')),
     )
 
 
@@ -554,7 +546,9 @@ def test_a_record_of_32_kb_is_kept_whole_and_one_byte_more_leaves_its_beginning(
     at_the_bound, above = record(MAX_RECORD_BYTES), record(MAX_RECORD_BYTES + 1)
 
     assert letter_of(json.dumps(at_the_bound).encode()).record == at_the_bound
-    assert letter_of(json.dumps(above).encode()).record == compact(above)[:MAX_RECORD_BYTES]
+    beginning = letter_of(json.dumps(above).encode()).record
+    assert beginning == compact(above)[: len(str(beginning))]
+    assert len(compact(beginning)) == MAX_RECORD_BYTES
 
 
 def test_a_record_is_measured_in_utf8_not_in_escapes() -> None:
@@ -582,7 +576,7 @@ def test_a_record_that_is_cut_is_at_most_32_kb(content: bytes) -> None:
     record = letter_of(content).record
 
     assert isinstance(record, str)
-    assert len(record.encode()) <= MAX_RECORD_BYTES
+    assert len(compact(record).encode()) <= MAX_RECORD_BYTES
 
 
 @pytest.mark.parametrize("number", ["1e400", "-1e400", "NaN", "Infinity"])
@@ -619,14 +613,6 @@ def test_a_number_beyond_a_float_beside_the_reply_does_not_matter(number: str) -
     assert transaction_of(line) == TRANSACTION
 
 
-@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "9" * 5_000])
-@pytest.mark.parametrize("where", ["usage", "stopReason"])
-def test_a_number_that_is_no_json_beside_the_reply_is_no_exception(number: str, where: str) -> None:
-    output = nova_output(receipt_text(), **{where: "USAGE"})
-
-    assert_serialises(read(bedrock_line(modelOutput=output).replace(b'"USAGE"', number.encode())))
-
-
 # A good line that may still not be used
 
 
@@ -649,107 +635,8 @@ def test_the_record_of_a_good_line_is_cut_at_32_kb() -> None:
 
     whole = {"recordId": "image-1", "modelOutput": nova_output(receipt_text(), trace="x" * 40_000)}
     assert good.record == compact(whole)[: len(str(good.record))]
-    assert len(str(good.record).encode()) == MAX_RECORD_BYTES
+    assert len(compact(good.record)) == MAX_RECORD_BYTES
 
 
 def test_the_receipt_of_a_reply_is_read_without_its_record() -> None:
     assert parse_receipt(receipt_text()).model_dump() == {**RECEIPT, "amount": Decimal(1280)}
-
-
-# Anything at all
-
-
-@dataclass
-class Bucket:
-    """An S3 client that keeps the last object put."""
-
-    body: bytes = field(default=b"")
-
-    def put_object(self, **request: Any) -> None:
-        self.body = request["Body"]
-
-
-def writable(value: JsonValue) -> JsonValue:
-    """Return the value as JSON can write it: infinities and NaN as strings."""
-    if isinstance(value, dict):
-        return {key: writable(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [writable(inner) for inner in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return {"inf": "Infinity", "-inf": "-Infinity", "nan": "NaN"}[str(value)]
-    return value
-
-
-def assert_serialises(result: GoodLine | DeadLetter) -> None:
-    """Assert that what was read can be stored: a transaction as an item, a dead letter as a line of its own."""
-    if isinstance(result, GoodLine):
-        item = to_item(result.transaction.item())
-        assert Decimal(item["amount"]["N"]) == result.transaction.amount
-        assert re.fullmatch("[0-9a-f]{24}", item["transactionId"]["S"])
-        result = rejected(result, Reason.OWNER_MISMATCH, "the image belongs to another user than the job")
-    bucket = Bucket()
-    letters = DeadLetterFile(cast("S3Client", bucket), "images", JOB.jobId)
-    letters.add(result)
-    letters.close()
-    line, end = bucket.body.split(b"\n")
-    assert DeadLetter.model_validate_json(line) == result.model_copy(update={"record": writable(result.record)})
-    assert end == b""
-
-
-WILD_TEXT = st.text(st.characters(exclude_categories=()), max_size=20)
-WILD_JSON: st.SearchStrategy[Any] = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), WILD_TEXT),
-    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(WILD_TEXT, inner, max_size=3)),
-    max_leaves=8,
-)
-
-NO_FLOATS = st.sampled_from([float("nan"), float("inf"), 10**400])
-
-
-def json_of(value: object) -> str:
-    """Return the value as JSON, or as near to it as Python writes it: NaN, Infinity."""
-    return json.dumps(value)
-
-
-@st.composite
-def mostly(draw: st.DrawFn, tame: st.SearchStrategy[Any]) -> Any:
-    """Return what fits, and once in 16 times anything."""
-    return draw(WILD_JSON if draw(st.integers(min_value=0, max_value=15)) == 9 else tame)
-
-
-def wild(tame: object) -> st.SearchStrategy[Any]:
-    """Return this value, and now and then anything."""
-    return mostly(st.just(tame))
-
-
-def fields(
-    required: Mapping[str, st.SearchStrategy[Any]], optional: Mapping[str, st.SearchStrategy[Any]] | None = None
-) -> st.SearchStrategy[Any]:
-    """Return objects with these fields, and now and then anything."""
-    return mostly(st.fixed_dictionaries(dict(required), optional=dict(optional or {})))
-
-
-RECEIPTS = fields({name: wild(value) for name, value in RECEIPT.items()}).map(json_of)
-MESSAGES = fields({"content": st.lists(fields({"text": RECEIPTS}), min_size=1, max_size=2)})
-OUTPUTS = fields(
-    {"output": fields({"message": MESSAGES})}, {"stopReason": wild("end_turn"), "usage": WILD_JSON | NO_FLOATS}
-)
-RECORDS = st.one_of(
-    fields({"customData": wild("image-1"), "output": fields({"text": RECEIPTS})}, {"more": WILD_JSON}),
-    fields({"recordId": wild("image-1"), "modelOutput": OUTPUTS}, {"modelInput": WILD_JSON}),
-    fields({"recordId": wild("image-1")}, {"modelInput": WILD_JSON, "error": WILD_JSON}),
-)
-LINES = RECORDS.map(lambda record: json_of(record).encode())
-
-
-@settings(max_examples=1_000)
-@given(content=LINES | st.binary(), too_long=st.booleans())
-def test_any_line_becomes_a_transaction_or_a_dead_letter_that_can_be_stored(content: bytes, *, too_long: bool) -> None:
-    assert_serialises(READER.read(Line(1, content, too_long)))
-
-
-@given(LINES, st.integers(min_value=0), st.binary(min_size=1, max_size=3))
-def test_any_line_with_bytes_overwritten_becomes_one_too(content: bytes, place: int, damage: bytes) -> None:
-    at = place % (len(content) + 1)
-
-    assert_serialises(read(content[:at] + damage + content[at + len(damage) :]))

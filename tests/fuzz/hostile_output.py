@@ -1,0 +1,384 @@
+"""Whole outputs of hostile lines: any bytes, records with anything in any place, records damaged byte by byte.
+
+Many lines an output, so that one example of hypothesis tries dozens of them.
+"""
+
+import io
+import itertools
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from botocore.response import StreamingBody
+from hypothesis import strategies as st
+
+from batch_result_handler.output import BOM, MAX_LINE_BYTES
+from tests.unit.batch_result_handler.samples import EXTRACTED_AT, plan_line, receipt_text
+
+EVENTS = Path(__file__).parents[1] / "events" / "bedrock"
+STATE_CHANGE = EVENTS / "job_state_change.json"
+MAX_LINES = 48
+MOST_READS = 1_000
+RUN = re.compile(rb"(.{1,12}?)\1{31,}", re.DOTALL)
+
+CONTROL_IMAGE = "control"
+CONTROL_LINE = plan_line(receipt_text(), CONTROL_IMAGE)
+"""A good line among the hostile ones, whose neighbours must not harm it."""
+
+
+@dataclass(frozen=True, repr=False)
+class HostileOutput:
+    """An output object, the sizes in which the network hands it over, and the bound of a line."""
+
+    content: bytes
+    read_bytes: Sequence[int] = (MAX_LINE_BYTES,)
+    max_line_bytes: int = MAX_LINE_BYTES
+
+    def __repr__(self) -> str:
+        return f"HostileOutput.of_case({self.as_case()})"
+
+    def as_case(self) -> dict[str, Any]:
+        """Return the output as the corpus keeps it: its bytes as Latin-1 texts, each with its repetitions."""
+        pieces: list[tuple[str, int]] = []
+        kept = 0
+        for run in RUN.finditer(self.content):
+            before, unit = self.content[kept : run.start()], run[1]
+            pieces += [(before.decode("latin-1"), 1), (unit.decode("latin-1"), len(run[0]) // len(unit))]
+            kept = run.end()
+        pieces.append((self.content[kept:].decode("latin-1"), 1))
+        return {
+            "pieces": [piece for piece in pieces if piece[0]],
+            "read_bytes": list(self.read_bytes),
+            "max_line_bytes": self.max_line_bytes,
+        }
+
+    @classmethod
+    def of_case(cls, case: Mapping[str, Any]) -> "HostileOutput":
+        """Return the output that the corpus keeps."""
+        content = b"".join(text.encode("latin-1") * times for text, times in case["pieces"])
+        return cls(content, case["read_bytes"], case["max_line_bytes"])
+
+
+@dataclass
+class Bucket:
+    """An S3 client that has one output to read, and keeps what is put."""
+
+    output: HostileOutput
+    written: bytes = field(default=b"")
+
+    def get_object(self, **_: str) -> dict[str, Any]:
+        """Return the output, its body of botocore's own kind."""
+        body = StreamingBody(_Network(self.output), len(self.output.content))
+        return {"ETag": '"etag-1"', "LastModified": EXTRACTED_AT, "Body": body}
+
+    def put_object(self, **request: Any) -> None:
+        """Keep the body."""
+        self.written = request["Body"]
+
+
+class _Network(io.BytesIO):
+    """A connection that hands over fewer bytes than asked for."""
+
+    def __init__(self, output: HostileOutput) -> None:
+        super().__init__(output.content)
+        # An output of megabytes in single bytes takes minutes, and shows nothing that a short one does not.
+        least = len(output.content) // MOST_READS + 1
+        self._sizes = itertools.cycle(max(size, least) for size in output.read_bytes)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return the next bytes, one at least before the end."""
+        return super().read(min(size or -1, next(self._sizes)))
+
+
+# Values
+
+
+@dataclass(frozen=True)
+class Literal:
+    """What stands in place of a value, JSON or not."""
+
+    text: str
+
+
+def _nested(opening: str, closing: str) -> list[str]:
+    # 200 is the parser's own bound; what is written goes a level deeper than what was read.
+    return [opening * depth + "0" + closing * depth for depth in (3, 190, *range(194, 204), 260)]
+
+
+NUMBERS = [
+    *("0", "1", "-1", "-0", "-0.0", "0.1", "1280.50", "1e3", "1E-38", "1e37", "1e38", "1e125", "1e126", "1e-130"),
+    *("9" * 38, "9" * 39, "9" * 50, "0." + "9" * 50, "1" + "0" * 49, "1280." + "0" * 40, "9" * 400, "9" * 5_000),
+    *("1e400", "-1e400", "1e-400", "1e999999", "1e9999999999999999999", "1e-9999999999999999999", "5e-324"),
+    *("NaN", "Infinity", "-Infinity", "nan", "01", "+1", ".5", "1.", "0x10", "1_000", "1,280", "\u0661", "¥1280"),
+    *("9223372036854775808", "-9223372036854775809", "18446744073709551616", "9" * 4_300, "-" + "9" * 4_300),
+]
+WORDS = ["null", "true", "false", "[]", "{}", "", "undefined", "'x'", '"', "[1,", "/**/1", '{"a": 1, "a": 2}']
+DATES = ["2026-02-30", "0000-01-01", "0001-01-01", "9999-12-31", "２０２６-01-01", "2026-1-1", "20260101", "2024-02-29"]
+TEXTS = [
+    *(
+        "",
+        " ",
+        "\u3000",
+        "\x1c",
+        "x",
+        "../../etc/passwd",
+        "uploads/../a b+c%2F.jpg",
+        "喫茶ほし",
+        "\u202eabc\u05d0",
+        "👩\u200d🚀",
+    ),
+    *(
+        "\ufeff",
+        "\x00",
+        "\x01\x1f\x7f",
+        "\x85\u2028\u2029",
+        "\ufffe\uffff",
+        "\r\n",
+        "\\",
+        '"',
+        "```",
+        "</Key>",
+        "\ud800",
+    ),
+    *("\udc00\ud800", "expense", "income", "max_tokens", "LENGTH", "img-00002"),
+    *("x" * 1_000, "x" * 1_001, "x" * 1_024, "é" * 512, "é" * 513, "画" * 1_000, "x" * 3_072, "x" * 10_001),
+    *("\x00" * 1_024, "\x01" * 10_000, '"' * 20_000, "画" * 10_000, "\U0001f600" * 10_000),
+]
+LITERALS = [
+    *NUMBERS,
+    *WORDS,
+    *map(json.dumps, DATES),
+    *map(json.dumps, TEXTS),
+    *(f'"{text}"' for text in TEXTS),
+    *(r'"\ud83d\ude00"', r'"\ud800\u0041"', r'"\u00"', r'"\x00"', '"\\', r'"\/"'),
+    *_nested("[", "]"),
+    *_nested('{"a":', "}"),
+    *("[" * 300, '{"a":' * 300, "[" + "{}," * 100 + "1]", "{" + '"a": 1, ' * 100 + '"a": 2}'),
+]
+HUGE = [
+    *("[" * 10_000, "[" * 10_000 + "]" * 10_000, '{"a":' * 10_000, '{"a":' * 10_000 + "0" + "}" * 10_000),
+    *(
+        json.dumps("x" * 400_000),
+        json.dumps("画" * 140_000),
+        '"' + "画" * 140_000 + '"',
+        "9" * 400_000,
+        "[1" + ",1" * 9_000 + "]",
+    ),
+]
+
+
+def _json(value: Any, *, ascii_only: bool) -> str:
+    """Return a value that holds literals as JSON, or what the literals make of it."""
+    match value:
+        case Literal(text):
+            return text
+        case dict():
+            members = cast("dict[Any, Any]", value).items()
+            inner = (f"{_json(k, ascii_only=ascii_only)}: {_json(v, ascii_only=ascii_only)}" for k, v in members)
+            return "{" + ", ".join(inner) + "}"
+        case list():
+            return "[" + ", ".join(_json(item, ascii_only=ascii_only) for item in cast("list[Any]", value)) + "]"
+        case _:
+            return json.dumps(value, ensure_ascii=ascii_only)
+
+
+Place = tuple[str | int, ...]
+
+
+def _places(value: Any) -> Iterator[Place]:
+    """Yield where the values inside a value are, its own place first."""
+    yield ()
+    members: Any = ()
+    if isinstance(value, dict):
+        members = cast("dict[str, Any]", value).items()
+    elif isinstance(value, list):
+        members = enumerate(cast("list[Any]", value))
+    for key, inner in members:
+        for place in _places(inner):
+            yield key, *place
+
+
+def _at(value: Any, place: Place) -> Any:
+    for key in place:
+        value = value[key]
+    return value
+
+
+def _put(value: Any, place: Place, new: Any) -> Any:
+    """Return a copy of a value with another one in that place."""
+    if not place:
+        return new
+    copy = value.copy()
+    copy[place[0]] = _put(value[place[0]], place[1:], new)
+    return copy
+
+
+def _spoiled(value: Any, place: Place, how: str, literal: str) -> Any:
+    """Return a copy of a value that is spoiled in one place."""
+    parent = _at(value, place[:-1])
+    if how == "instead" or not place or not isinstance(parent, dict):
+        return _put(value, place, Literal(literal))
+    members = cast("dict[Any, Any]", parent)
+    key, name = place[-1], _json(place[-1], ascii_only=True)
+    own = _json(members[key], ascii_only=True)
+    match how:
+        case "missing":
+            new = {k: v for k, v in members.items() if k != key}
+        case "renamed":
+            new = {Literal(literal) if k == key else k: v for k, v in members.items()}
+        case "before":
+            new = {**members, key: Literal(f"{literal}, {name}: {own}")}
+        case _:
+            new = {**members, key: Literal(f"{own}, {name}: {literal}")}
+    return _put(value, place[:-1], new)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A real record or receipt, and its places to be spoiled."""
+
+    value: Any
+    places: st.SearchStrategy[Place]
+    reply: Place | None
+
+    @classmethod
+    def of(cls, value: Any) -> "Sample":
+        """Return the sample, its reply being the text that is a receipt."""
+        places = tuple(_places(value))
+        replies = (place for place in places if str(_at(value, place)).startswith('{"amount"'))
+        return cls(value, st.sampled_from(places), next(replies, None))
+
+
+SPOILINGS = st.sampled_from(
+    # As tuples of both, since hypothesis takes most of its time for each thing that is drawn.
+    [
+        *itertools.product(["instead"], [*LITERALS * 12, *HUGE]),
+        *itertools.product(["missing", "renamed", "before", "behind"], LITERALS),
+    ]
+)
+
+
+def _spoil(draw: st.DrawFn, sample: Sample, value: Any, times: int) -> Any:
+    """Return a value, of the sample's form, that is spoiled in that many places."""
+    for time in range(times):
+        places = st.sampled_from(tuple(_places(value))) if time else sample.places
+        how, literal = draw(SPOILINGS)
+        value = _spoiled(value, draw(places), how, literal)
+    return value
+
+
+# Lines
+
+RECEIPT = Sample.of(json.loads(receipt_text()))
+SAMPLES = [
+    Sample.of(json.loads(plan_line(receipt_text()))),
+    *(Sample.of(json.loads(path.read_text())) for path in sorted(EVENTS.glob("*.json")) if path != STATE_CHANGE),
+    Sample.of(json.loads((EVENTS / "nova.json").read_text().replace("end_turn", "max_tokens"))),
+]
+REPLIES = [
+    *["{}"] * 8,
+    *("```json\n{}\n```", "```\n{}```", "```json\r\n{}\r\n```\n", " \n{}\t", "\ufeff{}"),
+    *("Here it is:\n```json\n{}\n```", "```json\n{}", "{} {}", "[{}]", "", "```", "\x00{}", "{}\ud800"),
+]
+FORMS = st.sampled_from(list(itertools.product(SAMPLES, REPLIES, (True, False))))
+# Of all fields the one where most can go wrong.
+AMOUNTS = st.sampled_from(["1280"] * len(NUMBERS) + NUMBERS)
+TIMES = st.sampled_from([(0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2)])
+ODD_LINES = [
+    *(
+        b"{}",
+        b"[]",
+        b"null",
+        b"0",
+        b'""',
+        b"{",
+        b"[",
+        b'"',
+        b"\x00",
+        b"\xff",
+        b"\xed\xa0\x80",
+        b"\xc0\x80",
+        BOM,
+        BOM + b"{}",
+    ),
+    *(b" ", b"\t\r", b"\x0b\x0c", b"\x1c", b"\xe2\x80\xa8", b"\xc2\x85", b"\xef\xbb", b"\xff\xfe{\x00}\x00", b"NaN"),
+    *(b"[" * 10_000, b"x" * 40_000, b"\xff" * 40_000, b"\x01" * 40_000, b'"' * 40_000, b" " * 3_000),
+]
+
+
+@st.composite
+def _records(draw: st.DrawFn) -> bytes:
+    """Return real-looking records of each layout and family, spoiled here and there."""
+    sample, reply, ascii_only = draw(FORMS)
+    in_receipt, in_record = draw(TIMES)
+    record = sample.value
+    if sample.reply:
+        receipt = _spoil(draw, RECEIPT, {**RECEIPT.value, "amount": Literal(draw(AMOUNTS))}, in_receipt)
+        record = _put(record, sample.reply, reply.replace("{}", _json(receipt, ascii_only=ascii_only)))
+    record = _spoil(draw, sample, record, in_record)
+    return _json(record, ascii_only=ascii_only).encode("utf-8", "surrogatepass")
+
+
+FRAGMENTS = st.one_of(
+    st.sampled_from(
+        [b"\n", b"\r", b"\x00", b"\x1f", b"\xff", b"\xed\xa0\x80", b"\\ud800", b'"', b"\\", b"{", b"[", b","]
+    ),
+    st.binary(min_size=1, max_size=4),
+)
+DAMAGES = st.sampled_from(["overwritten", "inserted", "flipped", "cut", "cut off", "repeated", "spliced"])
+
+
+@st.composite
+def _damaged(draw: st.DrawFn) -> bytes:
+    """Return such records damaged byte by byte, whatever their bytes mean."""
+    line = draw(_records())
+    for _ in range(draw(st.integers(1, 3))):
+        at = draw(st.integers(0, 4_095)) % (len(line) + 1)
+        head, tail = line[:at], line[at:]
+        match draw(DAMAGES):
+            case "overwritten":
+                fragment = draw(FRAGMENTS)
+                line = head + fragment + tail[len(fragment) :]
+            case "inserted":
+                line = head + draw(FRAGMENTS) + tail
+            case "flipped":
+                line = head + bytes(byte ^ 1 << draw(st.integers(0, 7)) for byte in tail[:1]) + tail[1:]
+            case "cut":
+                line = head + tail[draw(st.integers(1, 64)) :]
+            case "cut off":
+                line = head
+            case "repeated":
+                line = head + tail[:16] * draw(st.integers(2, 40)) + tail[16:]
+            case _:
+                other = draw(_records())
+                line = head + other[at % (len(other) + 1) :]
+    return line
+
+
+KINDS = st.sampled_from(
+    [*[_records()] * 12, _damaged(), _damaged(), st.sampled_from(ODD_LINES), st.binary(max_size=60)]
+)
+LINES = KINDS.flatmap(lambda kind: kind)
+
+
+# Outputs
+
+LINE_ENDS = st.sampled_from([b"\n", b"\n", b"\n", b"\r\n", b"\n\n", b" \n\t\n"])
+BEGINNINGS = st.sampled_from([b"", b"", b"", BOM, b"\n", BOM + b"\n", BOM + BOM, BOM[:2]])
+READ_BYTES = st.lists(st.sampled_from([MAX_LINE_BYTES, 1, 2, 3, 7, 64, 500, 4_096]), min_size=1, max_size=3)
+LINE_BOUNDS = st.sampled_from([*[MAX_LINE_BYTES] * 8, 2_000, len(CONTROL_LINE) + len(BOM) + 1])
+
+
+@st.composite
+def hostile_outputs(draw: st.DrawFn) -> HostileOutput:
+    """Return outputs of up to 48 hostile lines, most of them with the control line in some place, others empty."""
+    count = draw(st.integers(0, MAX_LINES))
+    lines = draw(st.lists(LINES, min_size=count, max_size=count))
+    if lines:
+        lines.insert(draw(st.integers(0, count)), CONTROL_LINE)
+    end = draw(LINE_ENDS)
+    content = draw(BEGINNINGS) + end.join(lines) + (end if draw(st.booleans()) else b"")
+    return HostileOutput(content, tuple(draw(READ_BYTES)), draw(LINE_BOUNDS))

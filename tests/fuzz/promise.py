@@ -1,0 +1,167 @@
+"""What must hold of every output, whatever its bytes: each line a transaction that can be stored, or a dead letter.
+
+Sources: Amazon DynamoDB developer guide, "Constraints" (keys of 1 to 2,048 and 1 to 1,024 bytes, items of 400 KB,
+numbers of 38 digits from 1E-130 to 9.99E+125) and "DynamoDB item sizes and formats".
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from datetime import date
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+from batch_result_handler.dead_letters import DeadLetterFile
+from batch_result_handler.dynamodb import Item, from_item, to_item
+from batch_result_handler.output import BOM, MAX_LINE_BYTES, opened_output, split_lines
+from batch_result_handler.records import GoodLine, LineReader, rejected
+from tests.unit.batch_result_handler.samples import EXTRACTED_AT, JOB, RECEIPT
+from yorutsuke_common.schema import (
+    MAX_DETAIL_CHARACTERS,
+    MAX_IMAGE_ID_BYTES,
+    DeadLetter,
+    Reason,
+    Transaction,
+)
+
+from .hostile_output import CONTROL_IMAGE, CONTROL_LINE, Bucket, HostileOutput
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+READER = LineReader(JOB, EXTRACTED_AT, ttl_days=730)
+KEY_BYTES = {"userId": 2_048, "transactionId": 1_024, "jobId": 1_024, "imageId": 2_048, "extractedAt": 1_024}
+"""The most bytes of each attribute that is a key of the table or of an index; `jobId` is a sort key as well."""
+MAX_ITEM_BYTES = 400 * 1024
+MAX_DIGITS = 38
+MAX_NUMBER_BYTES = 21
+MAX_RECORD_BYTES = 32 * 1024
+"""The design's own bound: not the code's, which may be wrong."""
+ESCAPED_BYTES = len(r"\u0000")
+MAX_LETTER_BYTES = MAX_RECORD_BYTES + ESCAPED_BYTES * (MAX_IMAGE_ID_BYTES + MAX_DETAIL_CHARACTERS) + 200
+"""Of a line of the dead letters: its record as it is written, the longest id and detail all in escapes, the rest."""
+JSON_NUMBER = re.compile(rb"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,4})?")
+"""No amount has an exponent of more digits, and `Decimal` has none of more than 18."""
+
+Read = GoodLine | DeadLetter
+
+
+def kept_promise(output: HostileOutput) -> list[Read]:
+    """Return what became of the lines of an output. Raises AssertionError, or what escaped."""
+    read = _read(output)
+    lines = _expected_lines(output)
+    assert [_number(one) for one in read] == list(lines), "not one result for each line that is not blank"
+    items = [_checked_item(one, lines[one.number]) for one in read if isinstance(one, GoodLine)]
+    letters = _checked_letters(output, read)
+    _check_control_line(lines, read)
+    again = _read(HostileOutput(output.content, (MAX_LINE_BYTES,), output.max_line_bytes))
+    items_again = [to_item(one.transaction.item()) for one in again if isinstance(one, GoodLine)]
+    assert items_again == items, "read again, in other chunks, other transactions"
+    assert _written(output, again) == letters, "read again, in other chunks, other dead letters"
+    return read
+
+
+def became(one: Read) -> str:
+    """Return what became of a line in a word: `transaction`, or the reason of its dead letter."""
+    return "transaction" if isinstance(one, GoodLine) else one.reason.value
+
+
+def _read(output: HostileOutput) -> list[Read]:
+    """Read an output as the handler does, but for the bound of a line."""
+    with opened_output(cast("S3Client", Bucket(output)), "images", "batch-output/job/output.jsonl") as opened:
+        return [READER.read(line) for line in split_lines(opened.chunks, output.max_line_bytes)]
+
+
+def _expected_lines(output: HostileOutput) -> dict[int, bytes]:
+    """Return the lines that are not blank by their numbers, found the plain way."""
+    first, *others = output.content.split(b"\n")
+    lines = dict(enumerate([first.removeprefix(BOM), *others], start=1))
+    too_long = {1} if len(first) > output.max_line_bytes else set[int]()
+    # Of a line that is too long nobody knows whether all of it is blank.
+    too_long |= {number for number, line in lines.items() if len(line) > output.max_line_bytes}
+    return {number: line for number, line in lines.items() if line.strip() or number in too_long}
+
+
+def _number(one: Read) -> int:
+    return one.number if isinstance(one, GoodLine) else one.line
+
+
+def _checked_item(good: GoodLine, line: bytes) -> Item:
+    """Return the transaction's item, which DynamoDB takes and gives back as it was."""
+    attributes = good.transaction.item()
+    item = to_item(attributes)
+    assert from_item(item) == attributes, "the item read back is another one"
+    assert Transaction.model_validate(from_item(item)) == good.transaction
+    assert sum(len(name.encode()) + _value_bytes(value) for name, value in item.items()) <= MAX_ITEM_BYTES
+    for name, most in KEY_BYTES.items():
+        assert 1 <= len(item[name]["S"].encode()) <= most, f"{name} is no key of DynamoDB"
+    assert re.fullmatch("[0-9a-f]{24}", good.transaction.transactionId)
+    _check_amount(good.transaction.amount, item["amount"]["N"], line)
+    assert date.fromisoformat(good.transaction.date).isoformat() == good.transaction.date
+    assert good.transaction.merchant.strip(" \t\r\n\u3000")
+    return item
+
+
+def _value_bytes(value: dict[str, str]) -> int:
+    [(kind, text)] = value.items()
+    return MAX_NUMBER_BYTES if kind == "N" else len(text.encode())
+
+
+def _check_amount(amount: Decimal, written: str, line: bytes) -> None:
+    assert Decimal("1E-130") <= amount <= Decimal("9.9999999999999999999999999999999999999E+125")
+    assert len(amount.as_tuple().digits) <= MAX_DIGITS
+    assert Decimal(written).as_tuple() == amount.as_tuple()
+    said = (Decimal(number.decode()).as_tuple() for number in JSON_NUMBER.findall(line))
+    assert amount.as_tuple() in said, "the amount is no number that the line says"
+
+
+def _checked_letters(output: HostileOutput, read: Sequence[Read]) -> bytes:
+    """Return the file of dead letters, each of which is one line of JSON within the bound."""
+    written = _written(output, read)
+    *letters, end = written.split(b"\n")
+    assert end == b""
+    assert len(letters) == len(read), "not one dead letter a line"
+    for one, letter in zip(read, letters, strict=True):
+        _check_letter(one, letter)
+    return written
+
+
+def _written(output: HostileOutput, read: Sequence[Read]) -> bytes:
+    """Return the dead letters of every line: a good one may become one as well, if its image is another user's."""
+    bucket = Bucket(output)
+    letters = DeadLetterFile(cast("S3Client", bucket), "images", JOB.jobId)
+    for one in read:
+        good = isinstance(one, GoodLine)
+        letters.add(rejected(one, Reason.OWNER_MISMATCH, "the image is another user's") if good else one)
+    letters.close()
+    return bucket.written
+
+
+def _check_letter(one: Read, written: bytes) -> None:
+    assert len(written) <= MAX_LETTER_BYTES, f"a dead letter of {len(written)} bytes"
+    letter = json.loads(written.decode(), parse_constant=_refuse)
+    assert list(letter) == [name for name in DeadLetter.model_fields if name != "imageId" or "imageId" in letter]
+    assert (letter["line"], Reason(letter["reason"])) == (
+        _number(one),
+        Reason.OWNER_MISMATCH if isinstance(one, GoodLine) else one.reason,
+    )
+    assert 1 <= len(letter.get("imageId", "-").encode()) <= MAX_IMAGE_ID_BYTES
+    assert 1 <= len(letter["detail"]) <= MAX_DETAIL_CHARACTERS
+    assert len(written.partition(b',"record":')[2].removesuffix(b"}")) <= MAX_RECORD_BYTES, (
+        "a record above its bound as it is written"
+    )
+    assert not isinstance(letter["record"], dict) or "modelInput" not in letter["record"]
+
+
+def _refuse(name: str) -> NoReturn:
+    raise AssertionError(f"{name} is no JSON")
+
+
+def _check_control_line(lines: dict[int, bytes], read: Sequence[Read]) -> None:
+    """Assert that the good line, where the output has it, is read as if it were alone."""
+    places = [number for number, line in lines.items() if line.strip(b" \r") == CONTROL_LINE]
+    controls = [one for one in read if isinstance(one, GoodLine) and one.transaction.imageId == CONTROL_IMAGE]
+    assert [good.number for good in controls] == places, "the good line is lost"
+    for good in controls:
+        said: dict[str, Any] = good.transaction.model_dump(include=set(RECEIPT))
+        assert said == RECEIPT

@@ -1,0 +1,141 @@
+"""Whatever key an image has, it moves from below `uploads/` to below `processed/{date}/`, and meets no other image.
+
+The role may read and delete `uploads/*` and write `processed/*`, and nothing else.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from urllib.parse import quote_plus
+
+import boto3
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from batch_result_handler.dynamodb import BatchClient, Item
+from batch_result_handler.event import OutputObject, notices_in_event
+from batch_result_handler.images import Image, ImageStore, PendingImages, processed_key
+from local.in_memory import InMemoryAws, Table
+from tests.unit.batch_result_handler.samples import Logs
+
+from .runs import FUZZ
+
+OTHER = "batch-output/abcdefgh1234/output.jsonl"
+DATE = "2026-11-23"
+NAMES = st.sampled_from(
+    [
+        *(
+            "a.jpg",
+            "a b.jpg",
+            "a+b.jpg",
+            "a%2Fb.jpg",
+            "喫茶.jpg",
+            "..",
+            "../..",
+            "../processed",
+            "uploads",
+            "processed",
+        ),
+        *(
+            "",
+            "/",
+            ".",
+            "\r",
+            "\n",
+            "\t",
+            "\x00",
+            "\x1f",
+            "\x7f",
+            "\x85",
+            "\ufffe",
+            "\u202e",
+            "👩\u200d🚀",
+            "'\"&<>",
+            "]]>",
+        ),
+        *("</Key><Key>uploads/b.jpg", "&#x41;", "?versionId=1", "#a", "x" * 900, "画" * 300),
+    ]
+)
+# DynamoDB keeps Unicode alone: no half of a pair.
+WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+S3_KEYS = st.lists(NAMES | WORDS, min_size=1, max_size=4).map("/".join)
+IMAGE_IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6)
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """AWS in memory, and what moves images there."""
+
+    aws: InMemoryAws
+    store: ImageStore
+
+    def fill(self, s3_keys: Mapping[str, str]) -> list[Image]:
+        """Begin anew with one other object and images of these keys by image id; return them as they are found."""
+        items: dict[tuple[str, ...], Item] = {
+            (image_id,): {"imageId": {"S": image_id}, "userId": {"S": "user-1"}, "s3Key": {"S": s3_key}}
+            for image_id, s3_key in s3_keys.items()
+        }
+        self.aws.tables["pending-images"] = Table(("imageId",), items)
+        self.aws.objects.clear()
+        self.aws.put_object(OTHER, b"")
+        images = list(self.store.pending.find(list(s3_keys)).values())
+        for image in images:
+            if image.upload_key:
+                self.aws.put_object(image.upload_key, image.upload_key.encode())
+        return images
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[Bucket]:
+    aws = InMemoryAws({})
+    session = boto3.Session("in-memory", "in-memory", region_name="ap-northeast-1")
+    aws.serve(session)
+    logger = Logs().logger
+    with closing(session.client("s3")) as s3, closing(session.client("dynamodb")) as dynamodb:
+        pending = PendingImages(BatchClient(dynamodb, logger), "pending-images")
+        yield Bucket(aws, ImageStore(s3, "images", pending, logger))
+
+
+@settings(FUZZ, max_examples=60, derandomize=True)
+@given(s3_keys=st.dictionaries(IMAGE_IDS, S3_KEYS, min_size=1, max_size=5))
+@example(s3_keys={"a": "x.jpg", "b": "uploads/x.jpg", "c": "uploads/uploads/x.jpg"})
+@example(s3_keys={"a": "u/\r.jpg", "b": "u/\n.jpg", "c": "u/\r\n.jpg"})
+@example(s3_keys={"a": "processed/2026-11-23/x.jpg", "b": "/x.jpg", "c": "../x.jpg"})
+def test_an_image_of_any_key_moves_from_uploads_to_processed_and_to_nowhere_else(
+    bucket: Bucket, s3_keys: dict[str, str]
+) -> None:
+    images = bucket.fill(s3_keys)
+    moves = {processed_key(image, DATE): image.upload_key for image in images if image.upload_key}
+
+    unmoved = bucket.store.move(images, DATE)
+
+    assert unmoved == {image.image_id for image in images if not image.upload_key}
+    assert len(moves) == len(s3_keys) - len(unmoved)
+    assert all(key.startswith("uploads/") for key in moves.values())
+    assert all(key.startswith(f"processed/{DATE}/") for key in moves)
+    # What was deleted is what DeleteObjects' XML says when it is parsed again.
+    found = {key: stored.body.decode() for key, stored in bucket.aws.objects.items()}
+    assert found == {OTHER: "", **moves}
+
+
+@settings(FUZZ, max_examples=300, derandomize=True)
+@given(st.lists(IMAGE_IDS, min_size=2, max_size=2, unique=True), st.lists(S3_KEYS, min_size=2, max_size=2))
+@example(["a", "b"], ["u/x.jpg", "uploads/u/x.jpg"])
+def test_two_images_never_share_a_processed_key(image_ids: list[str], s3_keys: list[str]) -> None:
+    keys = {
+        processed_key(Image(image_id, "user-1", f"uploads/{s3_key}", processed=False, item={}), DATE)
+        for image_id, s3_key in zip(image_ids, s3_keys, strict=True)
+    }
+
+    assert len(keys) == 2
+
+
+@settings(FUZZ, max_examples=300, derandomize=True)
+@given(S3_KEYS, st.sampled_from([".jsonl", ".jsonl.out"]))
+def test_an_output_of_any_name_is_found_under_the_name_it_was_written(name: str, ending: str) -> None:
+    """S3 form-encodes the keys of its notifications."""
+    key = f"batch-output/abcdefgh1234/night{name.replace('/', '')}{ending}"
+    event = {"Records": [{"s3": {"bucket": {"name": "images"}, "object": {"key": quote_plus(key)}}}]}
+
+    assert notices_in_event(event, "images") == [OutputObject("images", key)]
