@@ -17,7 +17,7 @@ from unittest.mock import patch
 import boto3
 
 from batch_result_handler import handler as handler_module
-from batch_result_handler.dynamodb import to_item
+from batch_result_handler.dynamodb import from_item, to_item
 from local.emulator import REGION
 from local.in_memory import Call, Fault, FunctionDiedError, InMemoryAws, Table
 from tests.integration.stage import (
@@ -61,6 +61,8 @@ class Overtaken(Fault):
     message: int = 0
 
 
+CORRECTED = {"S": "Kissa Tsuki"}
+
 Faults = Callable[[int, Call], Fault | None]
 """What becomes of a call: of the number of the delivery, and the call."""
 
@@ -82,6 +84,8 @@ class FaultyNight:
     delivery: int = 0
     clock: float = 0
     """Epoch seconds."""
+    shown: dict[str, int] = field(default_factory=dict[str, int])
+    """How many lines the output has had, by its ETag."""
 
     def seed(self) -> None:
         """Put everything back to how it is when Bedrock has written its output."""
@@ -107,8 +111,16 @@ class FaultyNight:
             if image_id in IMAGES:
                 self.aws.put_object(key, image_id.encode())
         counts = dict.fromkeys(("totalRecordCount", "processedRecordCount", "successRecordCount"), len(LINES))
-        self.aws.put_object(OUTPUT_KEY, "\n".join(LINES).encode())
+        self.show(len(LINES))
         self.aws.put_object(MANIFEST_KEY, json.dumps({**counts, "errorRecordCount": 0}).encode())
+
+    def show(self, lines: int, edition: int = 0) -> None:
+        """Let the output have so many of its lines so far, as Bedrock may show results in stages.
+
+        No two editions have the same content: blank lines tell them apart.
+        """
+        self.aws.put_object(OUTPUT_KEY, "\n".join([*LINES[:lines], *[""] * edition]).encode())
+        self.shown[self.aws.objects[OUTPUT_KEY].etag] = lines
 
     def messages(self) -> list[str]:
         """Return the messages that tell of the job: its output, its manifest, and that it completed partially."""
@@ -150,7 +162,7 @@ class FaultyNight:
     def edit(self) -> None:
         """Let a person correct the merchant of every transaction."""
         for item in self.aws.tables[TRANSACTIONS].items.values():
-            item["merchant"] = {"S": "Kissa Tsuki"}
+            item["merchant"] = CORRECTED
 
     def replay(self) -> None:
         """Take the output in again, as an operator does whose images could not all be moved."""
@@ -181,9 +193,11 @@ class FaultyNight:
         self._check_completion(stored_ids)
 
     def _check_completion(self, stored_ids: set[str]) -> None:
-        for job in self.aws.tables[BATCH_JOBS].items.values():
-            if job["status"]["S"] == "COMPLETED" and not set(GOOD) <= stored_ids:
-                self.broken.lost.add("the job is COMPLETED without its transactions")
+        for job in map(from_item, self.aws.tables[BATCH_JOBS].items.values()):
+            for etag in job.get("processedOutputs", {}).values():
+                # The good lines are the first ones.
+                if not set(GOOD[: self.shown[etag]]) <= stored_ids:
+                    self.broken.lost.add("the job is COMPLETED without its transactions")
 
 
 @contextmanager

@@ -1,0 +1,149 @@
+"""Whatever happens to a night, in whatever order: what must hold at every step, and how it must end."""
+
+from contextlib import ExitStack
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from batch_result_handler.dynamodb import from_item
+from local.in_memory import Call, Fault
+from tests.integration.stage import BATCH_JOBS, DEAD_LETTERS_KEY, OUTPUT_KEY, TRANSACTIONS
+
+from .campaign import FAULTS, MESSAGES, PARTIAL, clean_run, migration_failures, no_faults
+from .night import CORRECTED, LINES, Faults, faulty_night
+
+MAX_DELIVERIES = 20
+CALLS_OF_A_DELIVERY = 20
+HALVES = [Fault(kind) for kind in dict.fromkeys(PARTIAL.values())]
+OUTPUT = 0
+
+
+def _at_calls(planned: dict[int, Fault]) -> Faults:
+    """Return the faults of a delivery by the numbers of its calls."""
+    calls = 0
+
+    def faults(_: int, call: Call) -> Fault | None:
+        nonlocal calls
+        calls += 1
+        found = planned.get(calls)
+        # Half of what other operations do is nothing that AWS does.
+        return None if found in HALVES and PARTIAL.get(call.operation) != found.kind else found
+
+    return faults
+
+
+class ANight(RuleBasedStateMachine):
+    """A job, its messages in any order and number, faults at any call, an output that grows, a person, an operator."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.resources = ExitStack()
+        self.night = self.resources.enter_context(faulty_night())
+        self.clean = clean_run(self.night)
+        self.night.seed()
+        self.editions = 0
+        self.show(lines=1)
+
+    @rule(
+        message=st.integers(0, MESSAGES - 1),
+        planned=st.dictionaries(st.integers(1, CALLS_OF_A_DELIVERY), st.sampled_from([*FAULTS, *HALVES]), max_size=4),
+    )
+    def deliver(self, message: int, planned: dict[int, Fault]) -> None:
+        """Deliver a message to a function that meets some faults."""
+        self.night.deliver(self.night.messages()[message], _at_calls(planned))
+
+    @rule(lines=st.integers(1, len(LINES)))
+    def show(self, lines: int) -> None:
+        """Let Bedrock write the output anew."""
+        self.editions += 1
+        self.night.show(lines, self.editions)
+        self.corrected = False
+
+    @precondition(lambda self: self.taken_in())
+    @rule()
+    def correct(self) -> None:
+        """Let a person correct what was taken in."""
+        self.night.edit()
+        self.corrected = True
+
+    @rule()
+    def replay(self) -> None:
+        """Let an operator ask for the output to be taken in again."""
+        self.night.replay()
+        self.corrected = False
+
+    @invariant()
+    def an_image_is_always_somewhere_and_moves_after_its_transaction(self) -> None:
+        """Of every instant so far."""
+        assert not self.night.broken.images_nowhere
+        assert not self.night.broken.lost
+
+    @invariant()
+    def counts_are_of_all_lines(self) -> None:
+        """Successes and failures are all there is."""
+        stats = self.job().get("resultStats")
+        assert not stats or stats["successCount"] + stats["failureCount"] == stats["totalCount"]
+
+    @invariant()
+    def dead_letters_are_of_the_output_taken_in(self) -> None:
+        """As many as failures, also where there are none."""
+        if self.taken_in():
+            letters = self.night.aws.objects[DEAD_LETTERS_KEY].body
+            assert len(letters.splitlines()) == self.job()["resultStats"]["failureCount"]
+
+    @invariant()
+    def a_transaction_is_one_of_the_clean_run(self) -> None:
+        """Under no other id, and with no other amount."""
+        expected = self.clean.state["tables"][TRANSACTIONS]
+        for key, item in self.night.aws.tables[TRANSACTIONS].items.items():
+            assert item["amount"] == expected[key]["amount"]
+
+    @invariant()
+    def what_a_person_corrected_stays(self) -> None:
+        """Until there is another output to take in."""
+        if self.corrected:
+            items = self.night.aws.tables[TRANSACTIONS].items.values()
+            assert all(item["merchant"] == CORRECTED for item in items)
+
+    def teardown(self) -> None:
+        """Let every line be there in the end, and AWS be well: the night ends as a clean one."""
+        try:
+            self.night.show(len(LINES))
+            self._settle()
+            if self.corrected or migration_failures(self.night.state()) > migration_failures(self.clean.state):
+                self.night.replay()
+                self._settle()
+            assert self.night.state() == self.clean.state
+        finally:
+            self.resources.close()
+
+    def taken_in(self) -> bool:
+        """Tell whether the output as it is now has been taken in."""
+        etag = self.night.aws.objects[OUTPUT_KEY].etag
+        return self.job().get("processedOutputs") == {OUTPUT_KEY: etag}
+
+    def job(self) -> dict[str, Any]:
+        """Return the job's record."""
+        [job] = map(from_item, self.night.aws.tables[BATCH_JOBS].items.values())
+        return job
+
+    def _settle(self) -> None:
+        for _ in range(MAX_DELIVERIES):
+            if len(self.night.messages()) == sum(
+                self.night.deliver(message, no_faults) for message in self.night.messages()
+            ):
+                return
+        raise AssertionError("it does not settle")
+
+
+TestANight = ANight.TestCase
+TestANight.settings = settings(
+    max_examples=40,
+    stateful_step_count=12,
+    deadline=None,
+    derandomize=True,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
