@@ -37,9 +37,10 @@ def demo(session: nox.Session) -> None:
 
 @nox.session(requires=["emulator"])
 def tests(session: nox.Session) -> None:
-    """Run every test: unit, infra, integration, e2e. [-- pytest's arguments]"""
+    """Run every test: unit, infra, integration, e2e, faults, fuzz. [-- pytest's arguments]"""
     prepare(session, "dev")
-    session.run("python", "-m", "pytest", *session.posargs)
+    # A file's tests stay together: they share an emulator.
+    session.run("python", "-m", "pytest", "--numprocesses", "auto", "--dist", "loadfile", *session.posargs)
 
 
 @nox.session

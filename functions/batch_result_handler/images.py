@@ -29,6 +29,8 @@ UPLOADS_PREFIX = "uploads/"
 PROCESSED_PREFIX = "processed/"
 COPY_CONCURRENCY = 32
 DELETE_BATCH = 1000
+MAX_KEY_BYTES = 1024
+"""Of S3."""
 NO_XML_CHARACTER = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
@@ -178,5 +180,7 @@ def _image(item: Item) -> Image:
 
 def _upload_key(s3_key: str) -> str | None:
     file = s3_key.removeprefix(UPLOADS_PREFIX)
-    # One key that XML cannot carry would have the whole DeleteObjects request refused.
-    return None if not file or NO_XML_CHARACTER.search(file) else UPLOADS_PREFIX + file
+    key = UPLOADS_PREFIX + file
+    # One key that XML or S3 cannot carry would have the whole DeleteObjects request refused.
+    usable = file and not NO_XML_CHARACTER.search(file) and len(key.encode()) <= MAX_KEY_BYTES
+    return key if usable else None

@@ -10,7 +10,8 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import get_args
 
@@ -78,13 +79,25 @@ def _build_function(name: str) -> Path:
 
 
 def _write_zip(path: Path, folder: Path) -> None:
-    """Zip a folder so that the same content gives the same bytes: sorted names, one time, one mode."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+    """Zip a folder so that the same content gives the same bytes: sorted names, one time, one mode.
+
+    The zip appears whole: another build or a deployment at the same time never meets half of one.
+    """
+    with _appearing_whole(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for file in sorted(_kept_files(folder), key=lambda kept: kept.relative_to(folder).as_posix()):
             entry = zipfile.ZipInfo(file.relative_to(folder).as_posix(), ZIP_TIME)
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = FILE_MODE << 16
             archive.writestr(entry, file.read_bytes())
+
+
+@contextmanager
+def _appearing_whole(path: Path) -> Generator[Path]:
+    """Give a name beside `path` to write to, which then takes its place."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        part = Path(folder) / path.name
+        yield part
+        part.replace(path)
 
 
 def _kept_files(folder: Path) -> Iterator[Path]:

@@ -15,6 +15,8 @@ from typing import Any
 from local.emulator import free_port
 
 START_SECONDS = 30
+CONTROL_SECONDS = 60
+"""The proxy answers nobody while it reads its models of AWS's services."""
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -47,7 +49,7 @@ class FaultyEndpoint:
     def _control(self, method: str, path: str, body: object = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.url}/_microburst/{path}", data, method=method)  # noqa: S310 - our own
-        with DIRECT.open(request, timeout=5) as answer:
+        with DIRECT.open(request, timeout=CONTROL_SECONDS) as answer:
             return json.load(answer)
 
 

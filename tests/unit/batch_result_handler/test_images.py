@@ -78,6 +78,8 @@ def test_the_day_is_the_one_where_the_users_live(moment: datetime, zone: str, da
         ({"s3Key": {"S": "uploads/user-1/a.jpg"}}, "uploads/user-1/a.jpg", False),
         ({"s3Key": {"S": "user-1/a.jpg"}}, "uploads/user-1/a.jpg", False),
         ({"s3Key": {"S": "k"}, "status": {"S": "pending"}}, "uploads/k", False),
+        ({"s3Key": {"S": "長" * 338 + "ab"}}, "uploads/" + "長" * 338 + "ab", False),
+        ({"s3Key": {"S": "長" * 338 + "abc"}}, None, False),
         ({"s3Key": {"S": "k"}, "status": {"S": "processed"}}, "uploads/k", True),
         ({"s3Key": {"S": "k"}, "status": {"S": "PROCESSED"}}, "uploads/k", False),
         ({}, None, False),
