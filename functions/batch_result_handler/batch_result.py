@@ -64,7 +64,7 @@ class BatchResultProcessor:
         started = perf_counter()
         found = self.stores.jobs.find(source.job_id)
         if is_processed(found, source, source.etag):
-            self._report_duplicate(source)
+            self._report_duplicate()
             return
         job = self.stores.jobs.claim(found, remaining_seconds)
         try:
@@ -78,9 +78,9 @@ class BatchResultProcessor:
         with opened_output(self.stores.s3, source.bucket, source.key) as output:
             if is_processed(job, source, output.etag):
                 self.stores.jobs.release(job)
-                self._report_duplicate(source)
+                self._report_duplicate()
                 return
-            self.logger.info("batch result started", event=Event.BATCH_RESULT_STARTED, key=source.key)
+            self.logger.info("batch result started", event=Event.BATCH_RESULT_STARTED)
             run = _Run(self, job, output)
             stats = run.take_in()
         self.stores.jobs.complete(job, source, output.etag, stats, iso_utc(datetime.now(UTC)))
@@ -90,8 +90,8 @@ class BatchResultProcessor:
         self._report_missing(run.unanswered)
         self.metrics.job_completed(job.jobId, stats, (perf_counter() - started) * 1000)
 
-    def _report_duplicate(self, source: OutputObject) -> None:
-        self.logger.info("batch result already processed", event=Event.BATCH_RESULT_DUPLICATE, key=source.key)
+    def _report_duplicate(self) -> None:
+        self.logger.info("batch result already processed", event=Event.BATCH_RESULT_DUPLICATE)
 
     def _report_missing(self, image_ids: Iterable[str]) -> None:
         for image_id in sorted(image_ids):

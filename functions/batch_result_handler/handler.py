@@ -44,7 +44,8 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
 
 SERVICE = "batch_result_handler"
-JOB_KEYS = ("jobId", "intentId", "traceId", "userId")
+NOTICE_KEYS = ("key", "jobId", "intentId", "traceId", "userId")
+"""What a log entry tells of the notice it is about, as far as it is known by then."""
 
 logger = make_logger(SERVICE)
 
@@ -76,6 +77,7 @@ def process_notices(notices: Sequence[Notice], context: LambdaContext) -> None:
     if not notices:
         logger.info("S3 sent its test event", event=Event.BATCH_RESULT_TEST_EVENT)
     for notice in notices:
+        logger.append_keys(key=None if isinstance(notice, JobEnd) else notice.key)
         match notice:
             case OutputObject():
                 workers().results.process(notice, context.get_remaining_time_in_millis() / 1000)
@@ -127,7 +129,7 @@ def _failure_logged(**keys: str) -> Generator[None]:
     A manifest that came before its output, and a message that met another function at work, have said so themselves,
     and are no failures until they end in the dead-letter queue.
     """
-    with logger.append_context_keys(**keys, **dict.fromkeys(JOB_KEYS)):
+    with logger.append_context_keys(**keys, **dict.fromkeys(NOTICE_KEYS)):
         try:
             yield
         except (NotReconciledError, JobClaimedError):

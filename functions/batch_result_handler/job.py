@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -24,6 +25,7 @@ from yorutsuke_common.schema import (
 from .aws_error import error_code
 from .dynamodb import from_item, to_item
 from .event import JobEnd, OutputObject
+from .records import iso_utc
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -83,9 +85,10 @@ class BatchJobs:
         claimed, record = self._update(job, claim, free, {":now": int(now)})
         if claimed:
             return self._job(job.jobId, record)
-        self.logger.warning("another function has the job", event=Event.BATCH_RESULT_JOB_CLAIMED)
+        until = iso_utc(datetime.fromtimestamp(int(record["claimedUntil"]), UTC))
+        self.logger.warning("another function has the job", event=Event.BATCH_RESULT_JOB_CLAIMED, claimedUntil=until)
         raise JobClaimedError(
-            f"job {job.jobId!r} is claimed by another function until {record['claimedUntil']} (epoch seconds): the "
+            f"job {job.jobId!r} is claimed by another function until {until} at the latest: the "
             "message comes back by itself, and finds the job completed or free."
         )
 

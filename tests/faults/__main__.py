@@ -21,14 +21,18 @@ def main() -> int:
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn(), console=console) as shown:
         task = shown.add_task("Schedules", total=None)
         with faulty_night() as night:
-            verdict = campaign(
-                night,
-                clean_run(night),
-                arguments.schedules,
-                arguments.seed,
-                only=arguments.only,
-                progress=lambda done, total: shown.update(task, completed=done, total=total),
-            )
+            try:
+                verdict = campaign(
+                    night,
+                    clean_run(night),
+                    arguments.schedules,
+                    arguments.seed,
+                    only=arguments.only,
+                    progress=lambda done, total: shown.update(task, completed=done, total=total),
+                )
+            except ValueError as refused:
+                console.print(refused, markup=False, highlight=False, soft_wrap=True)
+                return 2
     _show(console, verdict)
     if arguments.json:
         print(json.dumps(verdict.summary()))
@@ -37,9 +41,9 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="nox -s faults --", description=__doc__)
-    parser.add_argument("--schedules", type=int, default=1200, metavar="N", help="crash points included (1200)")
+    parser.add_argument("--schedules", type=int, default=1200, metavar="N", help="in all (1200)")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="another seed, other schedules (1)")
-    parser.add_argument("--only", metavar="NAME", help="run one schedule alone, by the name it failed under")
+    parser.add_argument("--only", metavar="NAME", help="run one schedule alone: crash-after-7, 1-37, …")
     parser.add_argument("--json", action="store_true", help="end with one JSON object on standard output")
     return parser.parse_args()
 

@@ -1,5 +1,6 @@
 """The fault campaign: every crash point, then seeded schedules of faults; each must end as a clean run does."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -44,8 +45,10 @@ PARTIAL = {
 class Verdict:
     """What a campaign found; `failures` names the schedules that did not hold, each to be run again alone."""
 
+    seed: int
     schedules: int = 0
     crash_points: int = 0
+    meetings: int = 0
     found: Counter[str] = field(default_factory=Counter[str])
     failures: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
 
@@ -53,10 +56,16 @@ class Verdict:
         """Return the counts that the campaign is judged by."""
         names = ("lost", "doubled", "diverged", "images_nowhere")
         return {
+            "seed": self.seed,
             "schedules": self.schedules,
             "crash_points": self.crash_points,
+            "meetings": self.meetings,
             **{name: self.found[name] for name in names},
         }
+
+
+def _kind(name: str) -> str:
+    return name.rpartition("-")[0] + "-…"
 
 
 def no_faults(_: int, __: Call) -> Fault | None:
@@ -193,16 +202,25 @@ def campaign(
 ) -> Verdict:
     """Run every crash point and meeting, and random schedules up to so many in all; or only the one of a name.
 
-    It ends before where the verdict is `enough`.
+    It ends before where the verdict is `enough`. Raises ValueError where the name is none, or the schedules are fewer
+    than the crash points and meetings.
     """
     crashes, meetings = dict(crash_schedules(clean.calls)), dict(meeting_schedules(clean.calls))
     planned = {**crashes, **meetings}
+    if only and only not in planned and not re.fullmatch(r"\d+-\d+", only):
+        raise ValueError(
+            f"no schedule is named {only!r}: a name is one of {', '.join(sorted({_kind(name) for name in planned}))}, "
+            "with a number as its end, or SEED-NUMBER"
+        )
+    if schedules < len(planned):
+        raise ValueError(f"{schedules} schedules are too few: crash points and meetings alone are {len(planned)}")
     rolled = (f"{seed}-{number}" for number in range(schedules - len(planned)))
     names = [only] if only else [*planned, *rolled]
-    verdict = Verdict()
+    verdict = Verdict(seed)
     for name in names:
         verdict.schedules += 1
         verdict.crash_points += name in crashes
+        verdict.meetings += name in meetings
         if said := run(night, clean.state, name, planned.get(name) or random_faults(name)):
             verdict.failures[name] = said
             verdict.found.update({what.partition(":")[0] for what in said})

@@ -15,7 +15,7 @@ from batch_result_handler.job import BatchJobs
 from batch_result_handler.records import LineReader
 from yorutsuke_common.schema import BatchJob
 
-from .campaign import campaign, clean_run
+from .campaign import MESSAGES, campaign, clean_run
 from .night import FaultyNight, faulty_night
 
 Break = Callable[[pytest.MonkeyPatch], None]
@@ -57,13 +57,33 @@ def test_every_crash_point_and_some_schedules_end_as_a_clean_run_does(night: Fau
 
     assert verdict.failures == {}
     assert verdict.summary() == {
+        "seed": SEED,
         "schedules": SCHEDULES,
         "crash_points": 2 * sum(CALLS_OF_A_NIGHT.values()),
+        "meetings": MESSAGES * sum(CALLS_OF_A_NIGHT.values()),
         "lost": 0,
         "doubled": 0,
         "diverged": 0,
         "images_nowhere": 0,
     }
+
+
+@pytest.mark.parametrize("name", ["crash-after-22", "meeting-2-before-1", "7-103"])
+def test_a_schedule_runs_alone_by_its_name(night: FaultyNight, name: str) -> None:
+    verdict = campaign(night, clean_run(night), SCHEDULES, seed=SEED, only=name)
+
+    assert (verdict.schedules, verdict.failures) == (1, {})
+
+
+@pytest.mark.parametrize("name", ["nosuch", "crash-after-23", "1"])
+def test_a_name_of_no_schedule_is_refused_with_the_names_there_are(night: FaultyNight, name: str) -> None:
+    with pytest.raises(ValueError, match=f"no schedule is named '{name}': a name is one of crash-after-…, .*SEED"):
+        campaign(night, clean_run(night), SCHEDULES, seed=SEED, only=name)
+
+
+def test_fewer_schedules_than_crash_points_and_meetings_are_refused(night: FaultyNight) -> None:
+    with pytest.raises(ValueError, match="109 schedules are too few: crash points and meetings alone are 110"):
+        campaign(night, clean_run(night), 109, seed=SEED)
 
 
 def _delete_before_copy(patch: pytest.MonkeyPatch) -> None:

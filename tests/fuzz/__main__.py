@@ -20,7 +20,7 @@ def main() -> int:
         tally = fuzz(arguments.lines, arguments.seed, lambda lines: shown.update(task, completed=lines))
     _show(console, tally)
     if arguments.json:
-        print(json.dumps(tally.summary()))
+        print(json.dumps({"seed": arguments.seed, **tally.summary()}))
     return 1 if tally.case else 0
 
 

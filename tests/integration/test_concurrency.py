@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from local.in_memory import FunctionDiedError
 
 from .conftest import LogReader
-from .stage import BATCH_JOBS, JOB_ID, Stage, plan_line
+from .stage import BATCH_JOBS, JOB_ID, OUTPUT_KEY, Stage, plan_line
 
 IMAGE_IDS = ["img-1", "img-2", "img-3"]
 CLAIMED_OPERATIONS = ["GetObject", "BatchGetItem", "BatchWriteItem", "CopyObject", "DeleteObjects", "PutObject"]
@@ -52,7 +53,11 @@ def test_a_message_that_meets_a_function_at_work_comes_back_and_touches_nothing(
 
     assert stage.deliver(message) == []
 
-    said = [(entry.get("level"), entry.get("event")) for entry in logged()]
+    entries = logged()
+    [met] = [entry for entry in entries if entry.get("event") == "BATCH_RESULT_JOB_CLAIMED"]
+    assert (met["jobId"], met["key"]) == (JOB_ID, OUTPUT_KEY)
+    assert datetime.fromisoformat(met["claimedUntil"]) > datetime.now(UTC)
+    said = [(entry.get("level"), entry.get("event")) for entry in entries]
     assert [event for level, event in said if level == "WARNING"] == ["BATCH_RESULT_JOB_CLAIMED"]
     assert [event for level, event in said if level == "CRITICAL"] == []
     assert {item["status"] for item in stage.transactions().values()} == {"processed"}
