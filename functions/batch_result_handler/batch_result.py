@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from aws_lambda_powertools import Logger
 
+from yorutsuke_common.errors import JobClaimedError
 from yorutsuke_common.logger import Event
 from yorutsuke_common.schema import BatchJob, DeadLetter, Reason, ResultStats, Transaction, TransactionStatus
 
@@ -20,7 +21,7 @@ from .dead_letters import DeadLetterFile
 from .dynamodb import BatchClient, to_item
 from .event import OutputObject
 from .images import Image, ImageStore, PendingImages, processed_date
-from .job import BatchJobs, is_processed, require_sole_output
+from .job import BatchJobs, is_processed, new_token, require_sole_output
 from .output import Output, opened_output
 from .records import GoodLine, LineReader, iso_utc, rejected
 from .result_metrics import ResultMetrics
@@ -66,18 +67,21 @@ class BatchResultProcessor:
         if is_processed(found, source, source.etag):
             self._report_duplicate()
             return
-        job = self.stores.jobs.claim(found, remaining_seconds)
+        token = new_token()
         try:
-            self._take_in(job, source, started)
+            self._take_in(self.stores.jobs.claim(found, token, remaining_seconds), source, started)
+        except JobClaimedError:
+            raise
         except Exception:
-            self.stores.jobs.release(job)
+            # Also where the claim itself failed: it may have taken effect, and its answer been lost.
+            self.stores.jobs.release(found, token)
             raise
 
     def _take_in(self, job: BatchJob, source: OutputObject, started: float) -> None:
         require_sole_output(job, source)
         with opened_output(self.stores.s3, source.bucket, source.key) as output:
             if is_processed(job, source, output.etag):
-                self.stores.jobs.release(job)
+                self.stores.jobs.release(job, job.claimedBy)
                 self._report_duplicate()
                 return
             self.logger.info("batch result started", event=Event.BATCH_RESULT_STARTED)

@@ -104,9 +104,7 @@ class ImageStore:
         with ThreadPoolExecutor(COPY_CONCURRENCY) as pool:
             codes = dict(zip(waiting, pool.map(self._copy, waiting), strict=True))
         self.pending.mark_processed(move for move, code in codes.items() if code is None)
-        failed = {move: code for move, code in codes.items() if code}
-        for move, code in failed.items():
-            self._log_failure(move.image.image_id, "CopyObject", code)
+        failed = self._not_moved_by_another_job({move: code for move, code in codes.items() if code})
         # Those processed before are deleted as well: an earlier run may have died before it came to that.
         undeleted = self._delete([move for move in moves if move not in failed])
         keyless = {image.image_id for image in images if not image.upload_key}
@@ -125,6 +123,17 @@ class ImageStore:
         except (ClientError, BotoCoreError) as exc:
             return error_code(exc)
         return None
+
+    def _not_moved_by_another_job(self, failed: dict[Move, str]) -> set[Move]:
+        """Return those of the failed copies that no other job has made in the meantime: an image may be in two.
+
+        What pending-images says decides, not whether the target exists: it is marked before the source is deleted.
+        """
+        known = self.pending.find([move.image.image_id for move in failed])
+        still = {move for move in failed if not known.get(move.image.image_id, move.image).processed}
+        for move in still:
+            self._log_failure(move.image.image_id, "CopyObject", failed[move])
+        return still
 
     def _delete(self, moves: Sequence[Move]) -> set[str]:
         """Delete the sources and return the image ids of those that stayed."""

@@ -68,8 +68,10 @@ class BatchJobs:
         self.logger.append_keys(intentId=job.intentId, traceId=job.trace_id, userId=job.userId)
         return job
 
-    def claim(self, job: BatchJob, remaining_seconds: float) -> BatchJob:
+    def claim(self, job: BatchJob, token: str, remaining_seconds: float) -> BatchJob:
         """Take the job for this function alone, while it lives, and return its record as it is now.
+
+        `token` stands for the function, and ends the claim in `release`.
 
         A function whose work overlaps with another's could undo it, however idempotent each step is. The claim ends
         with `complete` or `release`; that of a function that died runs out, `remaining_seconds` being how long Lambda
@@ -79,7 +81,7 @@ class BatchJobs:
         UnknownJobError where it breaks the schema by now; botocore's errors as they come.
         """
         now = time.time()
-        claim = {"claimedBy": uuid4().hex, "claimedUntil": int(now + remaining_seconds + CLAIM_MARGIN_SECONDS)}
+        claim = {"claimedBy": token, "claimedUntil": int(now + remaining_seconds + CLAIM_MARGIN_SECONDS)}
         # Its own claim is free to it: an UpdateItem whose answer was lost is sent again.
         free = "(attribute_not_exists(claimedUntil) OR claimedUntil < :now OR claimedBy = :claimedBy)"
         claimed, record = self._update(job, claim, free, {":now": int(now)})
@@ -92,13 +94,13 @@ class BatchJobs:
             "message comes back by itself, and finds the job completed or free."
         )
 
-    def release(self, job: BatchJob) -> None:
-        """Give up the claim that `job` was returned with, so that the next delivery need not wait for its end.
+    def release(self, job: BatchJob, token: str | None) -> None:
+        """Give up the claim with this token, if it stands, so that the next delivery need not wait for its end.
 
         Where that fails, the claim runs out by itself.
         """
         try:
-            self._update(job, {}, *_still_claimed(job), forget=("claimedBy", "claimedUntil"))
+            self._update(job, {}, *_claimed_by(token), forget=("claimedBy", "claimedUntil"))
         except (ClientError, BotoCoreError, RetryableError) as exc:
             code = type(exc).__name__ if isinstance(exc, RetryableError) else error_code(exc)
             self.logger.warning("the claim was not released", event=Event.BATCH_RESULT_CLAIM_KEPT, code=code)
@@ -119,7 +121,7 @@ class BatchJobs:
             "processedOutputs": {**job.processedOutputs, output.key: etag},
         }
         forget = ("bedrockCounts", "claimedBy", "claimedUntil")
-        completed, record = self._update(job, attributes, *_still_claimed(job), forget=forget)
+        completed, record = self._update(job, attributes, *_claimed_by(job.claimedBy), forget=forget)
         # An UpdateItem whose answer was lost is sent again, and has ended the claim before.
         if not completed and record.get("processedOutputs", {}).get(output.key) != etag:
             raise RetryableError(
@@ -195,9 +197,14 @@ class BatchJobs:
         return True, from_item(response["Attributes"])
 
 
-def _still_claimed(job: BatchJob) -> tuple[str, dict[str, Any]]:
-    """Return the condition that the claim which `job` was returned with stands, and the value that it names."""
-    return "claimedBy = :claim", {":claim": job.claimedBy}
+def new_token() -> str:
+    """Return a token of its own for each claim: Lambda gives a retried invocation the same request id."""
+    return uuid4().hex
+
+
+def _claimed_by(token: str | None) -> tuple[str, dict[str, Any]]:
+    """Return the condition that the claim with this token stands, and the value that it names."""
+    return "claimedBy = :claim", {":claim": token}
 
 
 def _outputs_unchanged(job: BatchJob) -> tuple[str, dict[str, Any]]:

@@ -54,9 +54,9 @@ def faulty_endpoint(stage: Night) -> Generator[FaultyEndpoint]:
     lambda_, name = stage.aws.lambda_, stage.outputs["functionName"]
     before = lambda_.get_function_configuration(FunctionName=name)
     variables = before["Environment"].get("Variables", {})
-    with running_faulty_endpoint(stage.aws.s3.meta.endpoint_url) as endpoint, _redelivered_after(stage, seconds=30):
+    with running_faulty_endpoint(stage.aws.s3.meta.endpoint_url) as endpoint, _redelivered_after(stage, seconds=40):
         through = {**variables, "AWS_ENDPOINT_URL": endpoint.url}
-        lambda_.update_function_configuration(FunctionName=name, Timeout=20, Environment={"Variables": through})
+        lambda_.update_function_configuration(FunctionName=name, Timeout=30, Environment={"Variables": through})
         try:
             yield endpoint
         finally:

@@ -86,6 +86,7 @@ def test_a_function_killed_in_mid_run_is_made_good_by_the_next(faulty_endpoint: 
 
     _wait_until_completed(night)
     _assert_whole(night, 20)
+    night.wait_for_entry("BATCH_RESULT_COMPLETED")
     assert _started(night) == 2
 
 

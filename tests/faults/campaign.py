@@ -11,7 +11,7 @@ from batch_result_handler.dynamodb import from_item
 from local.in_memory import Call, Fault
 from tests.integration.stage import BATCH_JOBS
 
-from .night import Faults, FaultyNight, Overtaken, dice_of
+from .night import WAITS, Faults, FaultyNight, Overtaken, dice_of
 
 FAULTY_DELIVERIES = 8
 MAX_DELIVERIES = 40
@@ -147,7 +147,7 @@ def _settle(night: FaultyNight, seed: str, messages: list[str], faults: Faults) 
         if not waiting:
             return True
         message = waiting.pop(dice.randrange(len(waiting)))
-        if not night.deliver(message, faults):
+        if not night.deliver(message, faults, dice.choice(WAITS)):
             waiting.append(message)
     return not waiting
 

@@ -39,6 +39,8 @@ from tests.integration.stage import (
 WRITTEN_AT = datetime(2026, 11, 22, 18, 42, 7, tzinfo=UTC)
 VISIBILITY_TIMEOUT_SECONDS = 360
 """When a message that failed comes back: six times what a function may live."""
+WAITS = (1, 30, 120, VISIBILITY_TIMEOUT_SECONDS)
+"""Between deliveries; a claim of a function that died outlives the first two."""
 GOOD = [f"img-{number}" for number in range(5)]
 LINES = [
     *(nova_line(image_id) for image_id in GOOD),
@@ -129,10 +131,10 @@ class FaultyNight:
         )
         return [output, manifest, job_end("PartiallyCompleted", "Not all records could be processed in time.")]
 
-    def deliver(self, message: str, faults: Faults) -> bool:
-        """Deliver one message to a function whose calls meet these faults; tell whether it is done."""
+    def deliver(self, message: str, faults: Faults, waited: int = VISIBILITY_TIMEOUT_SECONDS) -> bool:
+        """Deliver one message, seconds after the last, to a function that meets these faults; tell if it is done."""
         self.delivery += 1
-        self.clock += VISIBILITY_TIMEOUT_SECONDS
+        self.clock += waited
         died = False
 
         def fault(call: Call) -> Fault | None:

@@ -12,7 +12,7 @@ from local.in_memory import Call, Fault
 from tests.integration.stage import BATCH_JOBS, DEAD_LETTERS_KEY, OUTPUT_KEY, TRANSACTIONS
 
 from .campaign import FAULTS, MESSAGES, PARTIAL, clean_run, migration_failures, no_faults
-from .night import CORRECTED, LINES, Faults, faulty_night
+from .night import CORRECTED, LINES, WAITS, Faults, faulty_night
 
 MAX_DELIVERIES = 20
 CALLS_OF_A_DELIVERY = 20
@@ -48,11 +48,12 @@ class ANight(RuleBasedStateMachine):
 
     @rule(
         message=st.integers(0, MESSAGES - 1),
+        waited=st.sampled_from(WAITS),
         planned=st.dictionaries(st.integers(1, CALLS_OF_A_DELIVERY), st.sampled_from([*FAULTS, *HALVES]), max_size=4),
     )
-    def deliver(self, message: int, planned: dict[int, Fault]) -> None:
+    def deliver(self, message: int, waited: int, planned: dict[int, Fault]) -> None:
         """Deliver a message to a function that meets some faults."""
-        self.night.deliver(self.night.messages()[message], _at_calls(planned))
+        self.night.deliver(self.night.messages()[message], _at_calls(planned), waited)
 
     @rule(lines=st.integers(1, len(LINES)))
     def show(self, lines: int) -> None:

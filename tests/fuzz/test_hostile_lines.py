@@ -17,6 +17,7 @@ from tests.unit.batch_result_handler.samples import (
     receipt_text,
     with_amount,
 )
+from yorutsuke_common.schema import Reason
 
 from .hostile_output import HostileOutput, hostile_outputs
 from .promise import became, kept_promise
@@ -155,6 +156,18 @@ def test_a_line_of_more_values_than_memory_holds_is_not_parsed(where: str, value
     assert not isinstance(letter, GoodLine)
     assert letter.detail == "the line has more than 1000000 values and was not read"
     assert letter.record == line.decode()[: len(str(letter.record))]
+
+
+def test_a_reply_that_hides_its_values_from_its_line_is_not_parsed() -> None:
+    line = plan_line("TEXT").replace(b"TEXT", b"[" + rb"0\u002c" * MAX_VALUES + b"0]")
+
+    [letter] = kept_promise(HostileOutput(line))
+
+    assert not isinstance(letter, GoodLine)
+    assert (letter.reason, letter.detail) == (
+        Reason.INVALID_TRANSACTION,
+        "the model's reply has more than 1000000 values",
+    )
 
 
 def test_a_reply_of_a_million_blocks_that_are_none_is_refused_at_the_first() -> None:

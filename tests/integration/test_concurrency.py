@@ -10,7 +10,7 @@ import pytest
 from local.in_memory import FunctionDiedError
 
 from .conftest import LogReader
-from .stage import BATCH_JOBS, JOB_ID, OUTPUT_KEY, Stage, plan_line
+from .stage import BATCH_JOBS, JOB_ID, OUTPUT_KEY, TRANSACTIONS, Stage, plan_line
 
 IMAGE_IDS = ["img-1", "img-2", "img-3"]
 CLAIMED_OPERATIONS = ["GetObject", "BatchGetItem", "BatchWriteItem", "CopyObject", "DeleteObjects", "PutObject"]
@@ -164,6 +164,26 @@ def test_a_function_whose_claim_was_taken_away_does_not_complete_the_job(stage: 
     assert stage.job()["claimedBy"] == "another function"
     [failed] = [entry for entry in logged() if entry.get("event") == "BATCH_RESULT_FAILED"]
     assert failed["error"] == "RetryableError"
+
+
+def test_an_image_that_another_job_moved_meanwhile_counts_as_moved(stage: Stage) -> None:
+    """An operator may have submitted an image again."""
+    second = "secondjob123"
+    stage.put_job(second)
+    other = stage.put_output(*map(plan_line, IMAGE_IDS), key=f"batch-output/{second}/output.jsonl")
+    message = _seed(stage)
+
+    def overtake() -> None:
+        assert stage.deliver_elsewhere(other) == []
+
+    _at_first(stage, "CopyObject", overtake)
+
+    assert stage.deliver(message) == []
+
+    statuses = {(item["jobId"], item["imageId"]): item["status"] for item in stage.items(TRANSACTIONS)}
+    assert statuses == {(job_id, image_id): "processed" for job_id in (JOB_ID, second) for image_id in IMAGE_IDS}
+    assert stage.job()["resultStats"]["migrationFailedCount"] == 0
+    assert [key for key in stage.objects() if key.startswith("uploads/")] == []
 
 
 TENANTS = [f"user-{number}" for number in range(10)]
