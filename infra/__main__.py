@@ -43,7 +43,9 @@ monitoring = Monitoring(
     MonitoringArgs(
         stage=stage,
         account_id=account_id,
-        dead_letter_queue=messaging.dead_letter_queue,
+        messaging=messaging,
+        function=batch_results.handler.function,
+        function_timeout_seconds=config.function_timeout_seconds,
         emails=config.alarm_emails,
     ),
 )

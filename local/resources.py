@@ -55,6 +55,22 @@ def bucket_public_access_block(aws: Aws, inputs: Inputs) -> Created:
     return name, {}
 
 
+@creates("aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration")
+def bucket_server_side_encryption_configuration(aws: Aws, inputs: Inputs) -> Created:
+    """Say how a bucket's objects are encrypted."""
+    name = inputs.take("bucket")
+    rules: list[Any] = [
+        {
+            "ApplyServerSideEncryptionByDefault": {
+                "SSEAlgorithm": rule.take_nested("applyServerSideEncryptionByDefault").take("sseAlgorithm")
+            }
+        }
+        for rule in inputs.take_each("rules")
+    ]
+    aws.s3.put_bucket_encryption(Bucket=name, ServerSideEncryptionConfiguration={"Rules": rules})
+    return name, {}
+
+
 @creates("aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration")
 def bucket_lifecycle_configuration(aws: Aws, inputs: Inputs) -> Created:
     """Set a bucket's lifecycle rules."""
@@ -105,6 +121,7 @@ def table(aws: Aws, inputs: Inputs) -> Created:
             for attribute in inputs.take_each("attributes")
         ],
         "KeySchema": [{"AttributeName": key, "KeyType": key_type} for key_type, key in keys.items() if key],
+        "DeletionProtectionEnabled": inputs.take("deletionProtectionEnabled"),
     }
     # DynamoDB refuses an empty list of indexes.
     if indexes := inputs.take_each("globalSecondaryIndexes"):
@@ -112,6 +129,12 @@ def table(aws: Aws, inputs: Inputs) -> Created:
     arn = aws.dynamodb.create_table(**request)["TableDescription"].get("TableArn")
     if ttl := inputs.take_optional("ttl"):
         aws.dynamodb.update_time_to_live(TableName=name, TimeToLiveSpecification=pascal_case(ttl))
+    aws.dynamodb.update_continuous_backups(
+        TableName=name,
+        PointInTimeRecoverySpecification={
+            "PointInTimeRecoveryEnabled": inputs.take_nested("pointInTimeRecovery").take("enabled")
+        },
+    )
     return name, {"arn": arn}
 
 
@@ -162,9 +185,19 @@ def queue(aws: Aws, inputs: Inputs) -> Created:
         value = inputs.take_optional(key)
         if value is not None:
             attributes[attribute] = str(value)
+    attributes["SqsManagedSseEnabled"] = str(inputs.take("sqsManagedSseEnabled")).lower()
     url = aws.sqs.create_queue(QueueName=inputs.take("name"), Attributes=attributes)["QueueUrl"]
     arn = aws.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     return url, {"url": url, "arn": arn}
+
+
+@creates("aws:sqs/redriveAllowPolicy:RedriveAllowPolicy")
+def redrive_allow_policy(aws: Aws, inputs: Inputs) -> Created:
+    """Say which queues may move their messages into a dead-letter queue."""
+    url = inputs.take("queueUrl")
+    allowed = inputs.take("redriveAllowPolicy")
+    aws.sqs.set_queue_attributes(QueueUrl=url, Attributes={"RedriveAllowPolicy": allowed})
+    return url, {}
 
 
 @creates("aws:sqs/queuePolicy:QueuePolicy")

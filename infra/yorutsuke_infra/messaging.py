@@ -56,6 +56,7 @@ class Messaging(pulumi.ComponentResource):
             "batch-output-dlq",
             name=physical_name("batch-output-dlq", args.stage),
             message_retention_seconds=DLQ_RETENTION_SECONDS,
+            sqs_managed_sse_enabled=True,
             opts=child,
         )
         self.queue = aws.sqs.Queue(
@@ -64,6 +65,15 @@ class Messaging(pulumi.ComponentResource):
             visibility_timeout_seconds=VISIBILITY_PER_TIMEOUT * args.function_timeout_seconds,
             redrive_policy=pulumi.Output.json_dumps(
                 {"deadLetterTargetArn": self.dead_letter_queue.arn, "maxReceiveCount": MAX_RECEIVES}
+            ),
+            sqs_managed_sse_enabled=True,
+            opts=child,
+        )
+        aws.sqs.RedriveAllowPolicy(
+            "batch-output-dlq",
+            queue_url=self.dead_letter_queue.url,
+            redrive_allow_policy=pulumi.Output.json_dumps(
+                {"redrivePermission": "byQueue", "sourceQueueArns": [self.queue.arn]}
             ),
             opts=child,
         )

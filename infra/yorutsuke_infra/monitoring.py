@@ -7,6 +7,7 @@ import pulumi
 import pulumi_aws as aws
 
 from .config import physical_name
+from .messaging import VISIBILITY_PER_TIMEOUT, Messaging
 from .policies import alarm_topic_policy
 
 NAMESPACE = "BatchResult"
@@ -14,6 +15,8 @@ SERVICE = "batch_result_handler"
 PERIOD_SECONDS = 300
 MAX_FAILURE_PERCENT = 5.0
 MAX_PROCESSING_MILLISECONDS = 60_000
+MAX_TIMEOUT_SHARE = 0.8
+"""Of the function's timeout: a night that grows by a quarter would be cut off."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,9 @@ class MonitoringArgs:
 
     stage: str
     account_id: pulumi.Input[str]
-    dead_letter_queue: aws.sqs.Queue
+    messaging: Messaging
+    function: aws.lambda_.Function
+    function_timeout_seconds: int
     emails: Sequence[str]
 
 
@@ -48,18 +53,49 @@ class Monitoring(pulumi.ComponentResource):
             0,
         )
         self._threshold_alarm(
-            "dlq-depth",
-            "A message failed five times and waits in the dead-letter queue.",
-            aws.cloudwatch.MetricAlarmMetricQueryMetricArgs(
-                namespace="AWS/SQS",
-                metric_name="ApproximateNumberOfMessagesVisible",
-                dimensions={"QueueName": args.dead_letter_queue.name},
-                stat="Maximum",
-                period=PERIOD_SECONDS,
-            ),
+            "failed-migrations",
+            "A transaction stands whose image could not be moved.",
+            self._own_metric("MigrationFailedCount", "Sum"),
             0,
         )
+        self._queue_alarms(args.messaging, args.function_timeout_seconds)
+        self._function_alarms(args.function, args.function_timeout_seconds)
         self.register_outputs({})
+
+    def _queue_alarms(self, messaging: Messaging, function_timeout_seconds: int) -> None:
+        self._threshold_alarm(
+            "dlq-depth",
+            "A message failed five times and waits in the dead-letter queue.",
+            _queue_metric("ApproximateNumberOfMessagesVisible", messaging.dead_letter_queue),
+            0,
+        )
+        # What fails is in no metric of Lambda's, since the function reports its messages one by one: it comes back.
+        self._threshold_alarm(
+            "message-age",
+            "A message has failed at least once, or nobody takes it.",
+            _queue_metric("ApproximateAgeOfOldestMessage", messaging.queue),
+            VISIBILITY_PER_TIMEOUT * function_timeout_seconds,
+        )
+
+    def _function_alarms(self, function: aws.lambda_.Function, timeout_seconds: int) -> None:
+        self._threshold_alarm(
+            "function-errors",
+            "The function was ended before it could answer: by its timeout, for its memory, or at its start.",
+            _function_metric("Errors", "Sum", function),
+            0,
+        )
+        self._threshold_alarm(
+            "function-throttles",
+            "Lambda refused to run the function: the account's concurrency is used up.",
+            _function_metric("Throttles", "Sum", function),
+            0,
+        )
+        self._threshold_alarm(
+            "function-duration",
+            "The function came near its timeout, after which a job begins anew.",
+            _function_metric("Duration", "Maximum", function),
+            MAX_TIMEOUT_SHARE * timeout_seconds * 1000,
+        )
 
     def _topic(self, args: MonitoringArgs) -> aws.sns.Topic:
         topic = aws.sns.Topic("alarms", name=physical_name("alarms", args.stage), opts=self._child)
@@ -134,3 +170,27 @@ class Monitoring(pulumi.ComponentResource):
             stat=stat,
             period=PERIOD_SECONDS,
         )
+
+
+def _queue_metric(name: str, queue: aws.sqs.Queue) -> aws.cloudwatch.MetricAlarmMetricQueryMetricArgs:
+    """Return a metric that SQS keeps of a queue."""
+    return aws.cloudwatch.MetricAlarmMetricQueryMetricArgs(
+        namespace="AWS/SQS",
+        metric_name=name,
+        dimensions={"QueueName": queue.name},
+        stat="Maximum",
+        period=PERIOD_SECONDS,
+    )
+
+
+def _function_metric(
+    name: str, stat: str, function: aws.lambda_.Function
+) -> aws.cloudwatch.MetricAlarmMetricQueryMetricArgs:
+    """Return a metric that Lambda keeps of a function; durations are in milliseconds."""
+    return aws.cloudwatch.MetricAlarmMetricQueryMetricArgs(
+        namespace="AWS/Lambda",
+        metric_name=name,
+        dimensions={"FunctionName": function.name},
+        stat=stat,
+        period=PERIOD_SECONDS,
+    )

@@ -28,6 +28,7 @@ class Storage(pulumi.ComponentResource):
     def __init__(self, name: str, args: StorageArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("yorutsuke:storage:Storage", name, {}, opts)
         self._stage = args.stage
+        self._protect_data = args.protect_data
         self._data = pulumi.ResourceOptions(parent=self, protect=args.protect_data, retain_on_delete=args.protect_data)
         self.images = self._images(args.account_id, protect_data=args.protect_data)
         self.transactions = self._table(
@@ -50,6 +51,18 @@ class Storage(pulumi.ComponentResource):
             block_public_policy=True,
             ignore_public_acls=True,
             restrict_public_buckets=True,
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        aws.s3.BucketServerSideEncryptionConfiguration(
+            "images",
+            bucket=bucket.bucket,
+            rules=[
+                aws.s3.BucketServerSideEncryptionConfigurationRuleArgs(
+                    apply_server_side_encryption_by_default=aws.s3.BucketServerSideEncryptionConfigurationRuleApplyServerSideEncryptionByDefaultArgs(
+                        sse_algorithm="AES256"
+                    )
+                )
+            ],
             opts=pulumi.ResourceOptions(parent=self),
         )
         aws.s3.BucketLifecycleConfiguration(
@@ -80,7 +93,10 @@ class Storage(pulumi.ComponentResource):
         *,
         ttl: bool = False,
     ) -> aws.dynamodb.Table:
-        """Make a table; `keys`, here and by index name, are a hash key and perhaps a range key, all strings."""
+        """Make a table; `keys`, here and by index name, are a hash key and perhaps a range key, all strings.
+
+        It can be restored to any second of the last 35 days. DynamoDB encrypts every table, by a key of its own.
+        """
         indexes = indexes or {}
         return aws.dynamodb.Table(
             name,
@@ -99,6 +115,8 @@ class Storage(pulumi.ComponentResource):
                 for index, index_keys in indexes.items()
             ],
             ttl=aws.dynamodb.TableTtlArgs(attribute_name="ttl", enabled=True) if ttl else None,
+            point_in_time_recovery=aws.dynamodb.TablePointInTimeRecoveryArgs(enabled=True),
+            deletion_protection_enabled=self._protect_data,
             opts=self._data,
         )
 

@@ -38,6 +38,10 @@ class Program(pulumi.runtime.Mocks):
         ]
         return found
 
+    def names(self, resource_type: str) -> list[str]:
+        """Return the names of the resources of a type, such as Bucket."""
+        return [resource.name for resource in self.resources if resource.typ.endswith(f":{resource_type}")]
+
     def types(self) -> set[str]:
         """Return the provider's resource types that the program uses."""
         return {resource.typ for resource in self.resources if resource.typ.startswith("aws:")}

@@ -73,6 +73,29 @@ def test_a_message_that_failed_five_times_goes_to_the_dead_letter_queue(run: Run
     }
     assert queue["visibilityTimeoutSeconds"] == 600
     assert program.inputs("Queue", "batch-output-dlq")["messageRetentionSeconds"] == 14 * 86400
+    assert json.loads(program.inputs("RedriveAllowPolicy", "batch-output-dlq")["redriveAllowPolicy"]) == {
+        "redrivePermission": "byQueue",
+        "sourceQueueArns": ["arn:Queue:batch-output"],
+    }
+
+
+def test_what_lies_anywhere_is_encrypted(run: RunProgram) -> None:
+    program = run()
+    [rule] = program.inputs("BucketServerSideEncryptionConfiguration", "images")["rules"]
+
+    assert rule == {"applyServerSideEncryptionByDefault": {"sseAlgorithm": "AES256"}}
+    assert [program.inputs("Queue", name)["sqsManagedSseEnabled"] for name in program.names("Queue")] == [True, True]
+
+
+@pytest.mark.parametrize("protect_data", [False, True])
+def test_every_table_can_be_restored_and_is_kept_where_the_stage_asks_for_it(
+    run: RunProgram, *, protect_data: bool
+) -> None:
+    program = run(protectData=protect_data)
+    tables = [program.inputs("Table", name) for name in program.names("Table")]
+
+    assert [table["pointInTimeRecovery"] for table in tables] == [{"enabled": True}] * 3
+    assert [table["deletionProtectionEnabled"] for table in tables] == [protect_data] * 3
 
 
 def test_both_forms_of_results_the_manifest_and_nothing_else_are_announced(run: RunProgram) -> None:
@@ -205,22 +228,59 @@ def test_only_the_bucket_may_publish_and_only_topic_and_rule_may_send(run: RunPr
 
 
 def test_the_alarms_ring_the_stages_topic(run: RunProgram) -> None:
-    program = run()
-    names = ("failure-rate", "processing-time", "failed-jobs", "dlq-depth")
-    alarms = {name: program.inputs("MetricAlarm", name) for name in names}
+    program = run(functionTimeoutSeconds=100)
+    alarms = {name: program.inputs("MetricAlarm", name) for name in program.names("MetricAlarm")}
 
-    assert {
-        name: (alarm["comparisonOperator"], alarm["threshold"], alarm["treatMissingData"], alarm["alarmActions"])
-        for name, alarm in alarms.items()
-    } == {
-        "failure-rate": ("GreaterThanThreshold", 5, "notBreaching", ["arn:Topic:alarms"]),
-        "processing-time": ("GreaterThanThreshold", 60_000, "notBreaching", ["arn:Topic:alarms"]),
-        "failed-jobs": ("GreaterThanThreshold", 0, "notBreaching", ["arn:Topic:alarms"]),
-        "dlq-depth": ("GreaterThanThreshold", 0, "notBreaching", ["arn:Topic:alarms"]),
+    assert {name: alarm["threshold"] for name, alarm in alarms.items()} == {
+        "failure-rate": 5,
+        "processing-time": 60_000,
+        "failed-jobs": 0,
+        "failed-migrations": 0,
+        "dlq-depth": 0,
+        "message-age": 600,
+        "function-errors": 0,
+        "function-throttles": 0,
+        "function-duration": 80_000,
     }
-    [failed] = alarms["failed-jobs"]["metricQueries"]
-    assert (failed["metric"]["metricName"], failed["metric"]["stat"]) == ("JobFailed", "Sum")
-    [rate] = [query for query in alarms["failure-rate"]["metricQueries"] if "expression" in query]
+    for alarm in alarms.values():
+        assert (alarm["comparisonOperator"], alarm["treatMissingData"]) == ("GreaterThanThreshold", "notBreaching")
+        assert alarm["alarmActions"] == alarm["okActions"] == ["arn:Topic:alarms"]
+
+
+def test_each_alarm_looks_at_its_metric(run: RunProgram) -> None:
+    program = run()
+    own = {"service": "batch_result_handler", "stage": "dev"}
+    queue = {"QueueName": "yorutsuke-batch-output-dev"}
+    dlq = {"QueueName": "yorutsuke-batch-output-dlq-dev"}
+    function = {"FunctionName": "yorutsuke-batch-result-handler-dev"}
+    looked_at = {
+        name: [
+            (
+                query["metric"]["namespace"],
+                query["metric"]["metricName"],
+                query["metric"]["stat"],
+                query["metric"]["dimensions"],
+            )
+            for query in program.inputs("MetricAlarm", name)["metricQueries"]
+            if "metric" in query
+        ]
+        for name in program.names("MetricAlarm")
+    }
+
+    assert looked_at == {
+        "failure-rate": [("BatchResult", "SuccessCount", "Sum", own), ("BatchResult", "FailureCount", "Sum", own)],
+        "processing-time": [("BatchResult", "ProcessingTime", "Maximum", own)],
+        "failed-jobs": [("BatchResult", "JobFailed", "Sum", own)],
+        "failed-migrations": [("BatchResult", "MigrationFailedCount", "Sum", own)],
+        "dlq-depth": [("AWS/SQS", "ApproximateNumberOfMessagesVisible", "Maximum", dlq)],
+        "message-age": [("AWS/SQS", "ApproximateAgeOfOldestMessage", "Maximum", queue)],
+        "function-errors": [("AWS/Lambda", "Errors", "Sum", function)],
+        "function-throttles": [("AWS/Lambda", "Throttles", "Sum", function)],
+        "function-duration": [("AWS/Lambda", "Duration", "Maximum", function)],
+    }
+    [rate] = [
+        query for query in program.inputs("MetricAlarm", "failure-rate")["metricQueries"] if "expression" in query
+    ]
     assert rate["expression"] == "IF(success + failure > 0, 100 * failure / (success + failure), 0)"
 
 
