@@ -1,0 +1,58 @@
+"""When the alarm on failed lines rings: its expression, computed on made-up nights."""
+
+import re
+from typing import Any
+
+import pytest
+
+from .conftest import RunProgram
+
+
+def _rate(alarm: dict[str, Any], success: int, failure: int) -> float:
+    """Return what the alarm's expression is of the sums of a period.
+
+    Source: Amazon CloudWatch user guide, "Using metric math": `IF(condition, value, other value)`.
+    """
+    [expression] = [query["expression"] for query in alarm["metricQueries"] if "expression" in query]
+    condition, value, otherwise = re.fullmatch(r"IF\((.+), (.+), (.+)\)", expression).groups()  # pyright: ignore[reportOptionalMemberAccess]
+    names = {"success": success, "failure": failure}
+    return eval(value if eval(condition, names) else otherwise, names)  # noqa: S307 - our own expression
+
+
+@pytest.mark.parametrize(
+    ("success", "failure", "rings"),
+    [
+        (950, 50, False),
+        (949, 51, True),
+        (0, 0, False),
+        (0, 1, True),
+        (1, 0, False),
+        (19, 1, False),
+        (18, 1, True),
+        (47_500, 2_500, False),
+        (47_499, 2_501, True),
+    ],
+)
+def test_more_than_five_percent_of_failed_lines_ring(
+    run: RunProgram, success: int, failure: int, *, rings: bool
+) -> None:
+    alarm = run().inputs("MetricAlarm", "failure-rate")
+
+    assert alarm["comparisonOperator"] == "GreaterThanThreshold"
+    assert (_rate(alarm, success, failure) > alarm["threshold"]) is rings
+
+
+def test_an_idle_night_has_no_data_and_does_not_ring(run: RunProgram) -> None:
+    program = run()
+
+    assert {program.inputs("MetricAlarm", name)["treatMissingData"] for name in program.names("MetricAlarm")} == {
+        "notBreaching"
+    }
+
+
+@pytest.mark.parametrize("name", ["failure-rate", "function-duration"])
+def test_an_alarm_has_one_query_that_returns_data(run: RunProgram, name: str) -> None:
+    """Source: Amazon CloudWatch API reference, PutMetricAlarm."""
+    queries = run().inputs("MetricAlarm", name)["metricQueries"]
+
+    assert [query.get("returnData", False) for query in queries].count(True) == 1
