@@ -9,7 +9,7 @@ import pytest
 
 from local.aws import Aws, forget_own_account
 from local.deployer import deploy
-from local.emulator import running_emulator
+from local.emulator import Emulator, running_emulator
 from local.night import Night
 from local.receipts import Receipt, make_receipts
 from yorutsuke_infra.artifacts import this_machine
@@ -22,13 +22,19 @@ OutputFile = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
-def stage() -> Generator[Night]:
-    """The deployed stage; its job is never seeded."""
+def emulator() -> Generator[Emulator]:
+    """An emulator with nothing on it, and the zips to deploy."""
     forget_own_account()
     build(this_machine())
     with running_emulator() as emulator:
-        aws = Aws(emulator.endpoint)
-        yield Night(aws, deploy(aws), job_id="stage0000000")
+        yield emulator
+
+
+@pytest.fixture(scope="session")
+def stage(emulator: Emulator) -> Night:
+    """The deployed stage; its job is never seeded."""
+    aws = Aws(emulator.endpoint, emulator.ca_bundle)
+    return Night(aws, deploy(aws), job_id="stage0000000")
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +52,7 @@ def quick_redelivery(stage: Night) -> Generator[None]:
 
 
 @pytest.fixture
-def faulty_endpoint(stage: Night) -> Generator[FaultyEndpoint]:
+def faulty_endpoint(emulator: Emulator, stage: Night) -> Generator[FaultyEndpoint]:
     """Put a proxy that can fail calls between the function and AWS.
 
     The function is given few seconds to live, and what failed comes back once the claim of one that died has run out.
@@ -54,7 +60,7 @@ def faulty_endpoint(stage: Night) -> Generator[FaultyEndpoint]:
     lambda_, name = stage.aws.lambda_, stage.outputs["functionName"]
     before = lambda_.get_function_configuration(FunctionName=name)
     variables = before["Environment"].get("Variables", {})
-    with running_faulty_endpoint(stage.aws.s3.meta.endpoint_url) as endpoint, _redelivered_after(stage, seconds=40):
+    with running_faulty_endpoint(emulator) as endpoint, _redelivered_after(stage, seconds=40):
         through = {**variables, "AWS_ENDPOINT_URL": endpoint.url}
         lambda_.update_function_configuration(FunctionName=name, Timeout=30, Environment={"Variables": through})
         try:
