@@ -36,6 +36,13 @@ def demo(session: nox.Session) -> None:
 
 
 @nox.session(requires=["emulator"])
+def serve(session: nox.Session) -> None:
+    """Run an emulator with nothing on it, for the Pulumi CLI to deploy the local stage to. [-- --port N]"""
+    prepare(session, "local")
+    session.run("python", "-m", "local.serve", *session.posargs)
+
+
+@nox.session(requires=["emulator"])
 def tests(session: nox.Session) -> None:
     """Run every test: unit, infra, integration, e2e, faults, fuzz. [-- pytest's arguments]"""
     prepare(session, "dev")

@@ -69,9 +69,9 @@ class Emulator:
 
 
 @contextmanager
-def running_emulator() -> Generator[Emulator]:
+def running_emulator(port: int | None = None) -> Generator[Emulator]:
     """Start an emulator and end it on the way out; its log stays where something went wrong."""
-    emulator = start_emulator()
+    emulator = start_emulator(port)
     with ExitStack() as on_failure:
         on_failure.callback(emulator.stop)
         yield emulator
@@ -79,9 +79,9 @@ def running_emulator() -> Generator[Emulator]:
     emulator.discard()
 
 
-def start_emulator() -> Emulator:
-    """Start an emulator and wait until it answers. Raises EmulatorError."""
-    port = free_port()
+def start_emulator(port: int | None = None) -> Emulator:
+    """Start an emulator on a port, or on a free one, and wait until it answers. Raises EmulatorError."""
+    port = port or free_port()
     WORK_FOLDER.mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="emulator-", dir=WORK_FOLDER))
     _temporary(folder).mkdir()
