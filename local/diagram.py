@@ -16,9 +16,8 @@ from comes from the one that a property is called after (a subscription's `topic
 such property, the line has no head.
 
 A role is drawn as the one that takes it: what the role may, it may. Things of one type and component that do nothing
-but point to the same things are one node, which lists them: alarms. A thing that only looks on, since it all
-comes from others and nothing names it, has no arrows, which would come from everywhere, but lists what it reads: a
-dashboard.
+but point to the same things are one node, which lists them: alarms. A thing that only reads others, and that nothing
+names, has no arrows, which would come from everywhere, but lists what it reads: a dashboard.
 """
 
 import itertools
@@ -148,8 +147,8 @@ class _Sketch:
         kind = words(resource.key.kind)
         if len(named) == 1:
             if not resource.statements:
-                [owner] = named
-                self._notes[owner].append(kind.removeprefix(f"{words(owner.kind)} "))
+                [(owner, [mention, *_])] = named.items()
+                self._notes[owner].append(kind.removeprefix(f"{words(mention.key.kind)} "))
             return
         sources = [key for key, mentions in named.items() if any(map(_comes_from, mentions))]
         owners = [key for key, mentions in named.items() if any(map(_is_called_after, mentions))]

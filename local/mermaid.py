@@ -10,11 +10,15 @@ UNSAFE = re.compile(r"[^\w .,:/()+-]", re.ASCII)
 
 
 def flowchart(diagram: Diagram) -> str:
-    """Return the flowchart; the diagram's components are frames."""
+    """Return the flowchart, from left to right."""
     return "\n".join(["flowchart LR", *(f"    {line}" for line in _lines(diagram))])
 
 
 def _lines(diagram: Diagram) -> Iterator[str]:
+    """Draw nodes and arrows; a component's nodes that no arrow leaves have a frame apart.
+
+    In one with the others they would stretch it under the arrows that pass it, to where Mermaid lays arrows over boxes.
+    """
     going_on = {arrow.source for arrow in diagram.arrows}
     frames: dict[tuple[str | None, bool], list[Node]] = {}
     for node in diagram.nodes:
