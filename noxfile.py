@@ -87,6 +87,13 @@ def imports(session: nox.Session) -> None:
 
 
 @nox.session
+def picture(session: nox.Session) -> None:
+    """Draw the resources of the Pulumi program into docs/resources.md. [-- --check]"""
+    prepare(session, "local")
+    session.run("python", "-m", "local.picture", *session.posargs)
+
+
+@nox.session
 def build(session: nox.Session) -> None:
     """Build the layer and the functions into dist/. [-- STAGE --python 3.13 --arch arm64]"""
     prepare(session, "local")
