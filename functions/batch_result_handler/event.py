@@ -108,8 +108,8 @@ def notices_in_message(body: str, bucket: str) -> list[Notice]:
     match _json_object(body, "SQS message body"):
         case {"Type": "Notification", **notification}:
             event = _json_object(notification.get("Message"), "SNS message")
-        case {"requestContext": {"condition": _}, "requestPayload": dict(payload)}:
-            event = cast("dict[str, Any]", payload)
+        case {"requestContext": {"condition": _}, "requestPayload": payload}:
+            event = _as_object(payload, "event that Lambda gave up")
         case event:
             pass
     return notices_in_event(event, bucket)
@@ -177,6 +177,10 @@ def _json_object(text: object, what: str) -> dict[str, Any]:
         value = json.loads(cast("str", text))
     except (TypeError, ValueError, RecursionError) as exc:
         raise InvalidEventError(f"{what} is no JSON: send S3 event notifications to this queue.") from exc
+    return _as_object(value, what)
+
+
+def _as_object(value: object, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidEventError(f"{what} is a JSON {type(value).__name__}, not an object with S3 Records.")
     return cast("dict[str, Any]", value)

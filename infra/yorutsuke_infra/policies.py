@@ -59,7 +59,7 @@ def on_failure_policy(queue: Input[str]) -> Document:
 def log_policy(log_group: Input[str]) -> Document:
     """Return what a function needs to write its log; the group exists already."""
     # Lambda names the streams, one for each execution environment.
-    streams = Output.concat(log_group, ":*")
+    streams = Output.concat(log_group, ":log-stream:*")
     return _document(_allow("WriteLog", ["logs:CreateLogStream", "logs:PutLogEvents"], [streams]))
 
 

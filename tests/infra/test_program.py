@@ -287,8 +287,8 @@ def test_the_roles_actions_are_those_of_the_design(run: RunProgram) -> None:
         ("sqs:ReceiveMessage", "arn:Queue:batch-output"),
         ("sqs:DeleteMessage", "arn:Queue:batch-output"),
         ("sqs:GetQueueAttributes", "arn:Queue:batch-output"),
-        ("logs:CreateLogStream", "arn:LogGroup:batch-result-handler:*"),
-        ("logs:PutLogEvents", "arn:LogGroup:batch-result-handler:*"),
+        ("logs:CreateLogStream", "arn:LogGroup:batch-result-handler:log-stream:*"),
+        ("logs:PutLogEvents", "arn:LogGroup:batch-result-handler:log-stream:*"),
     }
 
 

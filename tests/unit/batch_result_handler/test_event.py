@@ -297,6 +297,10 @@ def test_a_malformed_record_is_refused_with_the_field_that_is_wrong(record: obje
             "SNS message is no JSON: send S3 event notifications to this queue.",
         ),
         ('{"Type": "Notification", "Message": "7"}', "SNS message is a JSON int, not an object with S3 Records."),
+        (
+            '{"requestContext": {"condition": "RetriesExhausted"}, "requestPayload": 7}',
+            "event that Lambda gave up is a JSON int, not an object with S3 Records.",
+        ),
     ],
 )
 def test_a_message_that_is_no_json_object_is_refused(body: str, message: str) -> None:

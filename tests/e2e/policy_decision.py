@@ -1,0 +1,29 @@
+"""Says what the emulator's own evaluation makes of a policy, on the interpreter that the emulator runs on.
+
+MiniStack asks a policy wherever one of its services is called or delivers, but for three deliveries: of EventBridge to
+a queue, of an alarm to a topic, of S3 to a function. What AWS asks there, this asks the same evaluation.
+"""
+
+import importlib
+import json
+import sys
+from typing import Any
+
+
+def decide(question: dict[str, Any]) -> str:
+    """Return Allow, Deny or ImplicitDeny."""
+    evaluator: Any = importlib.import_module("ministack.core.iam_evaluator")
+    context = evaluator.EvalContext(
+        principal_arn="*",
+        principal_type="Service",
+        principal_account="",
+        action=question["action"],
+        resource_arn=question["resource"],
+        region="ap-northeast-1",
+        service_context={"aws:sourcearn": question["sourceArn"], "aws:sourceaccount": question["sourceAccount"]},
+    )
+    return evaluator.evaluate_resource_policy(question["policy"], context, service=question["service"]).decision
+
+
+if __name__ == "__main__":
+    print(decide(json.load(sys.stdin)))

@@ -1,0 +1,130 @@
+"""The policies of a deployed stage, taken apart into what each of them grants, one action on one resource at a time."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from local.night import Night
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A policy where it is in force: how to read it and, unless None, how to put another in its place."""
+
+    read: Callable[[], Document]
+    write: Callable[[Document], object] | None = None
+
+
+@dataclass(frozen=True)
+class Grant:
+    """One action on one resource, of one statement of a policy. `resource` is an ARN, or * where it names none."""
+
+    policy: str
+    sid: str
+    action: str
+    resource: str
+
+    def __str__(self) -> str:
+        # Without partition, service, region and account.
+        name = ":".join(self.resource.split(":")[5:]) or self.resource
+        return " ".join(filter(None, (f"{self.policy}:", self.sid, self.action, name)))
+
+
+def policies_of(stage: Night) -> dict[str, Policy]:
+    """Return every policy of the stage, by a name of its own."""
+    aws, outputs = stage.aws, stage.outputs
+    role = outputs["functionRoleArn"].rsplit("/", 1)[-1]
+    names = aws.iam.list_role_policies(RoleName=role)["PolicyNames"]
+    topics = {"output topic": outputs["outputTopicArn"], "alarm topic": outputs["alarmTopicArn"]}
+    queues = {"queue": outputs["queueUrl"], "dead-letter queue": outputs["deadLetterQueueUrl"]}
+    return {
+        **{f"role {name}": _role_policy(stage, role, name) for name in names},
+        **{name: _topic_policy(stage, arn) for name, arn in topics.items() if arn},
+        **{name: _queue_policy(stage, url) for name, url in queues.items()},
+        "bucket": Policy(
+            lambda: json.loads(aws.s3.get_bucket_policy(Bucket=outputs["imagesBucket"])["Policy"]),
+            lambda document: aws.s3.put_bucket_policy(Bucket=outputs["imagesBucket"], Policy=json.dumps(document)),
+        ),
+        "trust of the role": Policy(
+            lambda: _document(aws.iam.get_role(RoleName=role)["Role"], "AssumeRolePolicyDocument")
+        ),
+        **_function_policy(stage),
+    }
+
+
+def grants_of(policies: Mapping[str, Policy]) -> Iterator[Grant]:
+    """Yield what the policies grant, or refuse: one action on one resource at a time."""
+    for name, policy in policies.items():
+        for statement in _single(policy.read()):
+            yield Grant(name, statement.get("Sid", ""), statement["Action"], statement["Resource"])
+
+
+def without(document: Document, grant: Grant) -> Document:
+    """Return a policy document without one of the things it grants."""
+    kept = [
+        statement
+        for statement in _single(document)
+        if (statement.get("Sid", ""), statement["Action"], statement["Resource"])
+        != (grant.sid, grant.action, grant.resource)
+    ]
+    return {**document, "Statement": kept}
+
+
+def _single(document: Document) -> Iterator[Document]:
+    """Yield the statements with one action and one resource each."""
+    for statement in document["Statement"]:
+        for action in _listed(statement["Action"]):
+            for resource in _listed(statement.get("Resource", "*")):
+                yield {**statement, "Action": action, "Resource": resource}
+
+
+def _listed(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+def _document(response: Mapping[str, Any], name: str) -> Document:
+    """Return a policy document as IAM has it: boto3 has decoded it, or not."""
+    document = response[name]
+    return json.loads(document) if isinstance(document, str) else document
+
+
+def _role_policy(stage: Night, role: str, name: str) -> Policy:
+    iam = stage.aws.iam
+
+    def write(document: Document) -> None:
+        # A policy has at least one statement.
+        if document["Statement"]:
+            iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(document))
+        else:
+            iam.delete_role_policy(RoleName=role, PolicyName=name)
+
+    return Policy(lambda: _document(iam.get_role_policy(RoleName=role, PolicyName=name), "PolicyDocument"), write)
+
+
+def _topic_policy(stage: Night, arn: str) -> Policy:
+    sns = stage.aws.sns
+    return Policy(
+        lambda: json.loads(sns.get_topic_attributes(TopicArn=arn)["Attributes"]["Policy"]),
+        lambda document: sns.set_topic_attributes(
+            TopicArn=arn, AttributeName="Policy", AttributeValue=json.dumps(document)
+        ),
+    )
+
+
+def _queue_policy(stage: Night, url: str) -> Policy:
+    sqs = stage.aws.sqs
+    return Policy(
+        lambda: json.loads(sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["Policy"])["Attributes"]["Policy"]),
+        lambda document: sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": json.dumps(document)}),
+    )
+
+
+def _function_policy(stage: Night) -> dict[str, Policy]:
+    """Return the policy of the function itself, which it has where S3 invokes it."""
+    if stage.outputs["outputTopicArn"]:
+        return {}
+    name = stage.outputs["functionName"]
+    return {"function": Policy(lambda: json.loads(stage.aws.lambda_.get_policy(FunctionName=name)["Policy"]))}

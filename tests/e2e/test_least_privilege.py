@@ -1,0 +1,410 @@
+"""Everything that a policy grants is needed: with all of it the stage works, with any of it taken away something fails.
+
+What the handler itself may do is tried by the handler, taking in a job. What Lambda does in its name (poll the queue,
+hand over an event) is tried by a function in its role, since the emulator does it without asking; for the log IAM's
+simulator is asked. What others may do to topics, queues and the bucket is tried by their calls and deliveries, and where
+the emulator delivers without asking, by its evaluation of the policy (policy_decision.py).
+"""
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from local.emulator import EMULATOR_PYTHON_VARIABLE, REGION, Emulator
+from local.night import Night
+from local.receipts import plan_lines
+from tests.integration.stage import s3_notification
+
+from .conftest import NIGHTS, deployed, emulator_with_zips, own_receipts
+from .policy_grants import Document, Policy, grants_of, policies_of, without
+from .probe_function import Probe, deployed_probe
+
+WORKS = "works"
+GONE = "CopyObject: NoSuchKey"
+"""How a job tells of the image that is not there."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A deployed stage, its policies, a function in its role, and somebody who may do anything to its bucket."""
+
+    night: Night
+    policies: dict[str, Policy]
+    probe: Probe
+    plain_s3: Any
+
+
+@contextmanager
+def _stage(trigger: str) -> Generator[Stage]:
+    with emulator_with_zips() as emulator:
+        night = deployed(emulator, trigger=trigger)
+        # Jobs are handed to the function here, one at a time.
+        for mapping in night.aws.lambda_.list_event_source_mappings()["EventSourceMappings"]:
+            night.aws.lambda_.update_event_source_mapping(UUID=mapping.get("UUID", ""), Enabled=False)
+        yield Stage(night, policies_of(night), deployed_probe(night), _plain_s3(night, emulator))
+
+
+def _plain_s3(night: Night, emulator: Emulator) -> Any:
+    """Return a client of S3 with every right, whose calls do not come over TLS."""
+    iam, name = night.aws.iam, "anybody"
+    iam.create_user(UserName=name)
+    everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
+    iam.put_user_policy(UserName=name, PolicyName="everything", PolicyDocument=json.dumps(everything))
+    key = iam.create_access_key(UserName=name)["AccessKey"]
+    session = boto3.Session(key["AccessKeyId"], key["SecretAccessKey"], region_name=REGION)
+    client = session.client("s3", endpoint_url=emulator.endpoint, verify=str(emulator.ca_bundle))
+
+    def came_plain(request: Any, **_: object) -> None:
+        # What a load balancer says that took the call for the emulator.
+        request.headers["x-forwarded-proto"] = "http"
+
+    client.meta.events.register("before-send", came_plain)
+    return client
+
+
+@pytest.fixture(scope="module")
+def stages() -> Generator[dict[str, Stage]]:
+    """A stage of each trigger."""
+    with ExitStack() as running:
+        yield {trigger: running.enter_context(_stage(trigger)) for trigger in ("sqs", "s3")}
+
+
+def _failure(message: str) -> str:
+    """Return operation and code of a message of botocore's."""
+    found = re.search(r"\((\w+)\) when calling the (\w+) operation", message)
+    assert found, message
+    return f"{found[2]}: {found[1]}"
+
+
+def take_in_a_job(stage: Stage) -> str:
+    """Take in an output with a good line, a bad one, and one whose image has gone; return what else failed."""
+    night = Night(stage.night.aws, stage.night.outputs, job_id=f"night{next(NIGHTS):07}")
+    bucket, receipts = night.outputs["imagesBucket"], own_receipts(night, 2)
+    night.seed_images(receipt.image_id for receipt in receipts)
+    night.seed_job()
+    [gone] = [key for key in night.object_keys("uploads/") if receipts[1].image_id in key]
+    night.aws.s3.delete_object(Bucket=bucket, Key=gone)
+    key = f"batch-output/{night.job_id}/output.jsonl"
+    night.aws.s3.put_object(Bucket=bucket, Key=key, Body="\n".join([*plan_lines(receipts), "{"]).encode())
+    event = json.dumps(s3_notification(key, etag="unknown", bucket=bucket))
+    answer = json.load(night.aws.lambda_.invoke(FunctionName=night.outputs["functionName"], Payload=event)["Payload"])
+    if "errorMessage" in answer:
+        return _failure(answer["errorMessage"])
+    night.wait_for_entry("BATCH_RESULT_COMPLETED")
+    entries = night.log_entries(f'"BATCH_RESULT_IMAGE_MIGRATION_FAILED" "{night.job_id}"')
+    failed = {f"{entry['operation']}: {entry['code']}" for entry in entries}
+    if failed != {GONE}:
+        return ", ".join(sorted(failed - {GONE}))
+    stats = night.job()["resultStats"]
+    assert (stats["successCount"], stats["failureCount"], stats["migrationFailedCount"]) == (2, 1, 1)
+    return WORKS
+
+
+def poll_the_queue(stage: Stage) -> str:
+    """Do what Lambda's poller does. Source: AWS Lambda developer guide, "Using Lambda with Amazon SQS"."""
+    queue = {"QueueUrl": "queueUrl"}
+    return _denied(
+        stage.probe,
+        ("sqs", "receive_message", queue),
+        ("sqs", "delete_message", {**queue, "ReceiptHandle": "of-no-message"}),
+        ("sqs", "get_queue_attributes", {**queue, "AttributeNames": ["All"]}),
+    )
+
+
+def write_the_log(stage: Stage) -> str:
+    """Ask for what Lambda does with what a function prints. Source: the same, "Sending Lambda function logs".
+
+    The emulator takes both actions to be about the group; with AWS they are about a stream.
+    Source: AWS service authorization reference, "Actions defined by Amazon CloudWatch Logs".
+    """
+    role, group = stage.night.outputs["functionRoleArn"], stage.night.outputs["logGroup"]
+    simulated = stage.night.aws.iam.simulate_principal_policy(
+        PolicySourceArn=role,
+        ActionNames=["logs:CreateLogStream", "logs:PutLogEvents"],
+        ResourceArns=[f"arn:aws:logs:{HERE}:log-group:{group}:log-stream:2026/11/24/[$LATEST]1"],
+    )["EvaluationResults"]
+    denied = [result["EvalActionName"] for result in simulated if result["EvalDecision"] != "allowed"]
+    return ", ".join(denied) or WORKS
+
+
+def hand_over_an_event(stage: Stage) -> str:
+    """Do what Lambda does with an event that the function failed with. Source: the same, "Capturing records"."""
+    return _denied(stage.probe, ("sqs", "send_message", {"QueueUrl": "deadLetterQueueUrl", "MessageBody": "{}"}))
+
+
+def _denied(probe: Probe, *calls: tuple[str, str, dict[str, Any]]) -> str:
+    """Make calls in the role and return those that it may not make. What else they fail with is no denial."""
+    codes = {operation: probe(service, operation, params) for service, operation, params in calls}
+    return ", ".join(operation for operation, code in codes.items() if "AccessDenied" in code) or WORKS
+
+
+def announce_outputs(stage: Stage) -> str:
+    """Let S3 check that it may publish to the topic, as it does whenever a notification is set."""
+    s3, bucket = stage.night.aws.s3, stage.night.outputs["imagesBucket"]
+    topics = s3.get_bucket_notification_configuration(Bucket=bucket).get("TopicConfigurations", [])
+    try:
+        s3.put_bucket_notification_configuration(
+            Bucket=bucket, NotificationConfiguration={"TopicConfigurations": topics}
+        )
+    except ClientError as error:
+        return _failure(str(error))
+    return WORKS
+
+
+def deliver_to_the_queue(stage: Stage) -> str:
+    """Publish to the topic and look whether it arrives: SNS says nothing where it may not deliver."""
+    before = _messages(stage.night)
+    stage.night.aws.sns.publish(TopicArn=stage.night.outputs["outputTopicArn"], Message="{}")
+    return WORKS if _messages(stage.night) == before + 1 else "nothing arrives"
+
+
+def _messages(night: Night) -> int:
+    name = "ApproximateNumberOfMessages"
+    attributes = night.aws.sqs.get_queue_attributes(QueueUrl=night.outputs["queueUrl"], AttributeNames=[name])
+    return int(attributes["Attributes"][name])
+
+
+def refuse_what_is_not_over_tls(stage: Stage) -> str:
+    """Read the bucket and an object in it without TLS, with every other right; return what is not refused."""
+    bucket = stage.night.outputs["imagesBucket"]
+    stage.night.aws.s3.put_object(Bucket=bucket, Key="uploads/u/i.png", Body=b"an image")
+    taken: list[str] = []
+    for operation, params in {"list_objects_v2": {}, "get_object": {"Key": "uploads/u/i.png"}}.items():
+        try:
+            getattr(stage.plain_s3, operation)(Bucket=bucket, **params)
+        except ClientError as error:
+            assert error.response.get("Error", {}).get("Code") == "AccessDenied"  # noqa: PT017 - one of two answers
+        else:
+            taken.append(f"{operation} without TLS")
+    return ", ".join(taken) or WORKS
+
+
+Check = Callable[[Stage], str]
+IMAGES = "yorutsuke-images-local-000000000000"
+LOG = "log-group:/aws/lambda/yorutsuke-batch-result-handler-local:log-stream:*"
+QUEUE, DLQ = "yorutsuke-batch-output-local", "yorutsuke-batch-output-dlq-local"
+TABLE = "table/yorutsuke-{}-local"
+
+DATA, POLL, WRITE, HAND = "role data", "role queue: ConsumeQueue", "role log: WriteLog", "role on-failure"
+NO_ITEM = "AccessDeniedException"
+
+TAKEN_AWAY: list[tuple[str, str, Check, str]] = [
+    (
+        "sqs",
+        f"{DATA}: ReadOutputAndImages s3:GetObject {IMAGES}/batch-output/*",
+        take_in_a_job,
+        "GetObject: AccessDenied",
+    ),
+    ("sqs", f"{DATA}: ReadOutputAndImages s3:GetObject {IMAGES}/uploads/*", take_in_a_job, "CopyObject: AccessDenied"),
+    (
+        "sqs",
+        f"{DATA}: WriteCopiesAndDeadLetters s3:PutObject {IMAGES}/processed/*",
+        take_in_a_job,
+        "CopyObject: AccessDenied",
+    ),
+    (
+        "sqs",
+        f"{DATA}: WriteCopiesAndDeadLetters s3:PutObject {IMAGES}/dead-letters/*",
+        take_in_a_job,
+        "PutObject: AccessDenied",
+    ),
+    (
+        "sqs",
+        f"{DATA}: DeleteMovedImages s3:DeleteObject {IMAGES}/uploads/*",
+        take_in_a_job,
+        "DeleteObjects: AccessDenied",
+    ),
+    (
+        "sqs",
+        f"{DATA}: WriteResults dynamodb:BatchWriteItem {TABLE.format('transactions')}",
+        take_in_a_job,
+        f"BatchWriteItem: {NO_ITEM}",
+    ),
+    (
+        "sqs",
+        f"{DATA}: WriteResults dynamodb:BatchWriteItem {TABLE.format('pending-images')}",
+        take_in_a_job,
+        f"BatchWriteItem: {NO_ITEM}",
+    ),
+    (
+        "sqs",
+        f"{DATA}: LookUpImages dynamodb:BatchGetItem {TABLE.format('pending-images')}",
+        take_in_a_job,
+        f"BatchGetItem: {NO_ITEM}",
+    ),
+    (
+        "sqs",
+        f"{DATA}: FindJob dynamodb:Query {TABLE.format('batch-jobs')}/index/jobIdIndex",
+        take_in_a_job,
+        f"Query: {NO_ITEM}",
+    ),
+    (
+        "sqs",
+        f"{DATA}: CompleteJob dynamodb:UpdateItem {TABLE.format('batch-jobs')}",
+        take_in_a_job,
+        f"UpdateItem: {NO_ITEM}",
+    ),
+    ("sqs", f"{POLL} sqs:ReceiveMessage {QUEUE}", poll_the_queue, "receive_message"),
+    ("sqs", f"{POLL} sqs:DeleteMessage {QUEUE}", poll_the_queue, "delete_message"),
+    ("sqs", f"{POLL} sqs:GetQueueAttributes {QUEUE}", poll_the_queue, "get_queue_attributes"),
+    ("sqs", f"{WRITE} logs:CreateLogStream {LOG}", write_the_log, "logs:CreateLogStream"),
+    ("sqs", f"{WRITE} logs:PutLogEvents {LOG}", write_the_log, "logs:PutLogEvents"),
+    ("s3", f"{HAND}: HandOverFailedEvents sqs:SendMessage {DLQ}", hand_over_an_event, "send_message"),
+    (
+        "sqs",
+        f"output topic: BucketPublishes sns:Publish {QUEUE}",
+        announce_outputs,
+        "PutBucketNotificationConfiguration: InvalidArgument",
+    ),
+    ("sqs", f"queue: TopicSends sqs:SendMessage {QUEUE}", deliver_to_the_queue, "nothing arrives"),
+    ("sqs", f"bucket: TlsOnly s3:* {IMAGES}", refuse_what_is_not_over_tls, "list_objects_v2 without TLS"),
+    ("sqs", f"bucket: TlsOnly s3:* {IMAGES}/*", refuse_what_is_not_over_tls, "get_object without TLS"),
+]
+"""The trigger of the stage, what is taken away, what is tried without it, and what that says."""
+
+
+@dataclass(frozen=True)
+class Sender:
+    """A service that sends to something of the stage's, in the name of something else of it, or of a stranger's."""
+
+    service: str
+    source: str
+    account: str
+
+
+BUCKET_ARN = f"arn:aws:s3:::{IMAGES}"
+ACCOUNT = IMAGES.rpartition("-")[2]
+HERE = f"{REGION}:{ACCOUNT}"
+BUCKET = Sender("s3.amazonaws.com", BUCKET_ARN, ACCOUNT)
+TOPIC = Sender("sns.amazonaws.com", f"arn:aws:sns:{HERE}:{QUEUE}", ACCOUNT)
+RULE = Sender("events.amazonaws.com", f"arn:aws:events:{HERE}:rule/yorutsuke-failed-jobs-local", ACCOUNT)
+ALARM = Sender("cloudwatch.amazonaws.com", f"arn:aws:cloudwatch:{HERE}:alarm:yorutsuke-dlq-depth-local", ACCOUNT)
+LAMBDA = Sender("lambda.amazonaws.com", f"arn:aws:lambda:{HERE}:function:yorutsuke-batch-result-handler-local", ACCOUNT)
+
+ASKED: list[tuple[str, str, Sender]] = [
+    ("sqs", f"queue: RuleSends sqs:SendMessage {QUEUE}", RULE),
+    ("sqs", f"dead-letter queue: RuleSends sqs:SendMessage {DLQ}", RULE),
+    ("sqs", "alarm topic: AlarmsPublish sns:Publish yorutsuke-alarms-local", ALARM),
+    ("sqs", "trust of the role: sts:AssumeRole *", LAMBDA),
+    ("s3", "function: BucketInvokes lambda:InvokeFunction function:yorutsuke-batch-result-handler-local", BUCKET),
+]
+"""What the emulator does without asking: the trigger, what grants it, and whom."""
+
+STRANGERS: list[tuple[str, str, str, Sender]] = [
+    ("sqs", "output topic: BucketPublishes", "aws:SourceArn", Sender(BUCKET.service, f"{BUCKET_ARN}-2", ACCOUNT)),
+    ("sqs", "output topic: BucketPublishes", "aws:SourceAccount", Sender(BUCKET.service, BUCKET_ARN, "210987654321")),
+    ("sqs", "queue: TopicSends", "aws:SourceArn", Sender(TOPIC.service, f"{TOPIC.source}-2", ACCOUNT)),
+    ("sqs", "queue: RuleSends", "aws:SourceArn", Sender(RULE.service, f"{RULE.source}-2", ACCOUNT)),
+    ("sqs", "dead-letter queue: RuleSends", "aws:SourceArn", Sender(RULE.service, f"{RULE.source}-2", ACCOUNT)),
+    ("sqs", "alarm topic: AlarmsPublish", "aws:SourceAccount", Sender(ALARM.service, ALARM.source, "210987654321")),
+    ("s3", "function: BucketInvokes", "AWS:SourceArn", Sender(BUCKET.service, f"{BUCKET_ARN}-2", ACCOUNT)),
+    ("s3", "function: BucketInvokes", "AWS:SourceAccount", Sender(BUCKET.service, BUCKET_ARN, "210987654321")),
+]
+"""The trigger, a statement, a condition of it, and a stranger whom this condition alone keeps out."""
+
+
+def _policy_of(stage: Stage, name: str) -> Policy:
+    """Return the policy that a grant's or a statement's name begins with."""
+    return stage.policies[name.partition(":")[0]]
+
+
+def _decision(document: Document, action: str, resource: str, sender: Sender) -> str:
+    """Return what the emulator's evaluation makes of a policy document."""
+    question = {
+        "policy": document,
+        "action": action,
+        "resource": resource,
+        "service": sender.service,
+        "sourceArn": sender.source,
+        "sourceAccount": sender.account,
+    }
+    command = [os.environ[EMULATOR_PYTHON_VARIABLE], str(Path(__file__).parent / "policy_decision.py")]
+    asked = subprocess.run(command, input=json.dumps(question), capture_output=True, text=True, check=True)
+    return asked.stdout.strip()
+
+
+def test_the_tables_have_every_grant_of_every_policy(stages: dict[str, Stage]) -> None:
+    deployed_grants = {str(grant) for stage in stages.values() for grant in grants_of(stage.policies)}
+
+    assert {grant for _, grant, *_ in (*TAKEN_AWAY, *ASKED)} == deployed_grants
+
+
+@pytest.mark.parametrize(("trigger", "check"), sorted({(row[0], row[2]) for row in TAKEN_AWAY}, key=str))
+def test_with_everything_that_is_granted_it_works(stages: dict[str, Stage], trigger: str, check: Check) -> None:
+    assert check(stages[trigger]) == WORKS
+
+
+@pytest.mark.parametrize(("trigger", "taken", "check", "failure"), TAKEN_AWAY)
+def test_with_any_of_it_taken_away_something_fails(
+    stages: dict[str, Stage], trigger: str, taken: str, check: Check, failure: str
+) -> None:
+    stage = stages[trigger]
+    policy = _policy_of(stage, taken)
+    assert policy.write
+    before = policy.read()
+    [grant] = [grant for grant in grants_of(stage.policies) if str(grant) == taken]
+
+    policy.write(without(before, grant))
+    try:
+        assert check(stage) == failure
+    finally:
+        policy.write(before)
+
+
+@pytest.mark.parametrize(("trigger", "asked", "sender"), ASKED)
+def test_a_sender_is_let_in_by_its_grant_alone(
+    stages: dict[str, Stage], trigger: str, asked: str, sender: Sender
+) -> None:
+    stage = stages[trigger]
+    document = _policy_of(stage, asked).read()
+    [grant] = [grant for grant in grants_of(stage.policies) if str(grant) == asked]
+
+    assert _decision(document, grant.action, grant.resource, sender) == "Allow"
+    assert _decision(without(document, grant), grant.action, grant.resource, sender) == "ImplicitDeny"
+
+
+def _statement(document: Document, name: str) -> Document:
+    [found] = [statement for statement in document["Statement"] if statement.get("Sid") == name.partition(": ")[2]]
+    return found
+
+
+@pytest.mark.parametrize(("trigger", "name", "condition", "stranger"), STRANGERS)
+def test_a_stranger_is_kept_out_by_one_condition(
+    stages: dict[str, Stage], trigger: str, name: str, condition: str, stranger: Sender
+) -> None:
+    document = _policy_of(stages[trigger], name).read()
+    statement = _statement(document, name)
+    [action], [resource] = _listed(statement["Action"]), _listed(statement["Resource"])
+
+    assert _decision(document, action, resource, stranger) == "ImplicitDeny"
+    [comparison] = [comparison for comparison, keys in statement["Condition"].items() if condition in keys]
+    del statement["Condition"][comparison]
+    assert _decision(document, action, resource, stranger) == "Allow"
+
+
+def test_every_condition_on_who_may_send_has_its_stranger(stages: dict[str, Stage]) -> None:
+    conditions = {
+        (f"{name}: {statement['Sid']}", key)
+        for stage in stages.values()
+        for name, policy in stage.policies.items()
+        for statement in policy.read()["Statement"]
+        if statement["Effect"] == "Allow"
+        for keys in statement.get("Condition", {}).values()
+        for key in keys
+    }
+
+    assert {(name, condition) for _, name, condition, _ in STRANGERS} == conditions
+
+
+def _listed(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
