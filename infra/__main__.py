@@ -8,6 +8,7 @@ from yorutsuke_infra.batch_results import BatchResults, BatchResultsArgs
 from yorutsuke_infra.common_layer import CommonLayer, CommonLayerArgs
 from yorutsuke_infra.config import job_name_prefix, load_config
 from yorutsuke_infra.messaging import Messaging, MessagingArgs
+from yorutsuke_infra.metrics import StageMetrics
 from yorutsuke_infra.monitoring import Monitoring, MonitoringArgs
 from yorutsuke_infra.storage import Storage, StorageArgs
 
@@ -38,16 +39,21 @@ batch_results = BatchResults(
     BatchResultsArgs(stage=stage, config=config, storage=storage, messaging=messaging, layer_arn=layer.arn),
 )
 
+metrics = StageMetrics(
+    stage=stage,
+    topic=messaging.topic.name,
+    rule=messaging.rule.name,
+    queue=messaging.queue.name,
+    dead_letter_queue=messaging.dead_letter_queue.name,
+    function=batch_results.handler.function.name,
+    transactions=storage.transactions.name,
+    pending_images=storage.pending_images.name,
+    function_timeout_seconds=config.function_timeout_seconds,
+)
+
 monitoring = Monitoring(
     "monitoring",
-    MonitoringArgs(
-        stage=stage,
-        account_id=account_id,
-        messaging=messaging,
-        function=batch_results.handler.function,
-        function_timeout_seconds=config.function_timeout_seconds,
-        emails=config.alarm_emails,
-    ),
+    MonitoringArgs(stage=stage, account_id=account_id, metrics=metrics, emails=config.alarm_emails),
 )
 
 pulumi.export("imagesBucket", storage.images.bucket)

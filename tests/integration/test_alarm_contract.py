@@ -5,7 +5,7 @@ from typing import Any
 
 from local.deployer import run_program
 from tests.infra.conftest import Program
-from yorutsuke_infra.monitoring import NAMESPACE
+from yorutsuke_infra.metrics import NAMESPACE
 
 from .conftest import LogReader
 from .stage import ENVIRONMENT, Stage, job_end, plan_line
