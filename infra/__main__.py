@@ -7,6 +7,7 @@ from yorutsuke_infra.artifacts import Target
 from yorutsuke_infra.batch_results import BatchResults, BatchResultsArgs
 from yorutsuke_infra.common_layer import CommonLayer, CommonLayerArgs
 from yorutsuke_infra.config import job_name_prefix, load_config
+from yorutsuke_infra.dashboard import Dashboard, DashboardArgs
 from yorutsuke_infra.messaging import Messaging, MessagingArgs
 from yorutsuke_infra.metrics import StageMetrics
 from yorutsuke_infra.monitoring import Monitoring, MonitoringArgs
@@ -56,6 +57,17 @@ monitoring = Monitoring(
     MonitoringArgs(stage=stage, account_id=account_id, metrics=metrics, emails=config.alarm_emails),
 )
 
+dashboard = Dashboard(
+    "dashboard",
+    DashboardArgs(
+        stage=stage,
+        region=aws.get_region_output().region,
+        metrics=metrics,
+        alarms=monitoring.alarms,
+        log_group=batch_results.handler.log_group.name,
+    ),
+)
+
 pulumi.export("imagesBucket", storage.images.bucket)
 pulumi.export("transactionsTable", storage.transactions.name)
 pulumi.export("batchJobsTable", storage.batch_jobs.name)
@@ -69,3 +81,4 @@ pulumi.export("functionName", batch_results.handler.function.name)
 pulumi.export("functionRoleArn", batch_results.handler.role.arn)
 pulumi.export("logGroup", batch_results.handler.log_group.name)
 pulumi.export("alarmTopicArn", monitoring.topic.arn)
+pulumi.export("dashboardName", dashboard.name)
