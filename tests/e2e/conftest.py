@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,12 +23,23 @@ OutputFile = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
-def stage() -> Generator[Night]:
+def put_alarms() -> list[dict[str, Any]]:
+    """What CloudWatch is asked for with each alarm of the stage: the emulator forgets their metric queries."""
+    return []
+
+
+@pytest.fixture(scope="session")
+def stage(put_alarms: list[dict[str, Any]]) -> Generator[Night]:
     """The deployed stage; its job is never seeded."""
     forget_own_account()
     build(this_machine())
     with running_emulator() as emulator:
         aws = Aws(emulator.endpoint)
+
+        def keep(params: dict[str, Any], **_: object) -> None:
+            put_alarms.append(params)
+
+        aws.cloudwatch.meta.events.register("provide-client-params.cloudwatch.PutMetricAlarm", keep)
         yield Night(aws, deploy(aws), job_id="stage0000000")
 
 
@@ -41,7 +53,7 @@ def new_night(stage: Night) -> NewNight:
 @pytest.fixture
 def quick_redelivery(stage: Night) -> Generator[None]:
     """Let what failed come back after seconds, instead of six timeouts of the function."""
-    with _redelivered_after(stage, seconds=6):
+    with redelivered_after(stage, seconds=6):
         yield
 
 
@@ -54,7 +66,7 @@ def faulty_endpoint(stage: Night) -> Generator[FaultyEndpoint]:
     lambda_, name = stage.aws.lambda_, stage.outputs["functionName"]
     before = lambda_.get_function_configuration(FunctionName=name)
     variables = before["Environment"].get("Variables", {})
-    with running_faulty_endpoint(stage.aws.s3.meta.endpoint_url) as endpoint, _redelivered_after(stage, seconds=40):
+    with running_faulty_endpoint(stage.aws.s3.meta.endpoint_url) as endpoint, redelivered_after(stage, seconds=40):
         through = {**variables, "AWS_ENDPOINT_URL": endpoint.url}
         lambda_.update_function_configuration(FunctionName=name, Timeout=30, Environment={"Variables": through})
         try:
@@ -66,7 +78,8 @@ def faulty_endpoint(stage: Night) -> Generator[FaultyEndpoint]:
 
 
 @contextmanager
-def _redelivered_after(stage: Night, seconds: int) -> Generator[None]:
+def redelivered_after(stage: Night, seconds: int) -> Generator[None]:
+    """Let what failed come back after so many seconds."""
     queue = stage.outputs["queueUrl"]
     before = stage.aws.sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["VisibilityTimeout"])["Attributes"]
     stage.aws.sqs.set_queue_attributes(QueueUrl=queue, Attributes={"VisibilityTimeout": str(seconds)})
