@@ -36,6 +36,13 @@ def demo(session: nox.Session) -> None:
 
 
 @nox.session(requires=["emulator"])
+def serve(session: nox.Session) -> None:
+    """Run an emulator with nothing on it, for the Pulumi CLI to deploy the local stage to. [-- --port N]"""
+    prepare(session, "local")
+    session.run("python", "-m", "local.serve", *session.posargs)
+
+
+@nox.session(requires=["emulator"])
 def tests(session: nox.Session) -> None:
     """Run every test: unit, infra, integration, e2e, faults, fuzz. [-- pytest's arguments]"""
     prepare(session, "dev")
@@ -77,6 +84,13 @@ def imports(session: nox.Session) -> None:
     """Check that imports point one way."""
     prepare(session, "lint")
     session.run("lint-imports")
+
+
+@nox.session
+def picture(session: nox.Session) -> None:
+    """Draw the resources of the Pulumi program into docs/resources.md. [-- --check]"""
+    prepare(session, "local")
+    session.run("python", "-m", "local.picture", *session.posargs)
 
 
 @nox.session

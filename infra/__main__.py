@@ -3,18 +3,22 @@
 import pulumi
 import pulumi_aws as aws
 
-from yorutsuke_infra.artifacts import Target
+from yorutsuke_infra.artifacts import stage_target
 from yorutsuke_infra.batch_results import BatchResults, BatchResultsArgs
 from yorutsuke_infra.common_layer import CommonLayer, CommonLayerArgs
 from yorutsuke_infra.config import job_name_prefix, load_config
 from yorutsuke_infra.dashboard import Dashboard, DashboardArgs
+from yorutsuke_infra.direct_invocation import DirectInvocation, DirectInvocationArgs
 from yorutsuke_infra.messaging import Messaging, MessagingArgs
 from yorutsuke_infra.metrics import StageMetrics
 from yorutsuke_infra.monitoring import Monitoring, MonitoringArgs
 from yorutsuke_infra.storage import Storage, StorageArgs
+from yorutsuke_infra.tags import tag_everything
 
 stage = pulumi.get_stack()
 config = load_config(stage)
+target = stage_target(stage, config)
+tag_everything(stage)
 account_id = aws.get_caller_identity_output().account_id
 
 storage = Storage("storage", StorageArgs(stage=stage, account_id=account_id, protect_data=config.protect_data))
@@ -24,7 +28,7 @@ messaging = Messaging(
     MessagingArgs(
         stage=stage,
         account_id=account_id,
-        bucket=storage.images,
+        bucket=storage.images if config.trigger == "sqs" else None,
         function_timeout_seconds=config.function_timeout_seconds,
         drill_event_source=config.drill_event_source,
     ),
@@ -32,17 +36,30 @@ messaging = Messaging(
 
 layer = CommonLayer(
     "common-layer",
-    CommonLayerArgs(stage=stage, target=Target(config.python_version, config.architecture)),
+    CommonLayerArgs(stage=stage, target=target),
 )
 
 batch_results = BatchResults(
     "batch-results",
-    BatchResultsArgs(stage=stage, config=config, storage=storage, messaging=messaging, layer_arn=layer.arn),
+    BatchResultsArgs(
+        stage=stage, config=config, target=target, storage=storage, messaging=messaging, layer_arn=layer.arn
+    ),
 )
+
+if config.trigger == "s3":
+    DirectInvocation(
+        "direct-invocation",
+        DirectInvocationArgs(
+            account_id=account_id,
+            bucket=storage.images,
+            function=batch_results.handler.function,
+            dead_letter_queue=messaging.dead_letter_queue,
+        ),
+    )
 
 metrics = StageMetrics(
     stage=stage,
-    topic=messaging.topic.name,
+    topic=messaging.topic.name if messaging.topic else None,
     rule=messaging.rule.name,
     queue=messaging.queue.name,
     dead_letter_queue=messaging.dead_letter_queue.name,
@@ -72,6 +89,7 @@ pulumi.export("imagesBucket", storage.images.bucket)
 pulumi.export("transactionsTable", storage.transactions.name)
 pulumi.export("batchJobsTable", storage.batch_jobs.name)
 pulumi.export("pendingImagesTable", storage.pending_images.name)
+pulumi.export("outputTopicArn", messaging.topic.arn if messaging.topic else None)
 pulumi.export("queueUrl", messaging.queue.url)
 pulumi.export("deadLetterQueueUrl", messaging.dead_letter_queue.url)
 pulumi.export("jobNamePrefix", job_name_prefix(stage))

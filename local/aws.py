@@ -1,7 +1,8 @@
 """The AWS clients of the local stage, all at the emulator."""
 
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
@@ -28,28 +29,22 @@ def forget_own_account() -> None:
 
 
 class Aws:
-    """Clients with the emulator's root credentials, or with those of a session it gave out.
+    """Clients with the emulator's root credentials; `ca_bundle` vouches for its endpoint.
 
     Without an endpoint they are AWS's own, for tests that catch their calls.
     """
 
-    def __init__(
-        self,
-        endpoint: str | None,
-        access_key: str = "test",
-        secret_key: str = "test",  # noqa: S107 - the emulator's own
-        token: str | None = None,
-    ) -> None:
-        session = boto3.Session(access_key, secret_key, token, REGION)
+    def __init__(self, endpoint: str | None, ca_bundle: Path | None = None) -> None:
+        session = boto3.Session("test", "test", region_name=REGION)
         # A proxy is for the way out of the machine.
-        direct = Config(proxies={})
-        self.cloudwatch: CloudWatchClient = session.client("cloudwatch", endpoint_url=endpoint, config=direct)
-        self.dynamodb: DynamoDBClient = session.client("dynamodb", endpoint_url=endpoint, config=direct)
-        self.events: EventBridgeClient = session.client("events", endpoint_url=endpoint, config=direct)
-        self.iam: IAMClient = session.client("iam", endpoint_url=endpoint, config=direct)
-        self.lambda_: LambdaClient = session.client("lambda", endpoint_url=endpoint, config=direct)
-        self.logs: CloudWatchLogsClient = session.client("logs", endpoint_url=endpoint, config=direct)
-        self.s3: S3Client = session.client("s3", endpoint_url=endpoint, config=direct)
-        self.sns: SNSClient = session.client("sns", endpoint_url=endpoint, config=direct)
-        self.sqs: SQSClient = session.client("sqs", endpoint_url=endpoint, config=direct)
-        self.sts: STSClient = session.client("sts", endpoint_url=endpoint, config=direct)
+        there: Any = {"endpoint_url": endpoint, "verify": ca_bundle and str(ca_bundle), "config": Config(proxies={})}
+        self.cloudwatch: CloudWatchClient = session.client("cloudwatch", **there)
+        self.dynamodb: DynamoDBClient = session.client("dynamodb", **there)
+        self.events: EventBridgeClient = session.client("events", **there)
+        self.iam: IAMClient = session.client("iam", **there)
+        self.lambda_: LambdaClient = session.client("lambda", **there)
+        self.logs: CloudWatchLogsClient = session.client("logs", **there)
+        self.s3: S3Client = session.client("s3", **there)
+        self.sns: SNSClient = session.client("sns", **there)
+        self.sqs: SQSClient = session.client("sqs", **there)
+        self.sts: STSClient = session.client("sts", **there)

@@ -117,7 +117,7 @@ def _stage(*, keep: bool) -> Generator[tuple[Emulator, Night]]:
     with ExitStack() as on_failure:
         on_failure.callback(emulator.stop)
         with _step("Deploying the Pulumi program of infra/"):
-            aws = Aws(emulator.endpoint)
+            aws = Aws(emulator.endpoint, emulator.ca_bundle)
             night = Night(aws, deploy(aws))
         yield emulator, night
         on_failure.pop_all()
@@ -231,6 +231,7 @@ def _show_how_to_reach(emulator: Emulator, night: Night) -> None:
     _progress.print("\nLeft running:", markup=False)
     for name, value in (
         ("endpoint", f"{emulator.endpoint} (credentials test / test, region {REGION})"),
+        ("AWS_CA_BUNDLE", str(emulator.ca_bundle)),
         *((name, night.outputs[name]) for name in names),
         ("its own log", str(emulator.log)),
         ("to stop it", f"kill {emulator.process.pid}"),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pulumi
 from pulumi.runtime import MockCallArgs, MockResourceArgs
 
-from yorutsuke_infra.artifacts import LOCAL_STAGE, this_machine
+from yorutsuke_infra.artifacts import LOCAL_STAGE
 from yorutsuke_infra.config import CONFIG_KEY, PROJECT
 from yorutsuke_infra.stage_file import ROOT, read_stage_values
 
@@ -70,19 +70,16 @@ class LocalDeployer(pulumi.runtime.Mocks):
                 )
 
 
-def deploy(aws: Aws) -> dict[str, str]:
-    """Deploy the program of `infra/` as the stage `local` and return its outputs. Raises LocalStageError."""
-    return run_program(LocalDeployer(aws), LOCAL_STAGE, local_config())
+def deploy(aws: Aws, **choices: str) -> dict[str, str]:
+    """Deploy the program of `infra/` as the stage `local` and return its outputs.
 
-
-def local_config() -> dict[str, str]:
-    """Return the config of the local stage, its layer built for this machine."""
-    values = read_stage_values(LOCAL_STAGE)
-    target = this_machine()
+    `choices` are a stage's, and go before those of its file. Raises LocalStageError.
+    """
     key = f"{PROJECT}:{CONFIG_KEY}"
-    stage_values = cast("dict[str, object]", values.get(key, {}))
-    values[key] = {**stage_values, "pythonVersion": target.python_version, "architecture": target.architecture}
-    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
+    values = read_stage_values(LOCAL_STAGE)
+    values[key] = {**cast("dict[str, object]", values[key]), **choices}
+    config = {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
+    return run_program(LocalDeployer(aws), LOCAL_STAGE, config)
 
 
 def infra_program() -> None:

@@ -1,12 +1,13 @@
 """MiniStack, the AWS emulator, as a process of our own on a free loopback port.
 
-It runs in an environment of its own, since it pins its botocore, and with AUTH on, so that every call is checked
-against the policies that the stage declares.
+It runs in an environment of its own, since it pins its botocore, with AUTH on, so that every call is checked against
+the policies that the stage declares, and over TLS, since they refuse any other call.
 """
 
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -17,14 +18,19 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import trustme
+
 from yorutsuke_infra.stage_file import ROOT
 
 from .errors import EmulatorError
 
 REGION = "ap-northeast-1"
 EMULATOR_PYTHON_VARIABLE = "YORUTSUKE_EMULATOR_PYTHON"
+HOST = "127.0.0.1"
 START_SECONDS = 60
 STOP_SECONDS = 10
+KEEP_ALIVE_SECONDS = 75
+"""Longer than clients keep an idle connection: they would meet one that has just been closed."""
 WORK_FOLDER = ROOT / ".local"
 
 
@@ -40,6 +46,11 @@ class Emulator:
     def log(self) -> Path:
         """What the emulator writes about itself; it stays when the emulator is gone."""
         return self.folder / "emulator.log"
+
+    @property
+    def ca_bundle(self) -> Path:
+        """The authority that vouches for the endpoint, made for this emulator alone (PEM)."""
+        return _ca_bundle(self.folder)
 
     def stop(self) -> None:
         """End the emulator, and with it the functions that it runs."""
@@ -58,9 +69,9 @@ class Emulator:
 
 
 @contextmanager
-def running_emulator() -> Generator[Emulator]:
+def running_emulator(port: int | None = None) -> Generator[Emulator]:
     """Start an emulator and end it on the way out; its log stays where something went wrong."""
-    emulator = start_emulator()
+    emulator = start_emulator(port)
     with ExitStack() as on_failure:
         on_failure.callback(emulator.stop)
         yield emulator
@@ -68,22 +79,26 @@ def running_emulator() -> Generator[Emulator]:
     emulator.discard()
 
 
-def start_emulator() -> Emulator:
-    """Start an emulator and wait until it answers. Raises EmulatorError."""
-    port = free_port()
+def start_emulator(port: int | None = None) -> Emulator:
+    """Start an emulator on a port, or on a free one, and wait until it answers. Raises EmulatorError."""
+    port = port or free_port()
     WORK_FOLDER.mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="emulator-", dir=WORK_FOLDER))
     _temporary(folder).mkdir()
+    certificate, key = _make_certificate(folder)
+    # MiniStack's own command would listen on port 443 as well, where it may.
+    command = [_python(), "-m", "hypercorn", "ministack.app:app", "--workers", "0", "--bind", f"{HOST}:{port}"]
+    command += ["--certfile", str(certificate), "--keyfile", str(key), "--keep-alive", str(KEEP_ALIVE_SECONDS)]
     with (folder / "emulator.log").open("wb") as output:
         process = subprocess.Popen(
-            [_python(), "-m", "ministack"],
+            command,
             env=_environment(port, folder),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    emulator = Emulator(process, f"http://127.0.0.1:{port}", folder)
+    emulator = Emulator(process, f"https://{HOST}:{port}", folder)
     with ExitStack() as on_failure:
         on_failure.callback(emulator.stop)
         _wait_until_ready(emulator)
@@ -110,8 +125,10 @@ def _environment(port: int, folder: Path) -> dict[str, str]:
     }
     return {
         **inherited,
-        "BIND_HOST": "127.0.0.1",
         "GATEWAY_PORT": str(port),
+        "USE_SSL": "true",
+        # Functions inherit it.
+        "AWS_CA_BUNDLE": str(_ca_bundle(folder)),
         "AUTH": "true",
         "MINISTACK_REGION": REGION,
         "TMPDIR": str(_temporary(folder)),
@@ -120,7 +137,8 @@ def _environment(port: int, folder: Path) -> dict[str, str]:
 
 def _wait_until_ready(emulator: Emulator) -> None:
     deadline = time.monotonic() + START_SECONDS
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    trusted = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=emulator.ca_bundle))
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}), trusted)
     while time.monotonic() < deadline:
         if emulator.process.poll() is not None:
             raise EmulatorError(
@@ -134,6 +152,22 @@ def _wait_until_ready(emulator: Emulator) -> None:
     raise EmulatorError(f"the emulator did not answer within {START_SECONDS} s: see {emulator.log}.")
 
 
+def _make_certificate(folder: Path) -> tuple[Path, Path]:
+    """Write an authority, a certificate of it for the endpoint, and the certificate's key; return the latter two."""
+    authority = trustme.CA()
+    issued = authority.issue_cert(HOST)
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    authority.cert_pem.write_to_path(_ca_bundle(folder))
+    certificate.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+    key.touch(mode=0o600)
+    issued.private_key_pem.write_to_path(key)
+    return certificate, key
+
+
+def _ca_bundle(folder: Path) -> Path:
+    return folder / "ca.pem"
+
+
 def _temporary(folder: Path) -> Path:
     """Return where the emulator unpacks the functions and layers that it runs."""
     return folder / "tmp"
@@ -142,5 +176,5 @@ def _temporary(folder: Path) -> Path:
 def free_port() -> int:
     """Return a loopback port that nobody listens on."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((HOST, 0))
         return probe.getsockname()[1]

@@ -19,3 +19,7 @@ class EmulatorError(LocalStageError):
 
 class NotSettledError(LocalStageError):
     """The pipeline neither completed the job nor gave up on it in time."""
+
+
+class PictureError(LocalStageError):
+    """The picture of the resources cannot be drawn, or is not current."""

@@ -37,6 +37,10 @@ class Inputs:
         self._nested += entries
         return entries
 
+    def take_tags(self) -> list[Any]:
+        """Return the tags as most of AWS's APIs have them; none where they are not set."""
+        return [{"Key": key, "Value": value} for key, value in self.take_optional("tags", {}).items()]
+
     def require_all_taken(self) -> None:
         """Refuse inputs that the local deployer would ignore. Raises UnknownResourceError."""
         if self._values:

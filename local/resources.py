@@ -37,6 +37,8 @@ def bucket(aws: Aws, inputs: Inputs) -> Created:
     # What it says is about destroying, which the local stage is not: it ends with its emulator.
     inputs.take_optional("forceDestroy")
     aws.s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
+    if tags := inputs.take_tags():
+        aws.s3.put_bucket_tagging(Bucket=name, Tagging={"TagSet": tags})
     return name, {"arn": f"arn:aws:s3:::{name}"}
 
 
@@ -81,31 +83,54 @@ def bucket_lifecycle_configuration(aws: Aws, inputs: Inputs) -> Created:
     return name, {}
 
 
-def _lifecycle_rule(rule: dict[str, Any]) -> dict[str, Any]:
+def _lifecycle_rule(rule: dict[str, Any]) -> Any:
     return {**pascal_case({key: value for key, value in rule.items() if key != "id"}), "ID": rule["id"]}
 
 
 @creates("aws:s3/bucketNotification:BucketNotification")
 def bucket_notification(aws: Aws, inputs: Inputs) -> Created:
-    """Connect a bucket to topics."""
+    """Connect a bucket to topics and functions."""
     name = inputs.take("bucket")
-    topics: list[Any] = [
-        {
-            "Id": topic.take("id"),
-            "TopicArn": topic.take("topicArn"),
-            "Events": topic.take("events"),
-            "Filter": {
-                "Key": {
-                    "FilterRules": [
-                        {"Name": "prefix", "Value": topic.take("filterPrefix")},
-                        {"Name": "suffix", "Value": topic.take("filterSuffix")},
-                    ]
-                }
-            },
-        }
-        for topic in inputs.take_each("topics")
-    ]
-    aws.s3.put_bucket_notification_configuration(Bucket=name, NotificationConfiguration={"TopicConfigurations": topics})
+    topics = [_notified(topic, "topicArn") for topic in inputs.take_each("topics")]
+    functions = [_notified(function, "lambdaFunctionArn") for function in inputs.take_each("lambdaFunctions")]
+    aws.s3.put_bucket_notification_configuration(
+        Bucket=name,
+        NotificationConfiguration={"TopicConfigurations": topics, "LambdaFunctionConfigurations": functions},
+    )
+    return name, {}
+
+
+def _notified(target: Inputs, target_arn: str) -> Any:
+    """Return one entry of a bucket's notification; `target_arn` is the input that names its target."""
+    return {
+        "Id": target.take("id"),
+        target_arn[0].upper() + target_arn[1:]: target.take(target_arn),
+        "Events": target.take("events"),
+        "Filter": {
+            "Key": {
+                "FilterRules": [
+                    {"Name": "prefix", "Value": target.take("filterPrefix")},
+                    {"Name": "suffix", "Value": target.take("filterSuffix")},
+                ]
+            }
+        },
+    }
+
+
+@creates("aws:s3/bucketPolicy:BucketPolicy")
+def bucket_policy(aws: Aws, inputs: Inputs) -> Created:
+    """Set a bucket's policy."""
+    name = inputs.take("bucket")
+    aws.s3.put_bucket_policy(Bucket=name, Policy=inputs.take("policy"))
+    return name, {}
+
+
+@creates("aws:s3/bucketVersioning:BucketVersioning")
+def bucket_versioning(aws: Aws, inputs: Inputs) -> Created:
+    """Set whether a bucket keeps versions."""
+    name = inputs.take("bucket")
+    status = inputs.take_nested("versioningConfiguration").take("status")
+    aws.s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": status})
     return name, {}
 
 
@@ -123,6 +148,7 @@ def table(aws: Aws, inputs: Inputs) -> Created:
         ],
         "KeySchema": [{"AttributeName": key, "KeyType": key_type} for key_type, key in keys.items() if key],
         "DeletionProtectionEnabled": inputs.take("deletionProtectionEnabled"),
+        "Tags": inputs.take_tags(),
     }
     # DynamoDB refuses an empty list of indexes.
     if indexes := inputs.take_each("globalSecondaryIndexes"):
@@ -150,7 +176,7 @@ def _index(index: Inputs) -> dict[str, Any]:
 @creates("aws:sns/topic:Topic")
 def topic(aws: Aws, inputs: Inputs) -> Created:
     """Create a topic; its id is its ARN."""
-    arn = aws.sns.create_topic(Name=inputs.take("name"))["TopicArn"]
+    arn = aws.sns.create_topic(Name=inputs.take("name"), Tags=inputs.take_tags())["TopicArn"]
     return arn, {"arn": arn}
 
 
@@ -187,7 +213,8 @@ def queue(aws: Aws, inputs: Inputs) -> Created:
         if value is not None:
             attributes[attribute] = str(value)
     attributes["SqsManagedSseEnabled"] = str(inputs.take("sqsManagedSseEnabled")).lower()
-    url = aws.sqs.create_queue(QueueName=inputs.take("name"), Attributes=attributes)["QueueUrl"]
+    name, tags = inputs.take("name"), inputs.take_optional("tags", {})
+    url = aws.sqs.create_queue(QueueName=name, Attributes=attributes, tags=tags)["QueueUrl"]
     arn = aws.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     return url, {"url": url, "arn": arn}
 
@@ -213,7 +240,8 @@ def queue_policy(aws: Aws, inputs: Inputs) -> Created:
 def role(aws: Aws, inputs: Inputs) -> Created:
     """Create a role; its id is its name."""
     name = inputs.take("name")
-    created = aws.iam.create_role(RoleName=name, AssumeRolePolicyDocument=inputs.take("assumeRolePolicy"))
+    trust = inputs.take("assumeRolePolicy")
+    created = aws.iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust, Tags=inputs.take_tags())
     return name, {"arn": created["Role"]["Arn"]}
 
 
@@ -229,7 +257,7 @@ def role_policy(aws: Aws, inputs: Inputs) -> Created:
 def log_group(aws: Aws, inputs: Inputs) -> Created:
     """Create a log group; its id is its name."""
     name = inputs.take("name")
-    aws.logs.create_log_group(logGroupName=name)
+    aws.logs.create_log_group(logGroupName=name, tags=inputs.take_optional("tags", {}))
     aws.logs.put_retention_policy(logGroupName=name, retentionInDays=inputs.take("retentionInDays"))
     groups = aws.logs.describe_log_groups(logGroupNamePrefix=name)["logGroups"]
     # The provider's ARN is without the :* that the API adds.
@@ -242,7 +270,10 @@ def event_rule(aws: Aws, inputs: Inputs) -> Created:
     """Create a rule on the default event bus; its id is its name."""
     name = inputs.take("name")
     arn = aws.events.put_rule(
-        Name=name, Description=inputs.take("description"), EventPattern=inputs.take("eventPattern")
+        Name=name,
+        Description=inputs.take("description"),
+        EventPattern=inputs.take("eventPattern"),
+        Tags=inputs.take_tags(),
     )["RuleArn"]
     return name, {"arn": arn}
 
@@ -272,6 +303,7 @@ def metric_alarm(aws: Aws, inputs: Inputs) -> Created:
         AlarmActions=inputs.take("alarmActions"),
         OKActions=inputs.take("okActions"),
         Metrics=[_metric_query(query) for query in inputs.take("metricQueries")],
+        Tags=inputs.take_tags(),
     )
     [alarm] = aws.cloudwatch.describe_alarms(AlarmNames=[name])["MetricAlarms"]
     return name, {"arn": alarm.get("AlarmArn")}
@@ -329,8 +361,36 @@ def function(aws: Aws, inputs: Inputs) -> Created:
         Timeout=inputs.take("timeout"),
         MemorySize=inputs.take("memorySize"),
         Environment={"Variables": inputs.take_nested("environment").take("variables")},
+        Tags=inputs.take_optional("tags", {}),
     )
     return name, {"arn": created["FunctionArn"]}
+
+
+@creates("aws:lambda/permission:Permission")
+def permission(aws: Aws, inputs: Inputs) -> Created:
+    """Let a service invoke a function; its id is the statement's."""
+    statement = inputs.take("statementId")
+    aws.lambda_.add_permission(
+        FunctionName=inputs.take("function"),
+        StatementId=statement,
+        Action=inputs.take("action"),
+        Principal=inputs.take("principal"),
+        SourceArn=inputs.take("sourceArn"),
+        SourceAccount=inputs.take("sourceAccount"),
+    )
+    return statement, {}
+
+
+@creates("aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig")
+def function_event_invoke_config(aws: Aws, inputs: Inputs) -> Created:
+    """Say what becomes of events that a function failed with; its id is the function's name."""
+    name = inputs.take("functionName")
+    aws.lambda_.put_function_event_invoke_config(
+        FunctionName=name,
+        MaximumRetryAttempts=inputs.take("maximumRetryAttempts"),
+        DestinationConfig=pascal_case(inputs.take("destinationConfig")),
+    )
+    return name, {}
 
 
 @creates("aws:lambda/eventSourceMapping:EventSourceMapping")
@@ -341,6 +401,7 @@ def event_source_mapping(aws: Aws, inputs: Inputs) -> Created:
         FunctionName=inputs.take("functionName"),
         BatchSize=inputs.take("batchSize"),
         FunctionResponseTypes=inputs.take("functionResponseTypes"),
+        Tags=inputs.take_optional("tags", {}),
     )
     return created["UUID"], {"uuid": created["UUID"]}
 

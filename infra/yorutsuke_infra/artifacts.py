@@ -8,7 +8,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from .stage_file import ROOT, read_stage_file
+from .config import StageConfig
+from .stage_file import ROOT
 
 DIST = ROOT / "dist"
 LOCAL_STAGE = "local"
@@ -37,12 +38,9 @@ def this_machine() -> Target:
     return Target(f"{sys.version_info.major}.{sys.version_info.minor}", architecture, native=True)
 
 
-def stage_target(stage: str) -> Target:
-    """Return the target a stage deploys to; the local stage's is this machine. Raises ConfigError."""
-    if stage == LOCAL_STAGE:
-        return this_machine()
-    config = read_stage_file(stage)
-    return Target(config.python_version, config.architecture)
+def stage_target(stage: str, config: StageConfig) -> Target:
+    """Return the target a stage deploys to; the local stage's is this machine."""
+    return this_machine() if stage == LOCAL_STAGE else Target(config.python_version, config.architecture)
 
 
 def layer_zip(target: Target) -> Path:

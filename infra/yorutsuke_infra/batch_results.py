@@ -8,7 +8,7 @@ import pulumi_aws as aws
 from .artifacts import Target
 from .config import StageConfig
 from .messaging import Messaging
-from .policies import BatchResultResources, batch_result_policy, consume_policy
+from .policies import BatchResultResources, Document, batch_result_policy, consume_policy, on_failure_policy
 from .python_function import PythonFunction, PythonFunctionArgs
 from .storage import Storage
 
@@ -21,6 +21,7 @@ class BatchResultsArgs:
 
     stage: str
     config: StageConfig
+    target: Target
     storage: Storage
     messaging: Messaging
     layer_arn: pulumi.Input[str]
@@ -47,7 +48,7 @@ class BatchResults(pulumi.ComponentResource):
             PythonFunctionArgs(
                 stage=args.stage,
                 package=PACKAGE,
-                target=Target(config.python_version, config.architecture),
+                target=args.target,
                 layer_arn=args.layer_arn,
                 environment={
                     "STAGE": args.stage,
@@ -59,7 +60,7 @@ class BatchResults(pulumi.ComponentResource):
                     "TIMEZONE": config.timezone,
                     "POWERTOOLS_LOG_LEVEL": config.log_level,
                 },
-                policies={"data": batch_result_policy(data), "queue": consume_policy(args.messaging.queue.arn)},
+                policies=_policies(args, data),
                 timeout_seconds=config.function_timeout_seconds,
                 memory_mb=config.function_memory_mb,
                 log_retention_days=config.log_retention_days,
@@ -75,3 +76,10 @@ class BatchResults(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.register_outputs({})
+
+
+def _policies(args: BatchResultsArgs, data: BatchResultResources) -> dict[str, Document]:
+    policies = {"data": batch_result_policy(data), "queue": consume_policy(args.messaging.queue.arn)}
+    if args.config.trigger == "s3":
+        policies["on-failure"] = on_failure_policy(args.messaging.dead_letter_queue.arn)
+    return policies

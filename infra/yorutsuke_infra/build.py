@@ -21,7 +21,7 @@ from rich.table import Table
 from .artifacts import Target, function_zip, layer_zip, stage_target
 from .config import PythonVersion
 from .errors import ConfigError
-from .stage_file import ROOT
+from .stage_file import ROOT, read_stage_file
 
 LAYER_PACKAGE = ROOT / "layer" / "yorutsuke_common"
 LAYER_REQUIREMENTS = ROOT / "requirements" / "layer.txt"
@@ -115,7 +115,7 @@ def main() -> int:
     parser.add_argument("--arch", choices=sorted(WHEEL_ARCHITECTURES), help="the target's architecture")
     arguments = parser.parse_args()
     try:
-        target = stage_target(arguments.stage)
+        target = stage_target(arguments.stage, read_stage_file(arguments.stage))
     except ConfigError as error:
         Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(error)
         return 1

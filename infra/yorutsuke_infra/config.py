@@ -1,5 +1,6 @@
 """What a stage may choose, validated as a whole before any resource is declared."""
 
+import re
 from typing import Annotated, Literal
 from zoneinfo import available_timezones
 
@@ -11,7 +12,8 @@ from .errors import ConfigError
 
 PROJECT = "yorutsuke"
 CONFIG_KEY = "stage"
-
+REGION_KEY = "aws:region"
+REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-[1-9]")
 
 PythonVersion = Literal["3.11", "3.12", "3.13", "3.14"]
 
@@ -67,8 +69,12 @@ class StageConfig(BaseModel):
 
     function_memory_mb: Annotated[int, Field(ge=128, le=10240)] = 1024
 
+    trigger: Literal["sqs", "s3"] = "sqs"
+    """How an output reaches the function: through a topic and a queue, or straight, for quick validation."""
+
     alarm_emails: Annotated[tuple[Email, ...], Field(strict=False), AfterValidator(_each_once)] = ()
-    """Who is told when an alarm rings; each has to confirm the subscription."""
+    """Who is told when an alarm rings; each has to confirm the subscription. They are secrets in the stack's state, and
+    may be in the stage's file: `pulumi config set --secret --path 'yorutsuke:stage.alarmEmails[0]' ADDRESS`."""
 
     drill_event_source: EventSource | None = None
     """A second source of job state changes, for drills: as `aws.bedrock` nobody but Bedrock can send."""
@@ -79,16 +85,37 @@ class StageConfig(BaseModel):
 
 def load_config(stage: str) -> StageConfig:
     """Return the config of the stage being deployed. Raises ConfigError."""
-    return parse_config(pulumi.Config(PROJECT).get_object(CONFIG_KEY) or {}, stage)
+    require_region(pulumi.Config("aws").get("region"), stage)
+    try:
+        values: object = pulumi.Config(PROJECT).get_object(CONFIG_KEY)
+    except pulumi.ConfigTypeError as exc:
+        raise ConfigError(
+            f"{PROJECT}:{CONFIG_KEY} in Pulumi.{stage}.yaml is no object: write one, its keys below it."
+        ) from exc
+    secret = pulumi.runtime.is_config_secret(f"{PROJECT}:{CONFIG_KEY}")
+    return parse_config({} if values is None else values, stage, secret=secret)
 
 
-def parse_config(values: object, stage: str) -> StageConfig:
-    """Return the validated config. Raises ConfigError, naming every key that is wrong."""
+def require_region(region: object, stage: str) -> None:
+    """Refuse a stage that does not say where it is. Raises ConfigError."""
+    if not isinstance(region, str) or not REGION.fullmatch(region):
+        raise ConfigError(
+            f"{REGION_KEY} in Pulumi.{stage}.yaml is {region!r}: name the AWS Region of the stage, such as "
+            "ap-northeast-1."
+        )
+
+
+def parse_config(values: object, stage: str, *, secret: bool = False) -> StageConfig:
+    """Return the validated config. Raises ConfigError, naming every key that is wrong.
+
+    Where some of it is `secret`, the error names no value: nobody can tell any more which one was encrypted.
+    """
     try:
         return StageConfig.model_validate(values)
     except ValidationError as exc:
         problems = "\n".join(
-            f"  {'.'.join(map(str, error['loc'])) or 'the whole'} is {error['input']!r}: {error['msg']}"
+            f"  {'.'.join(map(str, error['loc'])) or 'the whole'} is "
+            f"{'[secret]' if secret else repr(error['input'])}: {error['msg']}"
             for error in exc.errors()
         )
         keys = ", ".join(sorted(field.alias or name for name, field in StageConfig.model_fields.items()))

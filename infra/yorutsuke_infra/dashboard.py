@@ -184,11 +184,11 @@ def _services(widgets: Widgets, metrics: StageMetrics) -> Row:
             },
         ),
         widgets.graph(
-            "Lost on the way to the queue",
+            "Lost on the way",
             "messages",
             {
-                "Outputs and manifests, by SNS": metrics.undelivered_notices,
-                "Ends, by EventBridge": metrics.undelivered_ends,
+                "Outputs and manifests": metrics.undelivered_notices,
+                "Ends of jobs": metrics.undelivered_ends,
             },
         ),
     )

@@ -7,7 +7,7 @@ import sys
 
 from rich.console import Console
 
-from .artifacts import LOCAL_STAGE, stage_target
+from .artifacts import stage_target
 from .build import build
 from .errors import ConfigError, DeploymentError
 from .stage_file import ROOT, read_stage_file
@@ -20,10 +20,6 @@ def run(action: str, stage: str) -> int:
 
     Raises ConfigError for a stage that is not well configured, DeploymentError where the action cannot be started.
     """
-    if stage == LOCAL_STAGE:
-        raise DeploymentError(
-            "stage 'local' is the embedded emulator's, not an AWS account's: run nox -s demo -- --keep instead."
-        )
     config = read_stage_file(stage)
     if action == "destroy" and config.protect_data:
         raise DeploymentError(
@@ -36,7 +32,7 @@ def run(action: str, stage: str) -> int:
             "the Pulumi CLI is not on the PATH: install it as pulumi.com/docs/install says, then run this again."
         )
     if action != "destroy":
-        build(stage_target(stage))
+        build(stage_target(stage, config))
     return subprocess.run([pulumi, *COMMANDS[action], "--stack", stage], cwd=ROOT, check=False).returncode
 
 

@@ -1,6 +1,7 @@
-"""How the function learns of a job: its output through S3, SNS and SQS, its failure through EventBridge and SQS.
+"""The queue that feeds the function: with outputs, through S3 and a topic, and with failed jobs, through EventBridge.
 
-What fails five times goes to a dead-letter queue.
+What fails five times goes to a dead-letter queue. Where S3 invokes the function straight there is no topic; failed
+jobs, and what is redriven, come through the queue all the same.
 """
 
 import json
@@ -17,9 +18,10 @@ DLQ_RETENTION_SECONDS = 14 * 24 * 3600
 VISIBILITY_PER_TIMEOUT = 6
 """AWS asks for a visibility timeout of at least six times the function's timeout."""
 
+CREATED = "s3:ObjectCreated:*"
 OUTPUT_PREFIX = "batch-output/"
 OUTPUT_SUFFIXES = {"plan": ".jsonl", "results": ".jsonl.out", "manifest": "/manifest.json.out"}
-"""What the function reads of what appears below the prefix."""
+"""What the function reads of what is created below the prefix."""
 
 STATE_CHANGE_SOURCE = "aws.bedrock"
 STATE_CHANGE = "Batch Inference Job State Change"
@@ -33,33 +35,49 @@ Bedrock works".
 
 @dataclass(frozen=True)
 class MessagingArgs:
-    """`bucket` is where outputs appear; `function_timeout_seconds` is the consumer's.
+    """`bucket` announces outputs to the topic; without one there is no topic. The timeout is the consumer's.
 
     `drill_event_source` is a second source of job state changes, since nobody but Bedrock can send events as Bedrock.
     """
 
     stage: str
     account_id: pulumi.Input[str]
-    bucket: aws.s3.Bucket
+    bucket: aws.s3.Bucket | None
     function_timeout_seconds: int
     drill_event_source: str | None
 
 
 class Messaging(pulumi.ComponentResource):
-    """The topic, the queue and its dead-letter queue, the bucket's notification, and the rule for failed jobs."""
+    """The queue and its dead-letter queue, the rule for failed jobs, and the topic for outputs, or None."""
 
     def __init__(self, name: str, args: MessagingArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("yorutsuke:messaging:Messaging", name, {}, opts)
-        child = pulumi.ResourceOptions(parent=self)
-        self.topic = aws.sns.Topic("batch-output", name=physical_name("batch-output", args.stage), opts=child)
+        self._child = pulumi.ResourceOptions(parent=self)
         self.dead_letter_queue = aws.sqs.Queue(
             "batch-output-dlq",
             name=physical_name("batch-output-dlq", args.stage),
             message_retention_seconds=DLQ_RETENTION_SECONDS,
             sqs_managed_sse_enabled=True,
-            opts=child,
+            opts=self._child,
         )
-        self.queue = aws.sqs.Queue(
+        self.queue = self._queue(args)
+        self.rule = self._rule(args)
+        self.topic = self._topic(args.stage) if args.bucket else None
+        may_send = aws.sqs.QueuePolicy(
+            "batch-output",
+            queue_url=self.queue.url,
+            policy=pulumi.Output.json_dumps(
+                queue_policy(self.queue.arn, self.rule.arn, self.topic.arn if self.topic else None)
+            ),
+            opts=self._child,
+        )
+        self._send_failed_jobs(may_send)
+        if self.topic and args.bucket:
+            self._send_outputs(self.topic, args.bucket, args.account_id, may_send)
+        self.register_outputs({})
+
+    def _queue(self, args: MessagingArgs) -> aws.sqs.Queue:
+        queue = aws.sqs.Queue(
             "batch-output",
             name=physical_name("batch-output", args.stage),
             visibility_timeout_seconds=VISIBILITY_PER_TIMEOUT * args.function_timeout_seconds,
@@ -67,21 +85,24 @@ class Messaging(pulumi.ComponentResource):
                 {"deadLetterTargetArn": self.dead_letter_queue.arn, "maxReceiveCount": MAX_RECEIVES}
             ),
             sqs_managed_sse_enabled=True,
-            opts=child,
+            opts=self._child,
         )
         aws.sqs.RedriveAllowPolicy(
             "batch-output-dlq",
             queue_url=self.dead_letter_queue.url,
             redrive_allow_policy=pulumi.Output.json_dumps(
-                {"redrivePermission": "byQueue", "sourceQueueArns": [self.queue.arn]}
+                {"redrivePermission": "byQueue", "sourceQueueArns": [queue.arn]}
             ),
-            opts=child,
+            opts=self._child,
         )
-        self.rule = self._failed_jobs(args, child)
-        self._connect(args, child)
-        self.register_outputs({})
+        return queue
 
-    def _failed_jobs(self, args: MessagingArgs, child: pulumi.ResourceOptions) -> aws.cloudwatch.EventRule:
+    def _topic(self, stage: str) -> aws.sns.Topic:
+        # A topic is encrypted with a key of the account's own or not at all: S3 may not use the one that AWS keeps for
+        # SNS. What is published here names objects, and holds nothing of them.
+        return aws.sns.Topic("batch-output", name=physical_name("batch-output", stage), opts=self._child)
+
+    def _rule(self, args: MessagingArgs) -> aws.cloudwatch.EventRule:
         sources = [STATE_CHANGE_SOURCE, *filter(None, [args.drill_event_source])]
         pattern = {
             "source": sources,
@@ -94,34 +115,15 @@ class Messaging(pulumi.ComponentResource):
             name=physical_name("failed-jobs", args.stage),
             description="Bedrock ended a batch inference job of this stage otherwise than completely.",
             event_pattern=json.dumps(pattern),
-            opts=child,
+            opts=self._child,
         )
 
-    def _connect(self, args: MessagingArgs, child: pulumi.ResourceOptions) -> None:
-        may_publish = aws.sns.TopicPolicy(
-            "batch-output",
-            arn=self.topic.arn,
-            policy=pulumi.Output.json_dumps(topic_policy(self.topic.arn, args.bucket.arn, args.account_id)),
-            opts=child,
-        )
-        may_send = aws.sqs.QueuePolicy(
-            "batch-output",
-            queue_url=self.queue.url,
-            policy=pulumi.Output.json_dumps(queue_policy(self.queue.arn, self.topic.arn, self.rule.arn)),
-            opts=child,
-        )
-        aws.sqs.QueuePolicy(
+    def _send_failed_jobs(self, may_send: aws.sqs.QueuePolicy) -> None:
+        may_give_up = aws.sqs.QueuePolicy(
             "batch-output-dlq",
             queue_url=self.dead_letter_queue.url,
             policy=pulumi.Output.json_dumps(dead_letter_policy(self.dead_letter_queue.arn, self.rule.arn)),
-            opts=child,
-        )
-        subscription = aws.sns.TopicSubscription(
-            "batch-output",
-            topic=self.topic.arn,
-            protocol="sqs",
-            endpoint=self.queue.arn,
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[may_send]),
+            opts=self._child,
         )
         aws.cloudwatch.EventTarget(
             "failed-jobs",
@@ -130,16 +132,37 @@ class Messaging(pulumi.ComponentResource):
             arn=self.queue.arn,
             # What EventBridge may not send, it does not try again: without this it would be gone.
             dead_letter_config=aws.cloudwatch.EventTargetDeadLetterConfigArgs(arn=self.dead_letter_queue.arn),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[may_send, may_give_up]),
+        )
+
+    def _send_outputs(
+        self,
+        topic: aws.sns.Topic,
+        bucket: aws.s3.Bucket,
+        account_id: pulumi.Input[str],
+        may_send: aws.sqs.QueuePolicy,
+    ) -> None:
+        may_publish = aws.sns.TopicPolicy(
+            "batch-output",
+            arn=topic.arn,
+            policy=pulumi.Output.json_dumps(topic_policy(topic.arn, bucket.arn, account_id)),
+            opts=self._child,
+        )
+        subscription = aws.sns.TopicSubscription(
+            "batch-output",
+            topic=topic.arn,
+            protocol="sqs",
+            endpoint=self.queue.arn,
             opts=pulumi.ResourceOptions(parent=self, depends_on=[may_send]),
         )
         aws.s3.BucketNotification(
             "batch-output",
-            bucket=args.bucket.bucket,
+            bucket=bucket.bucket,
             topics=[
                 aws.s3.BucketNotificationTopicArgs(
                     id=name,
-                    topic_arn=self.topic.arn,
-                    events=["s3:ObjectCreated:*"],
+                    topic_arn=topic.arn,
+                    events=[CREATED],
                     filter_prefix=OUTPUT_PREFIX,
                     filter_suffix=suffix,
                 )

@@ -38,13 +38,13 @@ class Rate:
 
 
 class StageMetrics:
-    """The metrics of one stage, by what they tell. All arguments but the timeout are names."""
+    """The metrics of one stage, by what they tell. All arguments but the timeout are names; there may be no topic."""
 
     def __init__(
         self,
         *,
         stage: str,
-        topic: Input[str],
+        topic: Input[str] | None,
         rule: Input[str],
         queue: Input[str],
         dead_letter_queue: Input[str],
@@ -91,7 +91,12 @@ class StageMetrics:
         self.throttled_image_writes = _table_metric("WriteThrottleEvents", {"TableName": pending_images})
         self.throttled_image_reads = _table_metric("ReadThrottleEvents", {"TableName": pending_images})
 
-        self.undelivered_notices = Metric("AWS/SNS", "NumberOfNotificationsFailed", {"TopicName": topic}, "Sum")
+        # Invoked straight, what the function fails with is lost where Lambda cannot hand it over.
+        self.undelivered_notices = (
+            Metric("AWS/SNS", "NumberOfNotificationsFailed", {"TopicName": topic}, "Sum")
+            if topic
+            else _function_metric("DestinationDeliveryFailures", "Sum", function)
+        )
         self.undelivered_ends = Metric("AWS/Events", "FailedInvocations", {"RuleName": rule}, "Sum")
 
 

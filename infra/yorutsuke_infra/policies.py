@@ -24,21 +24,20 @@ class BatchResultResources:
 
 def batch_result_policy(arns: BatchResultResources) -> Document:
     """Return what the batch_result_handler may do with a job's data: exactly what its code calls."""
-    prefixes = ("batch-output/*", "uploads/*")
     return _document(
         # GetObject is also what CopyObject needs of its source.
-        _allow("ReadOutputAndImages", ["s3:GetObject"], [_under(arns.bucket, prefix) for prefix in prefixes]),
+        _allow(
+            "ReadOutputAndImages",
+            ["s3:GetObject"],
+            # Whatever the job or the user: no key is known before the message comes.
+            [_under(arns.bucket, "batch-output/*"), _under(arns.bucket, "uploads/*")],
+        ),
         _allow(
             "WriteCopiesAndDeadLetters",
             ["s3:PutObject"],
             [_under(arns.bucket, "processed/*"), _under(arns.bucket, "dead-letters/*")],
         ),
         _allow("DeleteMovedImages", ["s3:DeleteObject"], [_under(arns.bucket, "uploads/*")]),
-        {
-            # Without it S3 answers 403 for an object that is not there, and the log would say AccessDenied.
-            **_allow("TellMissingFromForbidden", ["s3:ListBucket"], [arns.bucket]),
-            "Condition": {"StringLike": {"s3:prefix": list(prefixes)}},
-        },
         _allow("WriteResults", ["dynamodb:BatchWriteItem"], [arns.transactions, arns.pending_images]),
         _allow("LookUpImages", ["dynamodb:BatchGetItem"], [arns.pending_images]),
         _allow("FindJob", ["dynamodb:Query"], [_under(arns.batch_jobs, "index/jobIdIndex")]),
@@ -52,8 +51,14 @@ def consume_policy(queue: Input[str]) -> Document:
     return _document(_allow("ConsumeQueue", actions, [queue]))
 
 
+def on_failure_policy(queue: Input[str]) -> Document:
+    """Return what Lambda needs, in the function's name, to hand over an event that the function failed with."""
+    return _document(_allow("HandOverFailedEvents", ["sqs:SendMessage"], [queue]))
+
+
 def log_policy(log_group: Input[str]) -> Document:
     """Return what a function needs to write its log; the group exists already."""
+    # Lambda names the streams, one for each execution environment.
     streams = Output.concat(log_group, ":*")
     return _document(_allow("WriteLog", ["logs:CreateLogStream", "logs:PutLogEvents"], [streams]))
 
@@ -61,6 +66,21 @@ def log_policy(log_group: Input[str]) -> Document:
 def assume_role_policy(service: str) -> Document:
     """Return the trust policy of a role that a service takes on."""
     return _document({"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"})
+
+
+def bucket_policy(bucket: Input[str]) -> Document:
+    """Refuse everybody who does not come over TLS; who comes over it needs leave all the same."""
+    return _document(
+        {
+            "Sid": "TlsOnly",
+            "Effect": "Deny",
+            # Nobody and nothing is to be left out of a refusal.
+            "Principal": "*",
+            "Action": ["s3:*"],
+            "Resource": [bucket, _under(bucket, "*")],
+            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+        }
+    )
 
 
 def topic_policy(topic: Input[str], bucket: Input[str], account_id: Input[str]) -> Document:
@@ -85,11 +105,11 @@ def alarm_topic_policy(topic: Input[str], account_id: Input[str]) -> Document:
     )
 
 
-def queue_policy(queue: Input[str], topic: Input[str], rule: Input[str]) -> Document:
-    """Let one topic and one rule send to the queue: neither delivers where the queue's policy does not say so."""
+def queue_policy(queue: Input[str], rule: Input[str], topic: Input[str] | None) -> Document:
+    """Let one rule, and one topic if there is one, send to the queue: without leave of its policy neither delivers."""
     return _document(
-        _sends("TopicSends", "sns.amazonaws.com", topic, queue),
         _sends("RuleSends", "events.amazonaws.com", rule, queue),
+        *([_sends("TopicSends", "sns.amazonaws.com", topic, queue)] if topic is not None else []),
     )
 
 

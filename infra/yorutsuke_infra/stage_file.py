@@ -5,7 +5,7 @@ from typing import cast
 
 import yaml
 
-from .config import CONFIG_KEY, PROJECT, StageConfig, parse_config
+from .config import CONFIG_KEY, PROJECT, REGION_KEY, StageConfig, parse_config, require_region
 from .errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,9 +30,24 @@ def read_stage_values(stage: str) -> dict[str, object]:
         raise ConfigError(
             f"{path.name} has the key {unknown[0]!r}: everything of this project goes under {PROJECT}:{CONFIG_KEY}."
         )
-    return values
+    require_region(values.get(REGION_KEY), stage)
+    return cast("dict[str, object]", _readable(values))
 
 
 def read_stage_file(stage: str) -> StageConfig:
     """Return the validated config of a stage. Raises ConfigError."""
     return parse_config(read_stage_values(stage).get(f"{PROJECT}:{CONFIG_KEY}", {}), stage)
+
+
+def _readable(value: object) -> object:
+    """Return a value without what is encrypted in it: that is for Pulumi alone, and no command here needs it."""
+    if isinstance(value, dict):
+        entries = cast("dict[str, object]", value).items()
+        return {key: _readable(entry) for key, entry in entries if not _is_encrypted(entry)}
+    if isinstance(value, list):
+        return [_readable(entry) for entry in cast("list[object]", value) if not _is_encrypted(entry)]
+    return value
+
+
+def _is_encrypted(value: object) -> bool:
+    return isinstance(value, dict) and list(cast("dict[str, object]", value)) == ["secure"]

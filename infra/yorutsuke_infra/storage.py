@@ -7,10 +7,7 @@ import pulumi
 import pulumi_aws as aws
 
 from .config import physical_name
-
-BATCH_OUTPUT_DAYS = 30
-DEAD_LETTER_DAYS = 90
-ABANDONED_UPLOAD_DAYS = 1
+from .images_bucket import ImagesBucket, ImagesBucketArgs
 
 
 @dataclass(frozen=True)
@@ -23,14 +20,20 @@ class StorageArgs:
 
 
 class Storage(pulumi.ComponentResource):
-    """The images bucket with its lifecycle, and the tables transactions, batch-jobs and pending-images."""
+    """The images bucket, and the tables transactions, batch-jobs and pending-images."""
 
     def __init__(self, name: str, args: StorageArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("yorutsuke:storage:Storage", name, {}, opts)
         self._stage = args.stage
         self._protect_data = args.protect_data
-        self._data = pulumi.ResourceOptions(parent=self, protect=args.protect_data, retain_on_delete=args.protect_data)
-        self.images = self._images(args.account_id, protect_data=args.protect_data)
+        self.images = ImagesBucket(
+            "images",
+            ImagesBucketArgs(
+                bucket_name=pulumi.Output.concat(physical_name("images", args.stage), "-", args.account_id),
+                protect_data=args.protect_data,
+            ),
+            pulumi.ResourceOptions(parent=self),
+        ).bucket
         self.transactions = self._table(
             "transactions",
             ("userId", "transactionId"),
@@ -40,50 +43,6 @@ class Storage(pulumi.ComponentResource):
         self.batch_jobs = self._table("batch-jobs", ("intentId",), {"jobIdIndex": ("jobId",)}, ttl=True)
         self.pending_images = self._table("pending-images", ("imageId",))
         self.register_outputs({})
-
-    def _images(self, account_id: pulumi.Input[str], *, protect_data: bool) -> aws.s3.Bucket:
-        name = pulumi.Output.concat(physical_name("images", self._stage), "-", account_id)
-        bucket = aws.s3.Bucket("images", bucket=name, force_destroy=not protect_data, opts=self._data)
-        aws.s3.BucketPublicAccessBlock(
-            "images",
-            bucket=bucket.bucket,
-            block_public_acls=True,
-            block_public_policy=True,
-            ignore_public_acls=True,
-            restrict_public_buckets=True,
-            opts=pulumi.ResourceOptions(parent=self),
-        )
-        aws.s3.BucketServerSideEncryptionConfiguration(
-            "images",
-            bucket=bucket.bucket,
-            rules=[
-                aws.s3.BucketServerSideEncryptionConfigurationRuleArgs(
-                    apply_server_side_encryption_by_default=aws.s3.BucketServerSideEncryptionConfigurationRuleApplyServerSideEncryptionByDefaultArgs(
-                        sse_algorithm="AES256"
-                    )
-                )
-            ],
-            opts=pulumi.ResourceOptions(parent=self),
-        )
-        aws.s3.BucketLifecycleConfiguration(
-            "images",
-            bucket=bucket.bucket,
-            rules=[
-                _expire("batch-output/", BATCH_OUTPUT_DAYS),
-                _expire("dead-letters/", DEAD_LETTER_DAYS),
-                # Parts of dead letters that a function which died left behind.
-                aws.s3.BucketLifecycleConfigurationRuleArgs(
-                    id="abandoned-uploads",
-                    status="Enabled",
-                    filter=aws.s3.BucketLifecycleConfigurationRuleFilterArgs(prefix=""),
-                    abort_incomplete_multipart_upload=aws.s3.BucketLifecycleConfigurationRuleAbortIncompleteMultipartUploadArgs(
-                        days_after_initiation=ABANDONED_UPLOAD_DAYS
-                    ),
-                ),
-            ],
-            opts=pulumi.ResourceOptions(parent=self),
-        )
-        return bucket
 
     def _table(
         self,
@@ -117,7 +76,7 @@ class Storage(pulumi.ComponentResource):
             ttl=aws.dynamodb.TableTtlArgs(attribute_name="ttl", enabled=True) if ttl else None,
             point_in_time_recovery=aws.dynamodb.TablePointInTimeRecoveryArgs(enabled=True),
             deletion_protection_enabled=self._protect_data,
-            opts=self._data,
+            opts=pulumi.ResourceOptions(parent=self, protect=self._protect_data, retain_on_delete=self._protect_data),
         )
 
 
@@ -126,12 +85,3 @@ def _key_schemas(keys: Sequence[str]) -> list[aws.dynamodb.TableGlobalSecondaryI
         aws.dynamodb.TableGlobalSecondaryIndexKeySchemaArgs(attribute_name=key, key_type=key_type)
         for key, key_type in zip(keys, ("HASH", "RANGE"), strict=False)
     ]
-
-
-def _expire(prefix: str, days: int) -> aws.s3.BucketLifecycleConfigurationRuleArgs:
-    return aws.s3.BucketLifecycleConfigurationRuleArgs(
-        id=f"expire-{prefix.rstrip('/')}",
-        status="Enabled",
-        filter=aws.s3.BucketLifecycleConfigurationRuleFilterArgs(prefix=prefix),
-        expiration=aws.s3.BucketLifecycleConfigurationRuleExpirationArgs(days=days),
-    )

@@ -10,7 +10,7 @@ import pytest
 
 from local.aws import Aws, forget_own_account
 from local.deployer import deploy
-from local.emulator import running_emulator
+from local.emulator import Emulator, running_emulator
 from local.night import Night
 from local.receipts import Receipt, make_receipts
 from yorutsuke_infra.artifacts import this_machine
@@ -23,24 +23,30 @@ OutputFile = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
+def emulator() -> Generator[Emulator]:
+    """An emulator with nothing on it, and the zips to deploy."""
+    forget_own_account()
+    build(this_machine())
+    with running_emulator() as emulator:
+        yield emulator
+
+
+@pytest.fixture(scope="session")
 def put_alarms() -> list[dict[str, Any]]:
     """What CloudWatch is asked for with each alarm of the stage: the emulator forgets their metric queries."""
     return []
 
 
 @pytest.fixture(scope="session")
-def stage(put_alarms: list[dict[str, Any]]) -> Generator[Night]:
+def stage(emulator: Emulator, put_alarms: list[dict[str, Any]]) -> Night:
     """The deployed stage; its job is never seeded."""
-    forget_own_account()
-    build(this_machine())
-    with running_emulator() as emulator:
-        aws = Aws(emulator.endpoint)
+    aws = Aws(emulator.endpoint, emulator.ca_bundle)
 
-        def keep(params: dict[str, Any], **_: object) -> None:
-            put_alarms.append(params)
+    def keep(params: dict[str, Any], **_: object) -> None:
+        put_alarms.append(params)
 
-        aws.cloudwatch.meta.events.register("provide-client-params.cloudwatch.PutMetricAlarm", keep)
-        yield Night(aws, deploy(aws), job_id="stage0000000")
+    aws.cloudwatch.meta.events.register("provide-client-params.cloudwatch.PutMetricAlarm", keep)
+    return Night(aws, deploy(aws), job_id="stage0000000")
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +64,7 @@ def quick_redelivery(stage: Night) -> Generator[None]:
 
 
 @pytest.fixture
-def faulty_endpoint(stage: Night) -> Generator[FaultyEndpoint]:
+def faulty_endpoint(emulator: Emulator, stage: Night) -> Generator[FaultyEndpoint]:
     """Put a proxy that can fail calls between the function and AWS.
 
     The function is given few seconds to live, and what failed comes back once the claim of one that died has run out.
@@ -66,7 +72,7 @@ def faulty_endpoint(stage: Night) -> Generator[FaultyEndpoint]:
     lambda_, name = stage.aws.lambda_, stage.outputs["functionName"]
     before = lambda_.get_function_configuration(FunctionName=name)
     variables = before["Environment"].get("Variables", {})
-    with running_faulty_endpoint(stage.aws.s3.meta.endpoint_url) as endpoint, redelivered_after(stage, seconds=40):
+    with running_faulty_endpoint(emulator) as endpoint, redelivered_after(stage, seconds=40):
         through = {**variables, "AWS_ENDPOINT_URL": endpoint.url}
         lambda_.update_function_configuration(FunctionName=name, Timeout=30, Environment={"Variables": through})
         try:

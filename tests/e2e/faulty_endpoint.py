@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from local.emulator import free_port
+from local.emulator import Emulator, free_port
 
 START_SECONDS = 30
 CONTROL_SECONDS = 60
@@ -54,15 +54,20 @@ class FaultyEndpoint:
 
 
 @contextmanager
-def running_faulty_endpoint(upstream: str) -> Generator[FaultyEndpoint]:
+def running_faulty_endpoint(upstream: Emulator) -> Generator[FaultyEndpoint]:
     """Start a proxy before an emulator on a free loopback port, and end it on the way out.
 
     A request's host is signed, and is another behind the proxy: it signs again, as the emulator's root. What the role
     may do is not for tests through it to say.
     """
     port = free_port()
-    environment = {**os.environ, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
-    command = [sys.executable, "-m", "microburst", "--upstream", upstream, "--port", str(port), "--resign"]
+    environment = {
+        **os.environ,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "SSL_CERT_FILE": str(upstream.ca_bundle),
+    }
+    command = [sys.executable, "-m", "microburst", "--upstream", upstream.endpoint, "--port", str(port), "--resign"]
     nowhere = subprocess.DEVNULL
     with subprocess.Popen(command, env=environment, stdin=nowhere, stdout=nowhere, stderr=nowhere) as process:
         try:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import urllib.error
@@ -129,20 +130,23 @@ def test_keep_leaves_the_stage_running_and_says_how_to_reach_and_stop_it(output_
     done = _demo("--keep", "--input", str(output_file(line)))
     said = done.stderr
 
-    found = re.search(r"endpoint\s+(http://127\.0\.0\.1:\d+)", said)
+    found = re.search(r"endpoint\s+(https://127\.0\.0\.1:\d+)", said)
+    vouched = re.search(r"AWS_CA_BUNDLE\s+(\S+)", said)
     stop = re.search(r"kill (\d+)", said)
     assert found, said
+    assert vouched, said
     assert stop, said
+    trusted = ssl.create_default_context(cafile=vouched[1])
     try:
-        with urllib.request.urlopen(found[1] + READY) as answer:  # noqa: S310 - the emulator's own
+        with urllib.request.urlopen(found[1] + READY, context=trusted) as answer:  # noqa: S310 - the emulator's own
             assert answer.status == 200
     finally:
         os.kill(int(stop[1]), signal.SIGTERM)
     with pytest.raises(urllib.error.URLError):
-        _until_gone(found[1] + READY)
+        _until_gone(found[1] + READY, trusted)
 
 
-def _until_gone(url: str) -> None:
+def _until_gone(url: str, trusted: ssl.SSLContext) -> None:
     """Ask until nobody answers any more."""
     for _ in range(100_000):
-        urllib.request.urlopen(url, timeout=5).close()  # noqa: S310 - the emulator's own
+        urllib.request.urlopen(url, timeout=5, context=trusted).close()  # noqa: S310 - the emulator's own

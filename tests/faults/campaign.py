@@ -140,15 +140,16 @@ def migration_failures(state: dict[str, Any]) -> int:
 
 
 def _settle(night: FaultyNight, seed: str, messages: list[str], faults: Faults) -> bool:
-    """Deliver messages, some of them twice, in an order of the seed's own, until all are done."""
+    """Deliver messages, some of them twice, in an order of the seed's own, until all are done and nobody is at work."""
     dice = dice_of(seed, "order")
     waiting = [*messages, *(message for message in messages if dice.random() < 0.3)]
     for _ in range(MAX_DELIVERIES):
         if not waiting:
-            return True
+            break
         message = waiting.pop(dice.randrange(len(waiting)))
         if not night.deliver(message, faults, dice.choice(WAITS)):
             waiting.append(message)
+    night.outlive_claims()
     return not waiting
 
 

@@ -69,7 +69,7 @@ def test_every_crash_point_and_some_schedules_end_as_a_clean_run_does(night: Fau
     }
 
 
-@pytest.mark.parametrize("name", ["crash-after-23", "meeting-2-before-1", "7-103"])
+@pytest.mark.parametrize("name", ["crash-after-23", "meeting-2-before-1", "7-103", "1-151"])
 def test_a_schedule_runs_alone_by_its_name(night: FaultyNight, name: str) -> None:
     verdict = campaign(night, clean_run(night), SCHEDULES, seed=SEED, only=name)
 

@@ -9,6 +9,7 @@ import pytest
 from yorutsuke_infra import artifacts
 from yorutsuke_infra.artifacts import Target, function_zip, layer_zip, stage_target, this_machine
 from yorutsuke_infra.build import build
+from yorutsuke_infra.stage_file import read_stage_file
 
 STAGE_TARGET = Target("3.13", "arm64")
 AARCH64 = 183
@@ -73,8 +74,8 @@ def test_entries_have_one_time_one_mode_and_sorted_names(dist: Path) -> None:
 
 
 def test_a_stage_is_built_for_its_lambda_and_the_local_one_for_this_machine() -> None:
-    assert stage_target("dev") == STAGE_TARGET
-    assert stage_target("local") == this_machine()
+    assert stage_target("dev", read_stage_file("dev")) == STAGE_TARGET
+    assert stage_target("local", read_stage_file("local")) == this_machine()
 
 
 def test_the_zips_fit_their_bounds(dist: Path) -> None:

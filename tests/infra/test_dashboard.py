@@ -161,3 +161,22 @@ def test_the_dashboards_of_two_stages_differ_in_names_alone(run: RunProgram) -> 
     assert first["dashboardName"] == "yorutsuke-nights-alpha"
     assert {key: value.replace("alpha", "omega") for key, value in first.items()} == second
     assert first != second
+
+
+@pytest.mark.parametrize(
+    ("trigger", "lost"),
+    [
+        ("sqs", ("AWS/SNS", "NumberOfNotificationsFailed", "yorutsuke-batch-output-dev")),
+        ("s3", ("AWS/Lambda", "DestinationDeliveryFailures", "yorutsuke-batch-result-handler-dev")),
+    ],
+)
+def test_outputs_lost_on_the_way_are_counted_by_who_carries_them(
+    run: RunProgram, trigger: str, lost: tuple[str, ...]
+) -> None:
+    [way] = [
+        graph
+        for graph in _metric_widgets(_body(run(trigger=trigger))["widgets"])
+        if graph["title"] == "Lost on the way"
+    ]
+
+    assert lost in {(namespace, name, value) for namespace, name, dimensions in _shown(way) for _, value in dimensions}

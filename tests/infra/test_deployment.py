@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from yorutsuke_infra import deployment
+from yorutsuke_infra.artifacts import Target, this_machine
 from yorutsuke_infra.errors import ConfigError, DeploymentError
 
 
@@ -34,7 +35,7 @@ def test_deploy_builds_for_the_stage_and_calls_the_cli(pulumi_cli: Path, built: 
     assert deployment.run("deploy", "dev") == 3
 
     assert pulumi_cli.read_text().split("\n")[:2] == [str(deployment.ROOT), "up --stack dev"]
-    assert built == [deployment.stage_target("dev")]
+    assert built == [Target("3.13", "arm64")]
 
 
 def test_destroy_builds_nothing(pulumi_cli: Path, built: list[object]) -> None:
@@ -51,12 +52,11 @@ def test_destroy_refuses_a_protected_stage(pulumi_cli: Path) -> None:
     assert not pulumi_cli.exists()
 
 
-@pytest.mark.parametrize("action", ["preview", "deploy", "destroy"])
-def test_the_local_stage_is_not_sent_to_an_account(pulumi_cli: Path, action: str) -> None:
-    with pytest.raises(DeploymentError, match="stage 'local' is the embedded emulator's"):
-        deployment.run(action, "local")
+def test_the_local_stage_is_built_for_this_machine(pulumi_cli: Path, built: list[object]) -> None:
+    deployment.run("deploy", "local")
 
-    assert not pulumi_cli.exists()
+    assert pulumi_cli.read_text().split("\n")[1] == "up --stack local"
+    assert built == [this_machine()]
 
 
 def test_without_the_cli_one_line_says_how_to_get_it(

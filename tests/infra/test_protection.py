@@ -29,7 +29,7 @@ def _protected(config: dict[str, object]) -> set[tuple[str, str]]:
         pulumi.runtime.register_stack_transformation(watch)
         infra_program()
 
-    run_program(Program(), "prod", {"yorutsuke:stage": json.dumps(config)}, declare)
+    run_program(Program(), "prod", {"aws:region": "ap-northeast-1", "yorutsuke:stage": json.dumps(config)}, declare)
     return protected
 
 

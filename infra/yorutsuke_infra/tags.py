@@ -1,0 +1,18 @@
+"""The tags of everything a stage has, for whoever looks at an account's bill or cleans it up."""
+
+import pulumi
+
+from .config import PROJECT
+
+
+def tag_everything(stage: str) -> None:
+    """Give every resource that takes tags, from here on, those of the stage."""
+    tags = {"project": PROJECT, "stage": stage, "managed-by": "pulumi"}
+
+    def tagged(args: pulumi.ResourceTransformationArgs) -> pulumi.ResourceTransformationResult | None:
+        # The provider's classes have this input where AWS takes tags, set or not.
+        if "tags" not in args.props:
+            return None
+        return pulumi.ResourceTransformationResult({**args.props, "tags": tags}, args.opts)
+
+    pulumi.runtime.register_stack_transformation(tagged)
