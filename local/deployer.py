@@ -4,6 +4,7 @@
 This is not Pulumi's engine: there is no state, no diff and no update, only a first deployment onto an empty emulator.
 """
 
+import contextvars
 import json
 import runpy
 import threading
@@ -93,7 +94,16 @@ def run_program(
     config: Mapping[str, str],
     declare: Callable[[], object] = infra_program,
 ) -> dict[str, str]:
-    """Run a Pulumi program against mocks and return its stack outputs."""
+    """Run a Pulumi program against mocks and return its stack outputs.
+
+    Each run has a context of its own: Pulumi keeps the stack there, and with it the transformations of the one before.
+    """
+    return contextvars.Context().run(_run_program, mocks, stage, config, declare)
+
+
+def _run_program(
+    mocks: pulumi.runtime.Mocks, stage: str, config: Mapping[str, str], declare: Callable[[], object]
+) -> dict[str, str]:
     pulumi.runtime.set_mocks(mocks, project=PROJECT, stack=stage)
     pulumi.runtime.set_all_config(dict(config))
     outputs: dict[str, str] = {}

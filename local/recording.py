@@ -4,7 +4,6 @@ Every string that the provider's schema calls an output of a resource has one va
 whoever uses an output, whole or within a text, can be seen to name it.
 """
 
-import contextvars
 import json
 import operator
 import re
@@ -112,8 +111,7 @@ def record(stage: str, config: Mapping[str, str], declare: Callable[[], object] 
         pulumi.runtime.register_stack_transformation(recorder.declared)
         declare()
 
-    # Transformations stay with the stack, which Pulumi keeps in the context.
-    contextvars.Context().run(run_program, recorder, stage, config, declare_recorded)
+    run_program(recorder, stage, config, declare_recorded)
     return [
         Declared(
             key,

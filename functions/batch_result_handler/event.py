@@ -1,10 +1,12 @@
 """What an invocation is about: an output, a manifest, or the end of a job that did not complete.
 
 S3's notifications come in three envelopes: S3 invoking the function straight, S3 inside an SQS message, and S3 inside
-SNS inside an SQS message. EventBridge's events come inside an SQS message, or invoke the function straight.
+SNS inside an SQS message. EventBridge's events come inside an SQS message, or invoke the function straight. An event
+that Lambda gave up comes back in an SQS message, inside Lambda's record of it, when the dead-letter queue is redriven.
 
 Sources: Amazon S3 user guide, "Event message structure"; Amazon SNS developer guide, "Amazon SNS message formats";
-Amazon Bedrock user guide, "How EventBridge for Amazon Bedrock works".
+Amazon Bedrock user guide, "How EventBridge for Amazon Bedrock works"; AWS Lambda developer guide, "Capturing records
+of Lambda asynchronous invocations".
 """
 
 import json
@@ -99,13 +101,17 @@ def is_sqs_event(event: Mapping[str, Any]) -> bool:
 
 
 def notices_in_message(body: str, bucket: str) -> list[Notice]:
-    """Return what the body of an SQS message tells of, with or without SNS around it.
+    """Return what the body of an SQS message tells of, with or without SNS or Lambda's record of a failure around it.
 
     Raises InvalidEventError.
     """
-    event = _json_object(body, "SQS message body")
-    if event.get("Type") == "Notification":
-        event = _json_object(event.get("Message"), "SNS message")
+    match _json_object(body, "SQS message body"):
+        case {"Type": "Notification", **notification}:
+            event = _json_object(notification.get("Message"), "SNS message")
+        case {"requestContext": {"condition": _}, "requestPayload": dict(payload)}:
+            event = cast("dict[str, Any]", payload)
+        case event:
+            pass
     return notices_in_event(event, bucket)
 
 

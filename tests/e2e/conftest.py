@@ -20,14 +20,34 @@ from .faulty_endpoint import FaultyEndpoint, running_faulty_endpoint
 
 NewNight = Callable[[], Night]
 OutputFile = Callable[..., Path]
+NIGHTS = itertools.count(1)
+
+
+@contextmanager
+def emulator_with_zips() -> Generator[Emulator]:
+    """Give an emulator with nothing on it, and build what is to be deployed."""
+    forget_own_account()
+    build(this_machine())
+    with running_emulator() as emulator:
+        yield emulator
+
+
+def deployed(emulator: Emulator, put_alarms: list[dict[str, Any]] | None = None, **choices: str) -> Night:
+    """Deploy a stage of these choices, and note its alarms; the job of the night returned is never seeded."""
+    aws = Aws(emulator.endpoint, emulator.ca_bundle)
+
+    def note(params: dict[str, Any], **_: object) -> None:
+        if put_alarms is not None:
+            put_alarms.append(params)
+
+    aws.cloudwatch.meta.events.register("provide-client-params.cloudwatch.PutMetricAlarm", note)
+    return Night(aws, deploy(aws, **choices), job_id="stage0000000")
 
 
 @pytest.fixture(scope="session")
 def emulator() -> Generator[Emulator]:
-    """An emulator with nothing on it, and the zips to deploy."""
-    forget_own_account()
-    build(this_machine())
-    with running_emulator() as emulator:
+    """The emulator of the stage."""
+    with emulator_with_zips() as emulator:
         yield emulator
 
 
@@ -39,21 +59,14 @@ def put_alarms() -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def stage(emulator: Emulator, put_alarms: list[dict[str, Any]]) -> Night:
-    """The deployed stage; its job is never seeded."""
-    aws = Aws(emulator.endpoint, emulator.ca_bundle)
-
-    def keep(params: dict[str, Any], **_: object) -> None:
-        put_alarms.append(params)
-
-    aws.cloudwatch.meta.events.register("provide-client-params.cloudwatch.PutMetricAlarm", keep)
-    return Night(aws, deploy(aws), job_id="stage0000000")
+    """The deployed stage, every choice as in its file."""
+    return deployed(emulator, put_alarms)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def new_night(stage: Night) -> NewNight:
     """Return a function that gives a night with a job of its own."""
-    numbers = itertools.count(1)
-    return lambda: Night(stage.aws, stage.outputs, job_id=f"night{next(numbers):07}")
+    return lambda: Night(stage.aws, stage.outputs, job_id=f"night{next(NIGHTS):07}")
 
 
 @pytest.fixture
@@ -116,3 +129,15 @@ def seed(night: Night, receipts: Sequence[Receipt]) -> None:
     """Put everything there that is there when the job has been submitted."""
     night.seed_images(receipt.image_id for receipt in receipts)
     night.seed_job()
+
+
+def dead_messages(night: Night) -> list[Any]:
+    """Return the messages in the dead-letter queue."""
+    received = night.aws.sqs.receive_message(QueueUrl=night.outputs["deadLetterQueueUrl"], MaxNumberOfMessages=10)
+    return [*received.get("Messages", [])]
+
+
+def redrive(night: Night, message: Any) -> None:
+    """Send a dead message to the queue, and take it away: what StartMessageMoveTask does on AWS."""
+    night.aws.sqs.send_message(QueueUrl=night.outputs["queueUrl"], MessageBody=message["Body"])
+    night.aws.sqs.delete_message(QueueUrl=night.outputs["deadLetterQueueUrl"], ReceiptHandle=message["ReceiptHandle"])

@@ -14,7 +14,7 @@ from local.night import Night, until
 from local.receipts import plan_lines
 from tests.integration.stage import s3_notification
 
-from .conftest import NewNight, OutputFile, own_receipts, seed
+from .conftest import NewNight, OutputFile, dead_messages, own_receipts, redrive, seed
 from .faulty_endpoint import FaultyEndpoint
 
 Submit = Callable[[int], tuple[Night, Path]]
@@ -165,26 +165,14 @@ def test_of_ten_jobs_at_once_only_the_poisoned_one_ends_in_the_dead_letter_queue
 
     for night, _ in nights:
         night.wait_until_completed()
-    [message] = until(partial(_dead_messages, poisoned), SETTLE_SECONDS, "the dead-letter queue to hold a message")
+    [message] = until(partial(dead_messages, poisoned), SETTLE_SECONDS, "the dead-letter queue to hold a message")
     notification = json.loads(json.loads(message["Body"])["Message"])
     assert [record["s3"]["object"]["key"] for record in notification["Records"]] == [poison]
     assert poisoned.wait_for_entry("BATCH_RESULT_FAILED")["error"] == "UnknownJobError"
     assert poisoned.transactions() == []
 
     seed(poisoned, receipts)
-    _redrive(poisoned, message)
+    redrive(poisoned, message)
     _wait_until_completed(poisoned)
     for night in (poisoned, *(night for night, _ in nights)):
         _assert_whole(night, 5)
-
-
-def _dead_messages(night: Night) -> list[Any]:
-    """Return the messages in the dead-letter queue."""
-    received = night.aws.sqs.receive_message(QueueUrl=night.outputs["deadLetterQueueUrl"], MaxNumberOfMessages=10)
-    return [*received.get("Messages", [])]
-
-
-def _redrive(night: Night, message: Any) -> None:
-    """Send a dead message to the queue it came from, and take it away: what StartMessageMoveTask does on AWS."""
-    night.aws.sqs.send_message(QueueUrl=night.outputs["queueUrl"], MessageBody=message["Body"])
-    night.aws.sqs.delete_message(QueueUrl=night.outputs["deadLetterQueueUrl"], ReceiptHandle=message["ReceiptHandle"])

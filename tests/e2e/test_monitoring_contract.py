@@ -13,7 +13,7 @@ from local.night import Night, until
 from local.receipts import bedrock_counts, bedrock_lines
 
 from .aws_metrics import AWS_METRICS
-from .conftest import NewNight, own_receipts, redelivered_after
+from .conftest import NIGHTS, own_receipts, redelivered_after
 
 Metric = tuple[str, str, frozenset[tuple[str, str]]]
 """Namespace, name, and dimensions."""
@@ -24,12 +24,12 @@ SETTLE_SECONDS = 120
 
 
 @pytest.fixture(scope="module")
-def entries(stage: Night, new_night: NewNight, tmp_path_factory: pytest.TempPathFactory) -> Entries:
+def entries(stage: Night, tmp_path_factory: pytest.TempPathFactory) -> Entries:
     """The log of a night on which everything happens.
 
     The output comes before its job's record; it has a bad line, an image nobody knows, and leaves one out.
     """
-    night = new_night()
+    night = Night(stage.aws, stage.outputs, job_id=f"night{next(NIGHTS):07}")
     receipts = own_receipts(night, 4)
     images = [receipt.image_id for receipt in receipts]
     file = tmp_path_factory.mktemp("night") / "manifest.jsonl.out"

@@ -1,11 +1,21 @@
-"""The pipeline by itself: an object appears in S3, and SNS, SQS and Lambda do the rest."""
+"""The pipeline by itself, with either trigger: an object appears in S3, and the stage does the rest."""
 
+from collections.abc import Generator
 from typing import Any
+
+import pytest
 
 from local.night import Night
 from local.receipts import plan_lines
 
-from .conftest import NewNight, OutputFile, own_receipts, seed
+from .conftest import NewNight, OutputFile, deployed, emulator_with_zips, own_receipts, seed
+
+
+@pytest.fixture(scope="module", params=["sqs", "s3"])
+def stage(request: pytest.FixtureRequest) -> Generator[Night]:
+    """A stage with this trigger, and an emulator of its own."""
+    with emulator_with_zips() as emulator:
+        yield deployed(emulator, trigger=request.param)
 
 
 def _seed(night: Night, count: int) -> list[str]:

@@ -44,8 +44,8 @@ def test_a_bare_s3_event_names_its_object_with_the_key_decoded() -> None:
     assert notices_in_event(event("s3_event"), BUCKET) == [OUTPUT]
 
 
-@pytest.mark.parametrize("name", ["sqs_s3_event", "sqs_sns_s3_event"])
-def test_an_sqs_message_names_the_same_object_with_or_without_sns_around_it(name: str) -> None:
+@pytest.mark.parametrize("name", ["sqs_s3_event", "sqs_sns_s3_event", "sqs_lambda_failure_event"])
+def test_an_sqs_message_names_the_same_object_whatever_is_around_it(name: str) -> None:
     assert notices_in_message(event(name)["Records"][0]["body"], BUCKET) == [OUTPUT]
 
 
@@ -57,6 +57,7 @@ def test_an_sqs_message_names_the_same_object_with_or_without_sns_around_it(name
         ("bedrock/job_state_change", False),
         ("sqs_s3_event", True),
         ("sqs_sns_s3_event", True),
+        ("sqs_lambda_failure_event", True),
     ],
 )
 def test_an_sqs_event_is_told_from_s3s_own(name: str, *, is_sqs: bool) -> None:
