@@ -7,8 +7,10 @@ from yorutsuke_infra.artifacts import stage_target
 from yorutsuke_infra.batch_results import BatchResults, BatchResultsArgs
 from yorutsuke_infra.common_layer import CommonLayer, CommonLayerArgs
 from yorutsuke_infra.config import job_name_prefix, load_config
+from yorutsuke_infra.dashboard import Dashboard, DashboardArgs
 from yorutsuke_infra.direct_invocation import DirectInvocation, DirectInvocationArgs
 from yorutsuke_infra.messaging import Messaging, MessagingArgs
+from yorutsuke_infra.metrics import StageMetrics
 from yorutsuke_infra.monitoring import Monitoring, MonitoringArgs
 from yorutsuke_infra.storage import Storage, StorageArgs
 from yorutsuke_infra.tags import tag_everything
@@ -55,15 +57,31 @@ if config.trigger == "s3":
         ),
     )
 
+metrics = StageMetrics(
+    stage=stage,
+    topic=messaging.topic.name if messaging.topic else None,
+    rule=messaging.rule.name,
+    queue=messaging.queue.name,
+    dead_letter_queue=messaging.dead_letter_queue.name,
+    function=batch_results.handler.function.name,
+    transactions=storage.transactions.name,
+    pending_images=storage.pending_images.name,
+    function_timeout_seconds=config.function_timeout_seconds,
+)
+
 monitoring = Monitoring(
     "monitoring",
-    MonitoringArgs(
+    MonitoringArgs(stage=stage, account_id=account_id, metrics=metrics, emails=config.alarm_emails),
+)
+
+dashboard = Dashboard(
+    "dashboard",
+    DashboardArgs(
         stage=stage,
-        account_id=account_id,
-        messaging=messaging,
-        function=batch_results.handler.function,
-        function_timeout_seconds=config.function_timeout_seconds,
-        emails=config.alarm_emails,
+        region=aws.get_region_output().region,
+        metrics=metrics,
+        alarms=monitoring.alarms,
+        log_group=batch_results.handler.log_group.name,
     ),
 )
 
@@ -81,3 +99,4 @@ pulumi.export("functionName", batch_results.handler.function.name)
 pulumi.export("functionRoleArn", batch_results.handler.role.arn)
 pulumi.export("logGroup", batch_results.handler.log_group.name)
 pulumi.export("alarmTopicArn", monitoring.topic.arn)
+pulumi.export("dashboardName", dashboard.name)

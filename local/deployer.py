@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 PROGRAM = ROOT / "infra" / "__main__.py"
 COMPONENT_PREFIX = f"{PROJECT}:"
-CALLER_IDENTITY = "aws:index/getCallerIdentity:getCallerIdentity"
 
 
 class LocalDeployer(pulumi.runtime.Mocks):
@@ -60,12 +59,16 @@ class LocalDeployer(pulumi.runtime.Mocks):
 
     def call(self, args: MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]]]:
         """Answer a provider function. Raises UnknownResourceError."""
-        if args.token != CALLER_IDENTITY:
-            raise UnknownResourceError(
-                f"provider function {args.token!r} is not known to the local deployer: add it to local/deployer.py."
-            )
-        identity = self._aws.sts.get_caller_identity()
-        return {"accountId": identity["Account"], "arn": identity["Arn"], "userId": identity["UserId"]}, []
+        match args.token:
+            case "aws:index/getCallerIdentity:getCallerIdentity":
+                identity = self._aws.sts.get_caller_identity()
+                return {"accountId": identity["Account"], "arn": identity["Arn"], "userId": identity["UserId"]}, []
+            case "aws:index/getRegion:getRegion":
+                return {"region": self._aws.sts.meta.region_name}, []
+            case unknown:
+                raise UnknownResourceError(
+                    f"provider function {unknown!r} is not known to the local deployer: add it to local/deployer.py."
+                )
 
 
 def deploy(aws: Aws, **choices: str) -> dict[str, str]:

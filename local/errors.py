@@ -9,6 +9,10 @@ class UnknownResourceError(LocalStageError):
     """The Pulumi program uses a resource type, function or input that the local deployer does not know."""
 
 
+class RefusedResourceError(LocalStageError):
+    """AWS does not take a resource as the Pulumi program declares it."""
+
+
 class EmulatorError(LocalStageError):
     """The emulator did not start, or ended by itself."""
 

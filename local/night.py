@@ -54,8 +54,8 @@ class Night:
             # The list is what lets a failure in one of the threads be seen.
             list(pool.map(self._seed_image, image_ids))
 
-    def seed_job(self) -> None:
-        """Write the job's record, as the orchestrator does when it submits the job."""
+    def seed_job(self, image_ids: list[str] | None = None) -> None:
+        """Write the job's record, as the orchestrator does when it submits the job, with its images or without."""
         job = BatchJob(
             intentId=self.intent_id,
             jobId=self.job_id,
@@ -64,9 +64,10 @@ class Night:
             submitTime=SUBMIT_TIME,
             modelId=MODEL_ID,
             manifestUri=f"s3://{self.outputs['imagesBucket']}/batch-input/{self.intent_id}/manifest.jsonl",
+            pendingImageIds=image_ids,
             traceId=self.trace_id,
         )
-        self._put(self.outputs["batchJobsTable"], job.model_dump(exclude_unset=True))
+        self._put(self.outputs["batchJobsTable"], job.model_dump(exclude_unset=True, exclude_none=True))
 
     def drop_output(self, file: Path) -> str:
         """Put the job's output where Bedrock would; return its object key. From here on the pipeline works alone."""

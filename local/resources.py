@@ -10,6 +10,7 @@ from typing import Any
 
 from .aws import Aws
 from .emulator import REGION
+from .errors import RefusedResourceError
 from .inputs import Inputs, pascal_case
 
 Created = tuple[str, dict[str, Any]]
@@ -304,6 +305,21 @@ def metric_alarm(aws: Aws, inputs: Inputs) -> Created:
         Metrics=[_metric_query(query) for query in inputs.take("metricQueries")],
         Tags=inputs.take_tags(),
     )
+    [alarm] = aws.cloudwatch.describe_alarms(AlarmNames=[name])["MetricAlarms"]
+    return name, {"arn": alarm.get("AlarmArn")}
+
+
+@creates("aws:cloudwatch/dashboard:Dashboard")
+def dashboard(aws: Aws, inputs: Inputs) -> Created:
+    """Put up a dashboard; its id is its name. Raises RefusedResourceError where there is something wrong with it."""
+    name = inputs.take("dashboardName")
+    put = aws.cloudwatch.put_dashboard(DashboardName=name, DashboardBody=inputs.take("dashboardBody"))
+    # CloudWatch also takes a body that it cannot show in full, and says so here alone.
+    if problems := put.get("DashboardValidationMessages"):
+        said = "; ".join(f"{problem.get('DataPath')}: {problem.get('Message')}" for problem in problems)
+        raise RefusedResourceError(
+            f"dashboard {name!r} is not as CloudWatch wants it ({said}): correct its body in the Pulumi program."
+        )
     return name, {}
 
 

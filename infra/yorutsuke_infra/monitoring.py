@@ -1,22 +1,14 @@
 """What wakes somebody: the alarms of a stage and the topic they ring."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pulumi
 import pulumi_aws as aws
 
 from .config import physical_name
-from .messaging import VISIBILITY_PER_TIMEOUT, Messaging
+from .metrics import MAX_FAILURE_PERCENT, MAX_PROCESSING_MILLISECONDS, PERIOD_SECONDS, Metric, StageMetrics
 from .policies import alarm_topic_policy
-
-NAMESPACE = "BatchResult"
-SERVICE = "batch_result_handler"
-PERIOD_SECONDS = 300
-MAX_FAILURE_PERCENT = 5.0
-MAX_PROCESSING_MILLISECONDS = 60_000
-MAX_TIMEOUT_SHARE = 0.8
-"""Of the function's timeout: a night that grows by a quarter would be cut off."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +17,7 @@ class MonitoringArgs:
 
     stage: str
     account_id: pulumi.Input[str]
-    messaging: Messaging
-    function: aws.lambda_.Function
-    function_timeout_seconds: int
+    metrics: StageMetrics
     emails: Sequence[str]
 
 
@@ -39,62 +29,67 @@ class Monitoring(pulumi.ComponentResource):
         self._stage = args.stage
         self._child = pulumi.ResourceOptions(parent=self)
         self.topic = self._topic(args)
-        self._failure_rate()
-        self._threshold_alarm(
-            "processing-time",
-            "A job took longer than 60 s.",
-            self._own_metric("ProcessingTime", "Maximum"),
-            MAX_PROCESSING_MILLISECONDS,
-        )
-        self._threshold_alarm(
-            "failed-jobs",
-            "Bedrock ended a job otherwise than completely: receipts were not read.",
-            self._own_metric("JobFailed", "Sum"),
-            0,
-        )
-        self._threshold_alarm(
-            "failed-migrations",
-            "A transaction stands whose image could not be moved.",
-            self._own_metric("MigrationFailedCount", "Sum"),
-            0,
-        )
-        self._queue_alarms(args.messaging, args.function_timeout_seconds)
-        self._function_alarms(args.function, args.function_timeout_seconds)
+        self.alarms = [
+            self._failure_rate(args.metrics),
+            *self._job_alarms(args.metrics),
+            *self._queue_alarms(args.metrics),
+            *self._function_alarms(args.metrics),
+        ]
         self.register_outputs({})
 
-    def _queue_alarms(self, messaging: Messaging, function_timeout_seconds: int) -> None:
-        self._threshold_alarm(
+    def _job_alarms(self, metrics: StageMetrics) -> Iterator[aws.cloudwatch.MetricAlarm]:
+        yield self._threshold_alarm(
+            "processing-time",
+            "A job took longer than 60 s.",
+            metrics.processing_milliseconds,
+            MAX_PROCESSING_MILLISECONDS,
+        )
+        yield self._threshold_alarm(
+            "failed-jobs",
+            "Bedrock ended a job otherwise than completely: receipts were not read.",
+            metrics.failed_jobs,
+            0,
+        )
+        yield self._threshold_alarm(
+            "failed-migrations",
+            "A transaction stands whose image could not be moved.",
+            metrics.failed_migrations,
+            0,
+        )
+
+    def _queue_alarms(self, metrics: StageMetrics) -> Iterator[aws.cloudwatch.MetricAlarm]:
+        yield self._threshold_alarm(
             "dlq-depth",
             "A message failed five times and waits in the dead-letter queue.",
-            _queue_metric("ApproximateNumberOfMessagesVisible", messaging.dead_letter_queue),
+            metrics.dead_letters,
             0,
         )
         # What fails is in no metric of Lambda's, since the function reports its messages one by one: it comes back.
-        self._threshold_alarm(
+        yield self._threshold_alarm(
             "message-age",
             "A message has failed at least once, or nobody takes it.",
-            _queue_metric("ApproximateAgeOfOldestMessage", messaging.queue),
-            VISIBILITY_PER_TIMEOUT * function_timeout_seconds,
+            metrics.message_age_seconds,
+            metrics.max_message_age_seconds,
         )
 
-    def _function_alarms(self, function: aws.lambda_.Function, timeout_seconds: int) -> None:
-        self._threshold_alarm(
+    def _function_alarms(self, metrics: StageMetrics) -> Iterator[aws.cloudwatch.MetricAlarm]:
+        yield self._threshold_alarm(
             "function-errors",
             "The function was ended before it could answer: by its timeout, for its memory, or at its start.",
-            _function_metric("Errors", "Sum", function),
+            metrics.function_errors,
             0,
         )
-        self._threshold_alarm(
+        yield self._threshold_alarm(
             "function-throttles",
             "Lambda refused to run the function: the account's concurrency is used up.",
-            _function_metric("Throttles", "Sum", function),
+            metrics.function_throttles,
             0,
         )
-        self._threshold_alarm(
+        yield self._threshold_alarm(
             "function-duration",
             "The function came near its timeout, after which a job begins anew.",
-            _function_metric("Duration", "Maximum", function),
-            MAX_TIMEOUT_SHARE * timeout_seconds * 1000,
+            metrics.function_milliseconds,
+            metrics.max_function_milliseconds,
         )
 
     def _topic(self, args: MonitoringArgs) -> aws.sns.Topic:
@@ -111,34 +106,26 @@ class Monitoring(pulumi.ComponentResource):
             )
         return topic
 
-    def _failure_rate(self) -> None:
-        counts = {"success": "SuccessCount", "failure": "FailureCount"}
+    def _failure_rate(self, metrics: StageMetrics) -> aws.cloudwatch.MetricAlarm:
+        rate = metrics.failure_percent
         queries = [
-            aws.cloudwatch.MetricAlarmMetricQueryArgs(id=query, metric=self._own_metric(metric, "Sum"))
-            for query, metric in counts.items()
+            aws.cloudwatch.MetricAlarmMetricQueryArgs(id=operand, metric=_queried(metric))
+            for operand, metric in rate.operands.items()
         ]
         queries.append(
             aws.cloudwatch.MetricAlarmMetricQueryArgs(
-                id="rate",
-                # An output without lines has counted nothing, and must not divide by it.
-                expression="IF(success + failure > 0, 100 * failure / (success + failure), 0)",
-                label="Lines that failed, %",
-                return_data=True,
+                id="rate", expression=rate.expression, label="Lines that failed, %", return_data=True
             )
         )
-        self._alarm(
+        return self._alarm(
             "failure-rate", "More than 5 % of the lines of a job's output failed.", queries, MAX_FAILURE_PERCENT
         )
 
     def _threshold_alarm(
-        self,
-        name: str,
-        description: str,
-        metric: aws.cloudwatch.MetricAlarmMetricQueryMetricArgs,
-        threshold: float,
-    ) -> None:
-        query = aws.cloudwatch.MetricAlarmMetricQueryArgs(id="value", metric=metric, return_data=True)
-        self._alarm(name, description, [query], threshold)
+        self, name: str, description: str, metric: Metric, threshold: float
+    ) -> aws.cloudwatch.MetricAlarm:
+        query = aws.cloudwatch.MetricAlarmMetricQueryArgs(id="value", metric=_queried(metric), return_data=True)
+        return self._alarm(name, description, [query], threshold)
 
     def _alarm(
         self,
@@ -146,8 +133,8 @@ class Monitoring(pulumi.ComponentResource):
         description: str,
         queries: Sequence[aws.cloudwatch.MetricAlarmMetricQueryArgs],
         threshold: float,
-    ) -> None:
-        aws.cloudwatch.MetricAlarm(
+    ) -> aws.cloudwatch.MetricAlarm:
+        return aws.cloudwatch.MetricAlarm(
             name,
             name=physical_name(name, self._stage),
             alarm_description=description,
@@ -161,36 +148,12 @@ class Monitoring(pulumi.ComponentResource):
             opts=self._child,
         )
 
-    def _own_metric(self, name: str, stat: str) -> aws.cloudwatch.MetricAlarmMetricQueryMetricArgs:
-        """Return a metric that the handler emits for this stage."""
-        return aws.cloudwatch.MetricAlarmMetricQueryMetricArgs(
-            namespace=NAMESPACE,
-            metric_name=name,
-            dimensions={"service": SERVICE, "stage": self._stage},
-            stat=stat,
-            period=PERIOD_SECONDS,
-        )
 
-
-def _queue_metric(name: str, queue: aws.sqs.Queue) -> aws.cloudwatch.MetricAlarmMetricQueryMetricArgs:
-    """Return a metric that SQS keeps of a queue."""
+def _queried(metric: Metric) -> aws.cloudwatch.MetricAlarmMetricQueryMetricArgs:
     return aws.cloudwatch.MetricAlarmMetricQueryMetricArgs(
-        namespace="AWS/SQS",
-        metric_name=name,
-        dimensions={"QueueName": queue.name},
-        stat="Maximum",
-        period=PERIOD_SECONDS,
-    )
-
-
-def _function_metric(
-    name: str, stat: str, function: aws.lambda_.Function
-) -> aws.cloudwatch.MetricAlarmMetricQueryMetricArgs:
-    """Return a metric that Lambda keeps of a function; durations are in milliseconds."""
-    return aws.cloudwatch.MetricAlarmMetricQueryMetricArgs(
-        namespace="AWS/Lambda",
-        metric_name=name,
-        dimensions={"FunctionName": function.name},
-        stat=stat,
+        namespace=metric.namespace,
+        metric_name=metric.name,
+        dimensions=metric.dimensions,
+        stat=metric.stat,
         period=PERIOD_SECONDS,
     )

@@ -32,9 +32,15 @@ def emulator_with_zips() -> Generator[Emulator]:
         yield emulator
 
 
-def deployed(emulator: Emulator, **choices: str) -> Night:
-    """Deploy a stage of these choices; the job of the night returned is never seeded."""
+def deployed(emulator: Emulator, put_alarms: list[dict[str, Any]] | None = None, **choices: str) -> Night:
+    """Deploy a stage of these choices, and note its alarms; the job of the night returned is never seeded."""
     aws = Aws(emulator.endpoint, emulator.ca_bundle)
+
+    def note(params: dict[str, Any], **_: object) -> None:
+        if put_alarms is not None:
+            put_alarms.append(params)
+
+    aws.cloudwatch.meta.events.register("provide-client-params.cloudwatch.PutMetricAlarm", note)
     return Night(aws, deploy(aws, **choices), job_id="stage0000000")
 
 
@@ -46,9 +52,15 @@ def emulator() -> Generator[Emulator]:
 
 
 @pytest.fixture(scope="session")
-def stage(emulator: Emulator) -> Night:
+def put_alarms() -> list[dict[str, Any]]:
+    """What CloudWatch is asked for with each alarm of the stage: the emulator forgets their metric queries."""
+    return []
+
+
+@pytest.fixture(scope="session")
+def stage(emulator: Emulator, put_alarms: list[dict[str, Any]]) -> Night:
     """The deployed stage, every choice as in its file."""
-    return deployed(emulator)
+    return deployed(emulator, put_alarms)
 
 
 @pytest.fixture
@@ -60,7 +72,7 @@ def new_night(stage: Night) -> NewNight:
 @pytest.fixture
 def quick_redelivery(stage: Night) -> Generator[None]:
     """Let what failed come back after seconds, instead of six timeouts of the function."""
-    with _redelivered_after(stage, seconds=6):
+    with redelivered_after(stage, seconds=6):
         yield
 
 
@@ -73,7 +85,7 @@ def faulty_endpoint(emulator: Emulator, stage: Night) -> Generator[FaultyEndpoin
     lambda_, name = stage.aws.lambda_, stage.outputs["functionName"]
     before = lambda_.get_function_configuration(FunctionName=name)
     variables = before["Environment"].get("Variables", {})
-    with running_faulty_endpoint(emulator) as endpoint, _redelivered_after(stage, seconds=40):
+    with running_faulty_endpoint(emulator) as endpoint, redelivered_after(stage, seconds=40):
         through = {**variables, "AWS_ENDPOINT_URL": endpoint.url}
         lambda_.update_function_configuration(FunctionName=name, Timeout=30, Environment={"Variables": through})
         try:
@@ -85,7 +97,8 @@ def faulty_endpoint(emulator: Emulator, stage: Night) -> Generator[FaultyEndpoin
 
 
 @contextmanager
-def _redelivered_after(stage: Night, seconds: int) -> Generator[None]:
+def redelivered_after(stage: Night, seconds: int) -> Generator[None]:
+    """Let what failed come back after so many seconds."""
     queue = stage.outputs["queueUrl"]
     before = stage.aws.sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["VisibilityTimeout"])["Attributes"]
     stage.aws.sqs.set_queue_attributes(QueueUrl=queue, Attributes={"VisibilityTimeout": str(seconds)})

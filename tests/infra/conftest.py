@@ -9,9 +9,10 @@ import pulumi
 import pytest
 from pulumi.runtime import MockCallArgs, MockResourceArgs
 
-from local.deployer import CALLER_IDENTITY, run_program
+from local.deployer import run_program
 
 ACCOUNT = "123456789012"
+REGION = "ap-northeast-1"
 
 
 @dataclass
@@ -26,8 +27,8 @@ class Program(pulumi.runtime.Mocks):
         return f"{args.name}-id", {"arn": arn, "url": f"https://{args.name}", **cast("dict[str, Any]", args.inputs)}
 
     def call(self, args: MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]]]:
-        assert args.token == CALLER_IDENTITY
-        return {"accountId": ACCOUNT}, []
+        answers = {"getCallerIdentity": {"accountId": ACCOUNT}, "getRegion": {"region": REGION}}
+        return answers[args.token.rsplit(":", 1)[-1]], []
 
     def inputs(self, resource_type: str, name: str) -> dict[str, Any]:
         """Return the inputs of one resource; its type without the module, such as Bucket."""
@@ -56,7 +57,7 @@ def run() -> RunProgram:
 
     def run_stage(stage: str = "dev", **config: object) -> Program:
         program = Program()
-        run_program(program, stage, {"aws:region": "ap-northeast-1", "yorutsuke:stage": json.dumps(config)})
+        run_program(program, stage, {"aws:region": REGION, "yorutsuke:stage": json.dumps(config)})
         return program
 
     return run_stage

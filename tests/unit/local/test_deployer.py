@@ -4,11 +4,12 @@ from typing import Any
 
 import pulumi_aws
 import pytest
+from botocore.stub import Stubber
 from pulumi.runtime import MockCallArgs, MockResourceArgs
 
 from local.aws import Aws
 from local.deployer import LocalDeployer, run_program
-from local.errors import UnknownResourceError
+from local.errors import RefusedResourceError, UnknownResourceError
 from local.inputs import Inputs
 
 
@@ -41,8 +42,8 @@ def test_a_program_with_an_unknown_resource_type_is_not_deployed(deployer: Local
 
 
 def test_an_unknown_provider_function_is_refused_by_name(deployer: LocalDeployer) -> None:
-    with pytest.raises(UnknownResourceError, match="provider function 'aws:index/getRegion:getRegion'"):
-        deployer.call(MockCallArgs("aws:index/getRegion:getRegion", {}, ""))
+    with pytest.raises(UnknownResourceError, match="provider function 'aws:index/getPartition:getPartition'"):
+        deployer.call(MockCallArgs("aws:index/getPartition:getPartition", {}, ""))
 
 
 def test_a_component_is_the_programs_own_and_creates_nothing(deployer: LocalDeployer) -> None:
@@ -74,3 +75,21 @@ def test_an_input_that_nobody_takes_is_refused_wherever_it_stands(values: dict[s
 def test_a_missing_input_is_named() -> None:
     with pytest.raises(UnknownResourceError, match="has no input 'name'"):
         Inputs("aws:sqs/queue:Queue", "q", {}).take("name")
+
+
+def test_a_dashboard_that_cloudwatch_finds_fault_with_is_refused_with_what_it_says() -> None:
+    aws = Aws(None)
+    args = MockResourceArgs(
+        "aws:cloudwatch/dashboard:Dashboard", "wall", {"dashboardName": "wall", "dashboardBody": "{}"}
+    )
+    problem = {"DataPath": "/widgets", "Message": "Should have required property 'widgets'"}
+
+    with Stubber(aws.cloudwatch) as cloudwatch:
+        cloudwatch.add_response("put_dashboard", {"DashboardValidationMessages": [problem]})
+        with pytest.raises(RefusedResourceError) as error:
+            LocalDeployer(aws).new_resource(args)
+
+    assert str(error.value) == (
+        "dashboard 'wall' is not as CloudWatch wants it (/widgets: Should have required property 'widgets'): "
+        "correct its body in the Pulumi program."
+    )

@@ -1,0 +1,177 @@
+"""What alarms and dashboard look at is there to be seen: metrics and log entries of a real night, or AWS's own metrics.
+
+A name or a dimension that differs by a letter would never ring, and draw an empty graph.
+"""
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from local.night import Night, until
+from local.receipts import bedrock_counts, bedrock_lines
+
+from .aws_metrics import AWS_METRICS
+from .conftest import NIGHTS, own_receipts, redelivered_after
+
+Metric = tuple[str, str, frozenset[tuple[str, str]]]
+"""Namespace, name, and dimensions."""
+Entries = list[dict[str, Any]]
+
+REDELIVERY_SECONDS = 6
+SETTLE_SECONDS = 120
+
+
+@pytest.fixture(scope="module")
+def entries(stage: Night, tmp_path_factory: pytest.TempPathFactory) -> Entries:
+    """The log of a night on which everything happens.
+
+    The output comes before its job's record; it has a bad line, an image nobody knows, and leaves one out.
+    """
+    night = Night(stage.aws, stage.outputs, job_id=f"night{next(NIGHTS):07}")
+    receipts = own_receipts(night, 4)
+    images = [receipt.image_id for receipt in receipts]
+    file = tmp_path_factory.mktemp("night") / "manifest.jsonl.out"
+    file.write_text("".join(f"{line}\n" for line in (*bedrock_lines(receipts), "{")))
+    night.seed_images(images[1:])
+    with redelivered_after(stage, REDELIVERY_SECONDS):
+        night.drop_output(file)
+        night.wait_for_entry("BATCH_RESULT_FAILED")
+        night.seed_job([*images, f"{night.job_id}-without-a-line"])
+        until(lambda: night.job()["status"] == "COMPLETED", SETTLE_SECONDS, "the job to be COMPLETED")
+        night.drop_manifest(bedrock_counts(night.job()["resultStats"]["totalCount"]))
+        night.wait_for_entry("BATCH_RESULT_RECONCILED")
+        night.end_job("PartiallyCompleted", "Not all records could be processed in time.")
+        night.wait_for_entry("BATCH_RESULT_JOB_FAILED")
+    return list(night.log_entries(f'"{night.job_id}"'))
+
+
+def _emitted(entries: Entries) -> set[Metric]:
+    """Return the metrics that CloudWatch makes of log entries in its embedded metric format."""
+    return {
+        (directive["Namespace"], metric["Name"], frozenset((name, entry[name]) for name in dimensions))
+        for entry in entries
+        if "_aws" in entry
+        for directive in entry["_aws"]["CloudWatchMetrics"]
+        for metric in directive["Metrics"]
+        for dimensions in directive["Dimensions"]
+    }
+
+
+def _watched(put_alarms: list[dict[str, Any]]) -> set[Metric]:
+    """Return the metrics that the alarms look at."""
+    metrics = [
+        query["MetricStat"]["Metric"] for alarm in put_alarms for query in alarm["Metrics"] if "MetricStat" in query
+    ]
+    return {
+        (
+            metric["Namespace"],
+            metric["MetricName"],
+            frozenset((dimension["Name"], dimension["Value"]) for dimension in metric["Dimensions"]),
+        )
+        for metric in metrics
+    }
+
+
+def _widgets(stage: Night, kind: str) -> list[dict[str, Any]]:
+    """Return the properties of the widgets of one kind on the deployed dashboard."""
+    body = stage.aws.cloudwatch.get_dashboard(DashboardName=stage.outputs["dashboardName"])["DashboardBody"]
+    return [widget["properties"] for widget in json.loads(body)["widgets"] if widget["type"] == kind]
+
+
+def _drawn(stage: Night) -> set[Metric]:
+    """Return the metrics that the deployed dashboard draws."""
+    return {
+        (namespace, name, frozenset(zip(dimensions[::2], dimensions[1::2], strict=True)))
+        for properties in _widgets(stage, "metric")
+        for namespace, name, *dimensions in (entry[:-1] for entry in properties["metrics"] if len(entry) > 1)
+    }
+
+
+def _existing(stage: Night) -> dict[str, set[str]]:
+    """Return the names of what is deployed, by the dimension that carries them."""
+    aws = stage.aws
+    tables = [aws.dynamodb.describe_table(TableName=name)["Table"] for name in aws.dynamodb.list_tables()["TableNames"]]
+    return {
+        "QueueName": {url.rsplit("/", 1)[-1] for url in aws.sqs.list_queues()["QueueUrls"]},
+        "FunctionName": {function.get("FunctionName", "") for function in aws.lambda_.list_functions()["Functions"]},
+        "TableName": {table.get("TableName", "") for table in tables},
+        "GlobalSecondaryIndexName": {
+            index.get("IndexName", "") for table in tables for index in table.get("GlobalSecondaryIndexes", [])
+        },
+        "TopicName": {topic.get("TopicArn", "").rsplit(":", 1)[-1] for topic in aws.sns.list_topics()["Topics"]},
+        "RuleName": {rule.get("Name", "") for rule in aws.events.list_rules()["Rules"]},
+    }
+
+
+def _not_kept_by_aws(stage: Night, metrics: set[Metric]) -> set[Metric]:
+    """Return those metrics that AWS does not keep, or not of anything that exists."""
+    existing = _existing(stage)
+    return {
+        (namespace, name, dimensions)
+        for namespace, name, dimensions in metrics
+        if name not in AWS_METRICS.get((namespace, frozenset(dimension for dimension, _ in dimensions)), set())
+        or any(value not in existing[dimension] for dimension, value in dimensions)
+    }
+
+
+def _fields(query: str) -> set[str]:
+    """Return the fields of log entries that a query reads, without CloudWatch's own, which begin with @."""
+    read: set[str] = set()
+    made: set[str] = set()
+    for command in re.split(r"\s*\|\s*", query):
+        name, _, rest = command.partition(" ")
+        match name:
+            case "SOURCE" | "limit":
+                pass
+            case "fields":
+                read.update(rest.split(", "))
+            case "filter" | "sort":
+                read.add(rest.split()[0])
+            case "stats":
+                aggregates, _, groups = rest.partition(" by ")
+                made.update(re.findall(r" as (\w+)", aggregates))
+                read.update(groups.split(", "))
+            case _:
+                pytest.fail(f"{command!r} is a command that this test cannot read")
+    return {field for field in read - made if not field.startswith("@")}
+
+
+def test_every_metric_of_an_alarm_is_emitted_by_the_handler_or_kept_by_aws(
+    stage: Night, put_alarms: list[dict[str, Any]], entries: Entries
+) -> None:
+    watched, emitted = _watched(put_alarms), _emitted(entries)
+
+    assert watched & emitted
+    assert _not_kept_by_aws(stage, watched - emitted) == set()
+
+
+def test_every_metric_on_the_dashboard_is_emitted_by_the_handler_or_kept_by_aws(stage: Night, entries: Entries) -> None:
+    drawn, emitted = _drawn(stage), _emitted(entries)
+
+    assert drawn & emitted
+    assert _not_kept_by_aws(stage, drawn - emitted) == set()
+
+
+def test_every_metric_that_the_handler_emits_is_on_the_dashboard(stage: Night, entries: Entries) -> None:
+    assert _emitted(entries) - _drawn(stage) == set()
+
+
+def test_every_event_and_field_that_a_query_names_is_one_of_the_handlers_log(stage: Night, entries: Entries) -> None:
+    queries = [properties["query"] for properties in _widgets(stage, "log")]
+
+    assert queries
+    for query in queries:
+        events = set(re.findall(r'"(\w+)"', query))
+        found = [entry for entry in entries if entry.get("event") in events]
+        assert {entry["event"] for entry in found} == events
+        assert _fields(query) - {field for entry in found for field in entry} == set()
+
+
+def test_the_dashboard_shows_every_deployed_alarm(stage: Night) -> None:
+    deployed = {alarm.get("AlarmArn") for alarm in stage.aws.cloudwatch.describe_alarms()["MetricAlarms"]}
+
+    [shown] = [properties["alarms"] for properties in _widgets(stage, "alarm")]
+
+    assert set(shown) == deployed
