@@ -20,7 +20,7 @@ from yorutsuke_infra.stage_file import ROOT, read_stage_values
 
 from .aws import Aws
 from .errors import UnknownResourceError
-from .inputs import Inputs, integers
+from .inputs import Inputs, plain
 from .resources import CREATORS
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class LocalDeployer(pulumi.runtime.Mocks):
                 "add a creator for it to local/resources.py."
             )
         values = cast("dict[str, Any]", args.inputs)
-        inputs = Inputs(args.typ, args.name, integers(values))
+        inputs = Inputs(args.typ, args.name, plain(values))
         with self._lock:
             identifier, outputs = creator(self._aws, inputs)
             inputs.require_all_taken()

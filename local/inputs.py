@@ -5,6 +5,10 @@ from typing import Any, cast
 
 from .errors import UnknownResourceError
 
+SIGNATURE = "4dabf18193072939515e22adb298388d"
+SECRET = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 - it says that a value is one
+"""How Pulumi marks a secret on its wire. Source: Pulumi's developer documentation, "Property values"."""
+
 
 class Inputs:
     """The inputs that the Pulumi program gave a resource, in the provider's camelCase."""
@@ -52,11 +56,18 @@ class Inputs:
             nested.require_all_taken()
 
 
-def integers(value: Any) -> Any:
-    """Return a value whose whole numbers, floats on Pulumi's wire, are integers again."""
+def plain(value: Any) -> Any:
+    """Return a value from Pulumi's wire as the program had it: whole numbers are integers, secrets what they hide."""
+    if is_secret(value):
+        return plain(value["value"])
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    return _map_nested(value, integers)
+    return _map_nested(value, plain)
+
+
+def is_secret(value: Any) -> bool:
+    """Tell whether the program made a value a secret, which Pulumi encrypts in its state."""
+    return isinstance(value, dict) and cast("dict[str, Any]", value).get(SIGNATURE) == SECRET
 
 
 def pascal_case(value: Any) -> Any:

@@ -195,6 +195,7 @@ def topic_subscription(aws: Aws, inputs: Inputs) -> Created:
         TopicArn=inputs.take("topic"),
         Protocol=inputs.take("protocol"),
         Endpoint=inputs.take("endpoint"),
+        Attributes={"RedrivePolicy": redrive} if (redrive := inputs.take_optional("redrivePolicy")) else {},
         ReturnSubscriptionArn=True,
     )["SubscriptionArn"]
     return arn, {"arn": arn}

@@ -187,8 +187,8 @@ def _services(widgets: Widgets, metrics: StageMetrics) -> Row:
             "Lost on the way",
             "messages",
             {
-                "Outputs and manifests": metrics.undelivered_notices,
-                "Ends of jobs": metrics.undelivered_ends,
+                "Outputs and manifests": metrics.lost_outputs,
+                "Ends of jobs": metrics.lost_ends,
             },
         ),
     )

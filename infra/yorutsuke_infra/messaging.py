@@ -11,7 +11,7 @@ import pulumi
 import pulumi_aws as aws
 
 from .config import job_name_prefix, physical_name
-from .policies import dead_letter_policy, queue_policy, topic_policy
+from .policies import queue_policy, topic_policy
 
 MAX_RECEIVES = 5
 DLQ_RETENTION_SECONDS = 14 * 24 * 3600
@@ -63,18 +63,18 @@ class Messaging(pulumi.ComponentResource):
         self.queue = self._queue(args)
         self.rule = self._rule(args)
         self.topic = self._topic(args.stage) if args.bucket else None
-        may_send = aws.sqs.QueuePolicy(
-            "batch-output",
-            queue_url=self.queue.url,
-            policy=pulumi.Output.json_dumps(
-                queue_policy(self.queue.arn, self.rule.arn, self.topic.arn if self.topic else None)
-            ),
-            opts=self._child,
-        )
-        self._send_failed_jobs(may_send)
+        may_send = [self._policy("batch-output", self.queue), self._policy("batch-output-dlq", self.dead_letter_queue)]
+        self._sending = pulumi.ResourceOptions(parent=self, depends_on=may_send)
+        self._send_failed_jobs()
         if self.topic and args.bucket:
-            self._send_outputs(self.topic, args.bucket, args.account_id, may_send)
+            self._send_outputs(self.topic, args.bucket, args.account_id)
         self.register_outputs({})
+
+    def _policy(self, name: str, queue: aws.sqs.Queue) -> aws.sqs.QueuePolicy:
+        document = queue_policy(queue.arn, self.rule.arn, self.topic.arn if self.topic else None)
+        return aws.sqs.QueuePolicy(
+            name, queue_url=queue.url, policy=pulumi.Output.json_dumps(document), opts=self._child
+        )
 
     def _queue(self, args: MessagingArgs) -> aws.sqs.Queue:
         queue = aws.sqs.Queue(
@@ -118,13 +118,7 @@ class Messaging(pulumi.ComponentResource):
             opts=self._child,
         )
 
-    def _send_failed_jobs(self, may_send: aws.sqs.QueuePolicy) -> None:
-        may_give_up = aws.sqs.QueuePolicy(
-            "batch-output-dlq",
-            queue_url=self.dead_letter_queue.url,
-            policy=pulumi.Output.json_dumps(dead_letter_policy(self.dead_letter_queue.arn, self.rule.arn)),
-            opts=self._child,
-        )
+    def _send_failed_jobs(self) -> None:
         aws.cloudwatch.EventTarget(
             "failed-jobs",
             rule=self.rule.name,
@@ -132,16 +126,10 @@ class Messaging(pulumi.ComponentResource):
             arn=self.queue.arn,
             # What EventBridge may not send, it does not try again: without this it would be gone.
             dead_letter_config=aws.cloudwatch.EventTargetDeadLetterConfigArgs(arn=self.dead_letter_queue.arn),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[may_send, may_give_up]),
+            opts=self._sending,
         )
 
-    def _send_outputs(
-        self,
-        topic: aws.sns.Topic,
-        bucket: aws.s3.Bucket,
-        account_id: pulumi.Input[str],
-        may_send: aws.sqs.QueuePolicy,
-    ) -> None:
+    def _send_outputs(self, topic: aws.sns.Topic, bucket: aws.s3.Bucket, account_id: pulumi.Input[str]) -> None:
         may_publish = aws.sns.TopicPolicy(
             "batch-output",
             arn=topic.arn,
@@ -153,7 +141,9 @@ class Messaging(pulumi.ComponentResource):
             topic=topic.arn,
             protocol="sqs",
             endpoint=self.queue.arn,
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[may_send]),
+            # What SNS may not deliver, it does not try again either.
+            redrive_policy=pulumi.Output.json_dumps({"deadLetterTargetArn": self.dead_letter_queue.arn}),
+            opts=self._sending,
         )
         aws.s3.BucketNotification(
             "batch-output",

@@ -91,13 +91,13 @@ class StageMetrics:
         self.throttled_image_writes = _table_metric("WriteThrottleEvents", {"TableName": pending_images})
         self.throttled_image_reads = _table_metric("ReadThrottleEvents", {"TableName": pending_images})
 
-        # Invoked straight, what the function fails with is lost where Lambda cannot hand it over.
-        self.undelivered_notices = (
-            Metric("AWS/SNS", "NumberOfNotificationsFailed", {"TopicName": topic}, "Sum")
+        # Not even the dead-letter queue took these: nobody will ask for them again.
+        self.lost_outputs = (
+            Metric("AWS/SNS", "NumberOfNotificationsFailedToRedriveToDlq", {"TopicName": topic}, "Sum")
             if topic
             else _function_metric("DestinationDeliveryFailures", "Sum", function)
         )
-        self.undelivered_ends = Metric("AWS/Events", "FailedInvocations", {"RuleName": rule}, "Sum")
+        self.lost_ends = Metric("AWS/Events", "InvocationsFailedToBeSentToDlq", {"RuleName": rule}, "Sum")
 
 
 def _queue_metric(name: str, queue: Input[str]) -> Metric:

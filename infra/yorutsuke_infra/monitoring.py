@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 
 import pulumi
 import pulumi_aws as aws
@@ -71,6 +72,18 @@ class Monitoring(pulumi.ComponentResource):
             metrics.message_age_seconds,
             metrics.max_message_age_seconds,
         )
+        yield self._threshold_alarm(
+            "lost-outputs",
+            "An output or a manifest was announced, and neither the function nor the dead-letter queue got it.",
+            metrics.lost_outputs,
+            0,
+        )
+        yield self._threshold_alarm(
+            "lost-job-ends",
+            "A job ended otherwise than completely, and neither the queue nor the dead-letter queue was told.",
+            metrics.lost_ends,
+            0,
+        )
 
     def _function_alarms(self, metrics: StageMetrics) -> Iterator[aws.cloudwatch.MetricAlarm]:
         yield self._threshold_alarm(
@@ -102,7 +115,12 @@ class Monitoring(pulumi.ComponentResource):
         )
         for email in args.emails:
             aws.sns.TopicSubscription(
-                f"alarms-{email}", topic=topic.arn, protocol="email", endpoint=email, opts=self._child
+                # Names stand in the state, and on the screen, for all to read.
+                f"alarms-{sha256(email.encode()).hexdigest()[:8]}",
+                topic=topic.arn,
+                protocol="email",
+                endpoint=pulumi.Output.secret(email),
+                opts=self._child,
             )
         return topic
 

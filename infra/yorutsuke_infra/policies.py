@@ -106,16 +106,14 @@ def alarm_topic_policy(topic: Input[str], account_id: Input[str]) -> Document:
 
 
 def queue_policy(queue: Input[str], rule: Input[str], topic: Input[str] | None) -> Document:
-    """Let one rule, and one topic if there is one, send to the queue: without leave of its policy neither delivers."""
+    """Let one rule, and one topic if there is one, send to a queue: without leave of its policy neither delivers.
+
+    A dead-letter queue needs it for what they could not deliver; SQS's own redrive needs no leave.
+    """
     return _document(
         _sends("RuleSends", "events.amazonaws.com", rule, queue),
         *([_sends("TopicSends", "sns.amazonaws.com", topic, queue)] if topic is not None else []),
     )
-
-
-def dead_letter_policy(queue: Input[str], rule: Input[str]) -> Document:
-    """Let one rule send to the dead-letter queue what it could not deliver; SQS's own redrive needs no leave."""
-    return _document(_sends("RuleSends", "events.amazonaws.com", rule, queue))
 
 
 def _sends(sid: str, service: str, source: Input[str], queue: Input[str]) -> Document:

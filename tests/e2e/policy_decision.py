@@ -1,7 +1,8 @@
 """Says what the emulator's own evaluation makes of a policy, on the interpreter that the emulator runs on.
 
-MiniStack asks a policy wherever one of its services is called or delivers, but for three deliveries: of EventBridge to
-a queue, of an alarm to a topic, of S3 to a function. What AWS asks there, this asks the same evaluation.
+MiniStack asks a policy wherever one of its services is called or delivers, but not where EventBridge delivers to a
+queue or S3 to a function; alarms and what SNS could not deliver it does not send at all. What AWS asks there, this asks
+the same evaluation.
 """
 
 import importlib

@@ -2,8 +2,8 @@
 
 What the handler itself may do is tried by the handler, taking in a job. What Lambda does in its name (poll the queue,
 hand over an event) is tried by a function in its role, since the emulator does it without asking; for the log IAM's
-simulator is asked. What others may do to topics, queues and the bucket is tried by their calls and deliveries, and where
-the emulator delivers without asking, by its evaluation of the policy (policy_decision.py).
+simulator is asked. What others may do to topics, queues and the bucket is tried by their calls and deliveries; where
+the emulator delivers without asking, or does not deliver, by its evaluation of the policy (policy_decision.py).
 """
 
 import json
@@ -294,6 +294,7 @@ LAMBDA = Sender("lambda.amazonaws.com", f"arn:aws:lambda:{HERE}:function:yorutsu
 ASKED: list[tuple[str, str, Sender]] = [
     ("sqs", f"queue: RuleSends sqs:SendMessage {QUEUE}", RULE),
     ("sqs", f"dead-letter queue: RuleSends sqs:SendMessage {DLQ}", RULE),
+    ("sqs", f"dead-letter queue: TopicSends sqs:SendMessage {DLQ}", TOPIC),
     ("sqs", "alarm topic: AlarmsPublish sns:Publish yorutsuke-alarms-local", ALARM),
     ("sqs", "trust of the role: sts:AssumeRole *", LAMBDA),
     ("s3", "function: BucketInvokes lambda:InvokeFunction function:yorutsuke-batch-result-handler-local", BUCKET),
@@ -306,6 +307,7 @@ STRANGERS: list[tuple[str, str, str, Sender]] = [
     ("sqs", "queue: TopicSends", "aws:SourceArn", Sender(TOPIC.service, f"{TOPIC.source}-2", ACCOUNT)),
     ("sqs", "queue: RuleSends", "aws:SourceArn", Sender(RULE.service, f"{RULE.source}-2", ACCOUNT)),
     ("sqs", "dead-letter queue: RuleSends", "aws:SourceArn", Sender(RULE.service, f"{RULE.source}-2", ACCOUNT)),
+    ("sqs", "dead-letter queue: TopicSends", "aws:SourceArn", Sender(TOPIC.service, f"{TOPIC.source}-2", ACCOUNT)),
     ("sqs", "alarm topic: AlarmsPublish", "aws:SourceAccount", Sender(ALARM.service, ALARM.source, "210987654321")),
     ("s3", "function: BucketInvokes", "AWS:SourceArn", Sender(BUCKET.service, f"{BUCKET_ARN}-2", ACCOUNT)),
     ("s3", "function: BucketInvokes", "AWS:SourceAccount", Sender(BUCKET.service, BUCKET_ARN, "210987654321")),

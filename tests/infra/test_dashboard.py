@@ -121,7 +121,7 @@ def test_every_alarm_of_the_stage_is_shown(run: RunProgram) -> None:
 
     [shown] = [widget["properties"]["alarms"] for widget in _body(program)["widgets"] if widget["type"] == "alarm"]
 
-    assert shown == [f"arn:MetricAlarm:{name}" for name in program.names("MetricAlarm")]
+    assert sorted(shown) == sorted(f"arn:MetricAlarm:{name}" for name in program.names("MetricAlarm"))
 
 
 def test_what_an_alarm_watches_is_drawn_with_its_threshold(run: RunProgram) -> None:
@@ -166,7 +166,7 @@ def test_the_dashboards_of_two_stages_differ_in_names_alone(run: RunProgram) -> 
 @pytest.mark.parametrize(
     ("trigger", "lost"),
     [
-        ("sqs", ("AWS/SNS", "NumberOfNotificationsFailed", "yorutsuke-batch-output-dev")),
+        ("sqs", ("AWS/SNS", "NumberOfNotificationsFailedToRedriveToDlq", "yorutsuke-batch-output-dev")),
         ("s3", ("AWS/Lambda", "DestinationDeliveryFailures", "yorutsuke-batch-result-handler-dev")),
     ],
 )
