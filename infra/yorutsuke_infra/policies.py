@@ -29,14 +29,16 @@ def batch_result_policy(arns: BatchResultResources) -> Document:
         _allow(
             "ReadOutputAndImages",
             ["s3:GetObject"],
-            # Whatever the job or the user: no key is known before the message comes.
+            # Of any job and any user: which ones is known when the message comes.
             [_under(arns.bucket, "batch-output/*"), _under(arns.bucket, "uploads/*")],
         ),
         _allow(
             "WriteCopiesAndDeadLetters",
             ["s3:PutObject"],
+            # On any day, of any job.
             [_under(arns.bucket, "processed/*"), _under(arns.bucket, "dead-letters/*")],
         ),
+        # Of any user. What was deleted can be restored: of versions it deletes none.
         _allow("DeleteMovedImages", ["s3:DeleteObject"], [_under(arns.bucket, "uploads/*")]),
         _allow("WriteResults", ["dynamodb:BatchWriteItem"], [arns.transactions, arns.pending_images]),
         _allow("LookUpImages", ["dynamodb:BatchGetItem"], [arns.pending_images]),
@@ -74,7 +76,7 @@ def bucket_policy(bucket: Input[str]) -> Document:
         {
             "Sid": "TlsOnly",
             "Effect": "Deny",
-            # Nobody and nothing is to be left out of a refusal.
+            # A refusal leaves out nobody, nothing that can be done, and nothing that it can be done to.
             "Principal": "*",
             "Action": ["s3:*"],
             "Resource": [bucket, _under(bucket, "*")],

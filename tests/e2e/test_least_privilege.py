@@ -27,6 +27,7 @@ from tests.integration.stage import s3_notification
 
 from .conftest import NIGHTS, deployed, emulator_with_zips, own_receipts
 from .policy_grants import Document, Policy, grants_of, policies_of, without
+from .policy_lint import problems
 from .probe_function import Probe, deployed_probe
 
 WORKS = "works"
@@ -339,6 +340,17 @@ def test_the_tables_have_every_grant_of_every_policy(stages: dict[str, Stage]) -
     deployed_grants = {str(grant) for stage in stages.values() for grant in grants_of(stage.policies)}
 
     assert {grant for _, grant, *_ in (*TAKEN_AWAY, *ASKED)} == deployed_grants
+
+
+def test_the_linter_finds_nothing(stages: dict[str, Stage]) -> None:
+    statements = [
+        statement
+        for stage in stages.values()
+        for policy in stage.policies.values()
+        for statement in policy.read()["Statement"]
+    ]
+
+    assert [problem for statement in statements for problem in problems(statement)] == []
 
 
 @pytest.mark.parametrize(("trigger", "check"), sorted({(row[0], row[2]) for row in TAKEN_AWAY}, key=str))

@@ -1,0 +1,33 @@
+"""Prints what the program registers for a stage, resource by resource, for whoever compares two runs of it."""
+
+import json
+import sys
+from typing import Any, cast
+
+import pulumi
+
+from local.deployer import run_program
+from tests.infra.conftest import REGION, Program
+
+
+def registered(config: str) -> dict[str, Any]:
+    """Return the inputs of every resource, by type and name."""
+    program = Program()
+    run_program(program, "dev", {"aws:region": REGION, "yorutsuke:stage": config})
+    return {
+        f"{resource.typ} {resource.name}": _comparable(cast("dict[str, Any]", resource.inputs))
+        for resource in program.resources
+    }
+
+
+def _comparable(value: Any) -> Any:
+    """Return a value with archives as their paths; their bytes are compared where they are built."""
+    if isinstance(value, pulumi.FileArchive):
+        return str(value.path)
+    if isinstance(value, dict):
+        return {key: _comparable(entry) for key, entry in cast("dict[str, Any]", value).items()}
+    return [_comparable(entry) for entry in cast("list[Any]", value)] if isinstance(value, list) else value
+
+
+if __name__ == "__main__":
+    print(json.dumps(registered(sys.argv[1]), sort_keys=True, indent=1))
