@@ -123,10 +123,10 @@ def destroy(session: nox.Session) -> None:
 
 @nox.session
 def lock(session: nox.Session) -> None:
-    """Lock the newest versions of all requirements, with hashes."""
+    """Lock all requirements, with hashes; what is locked stays as it is. [-- --upgrade]"""
     session.install("uv")
     for name in REQUIREMENTS:
-        options = ["--universal", "--python-version", "3.11", "--generate-hashes", "--upgrade"]
+        options = ["--universal", "--python-version", "3.11", "--generate-hashes", *session.posargs]
         options += ["--no-emit-index-url", "--no-emit-find-links", "--no-annotate", "--no-header", "--quiet"]
         files = [f"requirements/{name}.in", "--output-file", f"requirements/{name}.txt"]
         session.run("uv", "pip", "compile", *options, *files)

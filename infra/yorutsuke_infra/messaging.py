@@ -18,6 +18,8 @@ DLQ_RETENTION_SECONDS = 14 * 24 * 3600
 VISIBILITY_PER_TIMEOUT = 6
 """AWS asks for a visibility timeout of at least six times the function's timeout."""
 
+NOBODY = {"redrivePermission": "denyAll"}
+
 CREATED = "s3:ObjectCreated:*"
 OUTPUT_PREFIX = "batch-output/"
 OUTPUT_SUFFIXES = {"plan": ".jsonl", "results": ".jsonl.out", "manifest": "/manifest.json.out"}
@@ -87,15 +89,19 @@ class Messaging(pulumi.ComponentResource):
             sqs_managed_sse_enabled=True,
             opts=self._child,
         )
+        self._allow_redrive("batch-output-dlq", self.dead_letter_queue, queue)
+        self._allow_redrive("batch-output", queue)
+        return queue
+
+    def _allow_redrive(self, name: str, queue: aws.sqs.Queue, source: aws.sqs.Queue | None = None) -> None:
+        """Let one queue of the account have this one as its dead-letter queue, or none."""
+        allowed = {"redrivePermission": "byQueue", "sourceQueueArns": [source.arn]} if source else NOBODY
         aws.sqs.RedriveAllowPolicy(
-            "batch-output-dlq",
-            queue_url=self.dead_letter_queue.url,
-            redrive_allow_policy=pulumi.Output.json_dumps(
-                {"redrivePermission": "byQueue", "sourceQueueArns": [queue.arn]}
-            ),
+            name,
+            queue_url=queue.url,
+            redrive_allow_policy=pulumi.Output.json_dumps(allowed),
             opts=self._child,
         )
-        return queue
 
     def _topic(self, stage: str) -> aws.sns.Topic:
         # A topic is encrypted with a key of the account's own or not at all: S3 may not use the one that AWS keeps for

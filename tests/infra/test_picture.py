@@ -80,7 +80,7 @@ class Post(pulumi.ComponentResource):
 
 @pytest.fixture(scope="module")
 def drawn() -> list[str]:
-    return [line.strip() for line in picture.picture(Post).splitlines()]
+    return [line.strip() for line in picture.drawing("sqs", Post).splitlines()]
 
 
 def test_the_picture_is_current() -> None:
@@ -123,7 +123,7 @@ def test_two_resources_of_one_type_and_name_are_refused() -> None:
             aws.sns.Topic("bell", opts=pulumi.ResourceOptions(parent=parent))
 
     with pytest.raises(PictureError, match="two resources of type aws:sns/topic:Topic are named 'bell'"):
-        picture.picture(declare)
+        picture.drawing("sqs", declare)
 
 
 @pytest.mark.parametrize("stale", ["# Resources\n", None])

@@ -1,0 +1,42 @@
+"""What the documents say of a stage is what the program has: its choices, its outputs, its alarms."""
+
+import re
+
+import pytest
+
+from local.deployer import run_program
+from yorutsuke_infra.config import StageConfig
+from yorutsuke_infra.stage_file import ROOT
+
+from .conftest import REGION, Program, RunProgram
+
+README = (ROOT / "README.md").read_text()
+DEPLOYING = (ROOT / "docs" / "deploying.md").read_text()
+
+
+def _section(text: str, heading: str) -> str:
+    """Return what stands under a heading."""
+    return text.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+
+
+def _first_cells(section: str) -> set[str]:
+    """Return the names in the first column of a section's table."""
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith(("| `", "| alarm"))]
+    return {name for row in rows for name in re.findall(r"`([\w-]+)`", row)}
+
+
+def test_the_readme_has_every_choice_of_a_stage() -> None:
+    keys = {field.alias or name for name, field in StageConfig.model_fields.items()}
+
+    assert _first_cells(_section(README, "Deploy to AWS")) == keys
+
+
+def test_the_readme_says_what_to_do_about_every_alarm(run: RunProgram) -> None:
+    assert set(run().names("MetricAlarm")) <= _first_cells(_section(README, "When a night goes wrong"))
+
+
+@pytest.mark.parametrize("trigger", ["sqs", "s3"])
+def test_every_output_of_the_stack_is_documented(trigger: str) -> None:
+    config = {"aws:region": REGION, "yorutsuke:stage": f'{{"trigger": "{trigger}"}}'}
+
+    assert _first_cells(_section(DEPLOYING, "Handing on")) == set(run_program(Program(), "dev", config))
