@@ -33,6 +33,8 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Generator[Stage]:
         aws = Aws(endpoint=None)
         storage = StorageArgs(stage="test", account_id="123456789012", protect_data=False)
         run_program(LocalDeployer(aws), "test", {}, lambda: Storage("storage", storage))
+        # moto heeds no conditions: the refusal of whoever does not come over TLS would be one of everybody.
+        aws.s3.delete_bucket_policy(Bucket=ENVIRONMENT["IMAGES_BUCKET"])
         calls = AwsCalls()
         boto3.setup_default_session(region_name=REGION)
         assert boto3.DEFAULT_SESSION
