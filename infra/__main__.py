@@ -8,10 +8,10 @@ from yorutsuke_infra.batch_results import BatchResults, BatchResultsArgs
 from yorutsuke_infra.common_layer import CommonLayer, CommonLayerArgs
 from yorutsuke_infra.config import job_name_prefix, load_config
 from yorutsuke_infra.dashboard import Dashboard, DashboardArgs
-from yorutsuke_infra.direct_invocation import DirectInvocation, DirectInvocationArgs
 from yorutsuke_infra.messaging import Messaging, MessagingArgs
 from yorutsuke_infra.metrics import StageMetrics
 from yorutsuke_infra.monitoring import Monitoring, MonitoringArgs
+from yorutsuke_infra.output_notification import OutputNotification, OutputNotificationArgs
 from yorutsuke_infra.storage import Storage, StorageArgs
 from yorutsuke_infra.tags import tag_everything
 
@@ -46,16 +46,15 @@ batch_results = BatchResults(
     ),
 )
 
-if config.trigger == "s3":
-    DirectInvocation(
-        "direct-invocation",
-        DirectInvocationArgs(
-            account_id=account_id,
-            bucket=storage.images,
-            function=batch_results.handler.function,
-            dead_letter_queue=messaging.dead_letter_queue,
-        ),
-    )
+OutputNotification(
+    "output-notification",
+    OutputNotificationArgs(
+        account_id=account_id,
+        bucket=storage.images,
+        messaging=messaging,
+        function=batch_results.handler.function,
+    ),
+)
 
 metrics = StageMetrics(
     stage=stage,

@@ -8,7 +8,7 @@ import contextvars
 import json
 import runpy
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import pulumi
@@ -93,19 +93,24 @@ def run_program(
     stage: str,
     config: Mapping[str, str],
     declare: Callable[[], object] = infra_program,
+    secrets: Sequence[str] = (),
 ) -> dict[str, str]:
-    """Run a Pulumi program against mocks and return its stack outputs.
+    """Run a Pulumi program against mocks and return its stack outputs. `secrets` are the keys that have some.
 
     Each run has a context of its own: Pulumi keeps the stack there, and with it the transformations of the one before.
     """
-    return contextvars.Context().run(_run_program, mocks, stage, config, declare)
+    return contextvars.Context().run(_run_program, mocks, stage, config, declare, secrets)
 
 
 def _run_program(
-    mocks: pulumi.runtime.Mocks, stage: str, config: Mapping[str, str], declare: Callable[[], object]
+    mocks: pulumi.runtime.Mocks,
+    stage: str,
+    config: Mapping[str, str],
+    declare: Callable[[], object],
+    secrets: Sequence[str],
 ) -> dict[str, str]:
     pulumi.runtime.set_mocks(mocks, project=PROJECT, stack=stage)
-    pulumi.runtime.set_all_config(dict(config))
+    pulumi.runtime.set_all_config(dict(config), [*secrets])
     outputs: dict[str, str] = {}
 
     @pulumi.runtime.test

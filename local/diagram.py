@@ -240,7 +240,7 @@ def _allowance(statement: Statement, objects: Iterable[Mention]) -> Label:
     paths = sorted({mention.rest.lstrip("/:") for mention in objects} - {"", "*"})
     spared = [f"all but {unmarked(name)}" for name in _listed(statement, "NotResource")]
     conditions = sorted(
-        key
+        key if any(mentions_in(operand)) or not isinstance(operand, str) else f"{key} is {operand}"
         for comparison, key, operand in _conditions(statement)
         if not (_of_others(statement) and "Not" not in comparison and any(mentions_in(operand)))
     )

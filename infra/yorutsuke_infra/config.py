@@ -1,6 +1,7 @@
 """What a stage may choose, validated as a whole before any resource is declared."""
 
 import re
+from collections.abc import Iterable
 from typing import Annotated, Literal
 from zoneinfo import available_timezones
 
@@ -14,6 +15,8 @@ PROJECT = "yorutsuke"
 CONFIG_KEY = "stage"
 REGION_KEY = "aws:region"
 REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-[1-9]")
+STAGE = re.compile(r"[a-z]([a-z0-9-]{0,31}[a-z0-9])?")
+"""What every name in AWS can end in: a role's has 64 characters, a bucket's 63, none of them a capital or a dot."""
 
 PythonVersion = Literal["3.11", "3.12", "3.13", "3.14"]
 
@@ -43,7 +46,9 @@ EventSource = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,256}$"), AfterVal
 class StageConfig(BaseModel):
     """The object under `yorutsuke:stage` in Pulumi.{stage}.yaml, its keys in camelCase. Every key has a default."""
 
-    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(
+        alias_generator=to_camel, extra="forbid", frozen=True, hide_input_in_errors=True, strict=True
+    )
 
     python_version: PythonVersion = "3.13"
     """The Python of the Lambda runtime, and of the wheels in the layer."""
@@ -85,7 +90,8 @@ class StageConfig(BaseModel):
 
 def load_config(stage: str) -> StageConfig:
     """Return the config of the stage being deployed. Raises ConfigError."""
-    require_region(pulumi.Config("aws").get("region"), stage)
+    # Where Pulumi's engine has everything that is configured.
+    require_well_formed(stage, pulumi.runtime.get_config_env(), pulumi.Config("aws").get("region"))
     try:
         values: object = pulumi.Config(PROJECT).get_object(CONFIG_KEY)
     except pulumi.ConfigTypeError as exc:
@@ -96,8 +102,22 @@ def load_config(stage: str) -> StageConfig:
     return parse_config({} if values is None else values, stage, secret=secret)
 
 
-def require_region(region: object, stage: str) -> None:
-    """Refuse a stage that does not say where it is. Raises ConfigError."""
+def require_well_formed(stage: str, keys: Iterable[str], region: object) -> None:
+    """Refuse a stage whose name AWS could not take, whose keys nobody reads, or that does not say where it is.
+
+    Raises ConfigError.
+    """
+    if not STAGE.fullmatch(stage):
+        raise ConfigError(
+            f"stage {stage!r} is no name for one: names in AWS end in it, so take small letters, digits and hyphens, "
+            "33 at most, a letter first and no hyphen last."
+        )
+    known = f"{PROJECT}:{CONFIG_KEY}"
+    unknown = [key for key in keys if key.startswith(f"{PROJECT}:") and key != known]
+    if unknown:
+        raise ConfigError(
+            f"Pulumi.{stage}.yaml has the key {unknown[0]!r}: everything of this project goes under {known}."
+        )
     if not isinstance(region, str) or not REGION.fullmatch(region):
         raise ConfigError(
             f"{REGION_KEY} in Pulumi.{stage}.yaml is {region!r}: name the AWS Region of the stage, such as "

@@ -156,7 +156,7 @@ def _queues(widgets: Widgets, metrics: StageMetrics) -> Row:
             {"Age": metrics.message_age_seconds},
             {f"rings above {metrics.max_message_age_seconds} s": metrics.max_message_age_seconds},
         ),
-        widgets.graph("Dead-letter queue", "messages", {"Failed five times": metrics.dead_letters}),
+        widgets.graph("Dead-letter queue", "messages", {"Not delivered, or not taken in": metrics.dead_letters}),
     )
 
 

@@ -30,19 +30,21 @@ class ImagesBucket(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: ImagesBucketArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("yorutsuke:storage:ImagesBucket", name, {}, opts)
-        child = pulumi.ResourceOptions(parent=self)
+        self._protect_data = args.protect_data
         self.bucket = aws.s3.Bucket(
-            name,
-            bucket=args.bucket_name,
-            force_destroy=not args.protect_data,
-            opts=pulumi.ResourceOptions(parent=self, protect=args.protect_data, retain_on_delete=args.protect_data),
+            name, bucket=args.bucket_name, force_destroy=not args.protect_data, opts=self._child()
         )
-        self._keep_private(name, child)
-        self._encrypt(name, child)
-        self._keep_versions(name, child)
+        self._keep_private(name)
+        self._encrypt(name)
+        self._keep_versions(name)
         self.register_outputs({})
 
-    def _keep_private(self, name: str, child: pulumi.ResourceOptions) -> None:
+    def _child(self, *depends_on: pulumi.Resource) -> pulumi.ResourceOptions:
+        """Return the options of a child: a bucket that outlives its stack is to stay private, and to keep versions."""
+        keep = self._protect_data
+        return pulumi.ResourceOptions(parent=self, protect=keep, retain_on_delete=keep, depends_on=depends_on)
+
+    def _keep_private(self, name: str) -> None:
         blocked = aws.s3.BucketPublicAccessBlock(
             name,
             bucket=self.bucket.bucket,
@@ -50,17 +52,17 @@ class ImagesBucket(pulumi.ComponentResource):
             block_public_policy=True,
             ignore_public_acls=True,
             restrict_public_buckets=True,
-            opts=child,
+            opts=self._child(),
         )
         aws.s3.BucketPolicy(
             name,
             bucket=self.bucket.bucket,
             policy=pulumi.Output.json_dumps(bucket_policy(self.bucket.arn)),
             # S3 refuses two changes of a bucket's access at once.
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[blocked]),
+            opts=self._child(blocked),
         )
 
-    def _encrypt(self, name: str, child: pulumi.ResourceOptions) -> None:
+    def _encrypt(self, name: str) -> None:
         default = aws.s3.BucketServerSideEncryptionConfigurationRuleApplyServerSideEncryptionByDefaultArgs(
             sse_algorithm="AES256"
         )
@@ -70,22 +72,22 @@ class ImagesBucket(pulumi.ComponentResource):
             rules=[
                 aws.s3.BucketServerSideEncryptionConfigurationRuleArgs(apply_server_side_encryption_by_default=default)
             ],
-            opts=child,
+            opts=self._child(),
         )
 
-    def _keep_versions(self, name: str, child: pulumi.ResourceOptions) -> None:
+    def _keep_versions(self, name: str) -> None:
         versions = aws.s3.BucketVersioning(
             name,
             bucket=self.bucket.bucket,
             versioning_configuration=aws.s3.BucketVersioningVersioningConfigurationArgs(status="Enabled"),
-            opts=child,
+            opts=self._child(),
         )
         aws.s3.BucketLifecycleConfiguration(
             name,
             bucket=self.bucket.bucket,
             rules=[*(_expire(prefix, days) for prefix, days in EXPIRES_AFTER_DAYS.items()), _leftovers()],
             # Rules on versions are of a bucket that has some.
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[versions]),
+            opts=self._child(versions),
         )
 
 

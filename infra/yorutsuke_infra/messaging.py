@@ -1,4 +1,4 @@
-"""The queue that feeds the function: with outputs, through S3 and a topic, and with failed jobs, through EventBridge.
+"""The queue that feeds the function: with outputs, through a topic, and with failed jobs, through EventBridge.
 
 What fails five times goes to a dead-letter queue. Where S3 invokes the function straight there is no topic; failed
 jobs, and what is redriven, come through the queue all the same.
@@ -20,11 +20,6 @@ VISIBILITY_PER_TIMEOUT = 6
 
 NOBODY = {"redrivePermission": "denyAll"}
 
-CREATED = "s3:ObjectCreated:*"
-OUTPUT_PREFIX = "batch-output/"
-OUTPUT_SUFFIXES = {"plan": ".jsonl", "results": ".jsonl.out", "manifest": "/manifest.json.out"}
-"""What the function reads of what is created below the prefix."""
-
 STATE_CHANGE_SOURCE = "aws.bedrock"
 STATE_CHANGE = "Batch Inference Job State Change"
 FAILED_STATES = ("Failed", "Expired", "Stopped", "PartiallyCompleted")
@@ -37,7 +32,7 @@ Bedrock works".
 
 @dataclass(frozen=True)
 class MessagingArgs:
-    """`bucket` announces outputs to the topic; without one there is no topic. The timeout is the consumer's.
+    """`bucket` may publish to the topic; without one there is no topic. The timeout is the consumer's.
 
     `drill_event_source` is a second source of job state changes, since nobody but Bedrock can send events as Bedrock.
     """
@@ -50,7 +45,10 @@ class MessagingArgs:
 
 
 class Messaging(pulumi.ComponentResource):
-    """The queue and its dead-letter queue, the rule for failed jobs, and the topic for outputs, or None."""
+    """The queue and its dead-letter queue, the rule for failed jobs, and the topic for outputs, or None.
+
+    `topic_ready` is what has to be there before anything is published.
+    """
 
     def __init__(self, name: str, args: MessagingArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("yorutsuke:messaging:Messaging", name, {}, opts)
@@ -68,8 +66,7 @@ class Messaging(pulumi.ComponentResource):
         may_send = [self._policy("batch-output", self.queue), self._policy("batch-output-dlq", self.dead_letter_queue)]
         self._sending = pulumi.ResourceOptions(parent=self, depends_on=may_send)
         self._send_failed_jobs()
-        if self.topic and args.bucket:
-            self._send_outputs(self.topic, args.bucket, args.account_id)
+        self.topic_ready = self._connect(self.topic, args.bucket, args) if self.topic and args.bucket else []
         self.register_outputs({})
 
     def _policy(self, name: str, queue: aws.sqs.Queue) -> aws.sqs.QueuePolicy:
@@ -135,11 +132,12 @@ class Messaging(pulumi.ComponentResource):
             opts=self._sending,
         )
 
-    def _send_outputs(self, topic: aws.sns.Topic, bucket: aws.s3.Bucket, account_id: pulumi.Input[str]) -> None:
+    def _connect(self, topic: aws.sns.Topic, bucket: aws.s3.Bucket, args: MessagingArgs) -> list[pulumi.Resource]:
+        """Let the bucket publish to the topic, and the topic send to the queue."""
         may_publish = aws.sns.TopicPolicy(
             "batch-output",
             arn=topic.arn,
-            policy=pulumi.Output.json_dumps(topic_policy(topic.arn, bucket.arn, account_id)),
+            policy=pulumi.Output.json_dumps(topic_policy(topic.arn, bucket.arn, args.account_id)),
             opts=self._child,
         )
         subscription = aws.sns.TopicSubscription(
@@ -151,19 +149,4 @@ class Messaging(pulumi.ComponentResource):
             redrive_policy=pulumi.Output.json_dumps({"deadLetterTargetArn": self.dead_letter_queue.arn}),
             opts=self._sending,
         )
-        aws.s3.BucketNotification(
-            "batch-output",
-            bucket=bucket.bucket,
-            topics=[
-                aws.s3.BucketNotificationTopicArgs(
-                    id=name,
-                    topic_arn=topic.arn,
-                    events=[CREATED],
-                    filter_prefix=OUTPUT_PREFIX,
-                    filter_suffix=suffix,
-                )
-                for name, suffix in OUTPUT_SUFFIXES.items()
-            ],
-            # S3 checks that it may publish; what it published before there is a subscription would be lost.
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[may_publish, subscription]),
-        )
+        return [may_publish, subscription]

@@ -15,6 +15,7 @@ SERVICE = "batch_result_handler"
 PERIOD_SECONDS = 300
 MAX_FAILURE_PERCENT = 5.0
 MAX_PROCESSING_MILLISECONDS = 60_000
+MAX_REDELIVERIES = 2
 MAX_TIMEOUT_SHARE = 0.8
 """Of the function's timeout: a night that grows by a quarter would be cut off."""
 
@@ -73,7 +74,8 @@ class StageMetrics:
         self.messages_in_flight = _queue_metric("ApproximateNumberOfMessagesNotVisible", queue)
         self.message_age_seconds = _queue_metric("ApproximateAgeOfOldestMessage", queue)
         self.dead_letters = _queue_metric("ApproximateNumberOfMessagesVisible", dead_letter_queue)
-        self.max_message_age_seconds = VISIBILITY_PER_TIMEOUT * function_timeout_seconds
+        # One that has come back once may be a manifest ahead of its output, or have met a function at work.
+        self.max_message_age_seconds = MAX_REDELIVERIES * VISIBILITY_PER_TIMEOUT * function_timeout_seconds
 
         self.function_runs = _function_metric("Invocations", "Sum", function)
         self.function_errors = _function_metric("Errors", "Sum", function)

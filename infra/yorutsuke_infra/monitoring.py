@@ -23,7 +23,14 @@ class MonitoringArgs:
 
 
 class Monitoring(pulumi.ComponentResource):
-    """The alarm topic and the alarms. A night without jobs has no data, which is no reason to ring."""
+    """The alarm topic and the alarms. A night without jobs has no data, which is no reason to ring.
+
+    Of a state that lasts (`lasting`: a message lies there), they also say when it has ended, and missing data leaves it
+    as it was: SQS stops counting a queue that nobody has looked into for hours. What has happened has happened; that
+    it has not happened again is no news.
+
+    Source: Amazon SQS developer guide, "Available CloudWatch metrics for Amazon SQS".
+    """
 
     def __init__(self, name: str, args: MonitoringArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("yorutsuke:monitoring:Monitoring", name, {}, opts)
@@ -61,16 +68,18 @@ class Monitoring(pulumi.ComponentResource):
     def _queue_alarms(self, metrics: StageMetrics) -> Iterator[aws.cloudwatch.MetricAlarm]:
         yield self._threshold_alarm(
             "dlq-depth",
-            "A message failed five times and waits in the dead-letter queue.",
+            "A message could not be delivered or taken in, and waits in the dead-letter queue.",
             metrics.dead_letters,
             0,
+            lasting=True,
         )
         # What fails is in no metric of Lambda's, since the function reports its messages one by one: it comes back.
         yield self._threshold_alarm(
             "message-age",
-            "A message has failed at least once, or nobody takes it.",
+            "A message has failed at least twice, or nobody takes it.",
             metrics.message_age_seconds,
             metrics.max_message_age_seconds,
+            lasting=True,
         )
         yield self._threshold_alarm(
             "lost-outputs",
@@ -140,10 +149,10 @@ class Monitoring(pulumi.ComponentResource):
         )
 
     def _threshold_alarm(
-        self, name: str, description: str, metric: Metric, threshold: float
+        self, name: str, description: str, metric: Metric, threshold: float, *, lasting: bool = False
     ) -> aws.cloudwatch.MetricAlarm:
         query = aws.cloudwatch.MetricAlarmMetricQueryArgs(id="value", metric=_queried(metric), return_data=True)
-        return self._alarm(name, description, [query], threshold)
+        return self._alarm(name, description, [query], threshold, lasting=lasting)
 
     def _alarm(
         self,
@@ -151,6 +160,8 @@ class Monitoring(pulumi.ComponentResource):
         description: str,
         queries: Sequence[aws.cloudwatch.MetricAlarmMetricQueryArgs],
         threshold: float,
+        *,
+        lasting: bool = False,
     ) -> aws.cloudwatch.MetricAlarm:
         return aws.cloudwatch.MetricAlarm(
             name,
@@ -160,9 +171,9 @@ class Monitoring(pulumi.ComponentResource):
             threshold=threshold,
             evaluation_periods=1,
             metric_queries=queries,
-            treat_missing_data="notBreaching",
+            treat_missing_data="ignore" if lasting else "notBreaching",
             alarm_actions=[self.topic.arn],
-            ok_actions=[self.topic.arn],
+            ok_actions=[self.topic.arn] if lasting else [],
             opts=self._child,
         )
 

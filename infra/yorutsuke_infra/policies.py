@@ -76,9 +76,11 @@ def bucket_policy(bucket: Input[str]) -> Document:
         {
             "Sid": "TlsOnly",
             "Effect": "Deny",
-            # A refusal leaves out nobody, nothing that can be done, and nothing that it can be done to.
+            # A refusal leaves out nobody,
             "Principal": "*",
+            # nothing that can be done,
             "Action": ["s3:*"],
+            # and nothing that it can be done to.
             "Resource": [bucket, _under(bucket, "*")],
             "Condition": {"Bool": {"aws:SecureTransport": "false"}},
         }

@@ -5,9 +5,10 @@ from typing import cast
 
 import yaml
 
-from .config import CONFIG_KEY, PROJECT, REGION_KEY, StageConfig, parse_config, require_region
+from .config import CONFIG_KEY, PROJECT, REGION_KEY, StageConfig, parse_config, require_well_formed
 from .errors import ConfigError
 
+EMAILS_KEY = "alarmEmails"
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -25,27 +26,30 @@ def read_stage_values(stage: str) -> dict[str, object]:
     if not isinstance(config, dict):
         raise ConfigError(f"{path.name} has no mapping `config`: write one, with aws:region at least.")
     values = cast("dict[str, object]", config)
-    unknown = [key for key in values if key.startswith(f"{PROJECT}:") and key != f"{PROJECT}:{CONFIG_KEY}"]
-    if unknown:
-        raise ConfigError(
-            f"{path.name} has the key {unknown[0]!r}: everything of this project goes under {PROJECT}:{CONFIG_KEY}."
-        )
-    require_region(values.get(REGION_KEY), stage)
-    return cast("dict[str, object]", _readable(values))
+    require_well_formed(stage, values, values.get(REGION_KEY))
+    return values
 
 
 def read_stage_file(stage: str) -> StageConfig:
-    """Return the validated config of a stage. Raises ConfigError."""
-    return parse_config(read_stage_values(stage).get(f"{PROJECT}:{CONFIG_KEY}", {}), stage)
+    """Return the validated config of a stage, without the addresses in it that are encrypted. Raises ConfigError."""
+    chosen = read_stage_values(stage).get(f"{PROJECT}:{CONFIG_KEY}", {})
+    if isinstance(chosen, dict):
+        chosen = {key: _readable(key, value, stage) for key, value in cast("dict[str, object]", chosen).items()}
+    return parse_config(chosen, stage)
 
 
-def _readable(value: object) -> object:
-    """Return a value without what is encrypted in it: that is for Pulumi alone, and no command here needs it."""
-    if isinstance(value, dict):
-        entries = cast("dict[str, object]", value).items()
-        return {key: _readable(entry) for key, entry in entries if not _is_encrypted(entry)}
-    if isinstance(value, list):
-        return [_readable(entry) for entry in cast("list[object]", value) if not _is_encrypted(entry)]
+def _readable(key: str, value: object, stage: str) -> object:
+    """Return a choice without what is encrypted in it, for Pulumi alone to read. Raises ConfigError where that matters.
+
+    The commands around Pulumi have to know everything but whom the alarms tell.
+    """
+    if key == EMAILS_KEY and isinstance(value, list):
+        return [email for email in cast("list[object]", value) if not _is_encrypted(email)]
+    if _is_encrypted(value):
+        raise ConfigError(
+            f"{key} in Pulumi.{stage}.yaml is encrypted: only the addresses in {EMAILS_KEY} can be, one by one. "
+            "Set it without --secret."
+        )
     return value
 
 

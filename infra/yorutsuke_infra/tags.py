@@ -13,6 +13,8 @@ def tag_everything(stage: str) -> None:
         # The provider's classes have this input where AWS takes tags, set or not.
         if "tags" not in args.props:
             return None
+        if args.props["tags"] is not None:
+            raise ValueError(f"{args.name} has tags of its own, which those of the stage would replace")
         return pulumi.ResourceTransformationResult({**args.props, "tags": tags}, args.opts)
 
     pulumi.runtime.register_stack_transformation(tagged)

@@ -4,28 +4,30 @@ The catalogue is policy-sentry's copy of the service authorization reference. pa
 own, was looked at: its copy is from April 2025, and it imports pkg_resources, which setuptools has dropped.
 """
 
+import fnmatch
 import re
 from collections.abc import Iterator
 from typing import Any
 
-from policy_sentry.querying.actions import get_action_data
+from policy_sentry.querying.actions import get_action_data, get_actions_for_service
 
 GLOBAL_KEYS = {"aws:securetransport", "aws:sourceaccount", "aws:sourcearn"}
 """Of every action. Source: IAM user guide, "AWS global condition context keys"."""
+PARTS = {"Sid", "Effect", "Principal", "Action", "Resource", "Condition"}
+"""Of a statement. What is said by exception (NotAction, NotResource, NotPrincipal) grants what nobody thought of."""
 NAMES_WITH_SLASHES = {"ObjectName", "LogGroupName"}
 
 
 def problems(statement: dict[str, Any]) -> Iterator[str]:
     """Yield what is wrong with a statement; all of its actions are of one service."""
+    yield from (f"{part} is not for a statement here" for part in statement if part not in PARTS)
     # A trust policy is about the role that it belongs to, and names none.
     resources = _listed(statement.get("Resource", []))
-    for action in _listed(statement["Action"]):
-        if "*" in action:
-            if statement["Effect"] == "Allow":
-                yield f"{action} allows more than one action"
-            continue
-        service, _, name = action.partition(":")
-        entries = get_action_data(service, name).get(service, [])
+    yield from (f"{resource} may be anybody's" for resource in resources if "*" in _place(resource))
+    for action in _listed(statement.get("Action", [])):
+        if "*" in action and statement["Effect"] == "Allow":
+            yield f"{action} allows more than one action"
+        entries = list(_entries(action))
         if not entries:
             yield f"{action} is no action of AWS's"
             continue
@@ -35,6 +37,19 @@ def problems(statement: dict[str, Any]) -> Iterator[str]:
         known = {key.lower() for entry in entries for key in entry["condition_keys"]} | GLOBAL_KEYS
         keys = [key for operands in statement.get("Condition", {}).values() for key in operands]
         yield from (f"{action} has no condition key {key}" for key in keys if key.lower() not in known)
+
+
+def _entries(action: str) -> Iterator[dict[str, Any]]:
+    """Yield what the catalogue says of an action, or of all that fit one with a wildcard."""
+    service, _, name = action.partition(":")
+    for known in fnmatch.filter((full.partition(":")[2] for full in get_actions_for_service(service)), name):
+        yield from get_action_data(service, known).get(service, [])
+
+
+def _place(resource: str) -> str:
+    """Return what of an ARN says whose and where it is: all but the path below a bucket, or below a log group."""
+    head, _, tail = resource.partition(":::")
+    return f"{head}:::{tail.partition('/')[0]}" if tail else resource.partition(":log-stream:")[0]
 
 
 def _fits(resource: str, formats: set[str]) -> bool:

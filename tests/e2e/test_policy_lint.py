@@ -20,11 +20,28 @@ def _statement(action: str, resource: str, **more: Any) -> dict[str, Any]:
     ("statement", "said"),
     [
         (_statement("s3:HeadObject", f"{BUCKET}/uploads/*"), "s3:HeadObject is no action of AWS's"),
-        (_statement("bedrok:InvokeModel", "*"), "bedrok:InvokeModel is no action of AWS's"),
+        (_statement("bedrok:InvokeModel", BUCKET), "bedrok:InvokeModel is no action of AWS's"),
         (_statement("s3:Get*", f"{BUCKET}/*"), "s3:Get* allows more than one action"),
-        (_statement("*", "*"), "* allows more than one action"),
+        (_statement("s3:GetObject", "arn:aws:s3:::*/*"), "arn:aws:s3:::*/* may be anybody's"),
+        (
+            _statement("dynamodb:BatchGetItem", "arn:aws:dynamodb:*:*:table/jobs"),
+            "arn:aws:dynamodb:*:*:table/jobs may be anybody's",
+        ),
+        (
+            {"Effect": "Allow", "Action": "s3:GetObject", "NotResource": BUCKET},
+            "NotResource is not for a statement here",
+        ),
+        ({"Effect": "Deny", "Action": "s3:Delet", "Resource": BUCKET}, "s3:Delet is no action of AWS's"),
+        (
+            {
+                "Effect": "Deny",
+                "Action": "s3:*Acl",
+                "Resource": BUCKET,
+                "Condition": {"Bool": {"aws:SecureTransprt": "false"}},
+            },
+            "s3:*Acl has no condition key aws:SecureTransprt",
+        ),
         (_statement("s3:GetObject", BUCKET), f"s3:GetObject is not about {BUCKET}"),
-        (_statement("s3:GetObject", "*"), "s3:GetObject is not about *"),
         (_statement("s3:ListBucket", f"{BUCKET}/*"), f"s3:ListBucket is not about {BUCKET}/*"),
         (_statement("dynamodb:UpdateItem", f"{TABLE}/index/i"), f"dynamodb:UpdateItem is not about {TABLE}/index/i"),
         (_statement("logs:PutLogEvents", LOG), f"logs:PutLogEvents is not about {LOG}"),

@@ -53,11 +53,13 @@ RunProgram = Callable[..., Program]
 
 @pytest.fixture
 def run() -> RunProgram:
-    """Return a function that runs the program for a stage, with keys of the stage's config."""
+    """Return a function that runs the program for a stage, with keys of its config, some of them `secret` or none."""
 
-    def run_stage(stage: str = "dev", **config: object) -> Program:
+    def run_stage(stage: str = "dev", *, secret: bool = False, **config: object) -> Program:
         program = Program()
-        run_program(program, stage, {"aws:region": REGION, "yorutsuke:stage": json.dumps(config)})
+        secrets = ["yorutsuke:stage"] if secret else []
+        configured = {"aws:region": REGION, "yorutsuke:stage": json.dumps(config)}
+        run_program(program, stage, configured, secrets=secrets)
         return program
 
     return run_stage

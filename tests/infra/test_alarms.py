@@ -42,14 +42,6 @@ def test_more_than_five_percent_of_failed_lines_ring(
     assert (_rate(alarm, success, failure) > alarm["threshold"]) is rings
 
 
-def test_an_idle_night_has_no_data_and_does_not_ring(run: RunProgram) -> None:
-    program = run()
-
-    assert {program.inputs("MetricAlarm", name)["treatMissingData"] for name in program.names("MetricAlarm")} == {
-        "notBreaching"
-    }
-
-
 @pytest.mark.parametrize("name", ["failure-rate", "function-duration"])
 def test_an_alarm_has_one_query_that_returns_data(run: RunProgram, name: str) -> None:
     """Source: Amazon CloudWatch API reference, PutMetricAlarm."""

@@ -92,7 +92,9 @@ def test_a_resource_that_the_picture_has_never_met_is_drawn(drawn: list[str]) ->
 
 
 def test_what_refers_to_one_resource_is_a_setting_of_it(drawn: list[str]) -> None:
-    settings = "<small>public access block</small><br/><small>anybody may not s3:#42; if aws:SecureTransport</small>"
+    settings = (
+        "<small>public access block</small><br/><small>anybody may not s3:#42; if aws:SecureTransport is false</small>"
+    )
 
     assert f'{LETTERS}["<i>s3 bucket</i><br/><b>letters</b><br/>{settings}"]' in drawn
 

@@ -1,18 +1,20 @@
 """What a stage consists of."""
 
 import json
+import traceback
 from typing import Any, cast
 
 import pytest
 
 from batch_result_handler import event
+from local.deployer import run_program
 from local.inputs import is_secret, plain
 from local.resources import CREATORS
 from yorutsuke_common.schema import BedrockEnd
 from yorutsuke_infra.errors import ConfigError
 from yorutsuke_infra.messaging import FAILED_STATES, STATE_CHANGE
 
-from .conftest import ACCOUNT, RunProgram, policy
+from .conftest import ACCOUNT, REGION, Program, RunProgram, policy
 
 
 def _statements(run: RunProgram) -> list[dict[str, Any]]:
@@ -339,16 +341,26 @@ def test_the_alarms_ring_the_stages_topic(run: RunProgram) -> None:
         "failed-jobs": 0,
         "failed-migrations": 0,
         "dlq-depth": 0,
-        "message-age": 600,
+        "message-age": 1200,
         "lost-outputs": 0,
         "lost-job-ends": 0,
         "function-errors": 0,
         "function-throttles": 0,
         "function-duration": 80_000,
     }
-    for alarm in alarms.values():
-        assert (alarm["comparisonOperator"], alarm["treatMissingData"]) == ("GreaterThanThreshold", "notBreaching")
-        assert alarm["alarmActions"] == alarm["okActions"] == ["arn:Topic:alarms"]
+    assert {(alarm["comparisonOperator"], *alarm["alarmActions"]) for alarm in alarms.values()} == {
+        ("GreaterThanThreshold", "arn:Topic:alarms")
+    }
+
+
+def test_an_idle_night_rings_nothing_and_leaves_what_lasts_as_it_was(run: RunProgram) -> None:
+    program = run()
+    alarms = {name: program.inputs("MetricAlarm", name) for name in program.names("MetricAlarm")}
+    lasting = {name for name, alarm in alarms.items() if alarm["treatMissingData"] == "ignore"}
+
+    assert lasting == {"dlq-depth", "message-age"}
+    assert {name for name, alarm in alarms.items() if alarm["okActions"] == ["arn:Topic:alarms"]} == lasting
+    assert {alarm["treatMissingData"] for name, alarm in alarms.items() if name not in lasting} == {"notBreaching"}
 
 
 def test_each_alarm_looks_at_its_metric(run: RunProgram) -> None:
@@ -443,3 +455,32 @@ def test_a_bad_value_is_an_error_that_names_it(run: RunProgram, config: dict[str
     assert "yorutsuke:stage in Pulumi.dev.yaml is not valid" in str(error.value)
     assert said in str(error.value)
     assert "Correct it and run again. Known keys: alarmEmails, architecture," in str(error.value)
+
+
+def test_of_a_stage_that_has_secrets_no_value_is_told_not_even_in_a_traceback(run: RunProgram) -> None:
+    # A traceback has the source of this test as well.
+    nobody = "body".join(["no", ""])
+    with pytest.raises(ConfigError) as error:
+        run("dev", secret=True, alarmEmails=[nobody])
+
+    told = "".join(traceback.format_exception(error.value))
+    assert "alarmEmails.0 is [secret]" in told
+    assert "nobody@" not in told
+    assert f"{nobody!r}" not in told
+
+
+def test_a_key_that_nobody_reads_is_refused_by_the_program_as_well(
+    run: RunProgram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(
+        "PULUMI_CONFIG", json.dumps({"aws:region": "x", "yorutsuke:stge": "{}", "yorutsuke:stage": "{}"})
+    )
+
+    with pytest.raises(ConfigError, match=r"Pulumi.dev.yaml has the key 'yorutsuke:stge'"):
+        run("dev")
+
+
+@pytest.mark.parametrize("text", ["text", "[1]", "7"])
+def test_choices_that_are_no_object_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"yorutsuke:stage in Pulumi.dev.yaml is (no object|not valid)"):
+        run_program(Program(), "dev", {"aws:region": REGION, "yorutsuke:stage": text})

@@ -11,6 +11,14 @@ from .conftest import Program
 
 DATA = {
     ("aws:s3/bucket:Bucket", "images"),
+    ("aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration", "images"),
+    ("aws:s3/bucketPolicy:BucketPolicy", "images"),
+    ("aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock", "images"),
+    (
+        "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration",
+        "images",
+    ),
+    ("aws:s3/bucketVersioning:BucketVersioning", "images"),
     ("aws:dynamodb/table:Table", "transactions"),
     ("aws:dynamodb/table:Table", "batch-jobs"),
     ("aws:dynamodb/table:Table", "pending-images"),

@@ -1,13 +1,16 @@
 """A stage's file, read outside a Pulumi program: what cannot be right is refused by name."""
 
+import re
 from pathlib import Path
 
 import pytest
 import yaml
-from pulumi_aws import ProviderEndpointArgs
+from pulumi_aws import ProviderArgs, ProviderEndpointArgs
 
+from local.resources import CREATORS
 from local.serve import PORT
 from yorutsuke_infra import stage_file
+from yorutsuke_infra.config import physical_name
 from yorutsuke_infra.errors import ConfigError
 from yorutsuke_infra.stage_file import ROOT, read_stage_file
 
@@ -48,23 +51,62 @@ def test_a_stage_without_choices_has_the_defaults(tmp_path: Path, monkeypatch: p
     assert read_stage_file("mine").python_version == "3.13"
 
 
-def test_what_is_encrypted_is_left_to_pulumi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_encrypted_addresses_are_left_to_pulumi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "Pulumi.mine.yaml").write_text(
-        "config:\n  aws:region: ap-northeast-1\n  yorutsuke:stage:\n    protectData: true\n"
-        "    alarmEmails: [{secure: AAABAIJxQ}, night@example.com]\n    timezone: {secure: AAABAIJxQ}\n"
+        "config:\n  aws:region: ap-northeast-1\n  yorutsuke:stage:\n"
+        "    alarmEmails: [{secure: AAABAIJxQ}, night@example.com]\n"
     )
     monkeypatch.setattr(stage_file, "ROOT", tmp_path)
 
-    config = read_stage_file("mine")
-
-    assert (config.protect_data, config.alarm_emails, config.timezone) == (True, ("night@example.com",), "Asia/Tokyo")
+    assert read_stage_file("mine").alarm_emails == ("night@example.com",)
 
 
-def test_the_local_stage_is_sent_to_the_emulator_by_keys_that_the_provider_knows() -> None:
+def test_nothing_else_may_be_encrypted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stage whose protection cannot be read would be destroyed as one that has none."""
+    (tmp_path / "Pulumi.mine.yaml").write_text(
+        "config:\n  aws:region: ap-northeast-1\n  yorutsuke:stage:\n    protectData: {secure: AAABAIJxQ}\n"
+    )
+    monkeypatch.setattr(stage_file, "ROOT", tmp_path)
+
+    with pytest.raises(
+        ConfigError, match=r"protectData in Pulumi.mine.yaml is encrypted: only the addresses in alarmE"
+    ):
+        read_stage_file("mine")
+
+
+@pytest.mark.parametrize("stage", ["Dev_1", "a.b", "dev-", "1dev", "d" * 34])
+def test_a_stage_whose_name_aws_would_not_take_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    (tmp_path / f"Pulumi.{stage}.yaml").write_text("config:\n  aws:region: ap-northeast-1\n")
+    monkeypatch.setattr(stage_file, "ROOT", tmp_path)
+
+    with pytest.raises(ConfigError, match=f"stage '{stage}' is no name for one"):
+        read_stage_file(stage)
+
+
+def test_the_longest_name_of_a_stage_fits_a_role_and_a_bucket() -> None:
+    stage = "d" * 33
+
+    assert len(physical_name("batch-result-handler", stage)) == 64
+    assert len(f"{physical_name('images', stage)}-123456789012") <= 63
+
+
+def test_the_local_stage_is_sent_to_the_emulator_whatever_it_uses() -> None:
     config = yaml.safe_load((ROOT / "Pulumi.local.yaml").read_text())["config"]
     [endpoints] = config["aws:endpoints"]
 
+    # Lambda is a keyword of Python's. CloudWatch's rules and log groups are other services' by now.
+    services = {resource_type.split(":")[1].split("/")[0] for resource_type in CREATORS} | {"events", "logs", "sts"}
+    assert set(endpoints) == services
     assert set(endpoints.values()) == {f"https://127.0.0.1:{PORT}"}
-    # Python's name of lambda.
     known = {name.rstrip("_") for name in vars(ProviderEndpointArgs)}
     assert set(endpoints) <= known
+
+
+def test_the_provider_knows_every_key_of_the_local_stage() -> None:
+    config = yaml.safe_load((ROOT / "Pulumi.local.yaml").read_text())["config"]
+    keys = {key.removeprefix("aws:") for key in config if key.startswith("aws:")}
+    known = {re.sub(r"_(\w)", lambda letter: letter[1].upper(), name) for name in vars(ProviderArgs)}
+
+    assert keys <= known
