@@ -143,7 +143,8 @@ def _run(night: Night, file: Path, image_ids: list[str], counts: RecordCounts | 
     with _step(f"Seeding one job and {len(image_ids)} receipt images"):
         night.seed_images(image_ids)
         night.seed_job()
-    with _step("Dropping the output, then S3 → SNS → SQS → Lambda by themselves"):
+    way = "S3 → SNS → SQS → Lambda" if night.outputs["outputTopicArn"] else "S3 → Lambda"
+    with _step(f"Dropping the output, then {way} by themselves"):
         started = time.perf_counter()
         night.drop_output(file)
         night.wait_until_completed()
@@ -226,17 +227,25 @@ def _outcome_table(outcome: Outcome) -> Table:
 
 
 def _show_how_to_reach(emulator: Emulator, night: Night) -> None:
-    names = ("imagesBucket", "transactionsTable", "batchJobsTable", "queueUrl", "deadLetterQueueUrl", "logGroup")
-    names += ("functionRoleArn", "jobNamePrefix", "drillEventSource")
     _progress.print("\nLeft running:", markup=False)
     for name, value in (
-        ("endpoint", f"{emulator.endpoint} (credentials test / test, region {REGION})"),
-        ("AWS_CA_BUNDLE", str(emulator.ca_bundle)),
-        *((name, night.outputs[name]) for name in names),
+        ("endpoint", emulator.endpoint),
+        *night.outputs.items(),
         ("its own log", str(emulator.log)),
-        ("to stop it", f"kill {emulator.process.pid}"),
+        ("to reach it", " ".join(["export", f"AWS_ENDPOINT_URL={emulator.endpoint}", *_credentials(emulator)])),
+        ("to stop it", f"kill {emulator.process.pid} && rm -r {emulator.folder}"),
     ):
         _progress.print(f"  {name:19} {value}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _credentials(emulator: Emulator) -> list[str]:
+    """Return what AWS's clients have to be told in the environment, the endpoint aside."""
+    return [
+        f"AWS_CA_BUNDLE={emulator.ca_bundle}",
+        f"AWS_DEFAULT_REGION={REGION}",
+        "AWS_ACCESS_KEY_ID=test",
+        "AWS_SECRET_ACCESS_KEY=test",
+    ]
 
 
 if __name__ == "__main__":

@@ -81,6 +81,8 @@ def running_emulator(port: int | None = None) -> Generator[Emulator]:
 
 def start_emulator(port: int | None = None) -> Emulator:
     """Start an emulator on a port, or on a free one, and wait until it answers. Raises EmulatorError."""
+    if port and not _is_free(port):
+        raise EmulatorError(f"port {port} is in use: end what listens there, or name another port.")
     port = port or free_port()
     WORK_FOLDER.mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="emulator-", dir=WORK_FOLDER))
@@ -171,6 +173,11 @@ def _ca_bundle(folder: Path) -> Path:
 def _temporary(folder: Path) -> Path:
     """Return where the emulator unpacks the functions and layers that it runs."""
     return folder / "tmp"
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) != 0
 
 
 def free_port() -> int:

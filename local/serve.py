@@ -17,7 +17,9 @@ PORT = 4566
 def main() -> int:
     """Run an emulator until it is interrupted, and say how to deploy to it."""
     parser = argparse.ArgumentParser(prog="nox -s serve --", description=main.__doc__)
-    parser.add_argument("--port", type=int, default=PORT, metavar="N", help=f"a free loopback port ({PORT})")
+    parser.add_argument(
+        "--port", type=int, choices=range(1, 65_536), default=PORT, metavar="N", help=f"a free loopback port ({PORT})"
+    )
     arguments = parser.parse_args()
     console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
     # Whoever ends this means the emulator as well: leave through the clean-up.

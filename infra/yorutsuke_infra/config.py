@@ -1,5 +1,6 @@
 """What a stage may choose, validated as a whole before any resource is declared."""
 
+import difflib
 import re
 from collections.abc import Iterable
 from typing import Annotated, Literal
@@ -8,6 +9,7 @@ from zoneinfo import available_timezones
 import pulumi
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from .errors import ConfigError
 
@@ -39,7 +41,13 @@ def _not_of_aws(source: str) -> str:
     return source
 
 
-Email = Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")]
+def _an_address(email: str) -> str:
+    if not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", email):
+        raise PydanticCustomError("address", "must be an address such as ops@example.com")
+    return email
+
+
+Email = Annotated[str, AfterValidator(_an_address)]
 EventSource = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,256}$"), AfterValidator(_not_of_aws)]
 
 
@@ -133,16 +141,31 @@ def parse_config(values: object, stage: str, *, secret: bool = False) -> StageCo
     try:
         return StageConfig.model_validate(values)
     except ValidationError as exc:
+        keys = sorted(field.alias or name for name, field in StageConfig.model_fields.items())
         problems = "\n".join(
             f"  {'.'.join(map(str, error['loc'])) or 'the whole'} is "
-            f"{'[secret]' if secret else repr(error['input'])}: {error['msg']}"
+            f"{'[secret]' if secret else repr(error['input'])}: {_rule(error, keys)}"
             for error in exc.errors()
         )
-        keys = ", ".join(sorted(field.alias or name for name, field in StageConfig.model_fields.items()))
         raise ConfigError(
             f"{PROJECT}:{CONFIG_KEY} in Pulumi.{stage}.yaml is not valid:\n{problems}\n"
-            f"Correct it and run again. Known keys: {keys}."
+            f"Correct it and run again. Known keys: {', '.join(keys)}."
         ) from exc
+
+
+def _rule(error: ErrorDetails, keys: list[str]) -> str:
+    """Return the rule that a value breaks, in the words of somebody who writes YAML."""
+    match error["type"]:
+        case "extra_forbidden":
+            name = str(error["loc"][-1])
+            meant = difflib.get_close_matches(name, keys, n=1)
+            return f"unknown key, perhaps {meant[0]} is meant" if meant else "unknown key"
+        case "tuple_type":
+            return "must be a list"
+        case "model_type":
+            return "must be an object, with its keys below it"
+        case _:
+            return error["msg"]
 
 
 def job_name_prefix(stage: str) -> str:

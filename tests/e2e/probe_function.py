@@ -23,7 +23,10 @@ class Probe:
         named = {name: self.stage.outputs.get(str(value), value) for name, value in params.items()}
         payload = {"service": service, "operation": operation, "params": named}
         answer = self.stage.aws.lambda_.invoke(FunctionName=NAME, Payload=json.dumps(payload))
-        return json.loads(answer["Payload"].read())
+        code = json.load(answer["Payload"])
+        # What is no text is how an error of the function's own looks.
+        assert isinstance(code, str), code
+        return code
 
 
 def deployed_probe(stage: Night) -> Probe:

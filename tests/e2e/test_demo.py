@@ -131,7 +131,7 @@ def test_keep_leaves_the_stage_running_and_says_how_to_reach_and_stop_it(output_
     said = done.stderr
 
     found = re.search(r"endpoint\s+(https://127\.0\.0\.1:\d+)", said)
-    vouched = re.search(r"AWS_CA_BUNDLE\s+(\S+)", said)
+    vouched = re.search(r"AWS_CA_BUNDLE=(\S+)", said)
     stop = re.search(r"kill (\d+)", said)
     assert found, said
     assert vouched, said

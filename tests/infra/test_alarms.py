@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.aws_metrics import AWS_METRICS
+
 from .conftest import RunProgram
 
 
@@ -48,3 +50,19 @@ def test_an_alarm_has_one_query_that_returns_data(run: RunProgram, name: str) ->
     queries = run().inputs("MetricAlarm", name)["metricQueries"]
 
     assert [query.get("returnData", False) for query in queries].count(True) == 1
+
+
+@pytest.mark.parametrize("trigger", ["sqs", "s3"])
+def test_an_alarm_on_a_metric_of_aws_names_one_that_aws_keeps(run: RunProgram, trigger: str) -> None:
+    program = run(trigger=trigger)
+    metrics = [
+        query["metric"]
+        for name in program.names("MetricAlarm")
+        for query in program.inputs("MetricAlarm", name)["metricQueries"]
+        if "metric" in query
+    ]
+    of_aws = [metric for metric in metrics if metric["namespace"].startswith("AWS/")]
+
+    assert of_aws
+    for metric in of_aws:
+        assert metric["metricName"] in AWS_METRICS[metric["namespace"], frozenset(metric["dimensions"])]

@@ -3,6 +3,7 @@
 import json
 import traceback
 from typing import Any, cast
+from uuid import uuid4
 
 import pytest
 
@@ -437,15 +438,18 @@ def test_every_resource_type_is_known_to_the_local_deployer(run: RunProgram) -> 
         ),
         ({"alarmEmails": ["a@b.co", "a@b.co"]}, "alarmEmails is ['a@b.co', 'a@b.co']: Value error, must name each"),
         ({"transactionTtlDays": 36_501}, "transactionTtlDays is 36501: Input should be less than or equal to 36500"),
-        ({"alarmEmails": ["nobody"]}, "alarmEmails.0 is 'nobody': String should match pattern"),
+        ({"alarmEmails": ["nobody"]}, "alarmEmails.0 is 'nobody': must be an address such as ops@example.com"),
         ({"logRetentionDays": 31}, "logRetentionDays is 31: Input should be 1, 3"),
         (
             {"drillEventSource": "aws.bedrock"},
             "drillEventSource is 'aws.bedrock': Value error, must not begin with aws.",
         ),
+        ({"colour": "red"}, "colour is 'red': unknown key\n"),
+        ({"pythonVersion": 3.13}, "pythonVersion is 3.13: Input should be '3.11', '3.12', '3.13' or '3.14'"),
+        ({"alarmEmails": "ops@example.com"}, "alarmEmails is 'ops@example.com': must be a list"),
         ({"trigger": "sns"}, "trigger is 'sns': Input should be 'sqs' or 's3'"),
         ({"drillEventSource": "a b"}, "drillEventSource is 'a b': String should match pattern"),
-        ({"loglevel": "INFO"}, "loglevel is 'INFO': Extra inputs are not permitted"),
+        ({"loglevel": "INFO"}, "loglevel is 'INFO': unknown key, perhaps logLevel is meant"),
     ],
 )
 def test_a_bad_value_is_an_error_that_names_it(run: RunProgram, config: dict[str, object], said: str) -> None:
@@ -459,14 +463,13 @@ def test_a_bad_value_is_an_error_that_names_it(run: RunProgram, config: dict[str
 
 def test_of_a_stage_that_has_secrets_no_value_is_told_not_even_in_a_traceback(run: RunProgram) -> None:
     # A traceback has the source of this test as well.
-    nobody = "body".join(["no", ""])
+    nobody = uuid4().hex
     with pytest.raises(ConfigError) as error:
         run("dev", secret=True, alarmEmails=[nobody])
 
     told = "".join(traceback.format_exception(error.value))
     assert "alarmEmails.0 is [secret]" in told
-    assert "nobody@" not in told
-    assert f"{nobody!r}" not in told
+    assert nobody not in told
 
 
 def test_a_key_that_nobody_reads_is_refused_by_the_program_as_well(

@@ -26,7 +26,7 @@ from yorutsuke_infra.stage_file import ROOT, read_stage_file
         (b"config:\n  yorutsuke:stge: {protectData: true}\n", "Pulumi.mine.yaml has the key 'yorutsuke:stge'"),
         (
             b"config:\n  aws:region: ap-northeast-1\n  yorutsuke:stage: {protectdata: true}\n",
-            "protectdata is True: Extra inputs are not permitted",
+            "protectdata is True: unknown key, perhaps protectData is meant",
         ),
         (b"config:\n  yorutsuke:stage: {}\n", "aws:region in Pulumi.mine.yaml is None: name the AWS Region"),
         (b"config:\n  aws:region: Tokyo\n", "aws:region in Pulumi.mine.yaml is 'Tokyo': name the AWS Region"),
