@@ -13,13 +13,12 @@ from local.night import Night, until
 from local.receipts import bedrock_counts, bedrock_lines
 
 from .aws_metrics import AWS_METRICS
-from .conftest import NIGHTS, own_receipts, redelivered_after
+from .conftest import NIGHTS, REDELIVERY_SECONDS, own_receipts, redelivered_after
 
 Metric = tuple[str, str, frozenset[tuple[str, str]]]
 """Namespace, name, and dimensions."""
 Entries = list[dict[str, Any]]
 
-REDELIVERY_SECONDS = 6
 SETTLE_SECONDS = 120
 
 
