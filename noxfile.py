@@ -65,6 +65,13 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def bench(session: nox.Session) -> None:
+    """Measure the handler on a modelled AWS, beside other ways. [-- --records N ..., --json]"""
+    prepare(session, "dev")
+    session.run("python", "-m", "benchmarks", *session.posargs, stderr=sys.stderr)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style and format. [-- --fix]"""
     prepare(session, "lint")

@@ -8,26 +8,25 @@ Sources: Amazon S3 API reference; Amazon DynamoDB API reference; botocore's `bef
 """
 
 import hashlib
-import io
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import parse_qsl, unquote, urlsplit
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
 
+from .wire import S3Request, body_of, json_response, response, s3_error, s3_request, xml_response
+
 if TYPE_CHECKING:
     import boto3
-    from botocore.compat import HTTPHeaders
 
 S3_NAMESPACE = "{http://s3.amazonaws.com/doc/2006-03-01/}"
 MAX_WRITES = 25
@@ -138,7 +137,7 @@ class InMemoryAws:
     def _answer_dynamodb(self, request: AWSPreparedRequest, **_: object) -> AWSResponse:
         target = request.headers["X-Amz-Target"]
         operation = (target.decode() if isinstance(target, bytes) else target).rpartition(".")[2]
-        asked: dict[str, Any] = json.loads(_body_of(request))
+        asked: dict[str, Any] = json.loads(body_of(request))
         table = asked.get("TableName") or next(iter(asked["RequestItems"]))
         acts = {
             "Query": self._query,
@@ -149,8 +148,8 @@ class InMemoryAws:
         act = acts[operation]
         return self._outcome(
             Call(operation, table),
-            lambda fault: _json(*act(asked, fault)),
-            lambda fault: _json(fault.status, {"__type": f"com.amazonaws.dynamodb.v20120810#{fault.code}"}),
+            lambda fault: json_response(*act(asked, fault)),
+            lambda fault: json_response(fault.status, {"__type": f"com.amazonaws.dynamodb.v20120810#{fault.code}"}),
         )
 
     def _query(self, asked: dict[str, Any], fault: Fault | None) -> tuple[int, dict[str, Any]]:
@@ -206,7 +205,7 @@ class InMemoryAws:
     # S3
 
     def _answer_s3(self, request: AWSPreparedRequest, **_: object) -> AWSResponse:
-        asked = _s3_request(request)
+        asked = s3_request(request)
         acts = {
             "GetObject": self._get,
             "PutObject": self._put,
@@ -220,61 +219,61 @@ class InMemoryAws:
         return self._outcome(
             Call(asked.operation, asked.key),
             lambda fault: act(asked, fault),
-            lambda fault: _s3_error(fault.status, fault.code),
+            lambda fault: s3_error(fault.status, fault.code),
         )
 
-    def _get(self, asked: "_S3Request", fault: Fault | None) -> AWSResponse:
+    def _get(self, asked: S3Request, fault: Fault | None) -> AWSResponse:
         stored = self.objects.get(asked.key)
         if stored is None:
-            return _s3_error(404, "NoSuchKey")
+            return s3_error(404, "NoSuchKey")
         headers = {
             "ETag": f'"{stored.etag}"',
             "Last-Modified": format_datetime(stored.modified.astimezone(UTC), usegmt=True),
             "Content-Length": str(len(stored.body)),
         }
-        return _response(200, headers, stored.body[: len(stored.body) // 2] if fault else stored.body)
+        return response(200, headers, stored.body[: len(stored.body) // 2] if fault else stored.body)
 
-    def _put(self, asked: "_S3Request", _: Fault | None) -> AWSResponse:
+    def _put(self, asked: S3Request, _: Fault | None) -> AWSResponse:
         self.put_object(asked.key, asked.body)
         self.changed()
-        return _response(200, {"ETag": f'"{self.objects[asked.key].etag}"'}, b"")
+        return response(200, {"ETag": f'"{self.objects[asked.key].etag}"'}, b"")
 
-    def _copy(self, asked: "_S3Request", _: Fault | None) -> AWSResponse:
+    def _copy(self, asked: S3Request, _: Fault | None) -> AWSResponse:
         stored = self.objects.get(asked.copy_source)
         if stored is None:
-            return _s3_error(404, "NoSuchKey")
+            return s3_error(404, "NoSuchKey")
         self.put_object(asked.key, stored.body)
         self.changed()
-        return _xml(200, f"<CopyObjectResult><ETag>&quot;{stored.etag}&quot;</ETag></CopyObjectResult>")
+        return xml_response(200, f"<CopyObjectResult><ETag>&quot;{stored.etag}&quot;</ETag></CopyObjectResult>")
 
-    def _delete(self, asked: "_S3Request", fault: Fault | None) -> AWSResponse:
+    def _delete(self, asked: S3Request, fault: Fault | None) -> AWSResponse:
         # What is parsed here was written by botocore, in this process.
         tree = ET.fromstring(asked.body)  # noqa: S314
         keys = [element.text or "" for element in tree.iter(f"{S3_NAMESPACE}Key")]
         if len(keys) > MAX_DELETES:
-            return _s3_error(400, "MalformedXML")
+            return s3_error(400, "MalformedXML")
         done, kept = _halves(keys, fault)
         for key in done:
             self.objects.pop(key, None)
             self.changed()
         errors = "".join(f"<Error><Key>{escape(key)}</Key><Code>InternalError</Code></Error>" for key in kept)
-        return _xml(200, f"<DeleteResult>{errors}</DeleteResult>")
+        return xml_response(200, f"<DeleteResult>{errors}</DeleteResult>")
 
-    def _begin_upload(self, asked: "_S3Request", _: Fault | None) -> AWSResponse:
+    def _begin_upload(self, asked: S3Request, _: Fault | None) -> AWSResponse:
         upload_id = f"upload-{len(self._uploads)}"
         self._uploads[upload_id] = {}
         result = f"<Key>{escape(asked.key)}</Key><UploadId>{upload_id}</UploadId>"
-        return _xml(200, f"<InitiateMultipartUploadResult>{result}</InitiateMultipartUploadResult>")
+        return xml_response(200, f"<InitiateMultipartUploadResult>{result}</InitiateMultipartUploadResult>")
 
-    def _upload_part(self, asked: "_S3Request", _: Fault | None) -> AWSResponse:
+    def _upload_part(self, asked: S3Request, _: Fault | None) -> AWSResponse:
         self._uploads[asked.query["uploadId"]][int(asked.query["partNumber"])] = asked.body
-        return _response(200, {"ETag": f'"{StoredObject(asked.body, self.now()).etag}"'}, b"")
+        return response(200, {"ETag": f'"{StoredObject(asked.body, self.now()).etag}"'}, b"")
 
-    def _end_upload(self, asked: "_S3Request", _: Fault | None) -> AWSResponse:
+    def _end_upload(self, asked: S3Request, _: Fault | None) -> AWSResponse:
         parts = self._uploads[asked.query["uploadId"]]
         self.put_object(asked.key, b"".join(parts[number] for number in sorted(parts)))
         self.changed()
-        return _xml(200, "<CompleteMultipartUploadResult></CompleteMultipartUploadResult>")
+        return xml_response(200, "<CompleteMultipartUploadResult></CompleteMultipartUploadResult>")
 
     def _outcome(
         self, call: Call, act: Callable[[Fault | None], AWSResponse], fail: Callable[[Fault], AWSResponse]
@@ -295,62 +294,6 @@ class InMemoryAws:
                 raise ReadTimeoutError(endpoint_url="in memory")
             case _:
                 return fail(fault)
-
-
-class _Raw(io.BytesIO):
-    """A body as botocore reads it from the network."""
-
-    def stream(self, **_: object) -> Iterator[bytes]:
-        """Yield the whole body."""
-        yield self.read()
-
-
-@dataclass(frozen=True)
-class _S3Request:
-    """A request to the bucket. `copy_source` is the source's object key, where it has one."""
-
-    operation: str
-    key: str
-    query: Mapping[str, str]
-    copy_source: str
-    body: bytes
-
-
-def _s3_request(request: AWSPreparedRequest) -> _S3Request:
-    url = urlsplit(str(request.url))
-    query = dict(parse_qsl(url.query, keep_blank_values=True))
-    source = request.headers.get("x-amz-copy-source", b"")
-    source = unquote(source.decode() if isinstance(source, bytes) else str(source))
-    match request.method, sorted({"delete", "uploads", "uploadId"} & set(query)):
-        case "GET", []:
-            operation = "GetObject"
-        case "PUT", []:
-            operation = "CopyObject" if source else "PutObject"
-        case "PUT", ["uploadId"]:
-            operation = "UploadPart"
-        case "POST", ["delete"]:
-            operation = "DeleteObjects"
-        case "POST", ["uploads"]:
-            operation = "CreateMultipartUpload"
-        case "POST", ["uploadId"]:
-            operation = "CompleteMultipartUpload"
-        case _:
-            raise NotImplementedError(f"{request.method} {request.url} is not answered in memory")
-    # The bucket is in the host's name.
-    return _S3Request(operation, unquote(url.path)[1:], query, source.partition("/")[2], _body_of(request))
-
-
-def _body_of(request: AWSPreparedRequest) -> bytes:
-    body: Any = request.body or b""
-    content: bytes = body if isinstance(body, bytes) else body.read()
-    if "aws-chunked" not in str(request.headers.get("Content-Encoding", "")):
-        return content
-    # Chunks, each behind its length in hexadecimal digits, the last one empty, then a checksum.
-    decoded = b""
-    while (length := int((head := content.partition(b"\r\n"))[0], 16)) > 0:
-        decoded += head[2][:length]
-        content = head[2][length + 2 :]
-    return decoded
 
 
 def _halves(entries: list[Any], fault: Fault | None) -> tuple[list[Any], list[Any]]:
@@ -378,19 +321,3 @@ def _holds(clause: str, item: Item, names: Mapping[str, str], values: Mapping[st
         name, value = limited.groups()
         return name in item and Decimal(item[name]["N"]) < Decimal(values[value]["N"])
     raise NotImplementedError(f"the condition {clause!r} is not known in memory")
-
-
-def _response(status: int, headers: Mapping[str, str], body: bytes) -> AWSResponse:
-    return AWSResponse("in memory", status, cast("HTTPHeaders", headers), _Raw(body))
-
-
-def _json(status: int, answer: dict[str, Any]) -> AWSResponse:
-    return _response(status, {"Content-Type": "application/x-amz-json-1.0"}, json.dumps(answer).encode())
-
-
-def _xml(status: int, answer: str) -> AWSResponse:
-    return _response(status, {"Content-Type": "application/xml"}, answer.encode())
-
-
-def _s3_error(status: int, code: str) -> AWSResponse:
-    return _xml(status, f"<Error><Code>{code}</Code><Message>{code}</Message></Error>")

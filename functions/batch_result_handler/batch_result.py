@@ -5,7 +5,9 @@ images copied, marked and deleted, then the dead letters written, and last the j
 last may be repeated, by one function at a time; only the last says that nothing needs to be.
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import perf_counter
@@ -20,7 +22,7 @@ from yorutsuke_common.schema import BatchJob, DeadLetter, Reason, ResultStats, T
 from .dead_letters import DeadLetterFile
 from .dynamodb import BatchClient, to_item
 from .event import OutputObject
-from .images import Image, ImageStore, PendingImages, processed_date
+from .images import ImageStore, PendingImages, processed_date
 from .job import BatchJobs, is_processed, new_token, require_sole_output
 from .output import Output, opened_output
 from .records import GoodLine, LineReader, iso_utc, rejected
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
 BLOCK = 1000
 """Transactions taken through the steps together: the most keys that one DeleteObjects takes."""
+BLOCKS_AT_ONCE = 2
+"""Stored while the next one is read: each step of one block waits for its last call, and the other has work then."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,20 @@ class BatchResultProcessor:
             self.logger.warning("no line answers the image", event=Event.BATCH_RESULT_IMAGE_MISSING, imageId=image_id)
 
 
+@dataclass(frozen=True)
+class Stored:
+    """What came of a block.
+
+    The transactions that stand, the ids of images that are unknown or did not move, and the lines whose image is
+    another user's.
+    """
+
+    transactions: Sequence[Transaction]
+    unknown: set[str]
+    unmoved: set[str]
+    foreign: Sequence[GoodLine]
+
+
 class _Run:
     """One reading of one output, from its first line to its dead letters."""
 
@@ -120,8 +138,15 @@ class _Run:
 
     def take_in(self) -> ResultStats:
         """Store every good line and keep every bad one; return the counts."""
-        for block in self._blocks():
-            self._store(self._of_this_user(block))
+        with ThreadPoolExecutor(BLOCKS_AT_ONCE) as storing:
+            under_way: deque[Future[Stored]] = deque()
+            for block in self._blocks():
+                # By how many there are, not by which is done: the same output ends in the same letters, in order.
+                if len(under_way) == BLOCKS_AT_ONCE:
+                    self._account_for(under_way.popleft().result())
+                under_way.append(storing.submit(self._store, block))
+            for stored in under_way:
+                self._account_for(stored.result())
         # Also where it is empty: a run that died may have left the letters of an output that has changed since.
         self.dead_letters.close()
         return ResultStats(
@@ -153,26 +178,24 @@ class _Run:
         if block:
             yield block
 
-    def _of_this_user(self, block: Sequence[GoodLine]) -> list[tuple[Transaction, Image | None]]:
-        """Pair each transaction with its image, where known; drop those whose image is another user's."""
-        images = self.stores.pending.find([good.transaction.imageId for good in block])
-        paired: list[tuple[Transaction, Image | None]] = []
-        for good in block:
-            image = images.get(good.transaction.imageId)
-            if image and image.user_id != self.job.userId:
-                self._skip(rejected(good, Reason.OWNER_MISMATCH, "the image belongs to another user than the job"))
-            else:
-                paired.append((good.transaction, image))
-        return paired
+    def _store(self, block: Sequence[GoodLine]) -> Stored:
+        """Write the transactions, move their images, then correct the status of those whose image did not move.
 
-    def _store(self, paired: Sequence[tuple[Transaction, Image | None]]) -> None:
-        """Write the transactions, move their images, then correct the status of those whose image did not move."""
-        unknown = {transaction.imageId for transaction, image in paired if image is None}
-        transactions = [transaction for transaction, _ in paired]
+        Several blocks are stored at once: what is the run's own is accounted for by `_account_for` alone.
+        """
+        images = self.stores.pending.find([good.transaction.imageId for good in block])
+        foreign = {image.image_id for image in images.values() if image.user_id != self.job.userId}
+        transactions = [good.transaction for good in block if good.transaction.imageId not in foreign]
+        unknown = {transaction.imageId for transaction in transactions} - images.keys()
         self._put([_failed(t) if t.imageId in unknown else t for t in transactions])
-        unmoved = self.stores.images.move([image for _, image in paired if image], self.date)
+        unmoved = self.stores.images.move([images[t.imageId] for t in transactions if t.imageId in images], self.date)
         self._put([_failed(t) for t in transactions if t.imageId in unmoved])
-        self._report(transactions, unknown, unmoved)
+        return Stored(transactions, unknown, unmoved, [good for good in block if good.transaction.imageId in foreign])
+
+    def _account_for(self, stored: Stored) -> None:
+        for good in stored.foreign:
+            self._skip(rejected(good, Reason.OWNER_MISMATCH, "the image belongs to another user than the job"))
+        self._report(stored.transactions, stored.unknown, stored.unmoved)
 
     def _put(self, transactions: Sequence[Transaction]) -> None:
         items = [to_item(transaction.item()) for transaction in transactions]

@@ -8,6 +8,8 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aws_lambda_powertools import Logger
@@ -15,6 +17,8 @@ from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
 from yorutsuke_common.errors import BatchWriteError, RetryableError
 from yorutsuke_common.logger import Event
+
+from .overlap import Overlap
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -50,9 +54,10 @@ def _backoff(attempt: int) -> None:
 
 @dataclass(frozen=True)
 class BatchClient:
-    """BatchWriteItem and BatchGetItem on one table at a time, for any number of items."""
+    """BatchWriteItem and BatchGetItem on one table at a time, for any number of items, several calls at a time."""
 
     client: "DynamoDBClient"
+    overlap: Overlap
     logger: Logger
     backoff: Callable[[int], None] = _backoff
 
@@ -61,8 +66,7 @@ class BatchClient:
 
         Raises BatchWriteError where some stay unprocessed after 3 retries, botocore's errors as they come.
         """
-        for batch in batches(items, WRITE_BATCH):
-            self._put_batch(table, batch)
+        self.overlap.each(partial(self._put_batch, table), batches(items, WRITE_BATCH))
 
     def get(self, table: str, key_name: str, values: Sequence[str]) -> list[Item]:
         """Read the items with these values of a partition key of type S, 100 a call; absent ones are left out.
@@ -72,7 +76,8 @@ class BatchClient:
         Raises RetryableError where some stay unread after 3 retries, botocore's errors as they come.
         """
         keys: list[Item] = [{key_name: {"S": value}} for value in values]
-        return [item for batch in batches(keys, READ_BATCH) for item in self._get_batch(table, batch)]
+        found = self.overlap.each(partial(self._get_batch, table), batches(keys, READ_BATCH))
+        return list(chain.from_iterable(found))
 
     def _put_batch(self, table: str, batch: Sequence[Item]) -> None:
         unprocessed: Any = [{"PutRequest": {"Item": item}} for item in batch]
@@ -95,14 +100,15 @@ class BatchClient:
             "the message comes back by itself; if it ends in the dead-letter queue, check the table's throttling."
         )
 
-    def _get_batch(self, table: str, keys: Sequence[Item]) -> Iterator[Item]:
+    def _get_batch(self, table: str, keys: Sequence[Item]) -> list[Item]:
+        found: list[Item] = []
         unread: Any = list(keys)
         for attempt in range(RETRIES + 1):
             response = self.client.batch_get_item(RequestItems={table: {"Keys": unread, "ConsistentRead": True}})
-            yield from response["Responses"].get(table, [])
+            found += response["Responses"].get(table, [])
             unread = response["UnprocessedKeys"].get(table, {"Keys": []})["Keys"]
             if not unread:
-                return
+                return found
             if attempt < RETRIES:
                 self.backoff(attempt)
         raise RetryableError(

@@ -33,10 +33,11 @@ from .event import (
     notices_in_event,
     notices_in_message,
 )
-from .images import COPY_CONCURRENCY, ImageStore, PendingImages
+from .images import ImageStore, PendingImages
 from .job import BatchJobs
 from .job_end import JobEndRecorder
 from .manifest import ManifestReconciler
+from .overlap import CONCURRENCY, Overlap
 from .result_metrics import ResultMetrics
 from .settings import load_settings
 
@@ -100,11 +101,17 @@ class Workers:
 def workers() -> Workers:
     """Return the workers over this stage's stores; their clients are made once per execution environment."""
     settings = load_settings()
-    # Every copy at once, and the output that is being read.
-    retries = Config(retries={"mode": "standard", "total_max_attempts": 5}, max_pool_connections=COPY_CONCURRENCY + 1)
-    s3 = boto3.client("s3", config=retries)
-    dynamodb = boto3.client("dynamodb", config=retries)
-    batch = BatchClient(dynamodb, logger)
+    config = Config(
+        retries={"mode": "standard", "total_max_attempts": 5},
+        # Every call that overlaps, and the output that is being read.
+        max_pool_connections=CONCURRENCY + 1,
+        # What is sent was validated when it was read. Doing it once more, value by value, is a fifth of a job's work.
+        parameter_validation=False,
+    )
+    s3 = boto3.client("s3", config=config)
+    dynamodb = boto3.client("dynamodb", config=config)
+    overlap = Overlap()
+    batch = BatchClient(dynamodb, overlap, logger)
     jobs = BatchJobs(dynamodb, settings.batch_jobs_table, logger)
     pending = PendingImages(batch, settings.pending_images_table)
     stores = Stores(
@@ -112,7 +119,7 @@ def workers() -> Workers:
         batch=batch,
         jobs=jobs,
         pending=pending,
-        images=ImageStore(s3, settings.images_bucket, pending, logger),
+        images=ImageStore(s3, settings.images_bucket, pending, overlap, logger),
     )
     metrics = ResultMetrics(settings.stage, SERVICE)
     return Workers(

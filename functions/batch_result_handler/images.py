@@ -6,7 +6,6 @@ image gone from `uploads/` finds in pending-images where it went. Each step may 
 
 import re
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -21,13 +20,13 @@ from yorutsuke_common.schema import ImageStatus
 
 from .aws_error import error_code
 from .dynamodb import BatchClient, Item, batches
+from .overlap import Overlap
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 UPLOADS_PREFIX = "uploads/"
 PROCESSED_PREFIX = "processed/"
-COPY_CONCURRENCY = 32
 DELETE_BATCH = 1000
 MAX_KEY_BYTES = 1024
 """Of S3."""
@@ -92,6 +91,7 @@ class ImageStore:
     s3: "S3Client"
     bucket: str
     pending: PendingImages
+    overlap: Overlap
     logger: Logger
 
     def move(self, images: Sequence[Image], date: str) -> set[str]:
@@ -101,8 +101,7 @@ class ImageStore:
         """
         moves = [Move(image, image.upload_key, processed_key(image, date)) for image in images if image.upload_key]
         waiting = [move for move in moves if not move.image.processed]
-        with ThreadPoolExecutor(COPY_CONCURRENCY) as pool:
-            codes = dict(zip(waiting, pool.map(self._copy, waiting), strict=True))
+        codes = dict(zip(waiting, self.overlap.each(self._copy, waiting), strict=True))
         self.pending.mark_processed(move for move, code in codes.items() if code is None)
         failed = self._not_moved_by_another_job({move: code for move, code in codes.items() if code})
         # Those processed before are deleted as well: an earlier run may have died before it came to that.

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -151,8 +152,9 @@ class FaultyNight:
             return self._handle(message)
 
     def _overtake(self, message: str) -> None:
-        """Let another function handle a message, from its first call to its last."""
-        with patch.object(self.aws, "fault", _let_through):
+        """Let another function, with clients and threads of its own, handle a message from first call to last."""
+        others = cache(handler_module.workers.__wrapped__)
+        with patch.object(self.aws, "fault", _let_through), patch.object(handler_module, "workers", others):
             self._handle(message)
 
     def _handle(self, message: str) -> bool:
@@ -235,7 +237,7 @@ def faulty_night() -> Generator[FaultyNight]:
         patch.object(boto3, "DEFAULT_SESSION", session),
         patch("batch_result_handler.dynamodb.BASE_DELAY_SECONDS", 0),
         # One after the other, so that a seed always falls on the same calls.
-        patch("batch_result_handler.images.COPY_CONCURRENCY", 1),
+        patch("batch_result_handler.overlap.CONCURRENCY", 1),
         patch("botocore.endpoint.time", SimpleNamespace(sleep=_no_sleep)),
         patch("batch_result_handler.job.time", SimpleNamespace(time=lambda: night.clock)),
     ):

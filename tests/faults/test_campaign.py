@@ -107,9 +107,10 @@ def _delete_without_marking(patch: pytest.MonkeyPatch) -> None:
 def _images_before_transactions(patch: pytest.MonkeyPatch) -> None:
     store = _Run._store  # pyright: ignore[reportPrivateUsage]
 
-    def moving(self: Any, paired: Any) -> None:
-        self.stores.images.move([image for _, image in paired if image], self.date)
-        store(self, paired)
+    def moving(self: Any, block: Any) -> Any:
+        images = self.stores.pending.find([good.transaction.imageId for good in block])
+        self.stores.images.move([*images.values()], self.date)
+        return store(self, block)
 
     patch.setattr(_Run, "_store", moving)
 

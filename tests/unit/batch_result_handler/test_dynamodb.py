@@ -10,6 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from batch_result_handler.dynamodb import BatchClient, Item, batches, from_item, to_item
+from batch_result_handler.overlap import Overlap
 from yorutsuke_common.errors import BatchWriteError, RetryableError
 
 from .samples import Logs
@@ -65,7 +66,7 @@ class Bench:
 
     @property
     def batch(self) -> BatchClient:
-        return BatchClient(cast("DynamoDBClient", self.table), self.logs.logger, self.waited.append)
+        return BatchClient(cast("DynamoDBClient", self.table), Overlap(), self.logs.logger, self.waited.append)
 
 
 def bench(*leaves: int, stored: Iterable[Item] = ()) -> Bench:
@@ -223,7 +224,7 @@ def test_keys_still_unread_after_3_retries_are_raised_with_their_count_and_table
 
 
 def test_what_dynamodb_refuses_is_raised_as_it_comes() -> None:
-    batch = BatchClient(cast("DynamoDBClient", Refusing()), Logs().logger)
+    batch = BatchClient(cast("DynamoDBClient", Refusing()), Overlap(), Logs().logger)
 
     with pytest.raises(ClientError) as written:
         batch.put("t", items(1))
@@ -238,7 +239,7 @@ def test_the_waits_have_jitter_and_double_their_bound(monkeypatch: pytest.Monkey
     monkeypatch.setattr(time, "sleep", waits.append)
 
     for _ in range(200):
-        BatchClient(cast("DynamoDBClient", Table(iter([1, 1, 1]))), Logs().logger).put("t", items(1))
+        BatchClient(cast("DynamoDBClient", Table(iter([1, 1, 1]))), Overlap(), Logs().logger).put("t", items(1))
 
     by_attempt = [waits[attempt::3] for attempt in range(3)]
     for bound, drawn in zip((0.5, 1.0, 2.0), by_attempt, strict=True):

@@ -10,6 +10,7 @@ import pytest
 
 from batch_result_handler.dynamodb import BatchClient, Item
 from batch_result_handler.images import Image, Move, PendingImages, processed_date, processed_key
+from batch_result_handler.overlap import Overlap
 
 from .samples import Logs
 
@@ -35,7 +36,7 @@ class Table:
 
 def pending_images(table: Table) -> PendingImages:
     """Return the adapter over this table."""
-    return PendingImages(BatchClient(cast("DynamoDBClient", table), Logs().logger), "pending-images")
+    return PendingImages(BatchClient(cast("DynamoDBClient", table), Overlap(), Logs().logger), "pending-images")
 
 
 def image(upload_key: str = "uploads/user-1/a.jpg", item: Item | None = None) -> Image:

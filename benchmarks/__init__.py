@@ -1,0 +1,1 @@
+"""What the pipeline takes: calls, time and memory, beside other ways of doing it, on a modelled AWS."""

@@ -1,0 +1,150 @@
+"""An AWS that takes its time and keeps nothing: what is asked for is made up at once, what is written is counted.
+
+A store would grow with the job, and hide what the pipeline itself holds. Requests are built, signed and parsed by
+botocore for real; each then waits as long as AWS is taken to need, so that what would overlap there overlaps here.
+"""
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from typing import TYPE_CHECKING, Any, cast
+
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+
+from local.wire import body_of, json_response, response, s3_request, streamed_response, xml_response
+
+if TYPE_CHECKING:
+    import boto3
+
+LATENCY_SECONDS = {
+    "GetItem": 0.008,
+    "UpdateItem": 0.008,
+    "PutItem": 0.008,
+    "Query": 0.008,
+    "BatchGetItem": 0.012,
+    "BatchWriteItem": 0.012,
+    "GetObject": 0.030,
+    "PutObject": 0.030,
+    "CopyObject": 0.040,
+    "DeleteObject": 0.020,
+    "DeleteObjects": 0.060,
+}
+"""To the first byte of an answer."""
+
+TRANSACTIONS, BATCH_JOBS, PENDING_IMAGES = "transactions", "batch-jobs", "pending-images"
+JOB_ID = "benchmark001"
+USER_ID = "user-1"
+LAST_MODIFIED = datetime(2026, 11, 22, 18, 42, 7, tzinfo=UTC)
+
+Item = dict[str, Any]
+SUBMITTED: Item = {
+    "intentId": {"S": f"intent-{JOB_ID}"},
+    "jobId": {"S": JOB_ID},
+    "userId": {"S": USER_ID},
+    "status": {"S": "SUBMITTED"},
+    "submitTime": {"S": "2026-11-22T14:05:00Z"},
+}
+"""The job's record."""
+
+
+@dataclass
+class ModelledAws:
+    """One job with an output of so many lines, which `lines` yields anew each time, newlines included.
+
+    `calls` counts requests, `written` and `moved` what they did: transactions put, images copied and deleted.
+    """
+
+    lines: Callable[[], Iterator[bytes]]
+    size: int
+    latencies: dict[str, float] = field(default_factory=lambda: dict(LATENCY_SECONDS))
+    calls: Counter[str] = field(default_factory=Counter[str])
+    written: Counter[str] = field(default_factory=Counter[str])
+    _job: Item = field(default_factory=lambda: {**SUBMITTED})
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def serve(self, session: "boto3.Session") -> None:
+        """Answer the calls of the session's clients from now on."""
+        # The stubs have handlers return nothing; botocore takes what they return for the answer.
+        session.events.register("before-send.s3", cast("Callable[..., None]", self._answer_s3))
+        session.events.register("before-send.dynamodb", cast("Callable[..., None]", self._answer_dynamodb))
+
+    def _take(self, operation: str, **written: int) -> None:
+        with self._lock:
+            self.calls[operation] += 1
+            self.written.update(written)
+        time.sleep(self.latencies[operation])
+
+    def _answer_dynamodb(self, request: AWSPreparedRequest, **_: object) -> AWSResponse:
+        target = request.headers["X-Amz-Target"]
+        operation = (target.decode() if isinstance(target, bytes) else target).rpartition(".")[2]
+        asked: dict[str, Any] = json.loads(body_of(request))
+        match operation:
+            case "Query":
+                answer = {"Items": [self._job], "Count": 1}
+            case "GetItem":
+                answer = {"Item": _pending_image(asked["Key"]["imageId"]["S"])}
+            case "BatchGetItem":
+                keys = asked["RequestItems"][PENDING_IMAGES]["Keys"]
+                found = [_pending_image(key["imageId"]["S"]) for key in keys]
+                answer = {"Responses": {PENDING_IMAGES: found}, "UnprocessedKeys": {}}
+            case "BatchWriteItem":
+                [(table, puts)] = asked["RequestItems"].items()
+                self._take(operation, **{table: len(puts)})
+                return json_response(200, {"UnprocessedItems": {}})
+            case "PutItem":
+                self._take(operation, **{asked["TableName"]: 1})
+                return json_response(200, {})
+            case "UpdateItem":
+                answer = self._update(asked)
+            case _:
+                raise NotImplementedError(f"{operation} is not modelled")
+        self._take(operation)
+        return json_response(200, answer)
+
+    def _update(self, asked: dict[str, Any]) -> dict[str, Any]:
+        if asked["TableName"] == BATCH_JOBS:
+            # The handler names each attribute by its own name.
+            values = asked["ExpressionAttributeValues"]
+            names = asked.get("ExpressionAttributeNames", {})
+            self._job.update({name: values[f":{name}"] for name in names.values()})
+        return {"Attributes": self._job}
+
+    def _answer_s3(self, request: AWSPreparedRequest, **_: object) -> AWSResponse:
+        asked = s3_request(request)
+        match asked.operation:
+            case "GetObject":
+                self._take(asked.operation)
+                headers = {
+                    "ETag": '"an-etag"',
+                    "Last-Modified": format_datetime(LAST_MODIFIED, usegmt=True),
+                    "Content-Length": str(self.size),
+                }
+                return streamed_response(200, headers, self.lines())
+            case "CopyObject":
+                self._take(asked.operation, copied=1)
+                return xml_response(200, "<CopyObjectResult><ETag>&quot;an-etag&quot;</ETag></CopyObjectResult>")
+            case "DeleteObject":
+                self._take(asked.operation, deleted=1)
+                return response(204, {})
+            case "DeleteObjects":
+                self._take(asked.operation, deleted=asked.body.count(b"<Key>"))
+                return xml_response(200, "<DeleteResult></DeleteResult>")
+            case _:
+                self._take(asked.operation)
+                return response(200, {"ETag": '"an-etag"'})
+
+
+def _pending_image(image_id: str) -> Item:
+    return {
+        "imageId": {"S": image_id},
+        "userId": {"S": USER_ID},
+        "s3Key": {"S": f"uploads/{USER_ID}/{image_id}.jpg"},
+        "md5": {"S": "0cc175b9c0f1b6a831c399e269772661"},
+        "uploadedAt": {"S": "2026-11-22T09:12:44Z"},
+        "status": {"S": "pending"},
+    }
