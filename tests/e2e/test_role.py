@@ -11,10 +11,11 @@ from .probe_function import Probe, deployed_probe
 DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError"}
 """As S3, the others, and SNS say it."""
 KEY = {"intentId": {"S": "intent"}}
+# Nothing that is announced: a message about it would fail, and end in the dead-letter queue of whoever comes next.
 KEYS = (
     "batch-input/intent/manifest.jsonl",
     "processed/2026-11-23/u/i.png",
-    "batch-output/job/o.jsonl",
+    "batch-output/job/o.txt",
     "uploads/u/i.png",
 )
 BUCKET, TRANSACTIONS, BATCH_JOBS, PENDING_IMAGES = (
@@ -48,12 +49,12 @@ def test_the_role_may_not_read_outside_its_prefixes(probe: Probe, key: str) -> N
     assert probe("s3", "get_object", {"Bucket": BUCKET, "Key": key}) == "AccessDenied"
 
 
-@pytest.mark.parametrize("key", ["uploads/u/new.png", "batch-output/job/o.jsonl", "batch-input/m.jsonl", "elsewhere"])
+@pytest.mark.parametrize("key", ["uploads/u/new.png", "batch-output/job/o.txt", "batch-input/m.jsonl", "elsewhere"])
 def test_the_role_may_not_write_outside_its_prefixes(probe: Probe, key: str) -> None:
     assert probe("s3", "put_object", {"Bucket": BUCKET, "Key": key, "Body": "x"}) == "AccessDenied"
 
 
-@pytest.mark.parametrize("key", ["processed/2026-11-23/u/i.png", "batch-output/job/o.jsonl", "dead-letters/j.jsonl"])
+@pytest.mark.parametrize("key", ["processed/2026-11-23/u/i.png", "batch-output/job/o.txt", "dead-letters/j.jsonl"])
 def test_the_role_may_delete_uploads_only(probe: Probe, key: str) -> None:
     assert probe("s3", "delete_object", {"Bucket": BUCKET, "Key": key}) == "AccessDenied"
 
