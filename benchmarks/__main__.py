@@ -24,6 +24,7 @@ SIZES = (100, 1_000, 10_000, 50_000)
 """Records of the handler's own runs; Bedrock takes 50,000 in a job."""
 LARGE_LINES = 2_000
 LARGE_BYTES = 200_000
+WIDTH = 180
 HANDLER = "handler"
 READS = ("reads, as the handler", "reads, json.loads")
 
@@ -39,7 +40,7 @@ def main() -> int:
     runs = [(way, COMPARED, 0) for way in WAYS if way not in (HANDLER, *READS)]
     runs += [(HANDLER, records, 0) for records in arguments.records]
     runs += [(way, LARGE_LINES, LARGE_BYTES) for way in (HANDLER, *READS)]
-    console = Console(stderr=True)
+    console = Console(stderr=True, width=None if sys.stderr.isatty() else WIDTH)
     measured: list[Measured] = []
     with Progress(console=console) as progress:
         task = progress.add_task("Measuring", total=len(runs))
