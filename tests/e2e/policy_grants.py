@@ -76,12 +76,13 @@ def without(document: Document, grant: Grant) -> Document:
 def _single(document: Document) -> Iterator[Document]:
     """Yield the statements with one action and one resource each."""
     for statement in document["Statement"]:
-        for action in _listed(statement["Action"]):
-            for resource in _listed(statement.get("Resource", "*")):
+        for action in listed(statement["Action"]):
+            for resource in listed(statement.get("Resource", "*")):
                 yield {**statement, "Action": action, "Resource": resource}
 
 
-def _listed(value: str | list[str]) -> list[str]:
+def listed(value: str | list[str]) -> list[str]:
+    """Return what a policy may have as one or as several."""
     return [value] if isinstance(value, str) else value
 
 

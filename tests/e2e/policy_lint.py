@@ -11,6 +11,8 @@ from typing import Any
 
 from policy_sentry.querying.actions import get_action_data, get_actions_for_service
 
+from .policy_grants import listed
+
 GLOBAL_KEYS = {"aws:securetransport", "aws:sourceaccount", "aws:sourcearn"}
 """Of every action. Source: IAM user guide, "AWS global condition context keys"."""
 PARTS = {"Sid", "Effect", "Principal", "Action", "Resource", "Condition"}
@@ -22,9 +24,9 @@ def problems(statement: dict[str, Any]) -> Iterator[str]:
     """Yield what is wrong with a statement; all of its actions are of one service."""
     yield from (f"{part} is not for a statement here" for part in statement if part not in PARTS)
     # A trust policy is about the role that it belongs to, and names none.
-    resources = _listed(statement.get("Resource", []))
+    resources = listed(statement.get("Resource", []))
     yield from (f"{resource} may be anybody's" for resource in resources if "*" in _place(resource))
-    for action in _listed(statement.get("Action", [])):
+    for action in listed(statement.get("Action", [])):
         if "*" in action and statement["Effect"] == "Allow":
             yield f"{action} allows more than one action"
         entries = list(_entries(action))
@@ -61,7 +63,3 @@ def _pattern(arn_format: str) -> str:
     parts = re.split(r"\$\{(\w+)\}", arn_format)
     names = ["[^:]+" if name in NAMES_WITH_SLASHES else "[^/:]+" for name in parts[1::2]]
     return "".join(re.escape(text) + name for text, name in zip(parts[::2], [*names, ""], strict=True))
-
-
-def _listed(value: str | list[str]) -> list[str]:
-    return [value] if isinstance(value, str) else value

@@ -26,7 +26,7 @@ from local.receipts import plan_lines
 from tests.integration.stage import s3_notification
 
 from .conftest import NIGHTS, deployed, emulator_with_zips, own_receipts
-from .policy_grants import Document, Policy, grants_of, policies_of, without
+from .policy_grants import Document, Policy, grants_of, listed, policies_of, without
 from .policy_lint import problems
 from .probe_function import Probe, deployed_probe
 
@@ -400,7 +400,7 @@ def test_a_stranger_is_kept_out_by_one_condition(
 ) -> None:
     document = _policy_of(stages[trigger], name).read()
     statement = _statement(document, name)
-    [action], [resource] = _listed(statement["Action"]), _listed(statement["Resource"])
+    [action], [resource] = listed(statement["Action"]), listed(statement["Resource"])
 
     assert _decision(document, action, resource, stranger) == "ImplicitDeny"
     [comparison] = [comparison for comparison, keys in statement["Condition"].items() if condition in keys]
@@ -421,7 +421,3 @@ def test_every_condition_on_who_may_send_has_its_stranger(stages: dict[str, Stag
     }
 
     assert {(name, condition) for _, name, condition, _ in STRANGERS} == conditions
-
-
-def _listed(value: str | list[str]) -> list[str]:
-    return [value] if isinstance(value, str) else value
