@@ -51,6 +51,11 @@ SUBMITTED: Item = {
 }
 """The job's record."""
 
+# What most of a job's requests are answered with, made once: what the model takes would count as the handler's.
+TRANSACTIONS_NAMED = json.dumps(TRANSACTIONS).encode()
+ALL_WRITTEN = json_response(200, {"UnprocessedItems": {}})
+COPIED = xml_response(200, "<CopyObjectResult><ETag>&quot;an-etag&quot;</ETag></CopyObjectResult>")
+
 
 @dataclass
 class ModelledAws:
@@ -73,16 +78,21 @@ class ModelledAws:
         session.events.register("before-send.s3", cast("Callable[..., None]", self._answer_s3))
         session.events.register("before-send.dynamodb", cast("Callable[..., None]", self._answer_dynamodb))
 
-    def _take(self, operation: str, **written: int) -> None:
+    def _take(self, operation: str, done: str = "", count: int = 0) -> None:
         with self._lock:
             self.calls[operation] += 1
-            self.written.update(written)
+            self.written[done] += count
         time.sleep(self.latencies[operation])
 
     def _answer_dynamodb(self, request: AWSPreparedRequest, **_: object) -> AWSResponse:
         target = request.headers["X-Amz-Target"]
         operation = (target.decode() if isinstance(target, bytes) else target).rpartition(".")[2]
-        asked: dict[str, Any] = json.loads(body_of(request))
+        body = body_of(request)
+        if operation == "BatchWriteItem":
+            table = TRANSACTIONS if TRANSACTIONS_NAMED in body[:64] else PENDING_IMAGES
+            self._take(operation, table, body.count(b'"PutRequest"'))
+            return ALL_WRITTEN
+        asked: dict[str, Any] = json.loads(body)
         match operation:
             case "Query":
                 answer = {"Items": [self._job], "Count": 1}
@@ -92,12 +102,8 @@ class ModelledAws:
                 keys = asked["RequestItems"][PENDING_IMAGES]["Keys"]
                 found = [_pending_image(key["imageId"]["S"]) for key in keys]
                 answer = {"Responses": {PENDING_IMAGES: found}, "UnprocessedKeys": {}}
-            case "BatchWriteItem":
-                [(table, puts)] = asked["RequestItems"].items()
-                self._take(operation, **{table: len(puts)})
-                return json_response(200, {"UnprocessedItems": {}})
             case "PutItem":
-                self._take(operation, **{asked["TableName"]: 1})
+                self._take(operation, asked["TableName"], 1)
                 return json_response(200, {})
             case "UpdateItem":
                 answer = self._update(asked)
@@ -115,6 +121,9 @@ class ModelledAws:
         return {"Attributes": self._job}
 
     def _answer_s3(self, request: AWSPreparedRequest, **_: object) -> AWSResponse:
+        if "x-amz-copy-source" in request.headers:
+            self._take("CopyObject", "copied", 1)
+            return COPIED
         asked = s3_request(request)
         match asked.operation:
             case "GetObject":
@@ -125,14 +134,11 @@ class ModelledAws:
                     "Content-Length": str(self.size),
                 }
                 return streamed_response(200, headers, self.lines())
-            case "CopyObject":
-                self._take(asked.operation, copied=1)
-                return xml_response(200, "<CopyObjectResult><ETag>&quot;an-etag&quot;</ETag></CopyObjectResult>")
             case "DeleteObject":
-                self._take(asked.operation, deleted=1)
+                self._take(asked.operation, "deleted", 1)
                 return response(204, {})
             case "DeleteObjects":
-                self._take(asked.operation, deleted=asked.body.count(b"<Key>"))
+                self._take(asked.operation, "deleted", asked.body.count(b"<Key>"))
                 return xml_response(200, "<DeleteResult></DeleteResult>")
             case _:
                 self._take(asked.operation)

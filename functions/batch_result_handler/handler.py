@@ -37,6 +37,7 @@ from .images import ImageStore, PendingImages
 from .job import BatchJobs
 from .job_end import JobEndRecorder
 from .manifest import ManifestReconciler
+from .object_copier import ObjectCopier
 from .overlap import CONCURRENCY, Overlap
 from .result_metrics import ResultMetrics
 from .settings import load_settings
@@ -111,6 +112,7 @@ def workers() -> Workers:
     s3 = boto3.client("s3", config=config)
     dynamodb = boto3.client("dynamodb", config=config)
     overlap = Overlap()
+    copier = ObjectCopier(s3, settings.images_bucket, CONCURRENCY)
     batch = BatchClient(dynamodb, overlap, logger)
     jobs = BatchJobs(dynamodb, settings.batch_jobs_table, logger)
     pending = PendingImages(batch, settings.pending_images_table)
@@ -119,7 +121,7 @@ def workers() -> Workers:
         batch=batch,
         jobs=jobs,
         pending=pending,
-        images=ImageStore(s3, settings.images_bucket, pending, overlap, logger),
+        images=ImageStore(s3, settings.images_bucket, copier, pending, overlap, logger),
     )
     metrics = ResultMetrics(settings.stage, SERVICE)
     return Workers(

@@ -20,6 +20,7 @@ from yorutsuke_common.schema import ImageStatus
 
 from .aws_error import error_code
 from .dynamodb import BatchClient, Item, batches
+from .object_copier import ObjectCopier
 from .overlap import Overlap
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class ImageStore:
 
     s3: "S3Client"
     bucket: str
+    copier: ObjectCopier
     pending: PendingImages
     overlap: Overlap
     logger: Logger
@@ -114,11 +116,7 @@ class ImageStore:
     def _copy(self, move: Move) -> str | None:
         """Copy an image and return None, or the error code where that failed."""
         try:
-            self.s3.copy_object(
-                Bucket=self.bucket,
-                Key=move.processed_key,
-                CopySource={"Bucket": self.bucket, "Key": move.upload_key},
-            )
+            self.copier.copy(move.upload_key, move.processed_key)
         except (ClientError, BotoCoreError) as exc:
             return error_code(exc)
         return None

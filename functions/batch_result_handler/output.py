@@ -64,30 +64,41 @@ def opened_output(s3: "S3Client", bucket: str, key: str) -> Generator[Output]:
 def split_lines(chunks: Iterable[bytes], max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[Line]:
     """Split a stream of bytes at newlines, holding at most `max_line_bytes` and one chunk."""
     number = 1
-    held = bytearray()
-    too_long = False
+    held = _Held(max_line_bytes)
     for chunk in chunks:
         *complete, rest = chunk.split(b"\n")
         for piece in complete:
-            too_long = _hold(held, piece, max_line_bytes) or too_long
-            yield from _line(number, held, too_long=too_long)
+            held.add(piece)
+            yield from _line(number, held)
             number += 1
-            held.clear()
-            too_long = False
-        too_long = _hold(held, rest, max_line_bytes) or too_long
-    yield from _line(number, held, too_long=too_long)
+            held = _Held(max_line_bytes)
+        held.add(rest)
+    yield from _line(number, held)
 
 
-def _hold(held: bytearray, piece: bytes, max_line_bytes: int) -> bool:
-    """Add a piece to the line so far, up to the bound; tell whether some of it did not fit."""
-    room = max_line_bytes - len(held)
-    held += piece[:room]
-    return len(piece) > room
+class _Held:
+    """A line so far: the pieces that it came in, up to a bound."""
+
+    def __init__(self, room: int) -> None:
+        self._pieces: list[bytes] = []
+        self._room = room
+        self.too_long = False
+
+    def add(self, piece: bytes) -> None:
+        """Hold another piece, or what fits of it."""
+        self.too_long = self.too_long or len(piece) > self._room
+        if kept := piece[: self._room]:
+            self._pieces.append(kept)
+            self._room -= len(kept)
+
+    def content(self) -> bytes:
+        """Return the line as it is held."""
+        return b"".join(self._pieces)
 
 
-def _line(number: int, held: bytearray, *, too_long: bool) -> Iterator[Line]:
-    content = bytes(held)
+def _line(number: int, held: _Held) -> Iterator[Line]:
+    content = held.content()
     if number == 1:
         content = content.removeprefix(BOM)
-    if too_long or content.strip():
-        yield Line(number, content, too_long)
+    if held.too_long or content.strip():
+        yield Line(number, content, held.too_long)

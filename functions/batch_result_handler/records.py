@@ -2,15 +2,16 @@
 
 import json
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, DecimalException
-from typing import NoReturn, cast
+from functools import cached_property
+from itertools import chain, islice
+from typing import Any, NoReturn, cast
 
 import pydantic_core
-from pydantic import JsonValue, TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import JsonValue, ValidationError
 
 from yorutsuke_common.hashing import transaction_id
 from yorutsuke_common.schema import (
@@ -40,7 +41,15 @@ The image that a line echoes is one value.
 
 FENCE = "```"
 
-_RECORD: TypeAdapter[BedrockRecord | PlanRecord] = TypeAdapter(BedrockRecord | PlanRecord)
+PLAN_KEY = "customData"
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+# The standard parser, not pydantic's: it alone hands over a number's digits before they become a float.
+_REPLY = json.JSONDecoder(parse_float=Decimal, parse_int=Decimal, parse_constant=_refuse_constant)
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,18 @@ class LineReader:
     job: BatchJob
     extracted_at: datetime
     ttl_days: int
+
+    @cached_property
+    def _facts(self) -> dict[str, Any]:
+        """What every transaction of the output has in common."""
+        return {
+            "userId": self.job.userId,
+            "jobId": self.job.jobId,
+            "intentId": self.job.intentId,
+            "traceId": self.job.trace_id,
+            "extractedAt": iso_utc(self.extracted_at),
+            "ttl": int((self.extracted_at + timedelta(days=self.ttl_days)).timestamp()),
+        }
 
     def read(self, line: Line) -> GoodLine | DeadLetter:
         """Return what the line says, or why it cannot be used."""
@@ -79,17 +100,11 @@ class LineReader:
         return GoodLine(line.number, self._transaction(image_id, receipt), _kept(good.model_dump(exclude_unset=True)))
 
     def _transaction(self, image_id: str, receipt: Receipt) -> Transaction:
-        job = self.job
         return Transaction(
             **dict(receipt),
-            transactionId=transaction_id(job.jobId, image_id, job.submitTime),
+            **self._facts,
+            transactionId=transaction_id(self.job.jobId, image_id, self.job.submitTime),
             imageId=image_id,
-            userId=job.userId,
-            jobId=job.jobId,
-            intentId=job.intentId,
-            traceId=job.trace_id,
-            extractedAt=iso_utc(self.extracted_at),
-            ttl=int((self.extracted_at + timedelta(days=self.ttl_days)).timestamp()),
         )
 
 
@@ -111,13 +126,17 @@ def parse_record(line: Line) -> BedrockRecord | PlanRecord:
         raise Rejection(Reason.LINE_TOO_LONG, f"the line is longer than {len(line.content)} bytes and was not read")
     if _has_too_many_values(line.content):
         raise Rejection(Reason.INVALID_RECORD, f"the line has more than {MAX_VALUES} values and was not read")
+    # One layout after the other: as a union, each line would be made into values first, its image included.
     try:
-        return _RECORD.validate_json(line.content)
+        return BedrockRecord.model_validate_json(line.content)
     except ValidationError as exc:
-        errors = exc.errors(include_input=False, include_url=False)
-        if errors[0]["type"] == "json_invalid":
-            raise Rejection(Reason.INVALID_JSON, f"the line is no JSON: {errors[0]['msg']}") from exc
-        raise Rejection(Reason.INVALID_RECORD, _neither_layout(line.content, errors)) from exc
+        keys = _keys(line.content, exc)
+        if PLAN_KEY not in keys:
+            raise _misfit(keys, exc) from exc
+    try:
+        return PlanRecord.model_validate_json(line.content)
+    except ValidationError as exc:
+        raise _misfit(keys, exc) from exc
 
 
 def reply_of(record: BedrockRecord | PlanRecord) -> str:
@@ -136,13 +155,7 @@ def parse_receipt(text: str) -> Receipt:
     if _has_too_many_values(text):
         raise Rejection(Reason.INVALID_TRANSACTION, f"the model's reply has more than {MAX_VALUES} values")
     try:
-        # The standard parser, not pydantic's: it alone hands over a number's digits before they become a float.
-        value = json.loads(
-            _unfenced(text),
-            parse_float=Decimal,
-            parse_int=Decimal,
-            parse_constant=_refuse_constant,
-        )
+        value = _REPLY.decode(_unfenced(text))
     except (ValueError, DecimalException, RecursionError) as exc:
         problem = exc.msg if isinstance(exc, json.JSONDecodeError) else type(exc).__name__
         raise Rejection(Reason.INVALID_AI_JSON, f"the model's reply is no JSON: {problem}") from exc
@@ -177,8 +190,19 @@ def _record_of(line: Line) -> JsonValue:
 
 def _has_too_many_values(content: bytes | str) -> bool:
     """Tell whether there may be too many: a reply may hide from its line, in escapes, what it has itself."""
-    beginnings = (b",", b"[", b"{") if isinstance(content, bytes) else (",", "[", "{")
-    return sum(map(content.count, beginnings)) > MAX_VALUES  # pyright: ignore[reportArgumentType] - of the same kind
+    if len(content) <= MAX_VALUES:
+        return False
+    found = chain.from_iterable(_positions(content, beginning) for beginning in ",[{")
+    return next(islice(found, MAX_VALUES, None), None) is not None
+
+
+def _positions(content: bytes | str, character: str) -> Iterator[int]:
+    """Yield where a character is. To find passes over an image at the speed of memory, to count looks at each byte."""
+    wanted: Any = character.encode() if isinstance(content, bytes) else character
+    position = content.find(wanted)
+    while position >= 0:
+        yield position
+        position = content.find(wanted, position + 1)
 
 
 def _claimed_image_id(record: JsonValue) -> str | None:
@@ -207,21 +231,24 @@ def _beginning(content: bytes) -> str:
     return text[: too_long - 1]
 
 
-def _neither_layout(content: bytes, errors: Sequence[ErrorDetails]) -> str:
+def _keys(content: bytes, refused: ValidationError) -> list[str]:
+    """Return the keys of a line that is an object all the same. Raises Rejection where it is none."""
+    [first, *_] = refused.errors(include_input=False, include_url=False)
+    if first["type"] == "json_invalid":
+        raise Rejection(Reason.INVALID_JSON, f"the line is no JSON: {first['msg']}") from refused
     record = pydantic_core.from_json(content)
     if not isinstance(record, dict):
-        return f"the line is a JSON {type(record).__name__}, not an object"
-    keys = sorted(cast("dict[str, object]", record))
-    layout = "PlanRecord" if "customData" in keys else "BedrockRecord"
-    own = [error for error in errors if error["loc"] and error["loc"][0] == layout]
-    return f"the record with the keys {keys} does not fit: {problems(own, skip=1)}"
+        detail = f"the line is a JSON {type(record).__name__}, not an object"
+        raise Rejection(Reason.INVALID_RECORD, detail) from refused
+    return sorted(cast("dict[str, object]", record))
+
+
+def _misfit(keys: list[str], refused: ValidationError) -> Rejection:
+    found = problems(refused.errors(include_input=False, include_url=False))
+    return Rejection(Reason.INVALID_RECORD, f"the record with the keys {keys} does not fit: {found}")
 
 
 def _model_error(error: JsonValue) -> str:
     if isinstance(error, dict):
         return f"the model failed with code {error.get('errorCode')}: {error.get('errorMessage')}"
     return f"the model failed: {error}"
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")

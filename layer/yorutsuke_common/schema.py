@@ -293,6 +293,6 @@ class DeadLetter(_Model):
     record: JsonValue
 
 
-def problems(errors: Iterable[ErrorDetails], skip: int = 0) -> str:
-    """Return what pydantic found, field by field, without the values; `skip` leaves out outer parts of the path."""
-    return "; ".join(f"{'.'.join(map(str, error['loc'][skip:])) or 'value'}: {error['msg']}" for error in errors)
+def problems(errors: Iterable[ErrorDetails]) -> str:
+    """Return what pydantic found, field by field, without the values."""
+    return "; ".join(f"{'.'.join(map(str, error['loc'])) or 'value'}: {error['msg']}" for error in errors)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from batch_result_handler.dynamodb import BatchClient, Item
 from batch_result_handler.event import OutputObject, notices_in_event
 from batch_result_handler.images import Image, ImageStore, PendingImages, processed_key
+from batch_result_handler.object_copier import ObjectCopier
 from batch_result_handler.overlap import Overlap
 from local.in_memory import InMemoryAws, Table
 from tests.unit.batch_result_handler.samples import Logs
@@ -95,7 +96,8 @@ def bucket() -> Iterator[Bucket]:
     logger, overlap = Logs().logger, Overlap()
     with closing(session.client("s3")) as s3, closing(session.client("dynamodb")) as dynamodb:
         pending = PendingImages(BatchClient(dynamodb, overlap, logger), "pending-images")
-        yield Bucket(aws, ImageStore(s3, "images", pending, overlap, logger))
+        copier = ObjectCopier(s3, "images", 1)
+        yield Bucket(aws, ImageStore(s3, "images", copier, pending, overlap, logger))
 
 
 @settings(FUZZ, max_examples=60, derandomize=True)

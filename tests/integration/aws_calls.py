@@ -4,12 +4,15 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
+from urllib.parse import urlsplit
 
+import boto3
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+
+from local.emulator import REGION
 from local.in_memory import FunctionDiedError
-
-if TYPE_CHECKING:
-    import boto3
+from local.wire import s3_error, s3_request
 
 Params = dict[str, Any]
 Answer = dict[str, Any]
@@ -26,12 +29,13 @@ class AwsCalls:
 
     _deadly: set[str] = field(default_factory=set[str])
 
-    def watch(self, session: "boto3.Session") -> None:
+    def watch(self, session: boto3.Session) -> None:
         """Record every call of the session's clients from now on."""
         session.events.register("before-parameter-build", self._record)
         # A handler that returns a response takes the call over; the stubs have handlers return nothing.
         session.events.register("before-call", cast("Callable[..., None]", self._answer))
         session.events.register("after-call", self._die)
+        session.events.register("before-send.s3.CopyObject", cast("Callable[..., None]", self._answer_copier))
 
     def counts(self) -> dict[str, int]:
         """Return how often each operation was called."""
@@ -83,3 +87,23 @@ class AwsCalls:
     def _die(self, model: Any, **_: object) -> None:
         if model.name in self._deadly:
             raise FunctionDiedError(model.name)
+
+    def _answer_copier(self, request: AWSPreparedRequest, **_: object) -> AWSResponse | None:
+        """Record, and answer if need be, a copy that is not sent by a client: that one's events were seen before."""
+        if "amz-sdk-invocation-id" in request.headers:
+            return None
+        asked = s3_request(request)
+        bucket = str(urlsplit(str(request.url)).hostname).partition(".")[0]
+        params: Params = {
+            "Bucket": bucket,
+            "Key": asked.key,
+            "CopySource": {"Bucket": bucket, "Key": asked.copy_source},
+        }
+        self.made.append((asked.operation, params))
+        for answer in self._answers:
+            if (answered := answer(asked.operation, params)) is not None:
+                return s3_error(answered["ResponseMetadata"]["HTTPStatusCode"], answered["Error"]["Code"])
+        if asked.operation in self._deadly:
+            boto3.Session(region_name=REGION).client("s3").copy_object(**params)
+            raise FunctionDiedError(asked.operation)
+        return None
