@@ -11,7 +11,7 @@ nox.options.sessions = ["tests", "lint", "types", "imports"]
 
 ROOT = Path(__file__).parent
 SOURCE_PATHS = ["infra", "layer", "functions", "."]
-REQUIREMENTS = ("layer", "emulator", "local", "dev", "lint")
+REQUIREMENTS = ("layer", "emulator", "local", "dev", "bench", "lint")
 
 
 def prepare(session: nox.Session, requirements: str) -> None:
@@ -66,8 +66,8 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure the handler on a modelled AWS, beside other ways. [-- --records N ..., --json]"""
-    prepare(session, "dev")
+    """Measure the handler on a modelled AWS, beside other ways. [-- --plot FILE, --json]"""
+    prepare(session, "bench")
     session.run("python", "-m", "benchmarks", *session.posargs, stderr=sys.stderr)
 
 
@@ -82,7 +82,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check types, strictly."""
-    prepare(session, "dev")
+    prepare(session, "bench")
     session.run("basedpyright", *session.posargs)
 
 

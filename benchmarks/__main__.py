@@ -1,4 +1,4 @@
-"""`nox -s bench`: how the handler does on a modelled AWS, beside other ways, as a table, or as JSON for a machine.
+"""`nox -s bench`: how the handler does on a modelled AWS, beside other ways, as tables and a plot, or as JSON.
 
 Each way runs in a process of its own, one after the other: memory is then its own, and nothing is warm for it.
 """
@@ -7,6 +7,7 @@ import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,43 +15,48 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from .cold_start import measure_cold_start
+from .comparison import Comparison, compared
 from .measure import Measured
-from .ways import WAYS
+from .plot import draw
+from .ways import HANDLER, PLAN, READ_AGAIN, READS, READS_JSON_LOADS, WRITES, WRITES_BATCH_WRITER, WRITES_ONE_BY_ONE
 
 ROOT = Path(__file__).parents[1]
-COMPARED = 1_000
-"""Records that every way is given: the slower ones take minutes for many more."""
 SIZES = (100, 1_000, 10_000, 50_000)
 """Records of the handler's own runs; Bedrock takes 50,000 in a job."""
+COMPARED = 1_000
+"""Records that every way is given: the slower ones take minutes for many more."""
 LARGE_LINES = 2_000
 LARGE_BYTES = 200_000
 WIDTH = 180
-HANDLER = "handler"
-READS = ("reads, as the handler", "reads, json.loads")
 
 
 def main() -> int:
     """Measure, and show what came of it."""
     parser = argparse.ArgumentParser(prog="nox -s bench --", description=__doc__)
-    parser.add_argument(
-        "--records", type=int, nargs="*", default=SIZES, metavar="N", help="sizes of the handler's runs"
-    )
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw time and memory by records (.svg or .png)")
     parser.add_argument("--json", action="store_true", help="end with one JSON object on standard output")
     arguments = parser.parse_args()
-    runs = [(way, COMPARED, 0) for way in WAYS if way not in (HANDLER, *READS)]
-    runs += [(HANDLER, records, 0) for records in arguments.records]
-    runs += [(way, LARGE_LINES, LARGE_BYTES) for way in (HANDLER, *READS)]
+    runs = [(PLAN, min(SIZES), 0), *((way, COMPARED, 0) for way in (PLAN, WRITES_ONE_BY_ONE, WRITES_BATCH_WRITER))]
+    runs += [(WRITES, COMPARED, 0), *((HANDLER, records, 0) for records in SIZES), (HANDLER, LARGE_LINES, LARGE_BYTES)]
+    runs += [(way, LARGE_LINES // READ_AGAIN, LARGE_BYTES) for way in (READS, READS_JSON_LOADS)]
     console = Console(stderr=True, width=None if sys.stderr.isatty() else WIDTH)
     measured: list[Measured] = []
     with Progress(console=console) as progress:
-        task = progress.add_task("Measuring", total=len(runs))
+        task = progress.add_task("Measuring", total=len(runs) + 1)
         for way, records, line_bytes in runs:
             progress.update(task, description=f"{way}, {records:,} records")
             measured.append(_measured(way, records, line_bytes))
             progress.advance(task)
-    console.print(_table(measured))
+        progress.update(task, description="cold starts")
+        comparisons = compared(measured, measure_cold_start())
+        progress.advance(task)
+    console.print(_runs(measured), _comparisons(comparisons))
+    if arguments.plot:
+        draw(measured, arguments.plot)
     if arguments.json:
-        print(json.dumps([asdict(one) for one in measured]))
+        shown = {"runs": [asdict(one) for one in measured], "comparisons": [asdict(one) for one in comparisons]}
+        print(json.dumps(shown))
     return 0
 
 
@@ -62,7 +68,7 @@ def _measured(way: str, records: int, line_bytes: int) -> Measured:
     return Measured(**json.loads(done.stdout))
 
 
-def _table(measured: list[Measured]) -> Table:
+def _runs(measured: Sequence[Measured]) -> Table:
     table = Table("way", title="On a modelled AWS", title_justify="left")
     for column in ("records", "line", "seconds", "CPU s", "peak MiB", "calls"):
         table.add_column(column, justify="right")
@@ -76,6 +82,17 @@ def _table(measured: list[Measured]) -> Table:
             f"{one.peak_mib:.0f}",
             " ".join(f"{operation}={count}" for operation, count in sorted(one.calls.items())),
         )
+    return table
+
+
+def _comparisons(comparisons: Sequence[Comparison]) -> Table:
+    table = Table("what", title="Side by side", title_justify="left")
+    table.add_column("seen", justify="right")
+    table.add_column("wanted", justify="right")
+    for one in comparisons:
+        style = None if one.holds else "bold red"
+        bound = "at least" if one.least else "at most"
+        table.add_row(one.what, f"{one.seen:,.2f} {one.unit}", f"{bound} {one.bound:g} {one.unit}", style=style)
     return table
 
 

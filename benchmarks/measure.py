@@ -1,28 +1,29 @@
 """One way of taking in one output, measured: what it called, how long it took, and what it held at most."""
 
 import json
+import re
 import resource
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from local.receipts import make_receipts
 
 from .modelled_aws import ModelledAws
 from .ways import WAYS
 
-RECEIPT = {
-    "amount": 1280,
-    "type": "expense",
-    "date": "2026-11-20",
-    "merchant": "Kissa Hoshi",
-    "category": "other",
-    "description": "Coffee with a client",
-}
+LINUX_STATUS = Path("/proc/self/status")
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What one run took. `peak_mib` is the process's own, all that it has loaded included; `line_bytes` is a mean."""
+    """What one run took.
+
+    `calls` counts requests and `written` what they did, those included that got the run ready. `peak_mib` is of the
+    whole process, with all that it has loaded; `line_bytes` is a mean.
+    """
 
     way: str
     records: int
@@ -36,7 +37,7 @@ class Measured:
 
 def output_lines(records: int, line_bytes: int) -> Iterator[bytes]:
     """Yield an output in Bedrock's layout, each line padded to a length by the image that it echoes."""
-    text = json.dumps(RECEIPT)
+    text = json.dumps(make_receipts(1)[0].fields)
     reply = {"output": {"message": {"role": "assistant", "content": [{"text": text}]}}, "stopReason": "end_turn"}
     for number in range(records):
         record = {"modelInput": {"image": ""}, "modelOutput": reply, "recordId": f"img-{number:06}"}
@@ -49,13 +50,21 @@ def measure(way: str, records: int, line_bytes: int) -> Measured:
     """Run one way, once, in this process."""
     size = sum(map(len, output_lines(records, line_bytes)))
     aws = ModelledAws(lambda: output_lines(records, line_bytes), size)
-    started, started_cpu = time.perf_counter(), time.process_time()
-    WAYS[way](aws)
-    seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - started_cpu
-    # Kibibytes, on Linux.
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    with WAYS[way](aws) as run:
+        started, started_cpu = time.perf_counter(), time.process_time()
+        run()
+        seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - started_cpu
     mean = size // records
-    return Measured(way, records, mean, seconds, cpu_seconds, peak, dict(aws.calls), dict(aws.written))
+    return Measured(way, records, mean, seconds, cpu_seconds, _peak_mib(), dict(aws.calls), dict(aws.written))
+
+
+def _peak_mib() -> float:
+    if LINUX_STATUS.exists():
+        # Of this program alone: getrusage goes on from the peak of the process that started it.
+        [peak] = re.findall(r"VmHWM:\s+(\d+) kB", LINUX_STATUS.read_text())
+        return int(peak) / 1024
+    # Bytes, on macOS.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
 
 
 if __name__ == "__main__":

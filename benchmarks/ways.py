@@ -2,23 +2,23 @@
 
 import json
 import os
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import boto3
 
 from batch_result_handler import handler as handler_module
-from batch_result_handler.dynamodb import WRITE_BATCH, batches, to_item
+from batch_result_handler.dynamodb import WRITE_BATCH, batches, from_item, to_item
 from batch_result_handler.handler import handler
-from batch_result_handler.output import Line, opened_output
+from batch_result_handler.output import Line
 from batch_result_handler.records import GoodLine, LineReader, parse_record
+from local.lambda_context import lambda_context
 from yorutsuke_common.schema import BatchJob, Transaction
 
-from .modelled_aws import BATCH_JOBS, JOB_ID, LAST_MODIFIED, PENDING_IMAGES, TRANSACTIONS, USER_ID, ModelledAws
+from .modelled_aws import BATCH_JOBS, JOB_ID, LAST_MODIFIED, PENDING_IMAGES, SUBMITTED, TRANSACTIONS, ModelledAws
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -38,19 +38,17 @@ ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "modelled",
     "AWS_SECRET_ACCESS_KEY": "modelled",
 }
-CONTEXT: Any = SimpleNamespace(
-    function_name="handler",
-    memory_limit_in_mb=1024,
-    invoked_function_arn="arn:aws:lambda:ap-northeast-1:123456789012:function:handler",
-    aws_request_id="request-1",
-    get_remaining_time_in_millis=lambda: 300_000,
-)
+READ_AGAIN = 20
+"""How often each line is read where reading alone is measured: all of them at once would take the memory of a job."""
 
-Way = Callable[[ModelledAws], None]
+Run = Callable[[], None]
+Way = Callable[[ModelledAws], AbstractContextManager[Run]]
+"""What it takes to begin is got ready when the context is entered; the run that it yields is measured."""
 
 
-def the_handler(aws: ModelledAws) -> None:
-    """Let the real handler take it in, from its event to its metrics, in process."""
+@contextmanager
+def the_handler(aws: ModelledAws) -> Generator[Run]:
+    """Let the real handler take it in, cold, from its event to its metrics, in process."""
     record = {"s3": {"bucket": {"name": BUCKET}, "object": {"key": OUTPUT_KEY}}}
     with (
         _session(aws),
@@ -58,67 +56,100 @@ def the_handler(aws: ModelledAws) -> None:
         redirect_stdout(silence),
         patch.object(handler_module.logger.registered_handler, "stream", silence),
     ):
-        handler_module.workers.cache_clear()
-        handler({"Records": [record]}, CONTEXT)
+        yield lambda: _invoked({"Records": [record]})
 
 
-def the_plan(aws: ModelledAws) -> None:
+def _invoked(event: dict[str, Any]) -> None:
+    handler(event, lambda_context(seconds=300))
+
+
+@contextmanager
+def the_plan(aws: ModelledAws) -> Generator[Run]:
     """Follow the plan as it was written: transactions written in batches, everything else one by one."""
     with _session(aws):
         s3, dynamodb = _clients()
-        for block in batches(list(_transactions(s3)), WRITE_BATCH):
-            _write_batch(dynamodb, block)
-            for transaction in block:
-                key = {"imageId": {"S": transaction.imageId}}
-                image: Any = dynamodb.get_item(TableName=PENDING_IMAGES, Key=key)
-                source = image["Item"]["s3Key"]["S"]
-                target = source.replace("uploads/", "processed/2026-11-23/")
-                s3.copy_object(Bucket=BUCKET, Key=target, CopySource={"Bucket": BUCKET, "Key": source})
-                s3.delete_object(Bucket=BUCKET, Key=source)
+
+        def run() -> None:
+            for block in batches(list(_transactions(s3)), WRITE_BATCH):
+                puts: Any = [{"PutRequest": {"Item": to_item(transaction.item())}} for transaction in block]
+                dynamodb.batch_write_item(RequestItems={TRANSACTIONS: puts})
+                for transaction in block:
+                    key = {"imageId": {"S": transaction.imageId}}
+                    image: Any = dynamodb.get_item(TableName=PENDING_IMAGES, Key=key)
+                    source = image["Item"]["s3Key"]["S"]
+                    target = source.replace("uploads/", "processed/2026-11-23/")
+                    s3.copy_object(Bucket=BUCKET, Key=target, CopySource={"Bucket": BUCKET, "Key": source})
+                    s3.delete_object(Bucket=BUCKET, Key=source)
+
+        yield run
 
 
-def write_one_by_one(aws: ModelledAws) -> None:
+@contextmanager
+def write_one_by_one(aws: ModelledAws) -> Generator[Run]:
     """Write transactions alone, one PutItem a line."""
     with _session(aws):
         s3, dynamodb = _clients()
-        for transaction in _transactions(s3):
-            dynamodb.put_item(TableName=TRANSACTIONS, Item=to_item(transaction.item()))
+        transactions = list(_transactions(s3))
+
+        def run() -> None:
+            for transaction in transactions:
+                dynamodb.put_item(TableName=TRANSACTIONS, Item=to_item(transaction.item()))
+
+        yield run
 
 
-def write_with_batch_writer(aws: ModelledAws) -> None:
+@contextmanager
+def write_with_batch_writer(aws: ModelledAws) -> Generator[Run]:
     """Write transactions alone, through boto3's own `batch_writer`."""
     with _session(aws):
         s3, _ = _clients()
-        with boto3.resource("dynamodb").Table(TRANSACTIONS).batch_writer() as writer:
-            for transaction in _transactions(s3):
-                writer.put_item(Item=transaction.item())
+        transactions = list(_transactions(s3))
+        table = boto3.resource("dynamodb").Table(TRANSACTIONS)
+
+        def run() -> None:
+            with table.batch_writer() as writer:
+                for transaction in transactions:
+                    writer.put_item(Item=transaction.item())
+
+        yield run
 
 
-def write_in_batches(aws: ModelledAws) -> None:
+@contextmanager
+def write_in_batches(aws: ModelledAws) -> Generator[Run]:
     """Write transactions alone, as the handler does."""
     with _session(aws):
         s3, _ = _clients()
-        handler_module.workers.cache_clear()
+        transactions = list(_transactions(s3))
         batch = handler_module.workers().results.stores.batch
-        batch.put(TRANSACTIONS, [to_item(transaction.item()) for transaction in _transactions(s3)])
+        yield lambda: batch.put(TRANSACTIONS, [to_item(transaction.item()) for transaction in transactions])
 
 
-def _write_batch(dynamodb: "DynamoDBClient", block: Sequence[Transaction]) -> None:
-    puts: Any = [{"PutRequest": {"Item": to_item(transaction.item())}} for transaction in block]
-    dynamodb.batch_write_item(RequestItems={TRANSACTIONS: puts})
+@contextmanager
+def read_lines(aws: ModelledAws) -> Generator[Run]:
+    """Read lines alone, as the handler does: into the record that each is."""
+    yield _reading(aws, parse_record)
+
+
+@contextmanager
+def read_with_json_loads(aws: ModelledAws) -> Generator[Run]:
+    """Read lines alone, each by `json.loads`."""
+    yield _reading(aws, lambda line: json.loads(line.content))
+
+
+def _reading(aws: ModelledAws, read: Callable[[Line], object]) -> Run:
+    lines = [Line(number, line) for number, line in enumerate(aws.lines(), 1)]
+
+    def run() -> None:
+        for _ in range(READ_AGAIN):
+            for line in lines:
+                read(line)
+
+    return run
 
 
 def _transactions(s3: "S3Client") -> Iterator[Transaction]:
     """Yield the output's transactions, its lines read by `json.loads` first, as the plan has it."""
-    job = BatchJob.model_validate(
-        {
-            "intentId": f"intent-{JOB_ID}",
-            "jobId": JOB_ID,
-            "userId": USER_ID,
-            "status": "SUBMITTED",
-            "submitTime": "2026-11-22T14:05:00Z",
-        }
-    )
+    job = BatchJob.model_validate(from_item(SUBMITTED))
     reader = LineReader(job, LAST_MODIFIED, 730)
     body = s3.get_object(Bucket=BUCKET, Key=OUTPUT_KEY)["Body"]
     for number, line in enumerate(body.iter_lines(), 1):
@@ -140,30 +171,21 @@ def _session(aws: ModelledAws) -> Generator[None]:
         aws.serve(session)
         with patch.object(boto3, "DEFAULT_SESSION", session):
             handler_module.load_settings.cache_clear()
+            handler_module.workers.cache_clear()
             yield
 
 
-def read_lines(aws: ModelledAws) -> None:
-    """Read the lines alone, as the handler does."""
-    with _session(aws), opened_output(boto3.client("s3"), BUCKET, OUTPUT_KEY) as output:
-        for line in output.lines():
-            parse_record(line)
-
-
-def json_loads(aws: ModelledAws) -> None:
-    """Read the lines alone, each by `json.loads`."""
-    with _session(aws), opened_output(boto3.client("s3"), BUCKET, OUTPUT_KEY) as output:
-        for line in output.lines():
-            json.loads(line.content)
-
-
+HANDLER = "handler"
+PLAN = "the plan"
+WRITES, WRITES_BATCH_WRITER, WRITES_ONE_BY_ONE = "writes, as the handler", "writes, batch_writer", "writes, one by one"
+READS, READS_JSON_LOADS = f"{READ_AGAIN} x read, as the handler", f"{READ_AGAIN} x read, json.loads"
 WAYS: dict[str, Way] = {
-    "handler": the_handler,
-    "the plan": the_plan,
-    "writes, as the handler": write_in_batches,
-    "writes, batch_writer": write_with_batch_writer,
-    "writes, one by one": write_one_by_one,
-    "reads, as the handler": read_lines,
-    "reads, json.loads": json_loads,
+    HANDLER: the_handler,
+    PLAN: the_plan,
+    WRITES: write_in_batches,
+    WRITES_BATCH_WRITER: write_with_batch_writer,
+    WRITES_ONE_BY_ONE: write_one_by_one,
+    READS: read_lines,
+    READS_JSON_LOADS: read_with_json_loads,
 }
 """By the names that they are shown under."""

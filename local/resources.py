@@ -397,11 +397,13 @@ def function_event_invoke_config(aws: Aws, inputs: Inputs) -> Created:
 @creates("aws:lambda/eventSourceMapping:EventSourceMapping")
 def event_source_mapping(aws: Aws, inputs: Inputs) -> Created:
     """Feed a function from a queue; its id is its UUID."""
+    scaling = inputs.take_nested("scalingConfig")
     created = aws.lambda_.create_event_source_mapping(
         EventSourceArn=inputs.take("eventSourceArn"),
         FunctionName=inputs.take("functionName"),
         BatchSize=inputs.take("batchSize"),
         FunctionResponseTypes=inputs.take("functionResponseTypes"),
+        ScalingConfig={"MaximumConcurrency": scaling.take("maximumConcurrency")},
         Tags=inputs.take_optional("tags", {}),
     )
     return created["UUID"], {"uuid": created["UUID"]}

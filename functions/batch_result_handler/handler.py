@@ -1,5 +1,11 @@
 """The Lambda entry point: parse the event, act on each notice in it, say which messages failed."""
 
+# ruff: noqa: E402
+import gc
+
+# What is imported stays: to look for garbage among it again and again is a sixth of a cold start.
+gc.disable()
+
 import traceback
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -162,3 +168,7 @@ def _described(error: Exception) -> dict[str, Any]:
     elif isinstance(error, ClientError):
         described["detail"] = f"{error.operation_name}: {error_code(error)}"
     return described
+
+
+gc.freeze()
+gc.enable()

@@ -73,6 +73,9 @@ class BatchResults(pulumi.ComponentResource):
             function_name=self.handler.function.arn,
             batch_size=1,
             function_response_types=["ReportBatchItemFailures"],
+            scaling_config=aws.lambda_.EventSourceMappingScalingConfigArgs(
+                maximum_concurrency=config.function_max_concurrency
+            ),
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.register_outputs({})

@@ -60,7 +60,7 @@ def _started(night: Night) -> int:
 
 
 def _kill_functions(stage: Night) -> int:
-    """Kill the processes that run the function at this moment; return how many there were."""
+    """Kill the processes that run the function at this moment, the idle ones included; return how many there were."""
     name = stage.outputs["functionName"]
     running = [
         process
@@ -78,7 +78,7 @@ def test_a_function_killed_in_mid_run_is_made_good_by_the_next(faulty_endpoint: 
 
     night.drop_output(file)
     until(faulty_endpoint.fired, SETTLE_SECONDS, "the function to copy images")
-    assert _kill_functions(night) == 1
+    assert _kill_functions(night)
     faulty_endpoint.fail()
     killed = night.job()
     assert (killed["status"], "claimedBy" in killed, len(night.transactions())) == ("SUBMITTED", True, 20)

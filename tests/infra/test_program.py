@@ -254,6 +254,16 @@ def test_the_function_reports_failures_message_by_message(run: RunProgram) -> No
     assert (mapping["batchSize"], mapping["functionResponseTypes"]) == (1, ["ReportBatchItemFailures"])
 
 
+def test_the_function_is_given_what_the_stage_says(run: RunProgram) -> None:
+    def given(program: Program) -> tuple[float, float, float]:
+        function = program.inputs("Function", "batch-result-handler")
+        mapping = program.inputs("EventSourceMapping", "batch-output")
+        return function["memorySize"], function["timeout"], mapping["scalingConfig"]["maximumConcurrency"]
+
+    assert given(run()) == (1769, 300, 2)
+    assert given(run(functionMemoryMb=512, functionTimeoutSeconds=60, functionMaxConcurrency=7)) == (512, 60, 7)
+
+
 def test_the_function_runs_on_the_layers_runtime_and_knows_its_stage(run: RunProgram) -> None:
     program = run(pythonVersion="3.14", architecture="x86_64", logLevel="ERROR")
     function = program.inputs("Function", "batch-result-handler")
@@ -431,6 +441,10 @@ def test_every_resource_type_is_known_to_the_local_deployer(run: RunProgram) -> 
         ({"transactionTtlDays": 0}, "transactionTtlDays is 0: Input should be greater than 0"),
         ({"transactionTtlDays": "730"}, "transactionTtlDays is '730': Input should be a valid integer"),
         ({"functionTimeoutSeconds": 901}, "functionTimeoutSeconds is 901: Input should be less than or equal to 900"),
+        (
+            {"functionMaxConcurrency": 1},
+            "functionMaxConcurrency is 1: Input should be greater than or equal to 2",
+        ),
         ({"timezone": "Tokyo"}, "timezone is 'Tokyo': Value error, must be an IANA time zone such as Asia/Tokyo"),
         (
             {"pythonVersion": "python3.13"},

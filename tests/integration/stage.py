@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import boto3
@@ -15,6 +14,7 @@ from batch_result_handler.dynamodb import from_item, to_item
 from batch_result_handler.handler import handler, workers
 from batch_result_handler.settings import load_settings
 from local.aws import Aws
+from local.lambda_context import lambda_context
 
 from .aws_calls import AwsCalls
 
@@ -45,13 +45,7 @@ ENVIRONMENT = {
     "TRANSACTION_TTL_DAYS": "730",
     "TIMEZONE": "Asia/Tokyo",
 }
-CONTEXT: Any = SimpleNamespace(
-    function_name="handler",
-    memory_limit_in_mb=1024,
-    invoked_function_arn="arn:aws:lambda:ap-northeast-1:123456789012:function:handler",
-    aws_request_id="request-1",
-    get_remaining_time_in_millis=lambda: 60_000,
-)
+CONTEXT = lambda_context(seconds=60)
 
 
 def plan_line(image_id: str, **changes: object) -> str:
