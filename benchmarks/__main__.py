@@ -55,8 +55,8 @@ def main() -> int:
     if arguments.plot:
         draw(measured, arguments.plot)
     if arguments.json:
-        shown = {"runs": [asdict(one) for one in measured], "comparisons": [asdict(one) for one in comparisons]}
-        print(json.dumps(shown))
+        shown = [{**asdict(one), "holds": one.holds} for one in comparisons]
+        print(json.dumps({"runs": [asdict(one) for one in measured], "comparisons": shown}))
     return 0
 
 

@@ -7,6 +7,7 @@ from math import ceil
 
 from .cold_start import ColdStart
 from .measure import Measured
+from .modelled_aws import PENDING_IMAGES, TRANSACTIONS
 from .ways import HANDLER, PLAN, READS, READS_JSON_LOADS, WRITES, WRITES_BATCH_WRITER, WRITES_ONE_BY_ONE
 
 
@@ -43,6 +44,7 @@ def compared(measured: Sequence[Measured], cold: ColdStart) -> list[Comparison]:
         Comparison("large lines read: as fast as json.loads", _times(loaded, read), 5, least=True),
         Comparison(f"{largest.records:,} records", largest.seconds, 60, "s"),
         Comparison(f"{largest.records:,} records: calls more than the fewest", _more_calls(largest), 0, "calls"),
+        Comparison(f"{largest.records:,} records: left undone", _undone(largest), 0, "records"),
         Comparison(f"{largest.records:,} records: peak memory", _more(largest, smallest), 64, more),
         Comparison(f"{of_large_lines}: peak memory", _more(large_lines, smallest), 64, more),
         Comparison("a cold start: as long as boto3 and its clients alone", cold.handler / cold.bare, 1.5),
@@ -73,6 +75,10 @@ def _times(slower: Measured, faster: Measured) -> float:
 
 def _more_calls(one: Measured) -> int:
     return (Counter(one.calls) - Counter(fewest_calls(one.records))).total()
+
+
+def _undone(one: Measured) -> int:
+    return sum(one.records - one.written.get(what, 0) for what in (TRANSACTIONS, "copied", "deleted", PENDING_IMAGES))
 
 
 def _more(one: Measured, other: Measured) -> float:

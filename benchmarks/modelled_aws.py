@@ -51,10 +51,13 @@ SUBMITTED: Item = {
 }
 """The job's record."""
 
-# What most of a job's requests are answered with, made once: what the model takes would count as the handler's.
+# What most of a job's requests are answered with, made once and read once, since many threads share it: what the
+# model takes would count as the handler's.
 TRANSACTIONS_NAMED = json.dumps(TRANSACTIONS).encode()
 ALL_WRITTEN = json_response(200, {"UnprocessedItems": {}})
 COPIED = xml_response(200, "<CopyObjectResult><ETag>&quot;an-etag&quot;</ETag></CopyObjectResult>")
+for _answer in (ALL_WRITTEN, COPIED):
+    _ = _answer.content
 
 
 @dataclass

@@ -118,7 +118,7 @@ def workers() -> Workers:
     s3 = boto3.client("s3", config=config)
     dynamodb = boto3.client("dynamodb", config=config)
     overlap = Overlap()
-    copier = ObjectCopier(s3, settings.images_bucket, CONCURRENCY)
+    copier = ObjectCopier(s3, settings.images_bucket, CONCURRENCY, logger)
     batch = BatchClient(dynamodb, overlap, logger)
     jobs = BatchJobs(dynamodb, settings.batch_jobs_table, logger)
     pending = PendingImages(batch, settings.pending_images_table)

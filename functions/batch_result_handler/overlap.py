@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 CONCURRENCY = 96
@@ -19,8 +19,8 @@ class Overlap:
         self._threads = CONCURRENCY
         self._pool = ThreadPoolExecutor(self._threads)
 
-    def each(self, act: Callable[[_T], _R], things: Iterable[_T]) -> list[_R]:
-        """Act on each thing, several at a time, and return what came of it, in order.
+    def each(self, act: Callable[[_T], _R], things: Iterable[_T], at_once: int = CONCURRENCY) -> list[_R]:
+        """Act on each thing, so many at a time, and return what came of it, in order.
 
         Where one fails, those under way are waited for, those not begun are left, and the error is raised, so that
         nothing is done any more in the name of who has been told.
@@ -29,7 +29,7 @@ class Overlap:
         done: dict[int, _R] = {}
         count = len(left)
 
-        # One task a thread, which takes the next thing by itself: a task a thing costs as much as half a request.
+        # One task a thread, which takes the next thing by itself: a task a thing costs as much as a tenth of a request.
         def work() -> None:
             while True:
                 try:
@@ -42,8 +42,13 @@ class Overlap:
                     left.clear()
                     raise
 
-        working = [self._pool.submit(work) for _ in range(min(count, self._threads))]
-        wait(working)
+        working: list[Future[None]] = []
+        try:
+            working += [self._pool.submit(work) for _ in range(min(count, at_once, self._threads))]
+            wait(working)
+        finally:
+            left.clear()
+            wait(working)
         for task in working:
             task.result()
         return [done[number] for number in range(count)]

@@ -96,7 +96,7 @@ def bucket() -> Iterator[Bucket]:
     logger, overlap = Logs().logger, Overlap()
     with closing(session.client("s3")) as s3, closing(session.client("dynamodb")) as dynamodb:
         pending = PendingImages(BatchClient(dynamodb, overlap, logger), "pending-images")
-        copier = ObjectCopier(s3, "images", 1)
+        copier = ObjectCopier(s3, "images", 1, logger)
         yield Bucket(aws, ImageStore(s3, "images", copier, pending, overlap, logger))
 
 

@@ -1,23 +1,43 @@
 """A copy that no client sends is the client's own but for its keys, and what it cannot do is left to the client."""
 
+import ssl
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections import Counter
+from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 import boto3
 import pytest
+import trustme
+import urllib3
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.config import Config
-from botocore.exceptions import ClientError, ConnectionClosedError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    ProxyConnectionError,
+    ReadTimeoutError,
+    SSLError,
+)
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from batch_result_handler.object_copier import ObjectCopier
+from batch_result_handler.object_copier import ObjectCopier, connections_to
+from batch_result_handler.overlap import Overlap
 from local.wire import s3_error, xml_response
+
+from .samples import Logs
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 BUCKET = "images"
 COPIED = "<CopyObjectResult><ETag>e</ETag></CopyObjectResult>"
@@ -49,17 +69,24 @@ class Bucket:
     endpoint: str | None = None
     answers: list[Answer] = field(default_factory=list[Answer])
     asked: list[AWSPreparedRequest] = field(default_factory=list[AWSPreparedRequest])
+    logs: Logs = field(default_factory=Logs)
     session: boto3.Session = field(
         default_factory=lambda: boto3.Session("an-id", "a-key", "a-token", region_name="ap-northeast-1")
     )
 
     @contextmanager
-    def copier(self) -> Generator[ObjectCopier]:
-        """Return a copier whose client has shown what it sends."""
+    def client(self) -> "Generator[S3Client]":
+        """Return a client of the bucket."""
         self.session.events.register("before-send.s3", cast("Callable[..., None]", self._answer))
         config = Config(retries={"total_max_attempts": 2, "mode": "standard"})
         with closing(self.session.client("s3", endpoint_url=self.endpoint, config=config)) as s3:
-            copier = ObjectCopier(s3, BUCKET, 1)
+            yield s3
+
+    @contextmanager
+    def copier(self) -> Generator[ObjectCopier]:
+        """Return a copier whose client has shown what it sends."""
+        with self.client() as s3:
+            copier = ObjectCopier(s3, BUCKET, 1, self.logs.logger)
             copier.copy("uploads/first", "processed/first")
             self.asked.clear()
             yield copier
@@ -83,6 +110,8 @@ def _same_for_both(request: AWSPreparedRequest) -> dict[str, Any]:
     headers = {name: value for name, value in _headers(request).items() if name not in OF_THE_CLIENT}
     scope, signed, _ = headers.pop("authorization").split(", ")
     del headers["x-amz-date"]
+    # Powertools adds itself to what a client has signed already.
+    headers["user-agent"] = headers["user-agent"].partition(" PT/")[0]
     signed_headers = set(signed.partition("=")[2].split(";")) - OF_THE_CLIENT
     return {"method": request.method, "url": request.url, "scope": scope, "signed": signed_headers, **headers}
 
@@ -109,8 +138,24 @@ def test_it_sends_what_the_client_would_send(endpoint: str | None) -> None:
         of_any_keys()
 
 
-def _closed(request: AWSPreparedRequest) -> AWSResponse:
-    raise ConnectionClosedError(endpoint_url=request.url)
+def raises(error: BotoCoreError) -> Answer:
+    """Return an answer that never comes."""
+
+    def answer(_: AWSPreparedRequest) -> AWSResponse:
+        raise error
+
+    return answer
+
+
+URL = "https://images.s3.ap-northeast-1.amazonaws.com"
+BROKEN = [
+    ConnectionClosedError(endpoint_url=URL),
+    ReadTimeoutError(endpoint_url=URL),
+    EndpointConnectionError(endpoint_url=URL),
+    ConnectTimeoutError(endpoint_url=URL),
+    SSLError(endpoint_url=URL, error=ValueError()),
+    ProxyConnectionError(proxy_url=URL),
+]
 
 
 @pytest.mark.parametrize(
@@ -119,7 +164,7 @@ def _closed(request: AWSPreparedRequest) -> AWSResponse:
         pytest.param(failed(503, "SlowDown"), id="an error"),
         pytest.param(failed(200, "InternalError"), id="an error within a 200"),
         pytest.param(says_nothing, id="a 200 that says nothing"),
-        pytest.param(_closed, id="a connection that breaks"),
+        *(pytest.param(raises(error), id=type(error).__name__) for error in BROKEN),
     ],
 )
 def test_what_does_not_plainly_succeed_is_done_by_the_client(answer: Answer) -> None:
@@ -135,6 +180,26 @@ def test_what_does_not_plainly_succeed_is_done_by_the_client(answer: Answer) -> 
         "/processed/a",
         "/processed/b",
     ]
+
+
+def test_of_many_at_once_one_is_the_clients() -> None:
+    bucket = Bucket()
+    with bucket.client() as s3:
+        copier = ObjectCopier(s3, BUCKET, 16, bucket.logs.logger)
+        Overlap().each(lambda number: copier.copy(f"uploads/{number}", f"processed/{number}"), range(200))
+
+    assert Counter(bucket.senders()) == {"client": 1, "copier": 199}
+
+
+def test_a_first_copy_that_fails_holds_nobody_up() -> None:
+    bucket = Bucket(answers=[failed(403, "AccessDenied")])
+    with bucket.client() as s3:
+        copier = ObjectCopier(s3, BUCKET, 1, bucket.logs.logger)
+        with pytest.raises(ClientError, match="AccessDenied"):
+            copier.copy("uploads/a", "processed/a")
+        copier.copy("uploads/b", "processed/b")
+
+    assert bucket.senders() == ["client", "copier"]
 
 
 def test_an_error_is_raised_as_the_client_raises_it() -> None:
@@ -158,6 +223,52 @@ def test_credentials_that_were_renewed_sign_the_next_copy() -> None:
 
     tokens = [_headers(request)["x-amz-security-token"] for request in bucket.asked]
     assert (bucket.senders(), tokens) == (["copier"] * 2, ["a-token", "another-token"])
+
+
+def test_within_lambda_its_requests_carry_the_trace_as_the_clients_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "handler")
+    bucket = Bucket()
+    with bucket.copier() as copier:
+        for trace in ("Root=1-a", "Root=1-b"):
+            monkeypatch.setenv("_X_AMZN_TRACE_ID", trace)
+            copier.copy("uploads/a", "processed/a")
+
+    traces = [_headers(request)["x-amzn-trace-id"] for request in bucket.asked]
+    assert (bucket.senders(), traces) == (["copier"] * 2, ["Root=1-a", "Root=1-b"])
+
+
+def test_behind_a_proxy_every_copy_is_the_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    bucket = Bucket()
+    with bucket.copier() as copier:
+        copier.copy("uploads/a", "processed/a")
+
+    assert bucket.senders() == ["client"]
+
+
+def _gave_up(error: str) -> dict[str, str]:
+    return {"level": "WARNING", "event": "BATCH_RESULT_COPIER_GAVE_UP", "error": error}
+
+
+def test_a_botocore_that_shows_something_else_harms_no_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("batch_result_handler.object_copier.urlsplit", lambda: None)
+    bucket, said = Bucket(), _gave_up("TypeError")
+    with bucket.copier() as copier:
+        copier.copy("uploads/a", "processed/a")
+
+    assert bucket.senders() == ["client"]
+    assert bucket.logs.entries(*said) == [said]
+
+
+def test_a_botocore_whose_parts_are_others_harms_no_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket, said = Bucket(), _gave_up("TypeError")
+    with bucket.copier() as copier:
+        monkeypatch.setattr("batch_result_handler.object_copier.AWSRequest", lambda: None)
+        copier.copy("uploads/a", "processed/a")
+        copier.copy("uploads/b", "processed/b")
+
+    assert bucket.senders() == ["client", "client"]
+    assert bucket.logs.entries(*said) == [said]
 
 
 class _Server(BaseHTTPRequestHandler):
@@ -184,23 +295,74 @@ class _Server(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-@pytest.fixture
-def server() -> Iterator[str]:
-    """Return the URL of a server on loopback."""
+@contextmanager
+def _serving(certificate: trustme.LeafCert | None = None) -> Generator[str]:
+    """Run a server on loopback, over TLS with a certificate, and return its URL."""
     _Server.connections, _Server.keys = 0, []
     with ThreadingHTTPServer(("127.0.0.1", 0), _Server) as server:
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            certificate.configure_cert(context)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+        try:
+            yield f"{'https' if certificate else 'http'}://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
 
 
-def test_over_the_network_its_connection_is_kept(server: str) -> None:
+def _copies(url: str, names: str) -> None:
     session = boto3.Session("an-id", "a-key", region_name="ap-northeast-1")
-    with closing(session.client("s3", endpoint_url=server)) as s3:
-        copier = ObjectCopier(s3, BUCKET, 1)
-        for name in "abcd":
+    config = Config(retries={"total_max_attempts": 1})
+    with closing(session.client("s3", endpoint_url=url, config=config)) as s3:
+        copier = ObjectCopier(s3, BUCKET, 1, Logs().logger)
+        for name in names:
             copier.copy(f"uploads/{name}", f"processed/{name}")
+
+
+@pytest.fixture
+def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> trustme.CA:
+    """Return an authority that AWS_CA_BUNDLE names."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "ca.pem"))
+    return authority
+
+
+def test_over_the_network_its_connection_is_kept() -> None:
+    with _serving() as url:
+        _copies(url, "abcd")
 
     assert _Server.keys == [f"/images/processed/{name}" for name in "abcd"]
     # The client's own, for the first, and the copier's.
     assert _Server.connections == 2
+
+
+def test_over_tls_it_trusts_whom_the_client_trusts(authority: trustme.CA) -> None:
+    with _serving(authority.issue_cert("127.0.0.1")) as url:
+        _copies(url, "abcd")
+
+    assert (len(_Server.keys), _Server.connections) == (4, 2)
+
+
+def of_another_host(authority: trustme.CA) -> trustme.LeafCert:
+    """Return a certificate of somebody else."""
+    return authority.issue_cert("another.example")
+
+
+def of_another_authority(_: trustme.CA) -> trustme.LeafCert:
+    """Return a certificate that nobody knows."""
+    return trustme.CA().issue_cert("127.0.0.1")
+
+
+@pytest.mark.parametrize("certificate", [of_another_host, of_another_authority])
+def test_over_tls_it_tells_nothing_to_a_stranger(
+    authority: trustme.CA, certificate: Callable[[trustme.CA], trustme.LeafCert]
+) -> None:
+    with (
+        _serving(certificate(authority)) as url,
+        pytest.raises(urllib3.exceptions.SSLError, match="CERTIFICATE_VERIFY"),
+    ):
+        connections_to(url, 1).urlopen("PUT", "/")
+
+    assert _Server.keys == []

@@ -32,6 +32,7 @@ def test_the_events_are_those_of_the_runbook_each_spelt_as_its_name() -> None:
         "BATCH_RESULT_DUPLICATE",
         "BATCH_RESULT_JOB_CLAIMED",
         "BATCH_RESULT_CLAIM_KEPT",
+        "BATCH_RESULT_COPIER_GAVE_UP",
         "BATCH_RESULT_IMAGE_MISSING",
         "BATCH_RESULT_TEST_EVENT",
         "BATCH_RESULT_COMPLETED",
