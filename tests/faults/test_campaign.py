@@ -32,7 +32,8 @@ CALLS_OF_A_NIGHT = {
     "BatchGetItem": 2,
     # Transactions, images, and the transaction whose image did not move.
     "BatchWriteItem": 3,
-    "CopyObject": 6,
+    # The one that fails is asked for again, by the client.
+    "CopyObject": 7,
     "DeleteObjects": 1,
     "PutObject": 1,
     # Claim, completion, counts, and the end of the job: refused for its status, then written without it.
@@ -50,7 +51,7 @@ def test_a_night_without_faults_takes_these_calls(night: FaultyNight) -> None:
     clean = clean_run(night)
 
     assert night.aws.calls == CALLS_OF_A_NIGHT
-    assert clean.calls == 23
+    assert clean.calls == 24
 
 
 def test_every_crash_point_and_some_schedules_end_as_a_clean_run_does(night: FaultyNight) -> None:
@@ -69,22 +70,22 @@ def test_every_crash_point_and_some_schedules_end_as_a_clean_run_does(night: Fau
     }
 
 
-@pytest.mark.parametrize("name", ["crash-after-23", "meeting-2-before-1", "7-103", "1-151"])
+@pytest.mark.parametrize("name", ["crash-after-24", "meeting-2-before-1", "7-103", "1-151"])
 def test_a_schedule_runs_alone_by_its_name(night: FaultyNight, name: str) -> None:
     verdict = campaign(night, clean_run(night), SCHEDULES, seed=SEED, only=name)
 
     assert (verdict.schedules, verdict.failures) == (1, {})
 
 
-@pytest.mark.parametrize("name", ["nosuch", "crash-after-24", "1"])
+@pytest.mark.parametrize("name", ["nosuch", "crash-after-25", "1"])
 def test_a_name_of_no_schedule_is_refused_with_the_names_there_are(night: FaultyNight, name: str) -> None:
     with pytest.raises(ValueError, match=f"no schedule is named '{name}': a name is one of crash-after-…, .*SEED"):
         campaign(night, clean_run(night), SCHEDULES, seed=SEED, only=name)
 
 
 def test_fewer_schedules_than_crash_points_and_meetings_are_refused(night: FaultyNight) -> None:
-    with pytest.raises(ValueError, match="114 schedules are too few: crash points and meetings alone are 115"):
-        campaign(night, clean_run(night), 114, seed=SEED)
+    with pytest.raises(ValueError, match="119 schedules are too few: crash points and meetings alone are 120"):
+        campaign(night, clean_run(night), 119, seed=SEED)
 
 
 def _delete_before_copy(patch: pytest.MonkeyPatch) -> None:
