@@ -38,6 +38,7 @@ class Aws:
         session = boto3.Session("test", "test", region_name=REGION)
         # A proxy is for the way out of the machine.
         there: Any = {"endpoint_url": endpoint, "verify": ca_bundle and str(ca_bundle), "config": Config(proxies={})}
+        self._there = there
         self.cloudwatch: CloudWatchClient = session.client("cloudwatch", **there)
         self.dynamodb: DynamoDBClient = session.client("dynamodb", **there)
         self.events: EventBridgeClient = session.client("events", **there)
@@ -48,3 +49,11 @@ class Aws:
         self.sns: SNSClient = session.client("sns", **there)
         self.sqs: SQSClient = session.client("sqs", **there)
         self.sts: STSClient = session.client("sts", **there)
+
+    def s3_in_role(self, role_arn: str, session_name: str) -> "S3Client":
+        """Return a client of S3 with the rights of a role, which has to trust the account."""
+        given = self.sts.assume_role(RoleArn=role_arn, RoleSessionName=session_name)["Credentials"]
+        session = boto3.Session(
+            given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"], region_name=REGION
+        )
+        return session.client("s3", **self._there)

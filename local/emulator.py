@@ -52,6 +52,12 @@ class Emulator:
         """The authority that vouches for the endpoint, made for this emulator alone (PEM)."""
         return _ca_bundle(self.folder)
 
+    def server_tls(self) -> ssl.SSLContext:
+        """Return what another server on this machine can answer TLS with: whoever trusts the emulator trusts it."""
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(_certificate(self.folder), _key(self.folder))
+        return context
+
     def stop(self) -> None:
         """End the emulator, and with it the functions that it runs."""
         self.process.terminate()
@@ -158,7 +164,7 @@ def _make_certificate(folder: Path) -> tuple[Path, Path]:
     """Write an authority, a certificate of it for the endpoint, and the certificate's key; return the latter two."""
     authority = trustme.CA()
     issued = authority.issue_cert(HOST)
-    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    certificate, key = _certificate(folder), _key(folder)
     authority.cert_pem.write_to_path(_ca_bundle(folder))
     certificate.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
     key.touch(mode=0o600)
@@ -168,6 +174,14 @@ def _make_certificate(folder: Path) -> tuple[Path, Path]:
 
 def _ca_bundle(folder: Path) -> Path:
     return folder / "ca.pem"
+
+
+def _certificate(folder: Path) -> Path:
+    return folder / "certificate.pem"
+
+
+def _key(folder: Path) -> Path:
+    return folder / "key.pem"
 
 
 def _temporary(folder: Path) -> Path:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -17,6 +18,7 @@ from .aws import Aws
 from .emulator import REGION
 from .errors import LocalStageError, NotSettledError
 from .receipts import make_image
+from .state_change import StateChange
 
 USER_ID = "user-1"
 SUBMIT_TIME = "2026-11-22T14:05:00Z"
@@ -90,25 +92,14 @@ class Night:
         Raises LocalStageError where the event bus does not take the event.
         """
         account = self.outputs["functionRoleArn"].split(":")[4]
-        job_arn = f"arn:aws:bedrock:{REGION}:{account}:model-invocation-job/{self.job_id}"
-        detail = {
-            "version": "0.0",
-            "accountId": account,
-            "batchJobName": f"{self.outputs['jobNamePrefix']}{self.intent_id}",
-            "batchJobArn": job_arn,
-            "batchModelId": MODEL_ID,
-            "status": status,
-            "failureMessage": message,
-        }
-        entry: Any = {
-            "Source": self.outputs["drillEventSource"],
-            "DetailType": "Batch Inference Job State Change",
-            "Resources": [job_arn],
-            "Detail": json.dumps(detail),
-        }
-        [taken] = self.aws.events.put_events(Entries=[entry])["Entries"]
-        if "EventId" not in taken:
-            raise LocalStageError(f"the event bus refused the end of job {self.job_id!r}: {taken.get('ErrorMessage')}")
+        StateChange(
+            job_arn=f"arn:aws:bedrock:{REGION}:{account}:model-invocation-job/{self.job_id}",
+            job_name=f"{self.outputs['jobNamePrefix']}{self.intent_id}",
+            model_id=MODEL_ID,
+            status=status,
+            message=message,
+            created=datetime.fromisoformat(SUBMIT_TIME),
+        ).put(self.aws.events, self.outputs["drillEventSource"])
 
     def wait_until_completed(self) -> None:
         """Wait until the job is COMPLETED.

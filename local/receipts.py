@@ -33,10 +33,11 @@ class Receipt:
 def make_receipts(count: int, seed: int = 1) -> list[Receipt]:
     """Return receipts with distinct image ids."""
     dice = random.Random(seed)  # noqa: S311 - sample data
-    return [Receipt(f"img-{number:05}", _fields(dice)) for number in range(1, count + 1)]
+    return [Receipt(f"img-{number:05}", receipt_fields(dice)) for number in range(1, count + 1)]
 
 
-def _fields(dice: random.Random) -> dict[str, object]:
+def receipt_fields(dice: random.Random) -> dict[str, object]:
+    """Return what a model may have read in a receipt."""
     merchant = dice.choice(sorted(SHOPS))
     category, goods = SHOPS[merchant]
     return {
@@ -66,9 +67,9 @@ def bedrock_lines(receipts: list[Receipt]) -> Iterator[str]:
         if number == error:
             outcome: dict[str, object] = {"error": {"errorCode": 400, "errorMessage": "The image could not be read"}}
         elif number == cut_short:
-            outcome = {"modelOutput": _nova_output(text[: len(text) // 2], "max_tokens")}
+            outcome = {"modelOutput": nova_output(text[: len(text) // 2], "max_tokens")}
         else:
-            outcome = {"modelOutput": _nova_output(text, "end_turn")}
+            outcome = {"modelOutput": nova_output(text, "end_turn")}
         yield _json({"recordId": receipt.image_id, "modelInput": _nova_input(receipt.image_id), **outcome})
 
 
@@ -90,9 +91,15 @@ def _nova_input(image_id: str) -> dict[str, object]:
     return {"messages": [{"role": "user", "content": [{"image": image}, {"text": "レシートを読み取ってください。"}]}]}
 
 
-def _nova_output(text: str, stop_reason: str) -> dict[str, object]:
+def nova_output(text: str, stop_reason: str, input_tokens: int = 1, output_tokens: int = 1) -> dict[str, object]:
+    """Return Nova's `modelOutput`. Source: Amazon Nova user guide, "Complete request schema"."""
     message = {"role": "assistant", "content": [{"text": text}]}
-    return {"output": {"message": message}, "stopReason": stop_reason, "usage": {"inputTokens": 1, "outputTokens": 1}}
+    usage = {
+        "inputTokens": input_tokens,
+        "outputTokens": output_tokens,
+        "totalTokens": input_tokens + output_tokens,
+    }
+    return {"output": {"message": message}, "stopReason": stop_reason, "usage": usage}
 
 
 def _json(value: object) -> str:
