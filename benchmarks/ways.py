@@ -12,10 +12,10 @@ from unittest.mock import patch
 import boto3
 
 from batch_result_handler import handler as handler_module
-from batch_result_handler.dynamodb import WRITE_BATCH, batches, to_item
 from batch_result_handler.handler import handler
 from batch_result_handler.output import Line, opened_output
 from batch_result_handler.records import GoodLine, LineReader, parse_record
+from yorutsuke_common.dynamodb import WRITE_BATCH, batches, to_item
 from yorutsuke_common.schema import BatchJob, Transaction
 
 from .modelled_aws import BATCH_JOBS, JOB_ID, LAST_MODIFIED, PENDING_IMAGES, TRANSACTIONS, USER_ID, ModelledAws

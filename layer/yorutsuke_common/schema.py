@@ -6,6 +6,7 @@ of these models never carry the offending input: a validation message may reach 
 
 import re
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from datetime import date as calendar_date
 from decimal import Decimal
 from enum import StrEnum
@@ -291,6 +292,11 @@ class DeadLetter(_Model):
     reason: Reason
     detail: Annotated[str, AfterValidator(_cut_detail)]
     record: JsonValue
+
+
+def iso_utc(moment: datetime) -> str:
+    """Return an instant in ISO 8601, UTC, to the second: `2026-11-23T02:14:00Z`."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def problems(errors: Iterable[ErrorDetails]) -> str:

@@ -27,7 +27,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Generator[Stage]:
     """A stage whose storage is what the Pulumi program declares; the handler's clients are watched."""
     for name, value in {**ENVIRONMENT, "AWS_DEFAULT_REGION": REGION}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("batch_result_handler.dynamodb.BASE_DELAY_SECONDS", 0)
+    monkeypatch.setattr("yorutsuke_common.dynamodb.BASE_DELAY_SECONDS", 0)
     handler_module.logger.setLevel("DEBUG")
     with mock_aws():
         aws = Aws(endpoint=None)

@@ -1,5 +1,6 @@
 """The shapes of what is read and stored, and what each of them refuses."""
 
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
@@ -23,6 +24,7 @@ from yorutsuke_common.schema import (
     ResultStats,
     Transaction,
     TransactionStatus,
+    iso_utc,
 )
 
 RECEIPT: dict[str, Any] = {
@@ -388,3 +390,14 @@ def test_the_stored_words_are_those_of_the_design() -> None:
             "INVALID_TRANSACTION",
         ],
     }
+
+
+@pytest.mark.parametrize(
+    ("moment", "text"),
+    [
+        (datetime(2026, 11, 22, 18, 42, 7, 999_999, tzinfo=UTC), "2026-11-22T18:42:07Z"),
+        (datetime(2026, 11, 23, 3, 42, 7, tzinfo=timezone(timedelta(hours=9))), "2026-11-22T18:42:07Z"),
+    ],
+)
+def test_an_instant_is_written_in_utc_to_the_second(moment: datetime, text: str) -> None:
+    assert iso_utc(moment) == text
