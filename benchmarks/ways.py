@@ -11,11 +11,11 @@ from unittest.mock import patch
 import boto3
 
 from batch_result_handler import handler as handler_module
-from batch_result_handler.dynamodb import WRITE_BATCH, batches, from_item, to_item
 from batch_result_handler.handler import handler
 from batch_result_handler.output import Line
 from batch_result_handler.records import GoodLine, LineReader, parse_record
 from local.lambda_context import lambda_context
+from yorutsuke_common.dynamodb import WRITE_BATCH, batches, from_item, to_item
 from yorutsuke_common.schema import BatchJob, Transaction
 
 from .modelled_aws import BATCH_JOBS, JOB_ID, LAST_MODIFIED, PENDING_IMAGES, SUBMITTED, TRANSACTIONS, ModelledAws

@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING
 
 from aws_lambda_powertools import Logger
 
+from yorutsuke_common.dynamodb import BatchClient, to_item
 from yorutsuke_common.errors import JobClaimedError
 from yorutsuke_common.logger import Event
-from yorutsuke_common.schema import BatchJob, DeadLetter, Reason, ResultStats, Transaction, TransactionStatus
+from yorutsuke_common.schema import BatchJob, DeadLetter, Reason, ResultStats, Transaction, TransactionStatus, iso_utc
 
 from .dead_letters import DeadLetterFile
-from .dynamodb import BatchClient, to_item
 from .event import OutputObject
 from .images import ImageStore, PendingImages, processed_date
 from .job import BatchJobs, is_processed, new_token, require_sole_output
 from .output import Output, opened_output
-from .records import GoodLine, LineReader, iso_utc, rejected
+from .records import GoodLine, LineReader, rejected
 from .result_metrics import ResultMetrics
 from .settings import Settings
 

@@ -6,7 +6,6 @@ import gc
 # What is imported stays: to look for garbage among it again and again is a sixth of a cold start.
 gc.disable()
 
-import traceback
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,14 +21,14 @@ from aws_lambda_powertools.utilities.batch import (
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.config import Config
-from botocore.exceptions import ClientError
 
-from yorutsuke_common.errors import JobClaimedError, NotReconciledError, YorutsukeError
+from yorutsuke_common.aws_error import described
+from yorutsuke_common.dynamodb import BatchClient
+from yorutsuke_common.errors import JobClaimedError, NotReconciledError
 from yorutsuke_common.logger import Event, make_logger
+from yorutsuke_common.overlap import CONCURRENCY, Overlap
 
-from .aws_error import error_code
 from .batch_result import BatchResultProcessor, Stores
-from .dynamodb import BatchClient
 from .event import (
     JobEnd,
     ManifestObject,
@@ -44,7 +43,6 @@ from .job import BatchJobs
 from .job_end import JobEndRecorder
 from .manifest import ManifestReconciler
 from .object_copier import ObjectCopier
-from .overlap import CONCURRENCY, Overlap
 from .result_metrics import ResultMetrics
 from .settings import load_settings
 
@@ -150,24 +148,8 @@ def _failure_logged(**keys: str) -> Generator[None]:
         except (NotReconciledError, JobClaimedError):
             raise
         except Exception as error:
-            logger.critical("batch result failed", event=Event.BATCH_RESULT_FAILED, **_described(error))
+            logger.critical("batch result failed", event=Event.BATCH_RESULT_FAILED, **described(error))
             raise
-
-
-def _described(error: Exception) -> dict[str, Any]:
-    """Return what a log may hold of an error: where it came from, and its message only where that is ours.
-
-    Messages of other libraries can quote the data they choked on.
-    """
-    described: dict[str, Any] = {
-        "error": type(error).__name__,
-        "stack": traceback.format_tb(error.__traceback__),
-    }
-    if isinstance(error, YorutsukeError):
-        described["detail"] = str(error)
-    elif isinstance(error, ClientError):
-        described["detail"] = f"{error.operation_name}: {error_code(error)}"
-    return described
 
 
 gc.freeze()

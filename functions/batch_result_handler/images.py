@@ -4,7 +4,6 @@ A move is copy, then mark as processed, then delete. At no instant is an image i
 image gone from `uploads/` finds in pending-images where it went. Each step may be repeated.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,24 +13,21 @@ from zoneinfo import ZoneInfo
 from aws_lambda_powertools import Logger
 from botocore.exceptions import BotoCoreError, ClientError
 
+from yorutsuke_common.aws_error import error_code
+from yorutsuke_common.dynamodb import BatchClient, Item, batches
 from yorutsuke_common.hashing import image_digest
 from yorutsuke_common.logger import Event
+from yorutsuke_common.object_keys import UPLOADS_PREFIX, upload_key
+from yorutsuke_common.overlap import Overlap
 from yorutsuke_common.schema import ImageStatus
 
-from .aws_error import error_code
-from .dynamodb import BatchClient, Item, batches
 from .object_copier import ObjectCopier
-from .overlap import Overlap
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-UPLOADS_PREFIX = "uploads/"
 PROCESSED_PREFIX = "processed/"
 DELETE_BATCH = 1000
-MAX_KEY_BYTES = 1024
-"""Of S3."""
-NO_XML_CHARACTER = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
 @dataclass(frozen=True)
@@ -178,15 +174,7 @@ def _image(item: Item) -> Image:
     return Image(
         image_id=item["imageId"]["S"],
         user_id=item.get("userId", {}).get("S", ""),
-        upload_key=_upload_key(item.get("s3Key", {}).get("S", "")),
+        upload_key=upload_key(item.get("s3Key", {}).get("S", "")),
         processed=item.get("status", {}).get("S") == ImageStatus.PROCESSED.value,
         item=item,
     )
-
-
-def _upload_key(s3_key: str) -> str | None:
-    file = s3_key.removeprefix(UPLOADS_PREFIX)
-    key = UPLOADS_PREFIX + file
-    # One key that XML or S3 cannot carry would have the whole DeleteObjects request refused.
-    usable = file and not NO_XML_CHARACTER.search(file) and len(key.encode()) <= MAX_KEY_BYTES
-    return key if usable else None

@@ -11,6 +11,8 @@ from aws_lambda_powertools import Logger
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import ValidationError
 
+from yorutsuke_common.aws_error import error_code
+from yorutsuke_common.dynamodb import from_item, to_item
 from yorutsuke_common.errors import JobClaimedError, OutputConflictError, RetryableError, UnknownJobError
 from yorutsuke_common.logger import Event
 from yorutsuke_common.schema import (
@@ -19,13 +21,11 @@ from yorutsuke_common.schema import (
     JobStatus,
     RecordCounts,
     ResultStats,
+    iso_utc,
     problems,
 )
 
-from .aws_error import error_code
-from .dynamodb import from_item, to_item
 from .event import JobEnd, OutputObject
-from .records import iso_utc
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -27,6 +27,7 @@ from botocore.utils import get_environ_proxies, percent_encode
 from urllib3 import HTTPConnectionPool, Timeout, connection_from_url
 from urllib3.exceptions import HTTPError
 
+from yorutsuke_common.aws_error import described
 from yorutsuke_common.logger import Event
 
 if TYPE_CHECKING:
@@ -148,9 +149,7 @@ class ObjectCopier:
         """Leave every copy to the client from now on, and say so: a job takes twice as long then."""
         self._events.unregister("before-sign.s3.CopyObject", self._show)
         self._shown = None
-        self._logger.warning(
-            "every copy is the client's", event=Event.BATCH_RESULT_COPIER_GAVE_UP, error=type(exc).__name__
-        )
+        self._logger.warning("every copy is the client's", event=Event.BATCH_RESULT_COPIER_GAVE_UP, **described(exc))
 
 
 def connections_to(origin: str, number: int) -> HTTPConnectionPool:

@@ -4,7 +4,7 @@ import json
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal, DecimalException
 from functools import cached_property
 from itertools import chain, islice
@@ -23,6 +23,7 @@ from yorutsuke_common.schema import (
     Reason,
     Receipt,
     Transaction,
+    iso_utc,
     problems,
 )
 
@@ -116,11 +117,6 @@ def rejected(good: GoodLine, reason: Reason, detail: str) -> DeadLetter:
     return DeadLetter(
         line=good.number, imageId=good.transaction.imageId, reason=reason, detail=detail, record=good.record
     )
-
-
-def iso_utc(moment: datetime) -> str:
-    """Return an instant in ISO 8601, UTC, to the second: `2026-11-23T02:14:00Z`."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def parse_record(line: Line) -> BedrockRecord | PlanRecord:

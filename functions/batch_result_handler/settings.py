@@ -1,13 +1,11 @@
 """What the stage tells the function, through its environment."""
 
-import os
 from functools import cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from yorutsuke_common.errors import SettingsError
-from yorutsuke_common.schema import problems
+from yorutsuke_common.environment import read_environment
 
 
 class Settings(BaseModel):
@@ -40,9 +38,4 @@ class Settings(BaseModel):
 @cache
 def load_settings() -> Settings:
     """Return the settings of this execution environment, read once. Raises SettingsError."""
-    try:
-        return Settings.model_validate(dict(os.environ))
-    except ValidationError as exc:
-        raise SettingsError(
-            f"the function's environment is not valid ({problems(exc.errors())}): deploy the stage again."
-        ) from exc
+    return read_environment(Settings)

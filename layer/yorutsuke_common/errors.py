@@ -1,19 +1,23 @@
 """The one tree of errors.
 
     YorutsukeError
-    ├── RetryableError           the same message may succeed later
+    ├── RetryableError           the same event may succeed later
     │   ├── BatchWriteError      a table refused part of a batch after every retry
     │   ├── JobClaimedError      another function is taking the job's output in
-    │   └── NotReconciledError   Bedrock's manifest and the output taken in disagree
-    └── PermanentError           the same message will fail again until a person acts
+    │   ├── NotReconciledError   Bedrock's manifest and the output taken in disagree
+    │   └── SubmissionLostError  another function is submitting the intent, with other images
+    └── PermanentError           the same event will fail again until a person acts
         ├── SettingsError        the function's environment is not what it needs
         ├── InvalidEventError    an event that is none of the envelopes we read, or an object key out of place
         ├── InvalidManifestError Bedrock's manifest is not what AWS documents
         ├── UnknownJobError      no record of the job, or a record that breaks the schema
-        └── OutputConflictError  a second output object for a job that takes one
+        ├── OutputConflictError  a second output object for a job that takes one
+        ├── InvalidRequestError  a request for a job that breaks a rule
+        ├── IntentConflictError  a request that is not the one its intent began with
+        └── BedrockRefusedError  Bedrock does not take the job as it is
 
-Both branches make the message fail: nothing is dropped unseen. SQS delivers it again and, after the last receive,
-moves it to the dead-letter queue. The branch tells the operator whether waiting can help.
+Both branches make the event fail: nothing is dropped unseen. SQS delivers a message again and, after the last receive,
+moves it to the dead-letter queue; whoever asked for a job is told. The branch says whether waiting can help.
 
 Every message names the value, the rule it broke and the remedy.
 """
@@ -24,7 +28,7 @@ class YorutsukeError(Exception):
 
 
 class RetryableError(YorutsukeError):
-    """The cause may pass by itself: deliver the message again."""
+    """The cause may pass by itself: deliver the event again."""
 
 
 class BatchWriteError(RetryableError):
@@ -37,6 +41,10 @@ class JobClaimedError(RetryableError):
 
 class NotReconciledError(RetryableError):
     """Bedrock's manifest counts other records than the output that was taken in: the rest may still come."""
+
+
+class SubmissionLostError(RetryableError):
+    """Another function claimed the intent first, for other images than this one found: it submits the job, or dies."""
 
 
 class PermanentError(YorutsukeError):
@@ -61,3 +69,15 @@ class UnknownJobError(PermanentError):
 
 class OutputConflictError(PermanentError):
     """The job's results were already taken from another output object."""
+
+
+class InvalidRequestError(PermanentError):
+    """The request for a job breaks a rule, or too little is left of it: nothing was done."""
+
+
+class IntentConflictError(PermanentError):
+    """The intent was begun with another request, or with images that cannot be sent any more."""
+
+
+class BedrockRefusedError(PermanentError):
+    """Bedrock does not take the job as it is: its role, its model, its input or a quota is not as it should be."""

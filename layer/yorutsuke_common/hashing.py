@@ -1,6 +1,8 @@
 """Ids that follow from facts, so that the same fact always gets the same id. Pure."""
 
 import hashlib
+import json
+from collections.abc import Iterable
 
 TRANSACTION_ID_LENGTH = 24
 
@@ -23,3 +25,17 @@ def image_digest(image_id: str) -> str:
 def derived_trace_id(job_id: str) -> str:
     """Return the trace id of a job that was submitted without one: the same for every delivery of its output."""
     return f"job-{job_id}"
+
+
+def images_digest(image_ids: Iterable[str]) -> str:
+    """Return 64 hex digits that stand for a set of images, whatever the order they are named in."""
+    return hashlib.sha256(json.dumps(sorted(image_ids)).encode()).hexdigest()
+
+
+def submission_token(intent_id: str, submit_time: str) -> str:
+    """Return the token that Bedrock tells a repeated request for a job by: 64 hex digits.
+
+    `submit_time` is that of the intent's record: each run that finds the record sends the same token, and an intent
+    that is begun anew, its record being gone, does not get the job of the time before.
+    """
+    return hashlib.sha256(f"{intent_id}#{submit_time}".encode()).hexdigest()

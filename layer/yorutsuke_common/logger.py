@@ -1,6 +1,6 @@
 """Semantic logs: one JSON entry per event, its name an enum, so that a query can rely on it.
 
-No entry holds a raw line, a merchant, a description or an amount.
+No entry holds a raw line, an image, a merchant, a description or an amount.
 """
 
 from enum import StrEnum
@@ -29,6 +29,14 @@ class Event(StrEnum):
     BATCH_RESULT_MANIFEST_SKIPPED = "BATCH_RESULT_MANIFEST_SKIPPED"
     BATCH_RESULT_JOB_FAILED = "BATCH_RESULT_JOB_FAILED"
     BATCH_RESULT_FAILED = "BATCH_RESULT_FAILED"
+    BATCH_SUBMIT_STARTED = "BATCH_SUBMIT_STARTED"
+    BATCH_SUBMIT_RESUMED = "BATCH_SUBMIT_RESUMED"
+    BATCH_SUBMIT_DUPLICATE = "BATCH_SUBMIT_DUPLICATE"
+    BATCH_SUBMIT_IMAGE_LEFT_OUT = "BATCH_SUBMIT_IMAGE_LEFT_OUT"
+    BATCH_SUBMIT_UPLOAD_KEPT = "BATCH_SUBMIT_UPLOAD_KEPT"
+    BATCH_SUBMITTED = "BATCH_SUBMITTED"
+    BATCH_SUBMIT_REFUSED = "BATCH_SUBMIT_REFUSED"
+    BATCH_SUBMIT_FAILED = "BATCH_SUBMIT_FAILED"
 
 
 def make_logger(service: str) -> Logger:

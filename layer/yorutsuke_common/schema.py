@@ -6,17 +6,29 @@ of these models never carry the offending input: a validation message may reach 
 
 import re
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from datetime import date as calendar_date
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    FailFast,
+    Field,
+    JsonValue,
+    StringConstraints,
+)
 from pydantic_core import ErrorDetails
 
 from .hashing import derived_trace_id
 
 MAX_IMAGE_ID_BYTES = 1024
+MAX_RECORDS = 50_000
+"""Of a batch inference job, by Bedrock's default quota."""
 MAX_MERCHANT_CHARACTERS = 1_000
 MAX_DESCRIPTION_CHARACTERS = 10_000
 MAX_DETAIL_CHARACTERS = 1_000
@@ -27,10 +39,12 @@ MAX_AMOUNT_DIGITS = 38
 class JobStatus(StrEnum):
     """What Yorutsuke writes as the status of a batch job; others are read as they are.
 
-    `COMPLETED`: its output was taken in, whatever Bedrock says of the job. The four after it: Bedrock ended the job
-    otherwise than completely, and no output was taken in so far.
+    `SUBMITTING`: nobody has heard from Bedrock yet that it has the job. `COMPLETED`: its output was taken in, whatever
+    Bedrock says of the job. The four after it: Bedrock ended the job otherwise than completely, and no output was taken
+    in so far.
     """
 
+    SUBMITTING = "SUBMITTING"
     SUBMITTED = "SUBMITTED"
     COMPLETED = "COMPLETED"
     FAILED = "FAILED"
@@ -97,6 +111,12 @@ def _within_key_limit(value: str) -> str:
     return value
 
 
+def _intent_id(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", value):
+        raise ValueError("must be 1 to 128 letters, digits, dots, hyphens and underscores, a letter or digit first")
+    return value
+
+
 def _real_date(value: str) -> str:
     # The pattern first: fromisoformat also takes 20261123 and 2026-W48-1, and quotes what it refuses.
     if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
@@ -121,6 +141,13 @@ def _cut_detail(value: str) -> str:
 
 def _number_as_text(value: object) -> object:
     return str(value) if isinstance(value, Decimal) else value
+
+
+def _each_once(values: list[str]) -> list[str]:
+    repeats = len(values) - len(set(values))
+    if repeats:
+        raise ValueError(f"must name each image once, {repeats} of {len(values)} are repeats")
+    return values
 
 
 ImageId = Annotated[str, Field(min_length=1), AfterValidator(_within_key_limit)]
@@ -234,6 +261,50 @@ class BatchJob(_Model):
         return self.traceId or derived_trace_id(self.jobId)
 
 
+class SubmitRequest(_Model):
+    """What the orchestrator is asked for: one batch job for images of one user.
+
+    `intentId` stands for the wish, however often it is sent: 1 to 128 letters, digits, dots, hyphens and underscores, a
+    letter or digit first. It is a part of the manifest's object key, and Bedrock takes few other characters in one.
+
+    Source: Amazon Bedrock API reference, ModelInvocationJobS3InputDataConfig (`s3Uri`).
+    """
+
+    intentId: Annotated[str, AfterValidator(_intent_id)]
+    pendingImageIds: Annotated[
+        list[ImageId], FailFast(), Field(min_length=1, max_length=MAX_RECORDS), AfterValidator(_each_once)
+    ]
+    userId: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    modelId: str | None = None
+
+
+class Submission(_Model):
+    """An item of the batch-jobs table as the orchestrator writes it, before Bedrock has the job and after.
+
+    `submitTime` is fixed with the first write and for ever. `requestedImages` and `submittedImages` are digests of the
+    ids that were asked for and of those in the manifest, `imageCount` counts the latter, and `pendingImageIds` has them
+    where they fit into an item. `ttl` is in epoch seconds.
+    """
+
+    intentId: str
+    userId: str
+    status: str
+    submitTime: str
+    modelId: str
+    manifestUri: str
+    traceId: str
+    requestedImages: str
+    submittedImages: str
+    imageCount: int
+    pendingImageIds: list[str] | None = None
+    jobId: str | None = None
+    ttl: int
+
+    def item(self) -> dict[str, Any]:
+        """Return the DynamoDB item, in boto3 resource types."""
+        return self.model_dump(exclude_none=True)
+
+
 class PendingImage(_Model):
     """An item of the pending-images table: partition key `imageId`.
 
@@ -291,6 +362,11 @@ class DeadLetter(_Model):
     reason: Reason
     detail: Annotated[str, AfterValidator(_cut_detail)]
     record: JsonValue
+
+
+def iso_utc(moment: datetime) -> str:
+    """Return an instant in ISO 8601, UTC, to the second: `2026-11-23T02:14:00Z`."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def problems(errors: Iterable[ErrorDetails]) -> str:

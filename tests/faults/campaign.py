@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from batch_result_handler import handler as handler_module
-from batch_result_handler.dynamodb import from_item
 from local.in_memory import Call, Fault
 from tests.integration.stage import BATCH_JOBS
+from yorutsuke_common.dynamodb import from_item
 
 from .night import WAITS, Faults, FaultyNight, Overtaken, dice_of
 

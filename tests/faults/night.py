@@ -18,7 +18,6 @@ from unittest.mock import patch
 import boto3
 
 from batch_result_handler import handler as handler_module
-from batch_result_handler.dynamodb import from_item, to_item
 from local.emulator import REGION
 from local.in_memory import Call, Fault, FunctionDiedError, InMemoryAws, Table
 from tests.integration.stage import (
@@ -36,6 +35,7 @@ from tests.integration.stage import (
     sqs_event,
     start_cold,
 )
+from yorutsuke_common.dynamodb import from_item, to_item
 
 WRITTEN_AT = datetime(2026, 11, 22, 18, 42, 7, tzinfo=UTC)
 VISIBILITY_TIMEOUT_SECONDS = 360
@@ -235,9 +235,9 @@ def faulty_night() -> Generator[FaultyNight]:
         redirect_stdout(silence),
         patch.dict(os.environ, environment),
         patch.object(boto3, "DEFAULT_SESSION", session),
-        patch("batch_result_handler.dynamodb.BASE_DELAY_SECONDS", 0),
+        patch("yorutsuke_common.dynamodb.BASE_DELAY_SECONDS", 0),
         # One after the other, so that a seed always falls on the same calls.
-        patch("batch_result_handler.overlap.CONCURRENCY", 1),
+        patch("yorutsuke_common.overlap.CONCURRENCY", 1),
         patch("botocore.endpoint.time", SimpleNamespace(sleep=_no_sleep)),
         patch("batch_result_handler.job.time", SimpleNamespace(time=lambda: night.clock)),
     ):

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from batch_result_handler.batch_result import _Run  # pyright: ignore[reportPrivateUsage]
-from batch_result_handler.dynamodb import BatchClient
 from batch_result_handler.event import JobEnd
 from batch_result_handler.images import Image, ImageStore, Move
 from batch_result_handler.job import BatchJobs
 from batch_result_handler.records import LineReader
+from yorutsuke_common.dynamodb import BatchClient
 from yorutsuke_common.schema import BatchJob
 
 from .campaign import MESSAGES, campaign, clean_run

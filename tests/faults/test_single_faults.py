@@ -4,9 +4,9 @@ from collections.abc import Generator
 
 import pytest
 
-from batch_result_handler.dynamodb import from_item
 from local.in_memory import Call, Fault
 from tests.integration.stage import BATCH_JOBS
+from yorutsuke_common.dynamodb import from_item
 
 from .campaign import clean_run, no_faults
 from .night import FaultyNight, faulty_night

@@ -12,10 +12,10 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from batch_result_handler.dead_letters import DeadLetterFile
-from batch_result_handler.dynamodb import Item, from_item, to_item
 from batch_result_handler.output import BOM, MAX_LINE_BYTES, opened_output, split_lines
 from batch_result_handler.records import GoodLine, LineReader, rejected
 from tests.unit.batch_result_handler.samples import EXTRACTED_AT, JOB, RECEIPT
+from yorutsuke_common.dynamodb import Item, from_item, to_item
 from yorutsuke_common.schema import (
     MAX_DETAIL_CHARACTERS,
     MAX_IMAGE_ID_BYTES,

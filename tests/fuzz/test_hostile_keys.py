@@ -13,13 +13,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from batch_result_handler.dynamodb import BatchClient, Item
 from batch_result_handler.event import OutputObject, notices_in_event
 from batch_result_handler.images import Image, ImageStore, PendingImages, processed_key
 from batch_result_handler.object_copier import ObjectCopier
-from batch_result_handler.overlap import Overlap
 from local.in_memory import InMemoryAws, Table
-from tests.unit.batch_result_handler.samples import Logs
+from tests.unit.logs import Logs
+from yorutsuke_common.dynamodb import BatchClient, Item
+from yorutsuke_common.overlap import Overlap
 
 from .runs import FUZZ
 

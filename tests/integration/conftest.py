@@ -1,4 +1,4 @@
-"""The real handler, in process, on moto: AWS's API behind botocore, without AWS's permissions or events."""
+"""The real handlers, in process, on moto: AWS's API behind botocore, without AWS's permissions or events."""
 
 import io
 import json
@@ -10,6 +10,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from batch_orchestrator import handler as orchestrator_module
 from batch_result_handler import handler as handler_module
 from local.aws import Aws
 from local.deployer import LocalDeployer, run_program
@@ -17,7 +18,9 @@ from local.emulator import REGION
 from yorutsuke_infra.storage import Storage, StorageArgs
 
 from .aws_calls import AwsCalls
-from .stage import ENVIRONMENT, Stage, start_cold
+from .bedrock import Bedrock
+from .orchestrator_stage import ORCHESTRATOR_ENVIRONMENT, Orchestrator, forget_environment
+from .stage import BUCKET, ENVIRONMENT, Stage, start_cold
 
 LogReader = Callable[[], list[dict[str, Any]]]
 
@@ -27,9 +30,10 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Generator[Stage]:
     """A stage whose storage is what the Pulumi program declares; the handler's clients are watched."""
     for name, value in {**ENVIRONMENT, "AWS_DEFAULT_REGION": REGION}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("batch_result_handler.dynamodb.BASE_DELAY_SECONDS", 0)
+    monkeypatch.setattr("yorutsuke_common.dynamodb.BASE_DELAY_SECONDS", 0)
     handler_module.logger.setLevel("DEBUG")
-    with mock_aws():
+    # Bedrock is ours to answer.
+    with mock_aws(config={"core": {"passthrough": {"services": ["bedrock"]}}}):
         aws = Aws(endpoint=None)
         storage = StorageArgs(stage="test", account_id="123456789012", protect_data=False)
         run_program(LocalDeployer(aws), "test", {}, lambda: Storage("storage", storage))
@@ -45,10 +49,31 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Generator[Stage]:
 
 
 @pytest.fixture
+def orchestrator(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Generator[Orchestrator]:
+    """The orchestrator on a stage, and a Bedrock without jobs."""
+    for name, value in ORCHESTRATOR_ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("_X_AMZN_TRACE_ID", raising=False)
+    orchestrator_module.logger.setLevel("DEBUG")
+
+    def read(uri: str) -> bytes:
+        key = uri.removeprefix(f"s3://{BUCKET}/")
+        return stage.aws.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+
+    bedrock = Bedrock(read)
+    assert boto3.DEFAULT_SESSION
+    bedrock.serve(boto3.DEFAULT_SESSION)
+    forget_environment()
+    yield Orchestrator(stage, bedrock)
+    forget_environment()
+
+
+@pytest.fixture
 def logged(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> LogReader:
-    """Return a function that returns what the handler has printed since it was last asked: logs and metrics."""
-    # The logger took hold of standard output when it was made; pytest puts others in its place, one per phase.
-    monkeypatch.setattr(handler_module.logger.registered_handler, "stream", _CurrentStandardOutput())
+    """Return a function that returns what the handlers have printed since it was last asked: logs and metrics."""
+    # A logger took hold of standard output when it was made; pytest puts others in its place, one per phase.
+    for module in (handler_module, orchestrator_module):
+        monkeypatch.setattr(module.logger.registered_handler, "stream", _CurrentStandardOutput())
 
     def read() -> list[dict[str, Any]]:
         return [json.loads(line) for line in capsys.readouterr().out.splitlines()]

@@ -10,11 +10,11 @@ from typing import Any, cast
 import boto3
 from moto.s3.models import s3_backends
 
-from batch_result_handler.dynamodb import from_item, to_item
 from batch_result_handler.handler import handler, workers
 from batch_result_handler.settings import load_settings
 from local.aws import Aws
 from local.lambda_context import lambda_context
+from yorutsuke_common.dynamodb import from_item, to_item
 
 from .aws_calls import AwsCalls
 

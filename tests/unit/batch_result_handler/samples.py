@@ -1,13 +1,9 @@
 """A job, a receipt, and the lines that say it, in both layouts."""
 
-import io
-import itertools
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
-
-from aws_lambda_powertools import Logger
 
 from yorutsuke_common.schema import BatchJob
 
@@ -29,8 +25,6 @@ RECEIPT: Mapping[str, object] = {
     "description": "Coffee with a client",
 }
 MODEL_INPUT: Mapping[str, object] = {"messages": [{"content": [{"image": {"source": {"bytes": "aGVsbG8="}}}]}]}
-
-_services = itertools.count()
 
 
 def receipt_text(**changes: object) -> str:
@@ -57,17 +51,3 @@ def nova_output(*texts: str, **more: object) -> dict[str, Any]:
 def bedrock_line(image_id: str = "image-1", **outcome: object) -> bytes:
     """Return a line in Bedrock's layout; `outcome` is its modelOutput or its error."""
     return json.dumps({"recordId": image_id, "modelInput": MODEL_INPUT, **outcome}).encode()
-
-
-class Logs:
-    """A logger of the real kind, and what it has written."""
-
-    def __init__(self) -> None:
-        self._stream = io.StringIO()
-        # Powertools shares the handler, and so the stream, between the loggers of one service.
-        self.logger = Logger(service=f"unit-{next(_services)}", level="DEBUG", stream=self._stream)
-
-    def entries(self, *keys: str) -> list[dict[str, Any]]:
-        """Return these keys of every entry so far."""
-        entries = map(json.loads, self._stream.getvalue().splitlines())
-        return [{key: entry.get(key) for key in keys} for entry in entries]

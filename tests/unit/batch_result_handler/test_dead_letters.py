@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from batch_result_handler.dead_letters import PART_BYTES, DeadLetterFile, dead_letters_key
+from batch_result_handler.dead_letters import DeadLetterFile, dead_letters_key
+from yorutsuke_common.object_writer import PART_BYTES
 from yorutsuke_common.schema import DeadLetter, Reason
 
 if TYPE_CHECKING:

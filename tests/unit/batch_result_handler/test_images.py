@@ -8,11 +8,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from batch_result_handler.dynamodb import BatchClient, Item
 from batch_result_handler.images import Image, Move, PendingImages, processed_date, processed_key
-from batch_result_handler.overlap import Overlap
-
-from .samples import Logs
+from tests.unit.logs import Logs
+from yorutsuke_common.dynamodb import BatchClient, Item
+from yorutsuke_common.overlap import Overlap
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -31,10 +31,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from batch_result_handler.object_copier import ObjectCopier, connections_to
-from batch_result_handler.overlap import Overlap
 from local.wire import s3_error, xml_response
-
-from .samples import Logs
+from tests.unit.logs import Logs
+from yorutsuke_common.overlap import Overlap
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

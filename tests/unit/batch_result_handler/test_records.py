@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
-from batch_result_handler.dynamodb import to_item
 from batch_result_handler.output import Line
-from batch_result_handler.records import MAX_RECORD_BYTES, GoodLine, LineReader, iso_utc, parse_receipt, rejected
+from batch_result_handler.records import MAX_RECORD_BYTES, GoodLine, LineReader, parse_receipt, rejected
+from yorutsuke_common.dynamodb import to_item
 from yorutsuke_common.schema import MAX_DETAIL_CHARACTERS, DeadLetter, Reason, Transaction
 
 from .samples import EXTRACTED_AT, JOB, RECEIPT, bedrock_line, nova_output, plan_line, receipt_text, with_amount
@@ -126,17 +126,6 @@ def test_the_days_that_a_transaction_lives_count_from_its_extraction() -> None:
     assert read_in_tokyo.transaction == TRANSACTION.model_copy(
         update={"ttl": int(datetime(2026, 11, 23, 18, 42, 7, tzinfo=UTC).timestamp())}
     )
-
-
-@pytest.mark.parametrize(
-    ("moment", "text"),
-    [
-        (datetime(2026, 11, 22, 18, 42, 7, 999_999, tzinfo=UTC), "2026-11-22T18:42:07Z"),
-        (datetime(2026, 11, 23, 3, 42, 7, tzinfo=timezone(timedelta(hours=9))), "2026-11-22T18:42:07Z"),
-    ],
-)
-def test_an_instant_is_written_in_utc_to_the_second(moment: datetime, text: str) -> None:
-    assert iso_utc(moment) == text
 
 
 def test_of_a_repeated_key_the_last_counts_as_in_every_json_parser() -> None:

@@ -6,7 +6,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yorutsuke_common.hashing import derived_trace_id, transaction_id
+from yorutsuke_common.hashing import derived_trace_id, images_digest, submission_token, transaction_id
 
 
 def test_a_transaction_id_is_the_beginning_of_the_sha256_of_job_image_and_submit_time() -> None:
@@ -41,3 +41,26 @@ def test_job_image_and_submit_time_each_change_the_id() -> None:
 
 def test_a_job_without_a_trace_gets_one_that_follows_from_its_id() -> None:
     assert derived_trace_id("abcdefgh1234") == "job-abcdefgh1234"
+
+
+def test_images_are_the_same_in_any_order() -> None:
+    documented = hashlib.sha256(b'["a", "b"]').hexdigest()
+
+    assert (images_digest(["b", "a"]), images_digest(iter(["a", "b"]))) == (documented, documented)
+
+
+@given(st.sets(st.text()), st.sets(st.text()))
+def test_other_images_have_another_digest(images: set[str], others: set[str]) -> None:
+    assert (images_digest(images) == images_digest(others)) is (images == others)
+
+
+def test_a_submission_token_is_the_sha256_of_intent_and_submit_time() -> None:
+    """Bedrock knows it: another token for the same claim would be another job."""
+    documented = hashlib.sha256(b"intent-1#2026-11-22T15:00:00Z").hexdigest()
+
+    assert submission_token("intent-1", "2026-11-22T15:00:00Z") == documented
+
+
+def test_an_intent_that_is_begun_anew_has_another_token() -> None:
+    """Bedrock would answer the token of before with the job of before, which may have failed."""
+    assert submission_token("intent-1", "2026-11-22T15:00:00Z") != submission_token("intent-1", "2026-11-23T15:00:00Z")

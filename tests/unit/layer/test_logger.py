@@ -41,6 +41,14 @@ def test_the_events_are_those_of_the_runbook_each_spelt_as_its_name() -> None:
         "BATCH_RESULT_MANIFEST_SKIPPED",
         "BATCH_RESULT_JOB_FAILED",
         "BATCH_RESULT_FAILED",
+        "BATCH_SUBMIT_STARTED",
+        "BATCH_SUBMIT_RESUMED",
+        "BATCH_SUBMIT_DUPLICATE",
+        "BATCH_SUBMIT_IMAGE_LEFT_OUT",
+        "BATCH_SUBMIT_UPLOAD_KEPT",
+        "BATCH_SUBMITTED",
+        "BATCH_SUBMIT_REFUSED",
+        "BATCH_SUBMIT_FAILED",
     ]
 
     assert {event.name: event.value for event in Event} == {name: name for name in names}

@@ -1,5 +1,6 @@
 """The shapes of what is read and stored, and what each of them refuses."""
 
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
@@ -21,8 +22,12 @@ from yorutsuke_common.schema import (
     Receipt,
     RecordCounts,
     ResultStats,
+    Submission,
+    SubmitRequest,
     Transaction,
     TransactionStatus,
+    iso_utc,
+    problems,
 )
 
 RECEIPT: dict[str, Any] = {
@@ -53,7 +58,9 @@ TRANSACTION = Transaction(
 )
 
 
-def refused_fields(model: type[Receipt | BatchJob | PendingImage], attributes: dict[str, Any]) -> list[object]:
+def refused_fields(
+    model: type[Receipt | BatchJob | PendingImage | SubmitRequest], attributes: dict[str, Any]
+) -> list[object]:
     """Return the names of the fields that the model refuses."""
     with pytest.raises(ValidationError) as raised:
         model.model_validate(attributes)
@@ -372,7 +379,7 @@ def test_the_stored_words_are_those_of_the_design() -> None:
     }
 
     assert words == {
-        "JobStatus": ["SUBMITTED", "COMPLETED", "FAILED", "EXPIRED", "STOPPED", "PARTIALLY_COMPLETED"],
+        "JobStatus": ["SUBMITTING", "SUBMITTED", "COMPLETED", "FAILED", "EXPIRED", "STOPPED", "PARTIALLY_COMPLETED"],
         "BedrockEnd": ["Failed", "Expired", "Stopped", "PartiallyCompleted"],
         "TransactionStatus": ["processed", "migrationFailed"],
         "ImageStatus": ["pending", "processed"],
@@ -387,4 +394,96 @@ def test_the_stored_words_are_those_of_the_design() -> None:
             "INVALID_AI_JSON",
             "INVALID_TRANSACTION",
         ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("moment", "text"),
+    [
+        (datetime(2026, 11, 22, 18, 42, 7, 999_999, tzinfo=UTC), "2026-11-22T18:42:07Z"),
+        (datetime(2026, 11, 23, 3, 42, 7, tzinfo=timezone(timedelta(hours=9))), "2026-11-22T18:42:07Z"),
+    ],
+)
+def test_an_instant_is_written_in_utc_to_the_second(moment: datetime, text: str) -> None:
+    assert iso_utc(moment) == text
+
+
+REQUEST: dict[str, Any] = {"intentId": "intent-1", "pendingImageIds": ["image-1", "image-2"], "userId": "user-1"}
+
+
+def test_a_request_names_its_intent_its_images_its_user_and_a_model_if_need_be() -> None:
+    assert SubmitRequest.model_validate(REQUEST).model_dump() == {**REQUEST, "modelId": None}
+
+
+@pytest.mark.parametrize("intent_id", ["a", "7", "2026-11-22_user.1", "A" * 128])
+def test_an_intent_is_named_by_what_an_object_key_of_bedrocks_takes(intent_id: str) -> None:
+    assert SubmitRequest.model_validate({**REQUEST, "intentId": intent_id}).intentId == intent_id
+
+
+@pytest.mark.parametrize("intent_id", ["", "A" * 129, "a/b", "..", ".a", "-a", "a b", "a\n", "意図", "a#b", 7, None])
+def test_other_intents_are_refused(intent_id: object) -> None:
+    assert refused_fields(SubmitRequest, {**REQUEST, "intentId": intent_id}) == ["intentId"]
+
+
+def test_a_request_has_50000_images_at_most() -> None:
+    image_ids = [str(number) for number in range(50_001)]
+
+    SubmitRequest.model_validate({**REQUEST, "pendingImageIds": image_ids[1:]})
+
+    assert refused_fields(SubmitRequest, {**REQUEST, "pendingImageIds": image_ids}) == ["pendingImageIds"]
+
+
+@pytest.mark.parametrize("image_ids", [[], [""], ["a" * 1025], ["\ud800"], [7], "ab", ["a", "b", "a"], None])
+def test_images_are_ids_that_each_come_once(image_ids: object) -> None:
+    assert refused_fields(SubmitRequest, {**REQUEST, "pendingImageIds": image_ids}) == ["pendingImageIds"]
+
+
+@pytest.mark.parametrize("user_id", ["", "a" * 257, None])
+def test_a_user_has_a_name_of_up_to_256_characters(user_id: object) -> None:
+    assert refused_fields(SubmitRequest, {**REQUEST, "userId": user_id}) == ["userId"]
+
+
+def test_however_much_is_wrong_the_problem_is_short_and_quotes_nothing() -> None:
+    with pytest.raises(ValidationError) as raised:
+        SubmitRequest.model_validate({**REQUEST, "pendingImageIds": ["secret" * 1_000] * 10_000})
+
+    assert problems(raised.value.errors()) == "pendingImageIds.0: Value error, is 6000 bytes long, at most 1024 fit"
+
+
+SUBMISSION = Submission(
+    intentId="intent-1",
+    userId="user-1",
+    status="SUBMITTING",
+    submitTime="2026-11-22T15:00:00Z",
+    modelId="amazon.nova-lite-v1:0",
+    manifestUri="s3://images/batch-input/intent-1/manifest.jsonl",
+    traceId="trace-1",
+    requestedImages="0" * 64,
+    submittedImages="1" * 64,
+    imageCount=2,
+    pendingImageIds=["image-1", "image-2"],
+    ttl=1_798_000_000,
+)
+
+
+def test_a_claim_has_no_job_id_which_would_be_one_in_the_index() -> None:
+    item = SUBMISSION.item()
+
+    assert "jobId" not in item
+    assert Submission.model_validate(item) == SUBMISSION
+
+
+def test_a_submitted_record_is_the_job_that_its_results_find() -> None:
+    item = {**SUBMISSION.item(), "status": "SUBMITTED", "jobId": "abcdefgh1234"}
+
+    assert BatchJob.model_validate(item).model_dump(exclude_defaults=True) == {
+        "intentId": "intent-1",
+        "jobId": "abcdefgh1234",
+        "userId": "user-1",
+        "status": "SUBMITTED",
+        "submitTime": "2026-11-22T15:00:00Z",
+        "modelId": "amazon.nova-lite-v1:0",
+        "manifestUri": "s3://images/batch-input/intent-1/manifest.jsonl",
+        "pendingImageIds": ["image-1", "image-2"],
+        "traceId": "trace-1",
     }

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from botocore.exceptions import ClientError
 
-from batch_result_handler.dynamodb import BatchClient, Item, batches, from_item, to_item
-from batch_result_handler.overlap import Overlap
+from tests.unit.logs import Logs
+from yorutsuke_common.dynamodb import BatchClient, Item, batches, from_item, to_item
 from yorutsuke_common.errors import BatchWriteError, RetryableError
-
-from .samples import Logs
+from yorutsuke_common.overlap import Overlap
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -163,8 +162,8 @@ def test_items_still_unprocessed_after_3_retries_are_logged_and_raised_with_thei
         on.batch.put("t", items(4))
 
     assert str(raised.value) == (
-        "2 of 4 items for table 't' stayed unprocessed after 3 retries: the message comes back by itself; "
-        "if it ends in the dead-letter queue, check the table's throttling."
+        "2 of 4 items for table 't' stayed unprocessed after 3 retries: trying again later may succeed; "
+        "if it keeps failing, check the table's throttling."
     )
     assert (len(on.table.calls), on.waited) == (4, [0, 1, 2])
     assert on.logs.entries("level", "event", "table", "unprocessed")[3:] == [
@@ -217,8 +216,8 @@ def test_keys_still_unread_after_3_retries_are_raised_with_their_count_and_table
         on.batch.get("t", "id", ["0", "1"])
 
     assert str(raised.value) == (
-        "1 of 2 keys of table 't' stayed unread after 3 retries: the message comes back by itself; "
-        "if it ends in the dead-letter queue, check the table's throttling."
+        "1 of 2 keys of table 't' stayed unread after 3 retries: trying again later may succeed; "
+        "if it keeps failing, check the table's throttling."
     )
     assert on.waited == [0, 1, 2]
 

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from aws_lambda_powertools import Logger
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
-from yorutsuke_common.errors import BatchWriteError, RetryableError
-from yorutsuke_common.logger import Event
-
+from .errors import BatchWriteError, RetryableError
+from .logger import Event
 from .overlap import Overlap
 
 if TYPE_CHECKING:
@@ -102,7 +101,7 @@ class BatchClient:
         )
         raise BatchWriteError(
             f"{len(unprocessed)} of {len(batch)} items for table {table!r} stayed unprocessed after {RETRIES} retries: "
-            "the message comes back by itself; if it ends in the dead-letter queue, check the table's throttling."
+            "trying again later may succeed; if it keeps failing, check the table's throttling."
         )
 
     def _get_batch(self, table: str, keys: Sequence[Item]) -> list[Item]:
@@ -118,7 +117,7 @@ class BatchClient:
                 self.backoff(attempt)
         raise RetryableError(
             f"{len(unread)} of {len(keys)} keys of table {table!r} stayed unread after {RETRIES} retries: "
-            "the message comes back by itself; if it ends in the dead-letter queue, check the table's throttling."
+            "trying again later may succeed; if it keeps failing, check the table's throttling."
         )
 
     def _log_retry(self, table: str, attempt: int, unprocessed: int) -> None:

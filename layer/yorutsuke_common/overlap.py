@@ -44,7 +44,7 @@ class Overlap:
 
         working: list[Future[None]] = []
         try:
-            working += [self._pool.submit(work) for _ in range(min(count, at_once, self._threads))]
+            working.extend(self._pool.submit(work) for _ in range(min(count, at_once, self._threads)))
             wait(working)
         finally:
             left.clear()

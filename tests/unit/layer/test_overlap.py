@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from batch_result_handler.overlap import CONCURRENCY, Overlap
+from yorutsuke_common.overlap import CONCURRENCY, Overlap
 
 GIVEN_UP_SECONDS = 30
 
@@ -42,7 +42,7 @@ def test_so_many_are_under_way_at_once_and_no_more() -> None:
 
 
 def test_after_a_failure_nothing_is_under_way_and_nothing_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("batch_result_handler.overlap.CONCURRENCY", 2)
+    monkeypatch.setattr("yorutsuke_common.overlap.CONCURRENCY", 2)
     failed = threading.Event()
     ended: list[int] = []
 

@@ -1,0 +1,112 @@
+"""The images that a job is asked for: whose they are, and what is in them."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import ClientError
+
+from yorutsuke_common.aws_error import error_code
+from yorutsuke_common.dynamodb import BatchClient, Item, batches
+from yorutsuke_common.object_keys import upload_key
+from yorutsuke_common.overlap import Overlap
+from yorutsuke_common.schema import ImageStatus
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+READS_AT_ONCE = 16
+"""Images that are read at once, and held: a job has no more than a gigabyte of them."""
+MAX_IMAGE_BYTES = 18_000_000
+"""24 MB in base64: Nova takes a request of 25 MB, the image in it (Amazon Nova user guide, "Image understanding")."""
+FORMATS = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png", "gif": "gif", "webp": "webp"}
+"""What Nova calls the formats that it reads, by the extension of an object key."""
+UNREADABLE_CODES = frozenset({"NoSuchKey", "AccessDenied"})
+"""Of a GetObject: whoever may not list the bucket is not told that a key is gone, but denied."""
+
+
+class Unfit(StrEnum):
+    """Why an image is left out of a job.
+
+    `UNKNOWN`: not in pending-images. `FOREIGN`: another user's. `NOT_PENDING`: read before. `UNSUPPORTED`: its key has
+    none of the extensions jpg, jpeg, png, gif and webp, or none that S3 takes. `UNREADABLE`: gone from the bucket, or
+    not to be read. `UNFIT_SIZE`: empty, or too large for a request.
+    """
+
+    UNKNOWN = "UNKNOWN"
+    FOREIGN = "FOREIGN"
+    NOT_PENDING = "NOT_PENDING"
+    UNSUPPORTED = "UNSUPPORTED"
+    UNREADABLE = "UNREADABLE"
+    UNFIT_SIZE = "UNFIT_SIZE"
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image to be read: its object key, and its format as Nova calls it."""
+
+    image_id: str
+    key: str
+    format: str
+
+
+@dataclass(frozen=True)
+class PendingImages:
+    """The pending-images table."""
+
+    batch: BatchClient
+    table: str
+
+    def find(self, image_ids: Sequence[str], user_id: str) -> tuple[list[Image], dict[str, Unfit]]:
+        """Return the user's pending ones of these images, by image id, and why each of the others is none.
+
+        In order of their ids, whatever the order they are asked for in. Raises RetryableError or botocore's errors
+        where the table cannot be read.
+        """
+        items = {item["imageId"]["S"]: item for item in self.batch.get(self.table, "imageId", image_ids)}
+        found = {image_id: _image(image_id, items.get(image_id), user_id) for image_id in sorted(image_ids)}
+        images = [image for image in found.values() if isinstance(image, Image)]
+        return images, {image_id: image for image_id, image in found.items() if isinstance(image, Unfit)}
+
+
+@dataclass(frozen=True)
+class ImageReader:
+    """The images in the bucket."""
+
+    s3: "S3Client"
+    bucket: str
+    overlap: Overlap
+
+    def read(self, images: Sequence[Image]) -> Iterator[tuple[Image, bytes | Unfit]]:
+        """Yield each image with its content, or with why it has none to be sent, in order and few at a time.
+
+        Raises botocore's errors where S3 does not answer.
+        """
+        for window in batches(images, READS_AT_ONCE):
+            yield from zip(window, self.overlap.each(self._content, window), strict=True)
+
+    def _content(self, image: Image) -> bytes | Unfit:
+        try:
+            response = self.s3.get_object(Bucket=self.bucket, Key=image.key)
+        except ClientError as exc:
+            if error_code(exc) in UNREADABLE_CODES:
+                return Unfit.UNREADABLE
+            raise
+        with closing(response["Body"]) as body:
+            if not 0 < response["ContentLength"] <= MAX_IMAGE_BYTES:
+                return Unfit.UNFIT_SIZE
+            return body.read()
+
+
+def _image(image_id: str, item: Item | None, user_id: str) -> Image | Unfit:
+    if item is None:
+        return Unfit.UNKNOWN
+    if item.get("userId", {}).get("S") != user_id:
+        return Unfit.FOREIGN
+    if item.get("status", {}).get("S", ImageStatus.PENDING) != ImageStatus.PENDING:
+        return Unfit.NOT_PENDING
+    key = upload_key(item.get("s3Key", {}).get("S", ""))
+    image_format = FORMATS.get((key or "").rpartition(".")[2].lower())
+    return Image(image_id, key, image_format) if key and image_format else Unfit.UNSUPPORTED

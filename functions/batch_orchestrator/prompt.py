@@ -1,0 +1,56 @@
+"""What the model is asked for: the fields of a transaction, off one image of a receipt.
+
+The choices are those of the layer's `Receipt`, which reads the reply. The form is Amazon Nova's, for InvokeModel.
+
+Sources: Amazon Nova user guide, "Complete request schema" (images as base64; `maxTokens` up to 5,000) and
+"Troubleshooting tool calls" (a temperature of 0 is greedy decoding).
+"""
+
+from typing import Any, get_args
+
+from yorutsuke_common.schema import Receipt
+
+MAX_TOKENS = 1_000
+"""Several times what six fields take. A reply that is cut short becomes a dead letter, TRUNCATED_OUTPUT."""
+
+
+def _choices(field: str) -> str:
+    return " | ".join(f'"{choice}"' for choice in get_args(Receipt.model_fields[field].annotation))
+
+
+FIELDS = {
+    "amount": "合計金額（税込）。0より大きい数値。通貨記号や桁区切りは付けない。 "
+    "The total, tax included: a number above 0, without currency or thousands separators.",
+    "type": f"{_choices('type')}。受け取ったお金は income、支払ったお金は expense。 "
+    "Money received is income, money paid is expense.",
+    "date": "取引日。YYYY-MM-DD。和暦は西暦に直す。 The day of the transaction, YYYY-MM-DD, in the Gregorian calendar.",
+    "merchant": "店名または相手の名前。印字どおり。 The shop or the other party, as printed.",
+    "category": f"{_choices('category')}。売上は sale、仕入は purchase、送料は shipping、梱包材は packaging、"
+    "手数料は fee、その他は other。 Goods sold, goods bought, postage, packing material, a fee, or anything else.",
+    "description": "内容の短い要約。なければ空文字列。 What it was for, in a few words; an empty string if unclear.",
+}
+"""What is asked for of each field, in both languages that receipts come in."""
+
+SYSTEM = (
+    "あなたは家計簿アプリのために、日本語または英語のレシートを読み取ります。"
+    "JSONオブジェクトを1つだけ返し、説明やコードフェンスなど、それ以外は何も書かないでください。\n"
+    "You read receipts in Japanese or English for a bookkeeping app. Reply with one JSON object and nothing else: no "
+    "explanation, no code fence."
+)
+QUESTION = (
+    "このレシートから次の項目をすべて読み取ってください。推測はしないでください。"
+    "読み取れない項目は省き、レシートでなければ {} を返してください。\n"
+    "Read all of these fields off the receipt. Do not guess: leave out what cannot be read, and reply {} if this is no "
+    "receipt.\n" + "\n".join(f"- {name}: {asked}" for name, asked in FIELDS.items())
+)
+
+
+def model_input(image_format: str, image_base64: str) -> dict[str, Any]:
+    """Return the request for one image: `image_format` is jpeg, png, gif or webp."""
+    image = {"format": image_format, "source": {"bytes": image_base64}}
+    return {
+        "schemaVersion": "messages-v1",
+        "system": [{"text": SYSTEM}],
+        "messages": [{"role": "user", "content": [{"image": image}, {"text": QUESTION}]}],
+        "inferenceConfig": {"maxTokens": MAX_TOKENS, "temperature": 0},
+    }

@@ -1,0 +1,333 @@
+"""Whatever dies or meets another, an intent ends with one job, one record, and the manifest of its images."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+
+from local.in_memory import FunctionDiedError
+from yorutsuke_common.errors import IntentConflictError, InvalidRequestError, SubmissionLostError
+
+from .conftest import LogReader
+from .orchestrator_stage import IMAGE_IDS, MANIFEST, Orchestrator, manifest_of, request
+from .stage import BATCH_JOBS, BUCKET, PENDING_IMAGES
+
+KEY = {"intentId": {"S": "intent-1"}}
+OPERATIONS = [
+    "GetItem",
+    "BatchGetItem",
+    "GetObject",
+    "CreateMultipartUpload",
+    "UploadPart",
+    "PutItem",
+    "CompleteMultipartUpload",
+    "CreateModelInvocationJob",
+    "UpdateItem",
+]
+"""What is called, in order, where a manifest goes out in parts: once each, but for a GetObject and a part an image."""
+CALLS = [(operation, 0) for operation in OPERATIONS] + [
+    (operation, number) for operation in ("GetObject", "UploadPart") for number in (1, 2)
+]
+RESUMED = ["GetItem", "HeadObject", "CreateModelInvocationJob", "UpdateItem"]
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every line be a part of its own, and one image be read at a time."""
+    monkeypatch.setattr("yorutsuke_common.object_writer.PART_BYTES", 1)
+    monkeypatch.setattr("moto.s3.models.S3_UPLOAD_PART_MIN_SIZE", 1)
+    monkeypatch.setattr("yorutsuke_common.overlap.CONCURRENCY", 1)
+
+
+def _at(orchestrator: Orchestrator, operation: str, number: int, act: Callable[[], None]) -> None:
+    """Let something happen just before a call of an operation, counted from 0."""
+    before: list[str] = []
+
+    def answer(_: dict[str, Any]) -> None:
+        before.append(operation)
+        if len(before) == number + 1:
+            act()
+
+    orchestrator.stage.calls.answer(operation, answer)
+
+
+def _die() -> None:
+    raise FunctionDiedError
+
+
+def _require_one_job(orchestrator: Orchestrator, answer: dict[str, Any]) -> None:
+    job = orchestrator.job()
+    assert job.manifest == manifest_of()
+    assert orchestrator.manifests() == {MANIFEST: manifest_of()}
+    [record] = orchestrator.stage.items(BATCH_JOBS)
+    assert (record["jobId"], record["status"], record["pendingImageIds"]) == (job.job_id, "SUBMITTED", IMAGE_IDS)
+    assert (answer["jobId"], answer["submitTime"]) == (job.job_id, record["submitTime"])
+
+
+def test_these_are_the_calls_that_a_submission_makes(orchestrator: Orchestrator) -> None:
+    orchestrator.stage.put_images(IMAGE_IDS)
+
+    orchestrator.invoke(request())
+
+    made = [operation for operation, _ in orchestrator.stage.calls.made]
+    assert sorted(made) == sorted(operation for operation, _ in CALLS)
+    assert list(dict.fromkeys(made)) == OPERATIONS
+
+
+def _dies_and_is_run_again(orchestrator: Orchestrator, *deaths: Callable[[], None]) -> None:
+    """Let a function die in each of these ways, one after the other, and hold what the next one ends with."""
+    orchestrator.start_over()
+    for prepare in deaths:
+        prepare()
+        with pytest.raises(FunctionDiedError):
+            orchestrator.invoke(request())
+        orchestrator.stage.calls.forget()
+    _require_one_job(orchestrator, orchestrator.invoke(request()))
+
+
+def test_a_function_that_dies_before_any_call_leaves_what_the_next_one_goes_on_from(
+    orchestrator: Orchestrator, subtests: pytest.Subtests
+) -> None:
+    orchestrator.stage.put_images(IMAGE_IDS)
+    for operation, number in CALLS:
+        with subtests.test(operation=operation, number=number):
+            _dies_and_is_run_again(orchestrator, partial(_at, orchestrator, operation, number, _die))
+
+
+def test_a_function_that_dies_after_any_call_leaves_what_the_next_one_goes_on_from(
+    orchestrator: Orchestrator, subtests: pytest.Subtests
+) -> None:
+    orchestrator.stage.put_images(IMAGE_IDS)
+    for operation in OPERATIONS:
+        with subtests.test(operation=operation):
+            _dies_and_is_run_again(orchestrator, partial(orchestrator.stage.calls.die_after, operation))
+
+
+def test_a_function_that_goes_on_from_another_may_die_at_any_call_as_well(
+    orchestrator: Orchestrator, subtests: pytest.Subtests
+) -> None:
+    orchestrator.stage.put_images(IMAGE_IDS)
+    calls = orchestrator.stage.calls
+    for operation in RESUMED:
+        for die in (calls.die_before, calls.die_after):
+            with subtests.test(operation=operation, die=die.__name__):
+                published = partial(calls.die_after, "CompleteMultipartUpload")
+                _dies_and_is_run_again(orchestrator, published, partial(die, operation))
+    for operation in OPERATIONS:
+        if operation != "PutItem":
+            with subtests.test(operation=operation, claimed=True):
+                claimed = partial(calls.die_after, "PutItem")
+                _dies_and_is_run_again(orchestrator, claimed, partial(calls.die_before, operation))
+
+
+def test_a_function_that_meets_another_on_the_same_intent_at_any_call_ends_with_the_same_job(
+    orchestrator: Orchestrator, subtests: pytest.Subtests
+) -> None:
+    orchestrator.stage.put_images(IMAGE_IDS)
+    for operation, number in CALLS:
+        with subtests.test(operation=operation, number=number):
+            orchestrator.start_over()
+            answers: list[dict[str, Any]] = []
+            meet = partial(_answered, answers, orchestrator.invoke_elsewhere, request())
+            _at(orchestrator, operation, number, meet)
+
+            answers.append(orchestrator.invoke(request()))
+
+            assert answers[0] == answers[1]
+            _require_one_job(orchestrator, answers[0])
+
+
+def test_a_function_that_meets_another_request_under_its_intent_at_any_call_submits_one_of_them(
+    orchestrator: Orchestrator, subtests: pytest.Subtests
+) -> None:
+    orchestrator.stage.put_images([*IMAGE_IDS, "img-4"])
+    for operation, number in CALLS:
+        with subtests.test(operation=operation, number=number):
+            orchestrator.start_over()
+            answers: list[dict[str, Any]] = []
+            other = request([*IMAGE_IDS, "img-4"])
+            _at(orchestrator, operation, number, partial(_answered, answers, orchestrator.invoke_elsewhere, other))
+
+            _answered(answers, orchestrator.invoke, request())
+
+            assert sorted(answer.get("jobId", "409") for answer in answers) == ["409", "job000000000"]
+            assert orchestrator.job().manifest == manifest_of(orchestrator.record()["pendingImageIds"])
+            assert orchestrator.manifests() == {MANIFEST: orchestrator.job().manifest}
+
+
+def _answered(
+    answers: list[dict[str, Any]], invoke: Callable[[dict[str, Any]], dict[str, Any]], event: dict[str, Any]
+) -> None:
+    """Add what an invocation answers, which is nothing where the intent was begun with another request."""
+    try:
+        answers.append(invoke(event))
+    except IntentConflictError:
+        answers.append({})
+
+
+def test_what_comes_of_the_job_meanwhile_is_not_undone(orchestrator: Orchestrator) -> None:
+    orchestrator.stage.put_images(IMAGE_IDS)
+
+    def complete() -> None:
+        orchestrator.invoke_elsewhere(request())
+        orchestrator.stage.aws.dynamodb.update_item(
+            TableName=BATCH_JOBS,
+            Key=KEY,
+            UpdateExpression="SET #status = :completed",
+            ExpressionAttributeNames={"#status": "status"},
+            ExpressionAttributeValues={":completed": {"S": "COMPLETED"}},
+        )
+
+    _at(orchestrator, "UpdateItem", 0, complete)
+
+    assert orchestrator.invoke(request())["status"] == "COMPLETED"
+    assert orchestrator.record()["status"] == "COMPLETED"
+
+
+def test_a_job_whose_record_has_another_by_now_is_named(orchestrator: Orchestrator) -> None:
+    orchestrator.stage.put_images(IMAGE_IDS)
+
+    def take_over() -> None:
+        orchestrator.stage.aws.dynamodb.update_item(
+            TableName=BATCH_JOBS,
+            Key=KEY,
+            UpdateExpression="SET jobId = :other",
+            ExpressionAttributeValues={":other": {"S": "otherjob0000"}},
+        )
+
+    _at(orchestrator, "UpdateItem", 0, take_over)
+
+    with pytest.raises(IntentConflictError) as raised:
+        orchestrator.invoke(request())
+
+    assert str(raised.value) == (
+        "Bedrock has job 'job000000000' for intent 'intent-1', whose record has another: stop the former."
+    )
+    assert orchestrator.record()["jobId"] == "otherjob0000"
+
+
+def test_a_claim_whose_images_are_gone_by_now_is_not_gone_on_from_and_says_what_to_do(
+    orchestrator: Orchestrator,
+) -> None:
+    orchestrator.stage.put_images([*IMAGE_IDS, "img-4"])
+    everything = request([*IMAGE_IDS, "img-4"])
+    orchestrator.stage.calls.die_after("PutItem")
+    with pytest.raises(FunctionDiedError):
+        orchestrator.invoke(everything)
+    orchestrator.stage.calls.forget()
+    orchestrator.stage.aws.s3.delete_object(Bucket=BUCKET, Key="uploads/user-1/img-4.png")
+
+    with pytest.raises(SubmissionLostError, match="delete the intent's record first"):
+        orchestrator.invoke(everything)
+
+    assert (orchestrator.manifests(), orchestrator.bedrock.jobs) == ({}, {})
+    orchestrator.stage.aws.dynamodb.delete_item(TableName=BATCH_JOBS, Key=KEY)
+    _require_one_job(orchestrator, orchestrator.invoke(everything))
+
+
+def test_a_manifest_that_is_there_is_not_written_again_though_its_images_are_gone(orchestrator: Orchestrator) -> None:
+    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.stage.calls.die_after("CreateModelInvocationJob")
+    with pytest.raises(FunctionDiedError):
+        orchestrator.invoke(request())
+    orchestrator.stage.calls.forget()
+    orchestrator.stage.aws.s3.delete_object(Bucket=BUCKET, Key="uploads/user-1/img-1.png")
+
+    answer = orchestrator.invoke(request())
+
+    assert list(orchestrator.stage.calls.counts()) == RESUMED
+    _require_one_job(orchestrator, answer)
+
+
+def test_an_image_that_came_after_the_claim_is_not_in_its_job(orchestrator: Orchestrator) -> None:
+    orchestrator.stage.put_images(IMAGE_IDS)
+    more = request([*IMAGE_IDS, "img-4"])
+    orchestrator.stage.calls.die_after("PutItem")
+    with pytest.raises(FunctionDiedError):
+        orchestrator.invoke(more)
+    orchestrator.stage.calls.forget()
+    orchestrator.stage.put_images(["img-4"])
+
+    answer = orchestrator.invoke(more)
+
+    assert (answer["imageCount"], answer["leftOutCount"]) == (3, 1)
+    _require_one_job(orchestrator, answer)
+
+
+def test_the_manifest_of_an_earlier_record_is_not_taken_for_the_claims(orchestrator: Orchestrator) -> None:
+    orchestrator.stage.put_images([*IMAGE_IDS, "img-4"])
+    orchestrator.invoke(request([*IMAGE_IDS, "img-4"]))
+    orchestrator.stage.aws.dynamodb.delete_item(TableName=BATCH_JOBS, Key=KEY)
+    orchestrator.bedrock.jobs.clear()
+    earlier = orchestrator.stage.aws.s3.head_object(Bucket=BUCKET, Key=MANIFEST)["LastModified"]
+    orchestrator.stage.date_object(MANIFEST, earlier.replace(year=earlier.year - 1, day=1, tzinfo=None))
+    orchestrator.stage.calls.die_after("PutItem")
+    with pytest.raises(FunctionDiedError):
+        orchestrator.invoke(request())
+    orchestrator.stage.calls.forget()
+
+    _require_one_job(orchestrator, orchestrator.invoke(request()))
+
+
+@pytest.mark.parametrize(
+    ("operation", "code"),
+    [
+        ("GetItem", "ProvisionedThroughputExceededException"),
+        ("BatchGetItem", "ThrottlingException"),
+        ("GetObject", "SlowDown"),
+        ("UploadPart", "InternalError"),
+        ("PutItem", "ThrottlingException"),
+        ("CompleteMultipartUpload", "SlowDown"),
+        ("CreateModelInvocationJob", "ThrottlingException"),
+        ("UpdateItem", "InternalServerError"),
+    ],
+)
+def test_a_call_that_stays_refused_fails_the_request_and_sending_it_again_ends_well(
+    orchestrator: Orchestrator, logged: LogReader, operation: str, code: str
+) -> None:
+    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.stage.calls.fail(operation, code)
+
+    with pytest.raises(Exception, match=code):
+        orchestrator.invoke(request())
+
+    assert logged()[-1]["detail"] == f"{operation}: {code}"
+    assert orchestrator.uploads() == 0
+    orchestrator.stage.calls.forget()
+    _require_one_job(orchestrator, orchestrator.invoke(request()))
+
+
+def test_keys_that_dynamodb_hands_back_are_read_again(orchestrator: Orchestrator) -> None:
+    orchestrator.stage.put_images(IMAGE_IDS)
+    handed_back: list[str] = []
+
+    def answer(params: dict[str, Any]) -> dict[str, Any] | None:
+        if len(handed_back) == 3:
+            return None
+        handed_back.append(PENDING_IMAGES)
+        return {"Responses": {}, "UnprocessedKeys": params["RequestItems"]}
+
+    orchestrator.stage.calls.answer("BatchGetItem", answer)
+
+    _require_one_job(orchestrator, orchestrator.invoke(request()))
+
+
+def test_bedrocks_throttles_are_waited_out(orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)  # pyright: ignore[reportUnknownArgumentType, reportUnknownLambdaType]
+    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.bedrock.errors += [(429, "ThrottlingException"), (500, "InternalServerException")]
+
+    _require_one_job(orchestrator, orchestrator.invoke(request()))
+
+    assert orchestrator.bedrock.errors == []
+
+
+def test_a_refused_request_can_be_sent_again_once_it_is_in_order(orchestrator: Orchestrator) -> None:
+    orchestrator.stage.put_images(IMAGE_IDS[:2])
+    with pytest.raises(InvalidRequestError):
+        orchestrator.invoke(request())
+    orchestrator.stage.put_images(IMAGE_IDS[2:])
+
+    _require_one_job(orchestrator, orchestrator.invoke(request()))

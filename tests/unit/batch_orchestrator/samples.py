@@ -1,0 +1,31 @@
+"""A request, the stage that it is sent to, and the record that it leaves."""
+
+from batch_orchestrator.settings import Settings
+from yorutsuke_common.hashing import images_digest
+from yorutsuke_common.schema import Submission, SubmitRequest
+
+ENVIRONMENT = {
+    "STAGE": "dev",
+    "IMAGES_BUCKET": "yorutsuke-images-dev-123456789012",
+    "BATCH_JOBS_TABLE": "yorutsuke-batch-jobs-dev",
+    "PENDING_IMAGES_TABLE": "yorutsuke-pending-images-dev",
+    "BEDROCK_ROLE_ARN": "arn:aws:iam::123456789012:role/yorutsuke-bedrock-dev",
+    "MODEL_IDS": "amazon.nova-lite-v1:0, apac.amazon.nova-pro-v1:0",
+}
+SETTINGS = Settings.model_validate({**ENVIRONMENT, "MIN_RECORDS": "2"})
+REQUEST = SubmitRequest(intentId="intent-1", pendingImageIds=["image-2", "image-1", "image-3"], userId="user-1")
+SUBMISSION = Submission(
+    intentId="intent-1",
+    userId="user-1",
+    status="SUBMITTED",
+    submitTime="2026-11-22T15:00:00Z",
+    modelId="amazon.nova-lite-v1:0",
+    manifestUri="s3://yorutsuke-images-dev-123456789012/batch-input/intent-1/manifest.jsonl",
+    traceId="trace-1",
+    requestedImages=images_digest(["image-1", "image-2", "image-3"]),
+    submittedImages=images_digest(["image-1", "image-2"]),
+    imageCount=2,
+    pendingImageIds=["image-1", "image-2"],
+    jobId="abcdefgh1234",
+    ttl=1_798_000_000,
+)

@@ -1,0 +1,82 @@
+"""The very same job, however often it is asked for."""
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from botocore.exceptions import ClientError
+
+from batch_orchestrator.bedrock_jobs import BedrockJobs, job_name
+from yorutsuke_common.errors import BedrockRefusedError
+from yorutsuke_common.hashing import submission_token
+
+from .samples import SUBMISSION
+
+if TYPE_CHECKING:
+    from mypy_boto3_bedrock import BedrockClient
+
+ROLE = "arn:aws:iam::123456789012:role/yorutsuke-bedrock-dev"
+TOKEN = submission_token("intent-1", "2026-11-22T15:00:00Z")
+
+
+@dataclass
+class Bedrock:
+    """A Bedrock that takes every job, or refuses it with a code."""
+
+    code: str | None = None
+    asked: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+
+    def create_model_invocation_job(self, **request: Any) -> dict[str, str]:
+        self.asked.append(request)
+        if self.code:
+            raise ClientError({"Error": {"Code": self.code, "Message": "no such role"}}, "CreateModelInvocationJob")
+        return {"jobArn": "arn:aws:bedrock:ap-northeast-1:123456789012:model-invocation-job/abcdefgh1234"}
+
+
+def jobs(bedrock: Bedrock) -> BedrockJobs:
+    return BedrockJobs(cast("BedrockClient", bedrock), "dev", ROLE, "images")
+
+
+def test_all_that_bedrock_is_asked_follows_from_the_record() -> None:
+    bedrock = Bedrock()
+
+    assert jobs(bedrock).create(SUBMISSION) == "abcdefgh1234"
+
+    assert bedrock.asked == [
+        {
+            "jobName": f"yorutsuke-dev.{TOKEN[:16]}",
+            "clientRequestToken": TOKEN,
+            "roleArn": ROLE,
+            "modelId": "amazon.nova-lite-v1:0",
+            "inputDataConfig": {"s3InputDataConfig": {"s3InputFormat": "JSONL", "s3Uri": SUBMISSION.manifestUri}},
+            "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": "s3://images/batch-output/"}},
+        }
+    ]
+
+
+def test_the_stage_of_the_longest_name_has_job_names_that_bedrock_takes() -> None:
+    name = job_name("a" * 33, TOKEN)
+
+    assert name.startswith(f"yorutsuke-{'a' * 33}.")
+    assert len(name) <= 63
+    assert re.fullmatch(r"[a-zA-Z0-9]{1,63}(-*[a-zA-Z0-9\+\-\.]){0,63}", name)
+
+
+@pytest.mark.parametrize(
+    "code", ["AccessDeniedException", "ConflictException", "ResourceNotFoundException", "ValidationException"]
+)
+def test_a_refusal_says_what_bedrock_says(code: str) -> None:
+    with pytest.raises(BedrockRefusedError) as raised:
+        jobs(Bedrock(code)).create(SUBMISSION)
+
+    assert str(raised.value) == (
+        f"Bedrock refused the job of intent 'intent-1' with {code} (no such role): mend that, then send the same "
+        "request again, which goes on from here."
+    )
+
+
+@pytest.mark.parametrize("code", ["ThrottlingException", "ServiceQuotaExceededException", "InternalServerException"])
+def test_what_may_pass_by_itself_is_raised_as_it_comes(code: str) -> None:
+    with pytest.raises(ClientError, match=code):
+        jobs(Bedrock(code)).create(SUBMISSION)

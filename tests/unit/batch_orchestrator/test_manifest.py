@@ -1,0 +1,151 @@
+"""A manifest: one request a line, the same bytes each time, and no more of it in memory than is being written."""
+
+import base64
+import io
+import json
+import tracemalloc
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from botocore.exceptions import ClientError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batch_orchestrator.images import Image, ImageReader
+from batch_orchestrator.manifest import Manifests, manifest_key, manifest_line
+from batch_orchestrator.prompt import model_input
+from tests.unit.logs import Logs
+from yorutsuke_common.errors import InvalidRequestError
+from yorutsuke_common.overlap import Overlap
+from yorutsuke_common.schema import MAX_IMAGE_ID_BYTES
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+IMAGE_BYTES = 1_000_000
+
+
+@dataclass
+class Bucket:
+    """A bucket of images of one size, that keeps nothing of what is written but its size."""
+
+    calls: list[str] = field(default_factory=list[str])
+    written: int = 0
+    abort_fails: bool = False
+
+    def get_object(self, **_: str) -> dict[str, Any]:
+        return {"ContentLength": IMAGE_BYTES, "Body": io.BytesIO(bytes(IMAGE_BYTES))}
+
+    def put_object(self, **request: Any) -> None:
+        self.calls.append("PutObject")
+        self.written += len(request["Body"])
+
+    def create_multipart_upload(self, **_: str) -> dict[str, Any]:
+        self.calls.append("CreateMultipartUpload")
+        return {"UploadId": "upload-1"}
+
+    def upload_part(self, **request: Any) -> dict[str, Any]:
+        self.calls.append("UploadPart")
+        self.written += len(request["Body"])
+        return {"ETag": "etag"}
+
+    def complete_multipart_upload(self, **_: Any) -> None:
+        self.calls.append("CompleteMultipartUpload")
+
+    def abort_multipart_upload(self, **_: str) -> None:
+        self.calls.append("AbortMultipartUpload")
+        if self.abort_fails:
+            raise ClientError({"Error": {"Code": "NoSuchUpload"}}, "AbortMultipartUpload")
+
+
+def images(count: int) -> list[Image]:
+    return [Image(f"image-{number:05}", f"uploads/{number}.png", "png") for number in range(count)]
+
+
+def manifests(bucket: Bucket, logs: Logs | None = None) -> Manifests:
+    s3 = cast("S3Client", bucket)
+    return Manifests(s3, "images", ImageReader(s3, "images", Overlap()), (logs or Logs()).logger)
+
+
+def test_a_manifest_is_named_after_the_intent() -> None:
+    assert manifest_key("intent-1") == "batch-input/intent-1/manifest.jsonl"
+    assert manifests(Bucket()).uri("intent-1") == "s3://images/batch-input/intent-1/manifest.jsonl"
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=MAX_IMAGE_ID_BYTES // 4), st.binary())
+def test_a_line_is_the_request_for_its_image_and_one_line(image_id: str, content: bytes) -> None:
+    line = manifest_line(Image(image_id, "uploads/a.webp", "webp"), content)
+
+    encoded = base64.b64encode(content).decode()
+    assert json.loads(line) == {"recordId": image_id, "modelInput": model_input("webp", encoded)}
+    assert line.endswith(b"}\n")
+    assert line.count(b"\n") == 1
+
+
+def test_a_draft_knows_its_images_and_is_not_to_be_seen_before_it_is_published() -> None:
+    bucket = Bucket()
+    with manifests(bucket).drafted("intent-1", images(2)) as draft:
+        assert (draft.image_ids, draft.left_out, bucket.calls) == (["image-00000", "image-00001"], {}, [])
+        draft.publish()
+
+    assert bucket.calls == ["PutObject"]
+    assert bucket.written == sum(len(manifest_line(image, bytes(IMAGE_BYTES))) for image in images(2))
+
+
+def test_a_draft_that_comes_to_nothing_is_given_up_and_the_failure_passes_on() -> None:
+    bucket = Bucket()
+
+    with pytest.raises(KeyError), manifests(bucket).drafted("intent-1", images(10)):
+        raise KeyError
+
+    assert bucket.calls == ["CreateMultipartUpload", "UploadPart", "AbortMultipartUpload"]
+
+
+def test_an_upload_that_cannot_be_given_up_hides_no_failure() -> None:
+    bucket = Bucket(abort_fails=True)
+    logs = Logs()
+
+    with pytest.raises(KeyError), manifests(bucket, logs).drafted("intent-1", images(10)):
+        raise KeyError
+
+    assert logs.entries("level", "event", "code") == [
+        {"level": "WARNING", "event": "BATCH_SUBMIT_UPLOAD_KEPT", "code": "NoSuchUpload"}
+    ]
+
+
+def test_a_manifest_that_bedrock_would_not_take_is_given_up_with_how_many_images_fit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    line = len(manifest_line(images(1)[0], bytes(IMAGE_BYTES)))
+    monkeypatch.setattr("batch_orchestrator.manifest.MAX_MANIFEST_BYTES", 10 * line)
+    bucket = Bucket()
+    with manifests(bucket).drafted("intent-1", images(10)) as draft:
+        assert len(draft.image_ids) == 10
+
+    with pytest.raises(InvalidRequestError) as raised, manifests(bucket).drafted("intent-1", images(11)):
+        pass
+
+    assert str(raised.value) == (
+        f"the manifest of 11 images is larger than {10 * line} bytes, which Bedrock does not take: 10 of them fit, ask "
+        "for fewer under an intent of their own."
+    )
+    assert bucket.calls[-1] == "AbortMultipartUpload"
+
+
+def _peak_bytes(count: int) -> int:
+    bucket = Bucket()
+    tracemalloc.start()
+    with manifests(bucket).drafted("intent-1", images(count)) as draft:
+        draft.publish()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert bucket.written > count * IMAGE_BYTES * 4 // 3
+    return peak
+
+
+def test_a_hundred_images_take_no_more_memory_than_thirty() -> None:
+    few, many = _peak_bytes(32), _peak_bytes(112)
+
+    assert few > 16 * IMAGE_BYTES
+    assert many - few < IMAGE_BYTES

@@ -1,0 +1,79 @@
+"""What makes two requests the same, and what the caller is told."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batch_orchestrator.images import Unfit
+from batch_orchestrator.submission import Outcome, require_same_images, require_same_request
+from yorutsuke_common.errors import IntentConflictError, SubmissionLostError
+
+from .samples import REQUEST, SUBMISSION
+
+
+@given(st.permutations(REQUEST.pendingImageIds), st.sampled_from([None, SUBMISSION.modelId]))
+def test_neither_the_order_of_images_nor_a_model_left_out_makes_another_request(
+    image_ids: list[str], model_id: str | None
+) -> None:
+    require_same_request(SUBMISSION, REQUEST.model_copy(update={"pendingImageIds": image_ids, "modelId": model_id}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({"userId": "user-2"}, "userId"),
+        ({"modelId": "apac.amazon.nova-pro-v1:0"}, "modelId"),
+        ({"pendingImageIds": ["image-1", "image-2"]}, "pendingImageIds"),
+        (
+            {"userId": "user-2", "modelId": "other", "pendingImageIds": ["image-4"]},
+            "userId, modelId, pendingImageIds",
+        ),
+    ],
+)
+def test_another_request_under_the_same_intent_is_refused_with_what_differs(
+    changes: dict[str, object], names: str
+) -> None:
+    with pytest.raises(IntentConflictError) as raised:
+        require_same_request(SUBMISSION, REQUEST.model_copy(update=changes))
+
+    assert str(raised.value) == (
+        f"intent 'intent-1' was begun at 2026-11-22T15:00:00Z with another {names}: send this request under an "
+        "intentId of its own."
+    )
+
+
+def test_a_manifest_of_other_images_than_claimed_is_not_published() -> None:
+    require_same_images(SUBMISSION, ["image-1", "image-2"])
+
+    with pytest.raises(SubmissionLostError) as raised:
+        require_same_images(SUBMISSION, ["image-1"])
+
+    assert str(raised.value) == (
+        "intent 'intent-1' was begun at 2026-11-22T15:00:00Z with 2 images, and others can be sent by now: another "
+        "function may still be at it, so send the request again. If that was longer ago than a function lives (15 "
+        "minutes), it died before Bedrock was asked for a job: delete the intent's record first."
+    )
+
+
+def test_the_caller_is_told_the_job_and_what_it_lacks() -> None:
+    outcome = Outcome(SUBMISSION, 4, {"image-4": Unfit.FOREIGN, "image-3": Unfit.UNKNOWN})
+
+    assert outcome.answer() == {
+        "intentId": "intent-1",
+        "jobId": "abcdefgh1234",
+        "status": "SUBMITTED",
+        "submitTime": "2026-11-22T15:00:00Z",
+        "modelId": "amazon.nova-lite-v1:0",
+        "manifestUri": "s3://yorutsuke-images-dev-123456789012/batch-input/intent-1/manifest.jsonl",
+        "traceId": "trace-1",
+        "imageCount": 2,
+        "leftOutCount": 2,
+        "leftOut": [{"imageId": "image-3", "reason": "UNKNOWN"}, {"imageId": "image-4", "reason": "FOREIGN"}],
+    }
+
+
+def test_of_many_images_left_out_fifty_are_named() -> None:
+    answer = Outcome(SUBMISSION, 1_002, {f"image-{number:04}": Unfit.UNKNOWN for number in range(1_000)}).answer()
+
+    assert (answer["leftOutCount"], len(answer["leftOut"])) == (1_000, 50)
+    assert answer["leftOut"][49] == {"imageId": "image-0049", "reason": "UNKNOWN"}

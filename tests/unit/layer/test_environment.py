@@ -1,0 +1,31 @@
+"""A function's environment, validated as one."""
+
+import pytest
+from pydantic import BaseModel, Field
+
+from yorutsuke_common.environment import read_environment
+from yorutsuke_common.errors import SettingsError
+
+
+class Settings(BaseModel):
+    """One variable."""
+
+    days: int = Field(alias="TEST_DAYS")
+
+
+def test_the_environment_is_read_as_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEST_DAYS", "3")
+
+    assert read_environment(Settings) == Settings(TEST_DAYS=3)
+
+
+def test_a_variable_that_is_not_valid_is_named_and_not_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEST_DAYS", "secret")
+
+    with pytest.raises(SettingsError) as raised:
+        read_environment(Settings)
+
+    assert str(raised.value) == (
+        "the function's environment is not valid (TEST_DAYS: Input should be a valid integer, unable to parse string "
+        "as an integer): deploy the stage again."
+    )
