@@ -5,6 +5,7 @@ import pulumi_aws as aws
 
 from yorutsuke_infra.artifacts import stage_target
 from yorutsuke_infra.batch_results import BatchResults, BatchResultsArgs
+from yorutsuke_infra.batch_submission import BatchSubmission, BatchSubmissionArgs
 from yorutsuke_infra.common_layer import CommonLayer, CommonLayerArgs
 from yorutsuke_infra.config import job_name_prefix, load_config
 from yorutsuke_infra.dashboard import Dashboard, DashboardArgs
@@ -20,6 +21,7 @@ config = load_config(stage)
 target = stage_target(stage, config)
 tag_everything(stage)
 account_id = aws.get_caller_identity_output().account_id
+region = aws.get_region_output().region
 
 storage = Storage("storage", StorageArgs(stage=stage, account_id=account_id, protect_data=config.protect_data))
 
@@ -43,6 +45,19 @@ batch_results = BatchResults(
     "batch-results",
     BatchResultsArgs(
         stage=stage, config=config, target=target, storage=storage, messaging=messaging, layer_arn=layer.arn
+    ),
+)
+
+batch_submission = BatchSubmission(
+    "batch-submission",
+    BatchSubmissionArgs(
+        stage=stage,
+        config=config,
+        target=target,
+        storage=storage,
+        layer_arn=layer.arn,
+        account_id=account_id,
+        region=region,
     ),
 )
 
@@ -77,7 +92,7 @@ dashboard = Dashboard(
     "dashboard",
     DashboardArgs(
         stage=stage,
-        region=aws.get_region_output().region,
+        region=region,
         metrics=metrics,
         alarms=monitoring.alarms,
         log_group=batch_results.handler.log_group.name,
@@ -99,5 +114,9 @@ pulumi.export("commonLayerArn", layer.arn)
 pulumi.export("functionName", batch_results.handler.function.name)
 pulumi.export("functionRoleArn", batch_results.handler.role.arn)
 pulumi.export("logGroup", batch_results.handler.log_group.name)
+pulumi.export("orchestratorName", batch_submission.orchestrator.function.name)
+pulumi.export("orchestratorRoleArn", batch_submission.orchestrator.role.arn)
+pulumi.export("orchestratorLogGroup", batch_submission.orchestrator.log_group.name)
+pulumi.export("bedrockRoleArn", batch_submission.bedrock_role.arn)
 pulumi.export("alarmTopicArn", monitoring.topic.arn)
 pulumi.export("dashboardName", dashboard.name)

@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,12 @@ from .aws import Aws, forget_own_account
 from .deployer import deploy
 from .emulator import REGION, Emulator, start_emulator
 from .errors import LocalStageError
+from .loop import INTENT_ID, running_loop
 from .night import Night, image_ids_in
 from .receipts import bedrock_counts, bedrock_lines, make_receipts, plan_lines
 
 RECEIPTS = 152
+SUBMITTED = 150
 TRANSACTIONS_SHOWN = 8
 DEAD_LETTERS_SHOWN = 20
 WIDTH = 120
@@ -42,8 +44,25 @@ _progress = Console(stderr=True)
 
 
 @dataclass(frozen=True)
+class Submission:
+    """What came of asking for a job: an answer each time, and the states of each job that Bedrock has."""
+
+    answers: list[dict[str, Any]]
+    states: dict[str, list[str]]
+
+    def summary(self) -> dict[str, Any]:
+        """Return what `--json` tells of it besides."""
+        return {
+            "intentId": self.answers[0]["intentId"],
+            "submittedImages": self.answers[0]["imageCount"],
+            "submissions": len(self.answers),
+            "bedrockJobs": len(self.states),
+        }
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """What the night came to. `seconds` is the time from the output's arrival to the job's end."""
+    """What the night came to. `seconds` is the time from the output's arrival, or the submission, to the job's end."""
 
     night: Night
     job: dict[str, Any]
@@ -54,6 +73,7 @@ class Outcome:
     metrics: list[dict[str, Any]]
     dlq_depth: int
     seconds: float
+    submission: Submission | None = None
 
     def summary(self) -> dict[str, Any]:
         """Return the outcome as the one JSON object that `--json` prints."""
@@ -70,6 +90,7 @@ class Outcome:
             "deadLetters": [{"line": letter["line"], "reason": letter["reason"]} for letter in self.dead_letters],
             "dlqDepth": self.dlq_depth,
             "seconds": round(self.seconds, 2),
+            **(self.submission.summary() if self.submission else {}),
         }
 
 
@@ -82,7 +103,7 @@ def main() -> int:
     try:
         output = _output(arguments.input, bedrock=arguments.bedrock)
         with output as (file, image_ids, counts), _stage(keep=arguments.keep) as (emulator, night):
-            outcome = _run(night, file, image_ids, counts)
+            outcome = _loop(emulator, night) if arguments.loop else _run(night, file, image_ids, counts)
             _show(outcome)
             if arguments.keep:
                 _show_how_to_reach(emulator, night)
@@ -101,6 +122,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="nox -s demo --", description=__doc__)
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--input", type=Path, metavar="FILE", help="an output file of your own, in either layout")
+    output.add_argument("--loop", action="store_true", help="submit images, and have a stand-in for Bedrock read them")
     output.add_argument("--bedrock", action="store_true", help="make up the output in the layout that Bedrock writes")
     parser.add_argument("--json", action="store_true", help="end with one JSON object on standard output")
     parser.add_argument("--keep", action="store_true", help="leave the emulator running and say how to reach it")
@@ -153,6 +175,26 @@ def _run(night: Night, file: Path, image_ids: list[str], counts: RecordCounts | 
         with _step("Dropping the manifest, to be held against what was taken in"):
             night.drop_manifest(counts)
             night.wait_until(lambda job: "bedrockCounts" in job, "be reconciled with its manifest")
+    return _outcome(night, seconds)
+
+
+def _loop(emulator: Emulator, stage: Night) -> Outcome:
+    """Submit images under one intent, twice, and wait until what Bedrock makes of them has been taken in."""
+    image_ids = [receipt.image_id for receipt in make_receipts(SUBMITTED)]
+    with _step(f"Seeding {len(image_ids)} receipt images"):
+        stage.seed_images(image_ids)
+    with running_loop(emulator, stage) as loop:
+        started = time.perf_counter()
+        with _step("Submitting them, and once more under the same intent"):
+            answers = [loop.submit(image_ids) for _ in range(2)]
+        night = replace(stage, job_id=answers[0]["jobId"], intent=INTENT_ID)
+        with _step("Waiting for Bedrock's stand-in, then S3 → SNS → SQS → Lambda by themselves"):
+            night.wait_until_completed()
+            seconds = time.perf_counter() - started
+        return _outcome(night, seconds, Submission(answers, loop.states))
+
+
+def _outcome(night: Night, seconds: float, submission: Submission | None = None) -> Outcome:
     night.wait_for_entry(METRICS[-1])
     return Outcome(
         night=night,
@@ -164,6 +206,7 @@ def _run(night: Night, file: Path, image_ids: list[str], counts: RecordCounts | 
         metrics=[entry for entry in night.log_entries() if METRICS[-1] in entry],
         dlq_depth=night.dlq_depth(),
         seconds=seconds,
+        submission=submission,
     )
 
 
@@ -221,8 +264,12 @@ def _outcome_table(outcome: Outcome) -> Table:
         processed = f"{counts['processedRecordCount']} of {counts['totalRecordCount']} records processed"
         table.add_row("manifest", f"{processed}, {counts['errorRecordCount']} with an error: agrees with the output")
     table.add_row("dead-letter queue", f"{outcome.dlq_depth} messages")
-    table.add_row("trace", f"intentId={outcome.night.intent_id} traceId={outcome.night.trace_id}")
-    table.add_row("from output to end", f"{outcome.seconds:.1f} s")
+    table.add_row("trace", f"intentId={outcome.night.intent_id} traceId={outcome.job['traceId']}")
+    if submission := outcome.submission:
+        table.add_row("submitted", f"{len(submission.answers)} times under one intent")
+        for job_id, states in submission.states.items():
+            table.add_row("Bedrock's job", f"{job_id}  {' → '.join(states)}")
+    table.add_row("from submission to end" if outcome.submission else "from output to end", f"{outcome.seconds:.1f} s")
     return table
 
 

@@ -34,16 +34,17 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Night:
-    """One job of one user on a deployed stage. `outputs` are the stack's."""
+    """One job of one user on a deployed stage. `outputs` are the stack's; `intent` is what it was submitted under."""
 
     aws: Aws
     outputs: dict[str, str]
     job_id: str = "nightly00001"
+    intent: str | None = None
 
     @property
     def intent_id(self) -> str:
         """The intent that the job was submitted for."""
-        return f"intent-{self.job_id}"
+        return self.intent or f"intent-{self.job_id}"
 
     @property
     def trace_id(self) -> str:

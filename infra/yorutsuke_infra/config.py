@@ -48,6 +48,7 @@ def _an_address(email: str) -> str:
 
 
 Email = Annotated[str, AfterValidator(_an_address)]
+ModelId = Annotated[str, Field(pattern=r"^[a-z0-9-]+\.[a-z0-9.:-]{1,120}$")]
 EventSource = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,256}$"), AfterValidator(_not_of_aws)]
 
 
@@ -85,6 +86,12 @@ class StageConfig(BaseModel):
 
     function_max_concurrency: Annotated[int, Field(ge=2, le=1000)] = 2
     """Jobs taken in at once; with `trigger: s3` they are as many as end at once. Lambda's bounds."""
+
+    model_ids: Annotated[tuple[ModelId, ...], Field(strict=False, min_length=1)] = ("amazon.nova-lite-v1:0",)
+    """Foundation models that a job may be of, as Bedrock names them; the first where none is asked for."""
+
+    min_records: Annotated[int, Field(ge=1, le=50_000)] = 100
+    """Images that a job has at least: a quota of Bedrock's for most models, below which it refuses the job."""
 
     trigger: Literal["sqs", "s3"] = "sqs"
     """How an output reaches the function: through a topic and a queue, or straight, for quick validation."""

@@ -47,6 +47,74 @@ def batch_result_policy(arns: BatchResultResources) -> Document:
     )
 
 
+@dataclass(frozen=True)
+class BatchSubmissionResources:
+    """The ARNs that the batch_orchestrator works on. `models` are those that a job may be of."""
+
+    bucket: Input[str]
+    batch_jobs: Input[str]
+    pending_images: Input[str]
+    bedrock_role: Input[str]
+    bedrock_jobs: Input[str]
+    models: Sequence[Input[str]]
+
+
+def submission_policy(arns: BatchSubmissionResources) -> Document:
+    """Return what the batch_orchestrator may do: exactly what its code calls.
+
+    A job is created of a model and as a job, whose id is not known before.
+    Source: AWS service authorization reference, "Actions defined by Amazon Bedrock", CreateModelInvocationJob.
+    """
+    return _document(
+        _allow("KeepJobs", ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"], [arns.batch_jobs]),
+        _allow("LookUpImages", ["dynamodb:BatchGetItem"], [arns.pending_images]),
+        _allow(
+            "ReadImagesAndManifests",
+            ["s3:GetObject"],
+            # Of any user, and of any intent: whether its manifest is there.
+            [_under(arns.bucket, "uploads/*"), _under(arns.bucket, "batch-input/*")],
+        ),
+        # Of any intent; what is given up on the way is aborted.
+        _allow("WriteManifests", ["s3:PutObject", "s3:AbortMultipartUpload"], [_under(arns.bucket, "batch-input/*")]),
+        _allow("SubmitJobs", ["bedrock:CreateModelInvocationJob"], [arns.bedrock_jobs, *arns.models]),
+        {
+            **_allow("HandOverRole", ["iam:PassRole"], [arns.bedrock_role]),
+            "Condition": {"StringEquals": {"iam:PassedToService": "bedrock.amazonaws.com"}},
+        },
+    )
+
+
+def bedrock_trust_policy(account_id: Input[str], jobs: Input[str]) -> Document:
+    """Let Bedrock take a role on for this account's batch inference jobs, whichever they are, and for nothing else.
+
+    Source: Amazon Bedrock user guide, "Create a custom service role for batch inference".
+    """
+    return _document(
+        {
+            "Effect": "Allow",
+            "Principal": {"Service": "bedrock.amazonaws.com"},
+            "Action": "sts:AssumeRole",
+            "Condition": {"StringEquals": {"aws:SourceAccount": account_id}, "ArnLike": {"aws:SourceArn": jobs}},
+        }
+    )
+
+
+def bedrock_policy(bucket: Input[str], account_id: Input[str]) -> Document:
+    """Return what Bedrock needs of a bucket of this account: to read manifests, and to write outputs. Source: the same.
+
+    It lists as well, to find its input; below what prefix is not documented.
+    """
+    statements = [
+        _allow("FindManifests", ["s3:ListBucket"], [bucket]),
+        # Of any intent.
+        _allow("ReadManifests", ["s3:GetObject"], [_under(bucket, "batch-input/*")]),
+        # Of any job, whose id Bedrock gives.
+        _allow("WriteOutputs", ["s3:PutObject"], [_under(bucket, "batch-output/*")]),
+    ]
+    of_this_account = {"Condition": {"StringEquals": {"aws:ResourceAccount": account_id}}}
+    return _document(*({**statement, **of_this_account} for statement in statements))
+
+
 def consume_policy(queue: Input[str]) -> Document:
     """Return what Lambda's poller needs, in the function's name, to take messages from a queue."""
     actions = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"]
