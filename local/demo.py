@@ -32,6 +32,7 @@ from .errors import LocalStageError
 from .loop import INTENT_ID, running_loop
 from .night import Night, image_ids_in
 from .receipts import bedrock_counts, bedrock_lines, make_receipts, plan_lines
+from .state_change import StateChange
 
 RECEIPTS = 152
 SUBMITTED = 150
@@ -45,10 +46,10 @@ _progress = Console(stderr=True)
 
 @dataclass(frozen=True)
 class Submission:
-    """What came of asking for a job: an answer each time, and the states of each job that Bedrock has."""
+    """What came of asking for a job: an answer each time, and the states of each job that Bedrock has, by its id."""
 
     answers: list[dict[str, Any]]
-    states: dict[str, list[str]]
+    changes: dict[str, list[StateChange]]
 
     def summary(self) -> dict[str, Any]:
         """Return what `--json` tells of it besides."""
@@ -56,7 +57,7 @@ class Submission:
             "intentId": self.answers[0]["intentId"],
             "submittedImages": self.answers[0]["imageCount"],
             "submissions": len(self.answers),
-            "bedrockJobs": len(self.states),
+            "bedrockJobs": len(self.changes),
         }
 
 
@@ -191,7 +192,7 @@ def _loop(emulator: Emulator, stage: Night) -> Outcome:
         with _step("Waiting for Bedrock's stand-in, then S3 → SNS → SQS → Lambda by themselves"):
             night.wait_until_completed()
             seconds = time.perf_counter() - started
-        return _outcome(night, seconds, Submission(answers, loop.states))
+        return _outcome(night, seconds, Submission(answers, loop.changes))
 
 
 def _outcome(night: Night, seconds: float, submission: Submission | None = None) -> Outcome:
@@ -267,8 +268,8 @@ def _outcome_table(outcome: Outcome) -> Table:
     table.add_row("trace", f"intentId={outcome.night.intent_id} traceId={outcome.job['traceId']}")
     if submission := outcome.submission:
         table.add_row("submitted", f"{len(submission.answers)} times under one intent")
-        for job_id, states in submission.states.items():
-            table.add_row("Bedrock's job", f"{job_id}  {' → '.join(states)}")
+        for job_id, changes in submission.changes.items():
+            table.add_row("Bedrock's job", f"{job_id}  {' → '.join(change.status for change in changes)}")
     table.add_row("from submission to end" if outcome.submission else "from output to end", f"{outcome.seconds:.1f} s")
     return table
 

@@ -71,7 +71,7 @@ class LocalDeployer(pulumi.runtime.Mocks):
                 )
 
 
-def deploy(aws: Aws, **choices: str) -> dict[str, str]:
+def deploy(aws: Aws, **choices: str | int) -> dict[str, str]:
     """Deploy the program of `infra/` as the stage `local` and return its outputs.
 
     `choices` are a stage's, and go before those of its file. Raises LocalStageError.

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from .bedrock import Bedrock, Model, running_bedrock
+from .bedrock import Bedrock, Limits, running_bedrock
 from .emulator import Emulator
 from .errors import LocalStageError
 from .night import USER_ID, Night
@@ -20,11 +20,11 @@ INTENT_ID = "demo-intent-1"
 
 @dataclass
 class Loop:
-    """A stage whose orchestrator has a Bedrock to ask. `states` are those of each job, in order, by its id."""
+    """A stage whose orchestrator has a Bedrock to ask. `changes` are those of each job's state, in order."""
 
     stage: Night
     bedrock: Bedrock
-    states: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    changes: dict[str, list[StateChange]] = field(default_factory=dict[str, list[StateChange]])
 
     def submit(self, image_ids: Sequence[str], intent_id: str = INTENT_ID, **changes: object) -> dict[str, Any]:
         """Ask the orchestrator for a job, and return its answer. Raises LocalStageError where it fails."""
@@ -42,26 +42,27 @@ class Loop:
 def running_loop(
     emulator: Emulator,
     stage: Night,
+    *,
     seconds: float | None = 1.0,
-    model: Model | None = None,
+    limits: Limits | None = None,
 ) -> Generator[Loop]:
-    """Run a stand-in for Bedrock beside a stage, as `running_bedrock` does, and have the stage's orchestrator ask it."""
-    states: dict[str, list[str]] = {}
+    """Run a stand-in for Bedrock beside a stage, and have the stage's orchestrator ask it."""
+    changes: dict[str, list[StateChange]] = {}
 
     def note(change: StateChange) -> None:
-        states.setdefault(change.job_id, []).append(change.status)
+        changes.setdefault(change.job_id, []).append(change)
 
     bedrock = running_bedrock(
         stage.aws,
         event_source=stage.outputs["drillEventSource"],
         tls=emulator.server_tls(),
         seconds=seconds,
-        model=model,
+        limits=limits,
         changed=note,
     )
     with bedrock as running:
         _point(stage, running.url)
-        yield Loop(stage, running, states)
+        yield Loop(stage, running, changes)
 
 
 def _point(stage: Night, url: str) -> None:

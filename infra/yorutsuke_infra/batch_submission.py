@@ -44,7 +44,7 @@ class BatchSubmission(pulumi.ComponentResource):
             "bedrock-batch-data",
             name="data",
             role=self.bedrock_role.name,
-            policy=pulumi.Output.json_dumps(bedrock_policy(storage.images.arn, args.account_id)),
+            policy=pulumi.Output.json_dumps(bedrock_policy(storage.images.arn)),
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.orchestrator = PythonFunction(

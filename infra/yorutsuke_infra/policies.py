@@ -91,6 +91,7 @@ def bedrock_trust_policy(account_id: Input[str], jobs: Input[str]) -> Document:
     """
     return _document(
         {
+            "Sid": "BatchJobsAct",
             "Effect": "Allow",
             "Principal": {"Service": "bedrock.amazonaws.com"},
             "Action": "sts:AssumeRole",
@@ -99,20 +100,18 @@ def bedrock_trust_policy(account_id: Input[str], jobs: Input[str]) -> Document:
     )
 
 
-def bedrock_policy(bucket: Input[str], account_id: Input[str]) -> Document:
-    """Return what Bedrock needs of a bucket of this account: to read manifests, and to write outputs. Source: the same.
+def bedrock_policy(bucket: Input[str]) -> Document:
+    """Return what Bedrock needs of the bucket: to read manifests, and to write outputs. Source: the same.
 
     It lists as well, to find its input; below what prefix is not documented.
     """
-    statements = [
+    return _document(
         _allow("FindManifests", ["s3:ListBucket"], [bucket]),
         # Of any intent.
         _allow("ReadManifests", ["s3:GetObject"], [_under(bucket, "batch-input/*")]),
         # Of any job, whose id Bedrock gives.
         _allow("WriteOutputs", ["s3:PutObject"], [_under(bucket, "batch-output/*")]),
-    ]
-    of_this_account = {"Condition": {"StringEquals": {"aws:ResourceAccount": account_id}}}
-    return _document(*({**statement, **of_this_account} for statement in statements))
+    )
 
 
 def consume_policy(queue: Input[str]) -> Document:

@@ -34,7 +34,7 @@ def emulator_with_zips() -> Generator[Emulator]:
         yield emulator
 
 
-def deployed(emulator: Emulator, put_alarms: list[dict[str, Any]] | None = None, **choices: str) -> Night:
+def deployed(emulator: Emulator, put_alarms: list[dict[str, Any]] | None = None, **choices: str | int) -> Night:
     """Deploy a stage of these choices, and note its alarms; the job of the night returned is never seeded."""
     aws = Aws(emulator.endpoint, emulator.ca_bundle)
 

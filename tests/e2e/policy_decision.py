@@ -21,8 +21,14 @@ def decide(question: dict[str, Any]) -> str:
         action=question["action"],
         resource_arn=question["resource"],
         region="ap-northeast-1",
-        service_context={"aws:sourcearn": question["sourceArn"], "aws:sourceaccount": question["sourceAccount"]},
+        service_context={
+            "aws:sourcearn": question.get("sourceArn", ""),
+            "aws:sourceaccount": question.get("sourceAccount", ""),
+            "iam:passedtoservice": question.get("passedTo", ""),
+        },
     )
+    if "passedTo" in question:
+        return evaluator.evaluate(context, [evaluator.parse_policy_document(question["policy"])]).decision
     return evaluator.evaluate_resource_policy(question["policy"], context, service=question["service"]).decision
 
 

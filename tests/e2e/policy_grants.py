@@ -36,20 +36,20 @@ class Grant:
 def policies_of(stage: Night) -> dict[str, Policy]:
     """Return every policy of the stage, by a name of its own."""
     aws, outputs = stage.aws, stage.outputs
-    role = outputs["functionRoleArn"].rsplit("/", 1)[-1]
-    names = aws.iam.list_role_policies(RoleName=role)["PolicyNames"]
+    roles = {
+        "role": outputs["functionRoleArn"],
+        "orchestrator": outputs["orchestratorRoleArn"],
+        "bedrock": outputs["bedrockRoleArn"],
+    }
     topics = {"output topic": outputs["outputTopicArn"], "alarm topic": outputs["alarmTopicArn"]}
     queues = {"queue": outputs["queueUrl"], "dead-letter queue": outputs["deadLetterQueueUrl"]}
     return {
-        **{f"role {name}": _role_policy(stage, role, name) for name in names},
+        **{name: policy for role, arn in roles.items() for name, policy in _role_policies(stage, role, arn).items()},
         **{name: _topic_policy(stage, arn) for name, arn in topics.items() if arn},
         **{name: _queue_policy(stage, url) for name, url in queues.items()},
         "bucket": Policy(
             lambda: json.loads(aws.s3.get_bucket_policy(Bucket=outputs["imagesBucket"])["Policy"]),
             lambda document: aws.s3.put_bucket_policy(Bucket=outputs["imagesBucket"], Policy=json.dumps(document)),
-        ),
-        "trust of the role": Policy(
-            lambda: _document(aws.iam.get_role(RoleName=role)["Role"], "AssumeRolePolicyDocument")
         ),
         **_function_policy(stage),
     }
@@ -90,6 +90,16 @@ def _document(response: Mapping[str, Any], name: str) -> Document:
     """Return a policy document as IAM has it: boto3 has decoded it, or not."""
     document = response[name]
     return json.loads(document) if isinstance(document, str) else document
+
+
+def _role_policies(stage: Night, role: str, arn: str) -> dict[str, Policy]:
+    """Return a role's policies, each named after the role and itself, and its trust."""
+    iam, name = stage.aws.iam, arn.rsplit("/", 1)[-1]
+    inline = iam.list_role_policies(RoleName=name)["PolicyNames"]
+    return {
+        **{f"{role} {policy}": _role_policy(stage, name, policy) for policy in inline},
+        f"trust of {role}": Policy(lambda: _document(iam.get_role(RoleName=name)["Role"], "AssumeRolePolicyDocument")),
+    }
 
 
 def _role_policy(stage: Night, role: str, name: str) -> Policy:

@@ -18,6 +18,8 @@ GLOBAL_KEYS = {"aws:securetransport", "aws:sourceaccount", "aws:sourcearn"}
 PARTS = {"Sid", "Effect", "Principal", "Action", "Resource", "Condition"}
 """Of a statement. What is said by exception (NotAction, NotResource, NotPrincipal) grants what nobody thought of."""
 NAMES_WITH_SLASHES = {"ObjectName", "LogGroupName"}
+NAMES_WITH_COLONS = {"ResourceId"}
+"""Of a model: amazon.nova-lite-v1:0."""
 
 
 def problems(statement: dict[str, Any]) -> Iterator[str]:
@@ -49,9 +51,11 @@ def _entries(action: str) -> Iterator[dict[str, Any]]:
 
 
 def _place(resource: str) -> str:
-    """Return what of an ARN says whose and where it is: all but the path below a bucket, or below a log group."""
+    """Return what of an ARN says whose and where it is: all but a bucket's path, a log group's stream, and a job."""
     head, _, tail = resource.partition(":::")
-    return f"{head}:::{tail.partition('/')[0]}" if tail else resource.partition(":log-stream:")[0]
+    return (
+        f"{head}:::{tail.partition('/')[0]}" if tail else re.split(":log-stream:|:model-invocation-job/", resource)[0]
+    )
 
 
 def _fits(resource: str, formats: set[str]) -> bool:
@@ -61,5 +65,11 @@ def _fits(resource: str, formats: set[str]) -> bool:
 
 def _pattern(arn_format: str) -> str:
     parts = re.split(r"\$\{(\w+)\}", arn_format)
-    names = ["[^:]+" if name in NAMES_WITH_SLASHES else "[^/:]+" for name in parts[1::2]]
+    names = [_name_pattern(name) for name in parts[1::2]]
     return "".join(re.escape(text) + name for text, name in zip(parts[::2], [*names, ""], strict=True))
+
+
+def _name_pattern(name: str) -> str:
+    if name in NAMES_WITH_COLONS:
+        return "[^/]+"
+    return "[^:]+" if name in NAMES_WITH_SLASHES else "[^/:]+"

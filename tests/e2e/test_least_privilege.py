@@ -20,8 +20,11 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from local.bedrock import Limits
 from local.emulator import EMULATOR_PYTHON_VARIABLE, REGION, Emulator
-from local.night import Night
+from local.errors import LocalStageError
+from local.loop import Loop, running_loop
+from local.night import MODEL_ID, Night
 from local.receipts import plan_lines
 from tests.integration.stage import s3_notification
 
@@ -43,16 +46,18 @@ class Stage:
     policies: dict[str, Policy]
     probe: Probe
     plain_s3: Any
+    loop: Loop
 
 
 @contextmanager
 def _stage(trigger: str) -> Generator[Stage]:
     with emulator_with_zips() as emulator:
-        night = deployed(emulator, trigger=trigger)
+        night = deployed(emulator, trigger=trigger, minRecords=1)
         # Jobs are handed to the function here, one at a time.
         for mapping in night.aws.lambda_.list_event_source_mappings()["EventSourceMappings"]:
             night.aws.lambda_.update_event_source_mapping(UUID=mapping.get("UUID", ""), Enabled=False)
-        yield Stage(night, policies_of(night), deployed_probe(night), _plain_s3(night, emulator))
+        with running_loop(emulator, night, seconds=None, limits=Limits(minimum=1)) as loop:
+            yield Stage(night, policies_of(night), deployed_probe(night), _plain_s3(night, emulator), loop)
 
 
 def _plain_s3(night: Night, emulator: Emulator) -> Any:
@@ -128,14 +133,117 @@ def write_the_log(stage: Stage) -> str:
     The emulator takes both actions to be about the group; with AWS they are about a stream.
     Source: AWS service authorization reference, "Actions defined by Amazon CloudWatch Logs".
     """
-    role, group = stage.night.outputs["functionRoleArn"], stage.night.outputs["logGroup"]
+    streams = f"arn:aws:logs:{HERE}:log-group:{stage.night.outputs['logGroup']}:log-stream:2026/11/24/[$LATEST]1"
+    return _simulated(stage, "functionRoleArn", ["logs:CreateLogStream", "logs:PutLogEvents"], streams)
+
+
+def write_the_orchestrators_log(stage: Stage) -> str:
+    """Ask for the same of the orchestrator."""
+    group = stage.night.outputs["orchestratorLogGroup"]
+    streams = f"arn:aws:logs:{HERE}:log-group:{group}:log-stream:2026/11/24/[$LATEST]1"
+    return _simulated(stage, "orchestratorRoleArn", ["logs:CreateLogStream", "logs:PutLogEvents"], streams)
+
+
+def submit_a_job(stage: Stage) -> str:
+    """Submit an image, and let Bedrock's stand-in work on it in its role."""
+    image_id = _new_image(stage)
+    try:
+        job_id = stage.loop.submit([image_id], f"intent-{image_id}")["jobId"]
+    except LocalStageError as error:
+        return _submission_failure(str(error))
+    stage.loop.bedrock.finish(job_id)
+    end = stage.loop.changes[job_id][-1]
+    if end.status == "Completed":
+        return WORKS
+    denied = re.search(r"\w+: AccessDenied", end.message)
+    assert denied, end.message
+    return f"{end.status}, {denied[0]}"
+
+
+def resume_a_submission(stage: Stage) -> str:
+    """Submit an image, forget that Bedrock was asked, lose the image, and submit again: the manifest is there."""
+    night, image_id = stage.night, _new_image(stage)
+    intent_id = f"intent-{image_id}"
+    stage.loop.submit([image_id], intent_id)
+    night.aws.dynamodb.update_item(
+        TableName=night.outputs["batchJobsTable"],
+        Key={"intentId": {"S": intent_id}},
+        UpdateExpression="REMOVE jobId",
+    )
+    [key] = [key for key in night.object_keys("uploads/") if image_id in key]
+    night.aws.s3.delete_object(Bucket=night.outputs["imagesBucket"], Key=key)
+    try:
+        stage.loop.submit([image_id], intent_id)
+    except LocalStageError as error:
+        return _submission_failure(str(error))
+    return WORKS
+
+
+def give_an_upload_up(stage: Stage) -> str:
+    """Submit an image too large for a manifest in one piece, where the claim then fails; look what stays."""
+    night, policy = stage.night, stage.policies["orchestrator data"]
+    image_id = _new_image(stage)
+    [key] = [key for key in night.object_keys("uploads/") if image_id in key]
+    bucket = night.outputs["imagesBucket"]
+    night.aws.s3.put_object(Bucket=bucket, Key=key, Body=b"\x89PNG" + bytes(9_000_000))
+    assert policy.write
+    before = policy.read()
+    [claims] = [grant for grant in grants_of({"": policy}) if grant.action == "dynamodb:PutItem"]
+    policy.write(without(before, claims))
+    try:
+        with pytest.raises(LocalStageError, match="PutItem"):
+            stage.loop.submit([image_id], f"intent-{image_id}")
+    finally:
+        policy.write(before)
+    uploads = night.aws.s3.list_multipart_uploads(Bucket=bucket).get("Uploads", [])
+    for upload in uploads:
+        night.aws.s3.abort_multipart_upload(
+            Bucket=bucket, Key=upload.get("Key", ""), UploadId=upload.get("UploadId", "")
+        )
+    return f"{len(uploads)} upload stays" if uploads else WORKS
+
+
+def ask_bedrock(stage: Stage) -> str:
+    """Ask IAM for what Bedrock asks it for, as its stand-in does not, and the evaluation whom the role is handed to.
+
+    Source: AWS service authorization reference, "Actions defined by Amazon Bedrock".
+    """
+    asked = (f"arn:aws:bedrock:{REGION}::foundation-model/{MODEL_ID}", JOBS.source)
+    denied = [arn for arn in asked if _simulated(stage, "orchestratorRoleArn", [CREATE], arn) != WORKS]
+    document = stage.policies["orchestrator data"].read()
+    if _handed_to(stage, document, "bedrock.amazonaws.com") != "Allow":
+        denied.append("iam:PassRole")
+    assert _handed_to(stage, document, "ec2.amazonaws.com") == "ImplicitDeny"
+    return ", ".join(denied) or WORKS
+
+
+CREATE = "bedrock:CreateModelInvocationJob"
+
+
+def _simulated(stage: Stage, role: str, actions: list[str], resource: str) -> str:
+    """Return which of these actions IAM's simulator denies a role, or that it works."""
     simulated = stage.night.aws.iam.simulate_principal_policy(
-        PolicySourceArn=role,
-        ActionNames=["logs:CreateLogStream", "logs:PutLogEvents"],
-        ResourceArns=[f"arn:aws:logs:{HERE}:log-group:{group}:log-stream:2026/11/24/[$LATEST]1"],
+        PolicySourceArn=stage.night.outputs[role], ActionNames=actions, ResourceArns=[resource]
     )["EvaluationResults"]
     denied = [result["EvalActionName"] for result in simulated if result["EvalDecision"] != "allowed"]
     return ", ".join(denied) or WORKS
+
+
+def _handed_to(stage: Stage, document: Document, service: str) -> str:
+    resource = stage.night.outputs["bedrockRoleArn"]
+    return _evaluated({"policy": document, "action": "iam:PassRole", "resource": resource, "passedTo": service})
+
+
+def _new_image(stage: Stage) -> str:
+    image_id = f"submitted-{next(NIGHTS):05}"
+    stage.night.seed_images([image_id])
+    return image_id
+
+
+def _submission_failure(message: str) -> str:
+    """Return operation and code of what failed, or what the orchestrator itself says of it."""
+    said = re.search(r"left out: \w+ \d+|others can be sent", message)
+    return said[0] if said else _failure(message)
 
 
 def hand_over_an_event(stage: Stage) -> str:
@@ -191,6 +299,9 @@ def refuse_what_is_not_over_tls(stage: Stage) -> str:
 
 Check = Callable[[Stage], str]
 IMAGES = "yorutsuke-images-local-000000000000"
+ORCHESTRATOR_LOG = "log-group:/aws/lambda/yorutsuke-batch-orchestrator-local:log-stream:*"
+JOB = f"arn:aws:bedrock:{REGION}:000000000000:model-invocation-job/abcdefgh1234"
+BEDROCK_ROLE = "role/yorutsuke-bedrock-batch-local"
 LOG = "log-group:/aws/lambda/yorutsuke-batch-result-handler-local:log-stream:*"
 QUEUE, DLQ = "yorutsuke-batch-output-local", "yorutsuke-batch-output-dlq-local"
 TABLE = "table/yorutsuke-{}-local"
@@ -261,6 +372,59 @@ TAKEN_AWAY: list[tuple[str, str, Check, str]] = [
     ("sqs", f"{WRITE} logs:CreateLogStream {LOG}", write_the_log, "logs:CreateLogStream"),
     ("sqs", f"{WRITE} logs:PutLogEvents {LOG}", write_the_log, "logs:PutLogEvents"),
     ("s3", f"{HAND}: HandOverFailedEvents sqs:SendMessage {DLQ}", hand_over_an_event, "send_message"),
+    *(
+        ("sqs", f"orchestrator data: {grant}", submit_a_job, failure)
+        for grant, failure in {
+            f"KeepJobs dynamodb:GetItem {TABLE.format('batch-jobs')}": f"GetItem: {NO_TABLE}",
+            f"KeepJobs dynamodb:PutItem {TABLE.format('batch-jobs')}": f"PutItem: {NO_TABLE}",
+            f"KeepJobs dynamodb:UpdateItem {TABLE.format('batch-jobs')}": f"UpdateItem: {NO_TABLE}",
+            f"LookUpImages dynamodb:BatchGetItem {TABLE.format('pending-images')}": f"BatchGetItem: {NO_TABLE}",
+            f"ReadImagesAndManifests s3:GetObject {IMAGES}/uploads/*": "left out: UNREADABLE 1",
+            f"WriteManifests s3:PutObject {IMAGES}/batch-input/*": "PutObject: AccessDenied",
+        }.items()
+    ),
+    (
+        "sqs",
+        f"orchestrator data: ReadImagesAndManifests s3:GetObject {IMAGES}/batch-input/*",
+        resume_a_submission,
+        "others can be sent",
+    ),
+    (
+        "sqs",
+        f"orchestrator data: WriteManifests s3:AbortMultipartUpload {IMAGES}/batch-input/*",
+        give_an_upload_up,
+        "1 upload stays",
+    ),
+    (
+        "sqs",
+        f"orchestrator data: SubmitJobs {CREATE} foundation-model/{MODEL_ID}",
+        ask_bedrock,
+        f"arn:aws:bedrock:{REGION}::foundation-model/{MODEL_ID}",
+    ),
+    ("sqs", f"orchestrator data: SubmitJobs {CREATE} model-invocation-job/*", ask_bedrock, JOB),
+    (
+        "sqs",
+        f"orchestrator data: HandOverRole iam:PassRole {BEDROCK_ROLE}",
+        ask_bedrock,
+        "iam:PassRole",
+    ),
+    *(
+        ("sqs", f"orchestrator log: WriteLog {action} {ORCHESTRATOR_LOG}", write_the_orchestrators_log, action)
+        for action in ("logs:CreateLogStream", "logs:PutLogEvents")
+    ),
+    ("sqs", f"bedrock data: FindManifests s3:ListBucket {IMAGES}", submit_a_job, "Failed, ListObjectsV2: AccessDenied"),
+    (
+        "sqs",
+        f"bedrock data: ReadManifests s3:GetObject {IMAGES}/batch-input/*",
+        submit_a_job,
+        "Failed, GetObject: AccessDenied",
+    ),
+    (
+        "sqs",
+        f"bedrock data: WriteOutputs s3:PutObject {IMAGES}/batch-output/*",
+        submit_a_job,
+        "Failed, PutObject: AccessDenied",
+    ),
     (
         "sqs",
         f"output topic: BucketPublishes sns:Publish {QUEUE}",
@@ -290,6 +454,7 @@ BUCKET = Sender("s3.amazonaws.com", BUCKET_ARN, ACCOUNT)
 TOPIC = Sender("sns.amazonaws.com", f"arn:aws:sns:{HERE}:{QUEUE}", ACCOUNT)
 RULE = Sender("events.amazonaws.com", f"arn:aws:events:{HERE}:rule/yorutsuke-failed-jobs-local", ACCOUNT)
 ALARM = Sender("cloudwatch.amazonaws.com", f"arn:aws:cloudwatch:{HERE}:alarm:yorutsuke-dlq-depth-local", ACCOUNT)
+JOBS = Sender("bedrock.amazonaws.com", JOB, ACCOUNT)
 LAMBDA = Sender("lambda.amazonaws.com", f"arn:aws:lambda:{HERE}:function:yorutsuke-batch-result-handler-local", ACCOUNT)
 
 ASKED: list[tuple[str, str, Sender]] = [
@@ -297,7 +462,9 @@ ASKED: list[tuple[str, str, Sender]] = [
     ("sqs", f"dead-letter queue: RuleSends sqs:SendMessage {DLQ}", RULE),
     ("sqs", f"dead-letter queue: TopicSends sqs:SendMessage {DLQ}", TOPIC),
     ("sqs", "alarm topic: AlarmsPublish sns:Publish yorutsuke-alarms-local", ALARM),
-    ("sqs", "trust of the role: sts:AssumeRole *", LAMBDA),
+    ("sqs", "trust of role: sts:AssumeRole *", LAMBDA),
+    ("sqs", "trust of orchestrator: sts:AssumeRole *", LAMBDA),
+    ("sqs", "trust of bedrock: BatchJobsAct sts:AssumeRole *", JOBS),
     ("s3", "function: BucketInvokes lambda:InvokeFunction function:yorutsuke-batch-result-handler-local", BUCKET),
 ]
 """What the emulator does without asking: the trigger, what grants it, and whom."""
@@ -310,6 +477,13 @@ STRANGERS: list[tuple[str, str, str, Sender]] = [
     ("sqs", "dead-letter queue: RuleSends", "aws:SourceArn", Sender(RULE.service, f"{RULE.source}-2", ACCOUNT)),
     ("sqs", "dead-letter queue: TopicSends", "aws:SourceArn", Sender(TOPIC.service, f"{TOPIC.source}-2", ACCOUNT)),
     ("sqs", "alarm topic: AlarmsPublish", "aws:SourceAccount", Sender(ALARM.service, ALARM.source, "210987654321")),
+    (
+        "sqs",
+        "trust of bedrock: BatchJobsAct",
+        "aws:SourceArn",
+        Sender(JOBS.service, f"arn:aws:bedrock:{HERE}:model-customization-job/abcdefgh1234", ACCOUNT),
+    ),
+    ("sqs", "trust of bedrock: BatchJobsAct", "aws:SourceAccount", Sender(JOBS.service, JOBS.source, "210987654321")),
     ("s3", "function: BucketInvokes", "AWS:SourceArn", Sender(BUCKET.service, f"{BUCKET_ARN}-2", ACCOUNT)),
     ("s3", "function: BucketInvokes", "AWS:SourceAccount", Sender(BUCKET.service, BUCKET_ARN, "210987654321")),
 ]
@@ -331,6 +505,10 @@ def _decision(document: Document, action: str, resource: str, sender: Sender) ->
         "sourceArn": sender.source,
         "sourceAccount": sender.account,
     }
+    return _evaluated(question)
+
+
+def _evaluated(question: dict[str, Any]) -> str:
     command = [os.environ[EMULATOR_PYTHON_VARIABLE], str(Path(__file__).parent / "policy_decision.py")]
     asked = subprocess.run(command, input=json.dumps(question), capture_output=True, text=True, check=True)
     return asked.stdout.strip()
@@ -400,7 +578,7 @@ def test_a_stranger_is_kept_out_by_one_condition(
 ) -> None:
     document = _policy_of(stages[trigger], name).read()
     statement = _statement(document, name)
-    [action], [resource] = listed(statement["Action"]), listed(statement["Resource"])
+    [action], [resource] = listed(statement["Action"]), listed(statement.get("Resource", "*"))
 
     assert _decision(document, action, resource, stranger) == "ImplicitDeny"
     [comparison] = [comparison for comparison, keys in statement["Condition"].items() if condition in keys]
@@ -415,7 +593,8 @@ def test_every_condition_on_who_may_send_has_its_stranger(stages: dict[str, Stag
         for stage in stages.values()
         for name, policy in stage.policies.items()
         for statement in policy.read()["Statement"]
-        if statement["Effect"] == "Allow"
+        # Who may send: what a role may do has another condition, on whom it hands another role to.
+        if statement["Effect"] == "Allow" and "Principal" in statement
         for keys in statement.get("Condition", {}).values()
         for key in keys
     }
