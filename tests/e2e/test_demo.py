@@ -98,6 +98,26 @@ def test_the_layout_that_bedrock_writes_is_shown_as_well() -> None:
     assert "152 of 152 records processed, 1 with an error" in done.stderr
 
 
+def test_the_loop_submits_150_images_twice_as_one_job_and_ends_with_their_transactions() -> None:
+    done = _demo("--loop", "--json")
+
+    assert done.returncode == 0, done.stderr
+    outcome = _outcome(done)
+    reasons = sorted(letter["reason"] for letter in outcome.pop("deadLetters"))
+    assert reasons == ["INVALID_TRANSACTION", "INVALID_TRANSACTION", "MODEL_ERROR", "TRUNCATED_OUTPUT"]
+    assert outcome == {
+        **{
+            name: value for name, value in _completed(146, dict.fromkeys(range(4), "")).items() if name != "deadLetters"
+        },
+        "jobId": outcome["jobId"],
+        "intentId": "demo-intent-1",
+        "submittedImages": 150,
+        "submissions": 2,
+        "bedrockJobs": 1,
+    }
+    assert "Submitted → Validating → Scheduled → InProgress → Completed" in " ".join(done.stderr.split())
+
+
 def test_a_persons_own_output_is_taken_in(output_file: Callable[..., Path]) -> None:
     text = json.dumps(RECEIPT, ensure_ascii=False)
     lines = [

@@ -1,0 +1,90 @@
+"""The whole loop: images are submitted, a stand-in for Bedrock reads them, and their transactions come out."""
+
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from local.bedrock import Kind, Model
+from local.emulator import Emulator
+from local.errors import LocalStageError
+from local.loop import Loop, running_loop
+from local.night import USER_ID, Night, until
+
+from .conftest import own_receipts
+
+IMAGES = 100
+SETTLE_SECONDS = 120
+
+
+@pytest.fixture(scope="module")
+def loop(emulator: Emulator, stage: Night) -> Generator[Loop]:
+    with running_loop(emulator, stage, seconds=None) as running:
+        yield running
+
+
+def _seeded(loop: Loop, name: str) -> list[str]:
+    """Put images of this name's alone in place, and return their ids."""
+    night = Night(loop.stage.aws, loop.stage.outputs, job_id=name)
+    image_ids = [receipt.image_id for receipt in own_receipts(night, IMAGES)]
+    night.seed_images(image_ids)
+    return image_ids
+
+
+def _orchestrator_entries(loop: Loop, intent_id: str) -> list[dict[str, Any]]:
+    """Return the entries that the orchestrator wrote of an intent."""
+    log = Night(loop.stage.aws, {**loop.stage.outputs, "logGroup": loop.stage.outputs["orchestratorLogGroup"]})
+    return list(log.log_entries(f'"{intent_id}"'))
+
+
+def test_every_receipt_is_followed_from_its_submission_to_its_transaction_by_intent_and_trace(loop: Loop) -> None:
+    image_ids = _seeded(loop, "loop-trace")
+    answer = loop.submit(image_ids, "loop-trace")
+    loop.bedrock.finish(answer["jobId"])
+    night = Night(loop.stage.aws, loop.stage.outputs, job_id=answer["jobId"], intent="loop-trace")
+    night.wait_until_completed()
+
+    model = Model()
+    good = [image_id for image_id in image_ids if model.kind_of(image_id) in (Kind.GOOD, Kind.FENCED)]
+    transactions = night.transactions()
+    assert sorted(transaction["imageId"] for transaction in transactions) == good
+    told = ("loop-trace", answer["traceId"])
+    assert {(transaction["intentId"], transaction["traceId"]) for transaction in transactions} == {told}
+    night.wait_for_entry("BATCH_RESULT_COMPLETED")
+    stored = list(night.log_entries(f'"BATCH_RESULT_PER_TRANSACTION" "{night.job_id}"'))
+    assert sorted(entry["imageId"] for entry in stored) == good
+    entries = until(lambda: _orchestrator_entries(loop, "loop-trace"), SETTLE_SECONDS, "the orchestrator's log")
+    assert [entry["event"] for entry in entries] == ["BATCH_SUBMIT_STARTED", "BATCH_SUBMITTED"]
+    assert {(entry["intentId"], entry["traceId"], entry["userId"]) for entry in entries + stored} == {(*told, USER_ID)}
+
+
+def test_the_same_intent_twice_makes_one_job(loop: Loop) -> None:
+    image_ids, before = _seeded(loop, "loop-twice"), len(loop.changes)
+
+    first = loop.submit(image_ids, "loop-twice")
+    second = loop.submit(image_ids[::-1], "loop-twice")
+
+    assert (second["jobId"], second["submitTime"]) == (first["jobId"], first["submitTime"])
+    assert len(loop.changes) == before + 1
+
+
+def test_another_request_under_an_intent_is_refused(loop: Loop) -> None:
+    image_ids = _seeded(loop, "loop-another")
+    loop.submit(image_ids, "loop-another")
+
+    with pytest.raises(LocalStageError, match=r"was begun at .* with another userId"):
+        loop.submit(image_ids, "loop-another", userId="user-2")
+
+
+def test_too_few_images_are_refused_and_nothing_is_left_behind(loop: Loop) -> None:
+    image_ids, before = _seeded(loop, "loop-few"), len(loop.changes)
+    [gone] = [key for key in loop.stage.object_keys("uploads/") if image_ids[0] in key]
+    loop.stage.aws.s3.delete_object(Bucket=loop.stage.outputs["imagesBucket"], Key=gone)
+
+    with pytest.raises(LocalStageError, match=r"99 of 100 images can be sent \(left out: UNREADABLE 1\)"):
+        loop.submit(image_ids, "loop-few")
+
+    assert len(loop.changes) == before
+    assert [key for key in loop.stage.object_keys("batch-input/") if "loop-few" in key] == []
+    key: Any = {"intentId": {"S": "loop-few"}}
+    assert "Item" not in loop.stage.aws.dynamodb.get_item(TableName=loop.stage.outputs["batchJobsTable"], Key=key)
