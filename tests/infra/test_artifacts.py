@@ -11,6 +11,9 @@ from yorutsuke_infra.artifacts import Target, function_zip, layer_zip, stage_tar
 from yorutsuke_infra.build import build
 from yorutsuke_infra.stage_file import read_stage_file
 
+from .conftest import RunProgram
+
+FUNCTIONS = ["batch_orchestrator", "batch_result_handler"]
 STAGE_TARGET = Target("3.13", "arm64")
 AARCH64 = 183
 """e_machine of an ELF file for AArch64. Source: ELF for the Arm 64-bit Architecture."""
@@ -59,18 +62,29 @@ def test_the_layer_lies_below_python_where_lambda_looks_for_it(dist: Path) -> No
     assert not [name for name in names if "__pycache__" in name or name.startswith("python/boto")]
 
 
-def test_the_functions_zip_holds_its_package_and_nothing_of_the_layer(dist: Path) -> None:
-    names = _names(dist / function_zip("batch_result_handler").name)
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_functions_zip_holds_its_package_and_nothing_of_the_layer(dist: Path, function: str) -> None:
+    names = _names(dist / function_zip(function).name)
 
-    assert {name.split("/")[0] for name in names} == {"batch_result_handler"}
-    assert "batch_result_handler/handler.py" in names
+    assert {name.split("/")[0] for name in names} == {function}
+    assert f"{function}/handler.py" in names
 
 
-def test_entries_have_one_time_one_mode_and_sorted_names(dist: Path) -> None:
-    entries = zipfile.ZipFile(dist / function_zip("batch_result_handler").name).infolist()
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_entries_have_one_time_one_mode_and_sorted_names(dist: Path, function: str) -> None:
+    entries = zipfile.ZipFile(dist / function_zip(function).name).infolist()
 
     assert {(entry.date_time, entry.external_attr >> 16) for entry in entries} == {((1980, 1, 1, 0, 0, 0), 0o100644)}
     assert [entry.filename for entry in entries] == sorted(entry.filename for entry in entries)
+
+
+def test_both_functions_are_on_the_one_layer(run: RunProgram) -> None:
+    program = run()
+
+    assert program.names("LayerVersion") == ["common"]
+    assert sorted(program.names("Function")) == ["batch-orchestrator", "batch-result-handler"]
+    for name in program.names("Function"):
+        assert program.inputs("Function", name)["layers"] == ["arn:LayerVersion:common"]
 
 
 def test_a_stage_is_built_for_its_lambda_and_the_local_one_for_this_machine() -> None:
@@ -80,4 +94,5 @@ def test_a_stage_is_built_for_its_lambda_and_the_local_one_for_this_machine() ->
 
 def test_the_zips_fit_their_bounds(dist: Path) -> None:
     assert (dist / layer_zip(STAGE_TARGET).name).stat().st_size < 5_000_000
-    assert (dist / function_zip("batch_result_handler").name).stat().st_size < 60_000
+    for function in FUNCTIONS:
+        assert (dist / function_zip(function).name).stat().st_size < 60_000
