@@ -45,6 +45,25 @@ class BatchJobs:
             return self._submission(exc.response.get("Item", {}))
         return submission
 
+    def manifest_published(self, submission: Submission) -> None:
+        """Remember that the intent's manifest is there: no other run needs to write it, nor its images.
+
+        Raises RetryableError where the record has vanished; botocore's errors as they come.
+        """
+        try:
+            self.client.update_item(
+                TableName=self.table,
+                Key={"intentId": {"S": submission.intentId}},
+                UpdateExpression="SET manifestPublished = :true",
+                ConditionExpression="submitTime = :submitTime",
+                ExpressionAttributeValues=to_item({":true": True, ":submitTime": submission.submitTime}),
+            )
+        except self.client.exceptions.ConditionalCheckFailedException as exc:
+            raise RetryableError(
+                f"the record of intent {submission.intentId!r} vanished from table {self.table!r} while its manifest "
+                "was written: send the request again."
+            ) from exc
+
     def record(self, submission: Submission, job_id: str) -> Submission:
         """Remember the job that Bedrock has for the intent, unless its record knows it, and return the record.
 

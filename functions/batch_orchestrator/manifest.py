@@ -11,8 +11,6 @@ import base64
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import pydantic_core
@@ -23,7 +21,6 @@ from yorutsuke_common.aws_error import error_code
 from yorutsuke_common.errors import InvalidRequestError
 from yorutsuke_common.logger import Event
 from yorutsuke_common.object_writer import ObjectWriter
-from yorutsuke_common.schema import Submission
 
 from .images import Image, ImageReader, Unfit
 from .prompt import model_input
@@ -72,21 +69,6 @@ class Manifests:
     def uri(self, intent_id: str) -> str:
         """Return where Bedrock finds an intent's manifest."""
         return f"s3://{self.bucket}/{manifest_key(intent_id)}"
-
-    def published(self, submission: Submission) -> bool:
-        """Tell whether the manifest of a claim is there: one that is older is of the intent's record before.
-
-        Raises botocore's errors where S3 does not say.
-        """
-        try:
-            response = self.s3.head_object(Bucket=self.bucket, Key=manifest_key(submission.intentId))
-        except ClientError as exc:
-            # Denied: whoever may not list the bucket is not told that a key is gone.
-            status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-            if status in (HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN):
-                return False
-            raise
-        return response["LastModified"] >= datetime.fromisoformat(submission.submitTime)
 
     @contextmanager
     def drafted(self, intent_id: str, images: Sequence[Image]) -> Generator[Draft]:

@@ -2,10 +2,10 @@
 
 The order is what makes it safe to die anywhere and run again. Whatever may be refused is found out before anything is
 to be seen: the images are read, and the manifest has all its lines, in an upload that nobody sees. Then the intent is
-claimed, which fixes the time, the model and the images of its job for ever. Then the manifest is published, then
-Bedrock is asked for the job, and last the record gets the job's id. A run that finds a claim without a job goes on from
-it: with the manifest if it is there, which is of the claimed images, else with the same images again. Every run asks
-Bedrock with the claim's token, and so for one job.
+claimed, which fixes the time, the model and the images of its job for ever. Then the manifest is published, and the
+record says so; then Bedrock is asked for the job, and last the record gets the job's id. A run that finds a claim
+without a job goes on from it: with the manifest if the record has it published, else with the same images again. Every
+run asks Bedrock with the claim's token, and so for one job.
 """
 
 from collections import Counter
@@ -25,6 +25,7 @@ from .bedrock_jobs import BedrockJobs
 from .images import PendingImages, Unfit
 from .job import BatchJobs
 from .manifest import Manifests
+from .request import require_allowed
 from .settings import Settings
 
 MAX_IDS_BYTES = 300_000
@@ -85,6 +86,8 @@ class Submitter:
                 return Outcome(found, len(request.pendingImageIds), {})
             self.logger.info("batch submission resumed", event=Event.BATCH_SUBMIT_RESUMED)
         else:
+            # Not of an intent that is begun: what a stage allows may have changed since.
+            require_allowed(request, self.settings)
             self.logger.info("batch submission started", event=Event.BATCH_SUBMIT_STARTED)
         claimed, left_out = self._manifested(request, found, trace_id)
         submitted = self.jobs.record(claimed, self.bedrock.create(claimed))
@@ -103,7 +106,7 @@ class Submitter:
         self, request: SubmitRequest, found: Submission | None, trace_id: str
     ) -> tuple[Submission, dict[str, Unfit]]:
         """Return the intent's claim, whose manifest is published, and the images left out by this run."""
-        if found and self.manifests.published(found):
+        if found and found.manifestPublished:
             return found, {}
         wanted = (found and found.pendingImageIds) or request.pendingImageIds
         images, left_out = self.pending.find(wanted, request.userId)
@@ -119,6 +122,8 @@ class Submitter:
             require_same_request(claimed, request)
             require_same_images(claimed, draft.image_ids)
             draft.publish()
+        # By a word of our own: S3 dates an object of several parts by when its first one was begun, before the claim.
+        self.jobs.manifest_published(claimed)
         return claimed, left_out
 
     def _claim(self, request: SubmitRequest, image_ids: list[str], trace_id: str) -> Submission:

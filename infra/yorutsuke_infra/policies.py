@@ -68,12 +68,8 @@ def submission_policy(arns: BatchSubmissionResources) -> Document:
     return _document(
         _allow("KeepJobs", ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"], [arns.batch_jobs]),
         _allow("LookUpImages", ["dynamodb:BatchGetItem"], [arns.pending_images]),
-        _allow(
-            "ReadImagesAndManifests",
-            ["s3:GetObject"],
-            # Of any user, and of any intent: whether its manifest is there.
-            [_under(arns.bucket, "uploads/*"), _under(arns.bucket, "batch-input/*")],
-        ),
+        # Of any user.
+        _allow("ReadImages", ["s3:GetObject"], [_under(arns.bucket, "uploads/*")]),
         # Of any intent; what is given up on the way is aborted.
         _allow("WriteManifests", ["s3:PutObject", "s3:AbortMultipartUpload"], [_under(arns.bucket, "batch-input/*")]),
         _allow("SubmitJobs", ["bedrock:CreateModelInvocationJob"], [arns.bedrock_jobs, *arns.models]),

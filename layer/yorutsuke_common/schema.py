@@ -283,7 +283,7 @@ class Submission(_Model):
 
     `submitTime` is fixed with the first write and for ever. `requestedImages` and `submittedImages` are digests of the
     ids that were asked for and of those in the manifest, `imageCount` counts the latter, and `pendingImageIds` has them
-    where they fit into an item. `ttl` is in epoch seconds.
+    where they fit into an item. `manifestPublished` is there once the manifest is, whole. `ttl` is in epoch seconds.
     """
 
     intentId: str
@@ -297,6 +297,7 @@ class Submission(_Model):
     submittedImages: str
     imageCount: int
     pendingImageIds: list[str] | None = None
+    manifestPublished: Literal[True] | None = None
     jobId: str | None = None
     ttl: int
 

@@ -160,25 +160,6 @@ def submit_a_job(stage: Stage) -> str:
     return f"{end.status}, {denied[0]}"
 
 
-def resume_a_submission(stage: Stage) -> str:
-    """Submit an image, forget that Bedrock was asked, lose the image, and submit again: the manifest is there."""
-    night, image_id = stage.night, _new_image(stage)
-    intent_id = f"intent-{image_id}"
-    stage.loop.submit([image_id], intent_id)
-    night.aws.dynamodb.update_item(
-        TableName=night.outputs["batchJobsTable"],
-        Key={"intentId": {"S": intent_id}},
-        UpdateExpression="REMOVE jobId",
-    )
-    [key] = [key for key in night.object_keys("uploads/") if image_id in key]
-    night.aws.s3.delete_object(Bucket=night.outputs["imagesBucket"], Key=key)
-    try:
-        stage.loop.submit([image_id], intent_id)
-    except LocalStageError as error:
-        return _submission_failure(str(error))
-    return WORKS
-
-
 def give_an_upload_up(stage: Stage) -> str:
     """Submit an image too large for a manifest in one piece, where the claim then fails; look what stays."""
     night, policy = stage.night, stage.policies["orchestrator data"]
@@ -242,7 +223,7 @@ def _new_image(stage: Stage) -> str:
 
 def _submission_failure(message: str) -> str:
     """Return operation and code of what failed, or what the orchestrator itself says of it."""
-    said = re.search(r"left out: \w+ \d+|others can be sent", message)
+    said = re.search(r"left out: \w+ \d+", message)
     return said[0] if said else _failure(message)
 
 
@@ -379,15 +360,9 @@ TAKEN_AWAY: list[tuple[str, str, Check, str]] = [
             f"KeepJobs dynamodb:PutItem {TABLE.format('batch-jobs')}": f"PutItem: {NO_TABLE}",
             f"KeepJobs dynamodb:UpdateItem {TABLE.format('batch-jobs')}": f"UpdateItem: {NO_TABLE}",
             f"LookUpImages dynamodb:BatchGetItem {TABLE.format('pending-images')}": f"BatchGetItem: {NO_TABLE}",
-            f"ReadImagesAndManifests s3:GetObject {IMAGES}/uploads/*": "left out: UNREADABLE 1",
+            f"ReadImages s3:GetObject {IMAGES}/uploads/*": "left out: UNREADABLE 1",
             f"WriteManifests s3:PutObject {IMAGES}/batch-input/*": "PutObject: AccessDenied",
         }.items()
-    ),
-    (
-        "sqs",
-        f"orchestrator data: ReadImagesAndManifests s3:GetObject {IMAGES}/batch-input/*",
-        resume_a_submission,
-        "others can be sent",
     ),
     (
         "sqs",

@@ -14,7 +14,7 @@ from yorutsuke_common.hashing import images_digest, submission_token
 from yorutsuke_common.schema import BatchJob
 
 from .conftest import LogReader
-from .orchestrator_stage import IMAGE_IDS, MANIFEST, Orchestrator, manifest_of, request
+from .orchestrator_stage import IMAGE_IDS, MANIFEST, Orchestrator, forget_environment, manifest_of, request
 from .stage import BATCH_JOBS, BUCKET, PENDING_IMAGES, Stage, nova_line
 
 NOTHING: dict[str, Any] = {"records": [], "manifests": {}, "jobs": {}, "uploads": 0}
@@ -62,6 +62,7 @@ def test_a_request_becomes_a_manifest_a_job_and_a_record(orchestrator: Orchestra
         "submittedImages": images_digest(IMAGE_IDS),
         "imageCount": 3,
         "pendingImageIds": IMAGE_IDS,
+        "manifestPublished": True,
         "ttl": int((datetime.fromisoformat(submit_time) + timedelta(days=30)).timestamp()),
     }
     assert answer == {
@@ -91,7 +92,7 @@ def test_it_takes_a_call_for_each_step_and_one_for_each_image(orchestrator: Orch
         "PutItem": 1,
         "PutObject": 1,
         "CreateModelInvocationJob": 1,
-        "UpdateItem": 1,
+        "UpdateItem": 2,
     }
     assert orchestrator.job().manifest == manifest_of(image_ids)
 
@@ -261,9 +262,30 @@ def test_a_manifest_that_is_too_large_is_refused_and_nothing_is_left_behind(
     assert _left_behind(orchestrator) == NOTHING
 
 
-def test_an_invalid_request_is_no_call(orchestrator: Orchestrator) -> None:
-    for event in (request(["img-1"]), request(modelId="other"), request(intentId="a/b"), {}):
+def test_a_request_of_no_known_form_is_no_call(orchestrator: Orchestrator) -> None:
+    for event in (request(intentId="a/b"), {}):
         with pytest.raises(InvalidRequestError):
             orchestrator.invoke(event)
 
     assert orchestrator.stage.calls.counts() == {}
+
+
+def test_what_the_stage_does_not_allow_is_one_read(orchestrator: Orchestrator) -> None:
+    for event in (request(["img-1"]), request(modelId="other")):
+        with pytest.raises(InvalidRequestError):
+            orchestrator.invoke(event)
+
+    assert orchestrator.stage.calls.counts() == {"GetItem": 2}
+
+
+def test_an_intent_that_is_begun_is_answered_whatever_the_stage_allows_by_now(
+    orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orchestrator.stage.put_images(IMAGE_IDS)
+    asked = request(modelId="apac.amazon.nova-pro-v1:0")
+    answer = orchestrator.invoke(asked)
+    monkeypatch.setenv("MODEL_IDS", "amazon.nova-lite-v1:0")
+    monkeypatch.setenv("MIN_RECORDS", "4")
+    forget_environment()
+
+    assert orchestrator.invoke(asked) == answer
