@@ -19,7 +19,7 @@ from .cold_start import measure_cold_start
 from .comparison import Comparison, compared
 from .measure import Measured
 from .plot import draw
-from .ways import HANDLER, PLAN, READ_AGAIN, READS, READS_JSON_LOADS, WRITES, WRITES_BATCH_WRITER, WRITES_ONE_BY_ONE
+from .ways import HANDLER, PLAN, READS, READS_JSON_LOADS, WRITES, WRITES_BATCH_WRITER, WRITES_ONE_BY_ONE
 
 ROOT = Path(__file__).parents[1]
 SIZES = (100, 1_000, 10_000, 50_000)
@@ -27,6 +27,8 @@ SIZES = (100, 1_000, 10_000, 50_000)
 COMPARED = 1_000
 """Records that every way is given: the slower ones take minutes for many more."""
 LARGE_LINES = 2_000
+READ_LINES = 100
+"""Of that length, where reading alone is measured: each is read many times."""
 LARGE_BYTES = 200_000
 WIDTH = 180
 
@@ -39,7 +41,7 @@ def main() -> int:
     arguments = parser.parse_args()
     runs = [(PLAN, min(SIZES), 0), *((way, COMPARED, 0) for way in (PLAN, WRITES_ONE_BY_ONE, WRITES_BATCH_WRITER))]
     runs += [(WRITES, COMPARED, 0), *((HANDLER, records, 0) for records in SIZES), (HANDLER, LARGE_LINES, LARGE_BYTES)]
-    runs += [(way, LARGE_LINES // READ_AGAIN, LARGE_BYTES) for way in (READS, READS_JSON_LOADS)]
+    runs += [(way, READ_LINES, LARGE_BYTES) for way in (READS, READS_JSON_LOADS)]
     console = Console(stderr=True, width=None if sys.stderr.isatty() else WIDTH)
     measured: list[Measured] = []
     with Progress(console=console) as progress:

@@ -38,8 +38,8 @@ ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "modelled",
     "AWS_SECRET_ACCESS_KEY": "modelled",
 }
-READ_AGAIN = 20
-"""How often each line is read where reading alone is measured: all of them at once would take the memory of a job."""
+READ_AGAIN = 200
+"""How often each line is read where reading alone is measured: long enough for a machine that is not quiet."""
 
 Run = Callable[[], None]
 Way = Callable[[ModelledAws], AbstractContextManager[Run]]
