@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from batch_result_handler.output import Line
-from batch_result_handler.records import MAX_RECORD_BYTES, GoodLine, LineReader, parse_receipt, rejected
+from batch_result_handler.records import MAX_RECORD_BYTES, GoodLine, LineReader, parse_receipt, parse_record, rejected
 from yorutsuke_common.dynamodb import to_item
-from yorutsuke_common.schema import MAX_DETAIL_CHARACTERS, DeadLetter, Reason, Transaction
+from yorutsuke_common.schema import MAX_DETAIL_CHARACTERS, BedrockRecord, DeadLetter, Reason, Transaction
 
 from .samples import EXTRACTED_AT, JOB, RECEIPT, bedrock_line, nova_output, plan_line, receipt_text, with_amount
 
@@ -629,3 +629,10 @@ def test_the_record_of_a_good_line_is_cut_at_32_kb() -> None:
 
 def test_the_receipt_of_a_reply_is_read_without_its_record() -> None:
     assert parse_receipt(receipt_text()).model_dump() == {**RECEIPT, "amount": Decimal(1280)}
+
+
+@pytest.mark.parametrize("more", [{}, {"error": "ThrottlingException"}, {"modelOutput": {"content": []}}])
+def test_a_line_with_the_keys_of_both_layouts_is_bedrocks(more: dict[str, object]) -> None:
+    line = {"customData": "image-2", "output": {"text": "{}"}, "recordId": "image-1", **more}
+
+    assert parse_record(Line(1, json.dumps(line).encode())) == BedrockRecord.model_validate(line)
