@@ -4,6 +4,7 @@ import pulumi
 import pulumi_aws as aws
 
 from yorutsuke_infra.artifacts import stage_target
+from yorutsuke_infra.batch_models import Place
 from yorutsuke_infra.batch_results import BatchResults, BatchResultsArgs
 from yorutsuke_infra.batch_submission import BatchSubmission, BatchSubmissionArgs
 from yorutsuke_infra.common_layer import CommonLayer, CommonLayerArgs
@@ -22,6 +23,7 @@ target = stage_target(stage, config)
 tag_everything(stage)
 account_id = aws.get_caller_identity_output().account_id
 region = aws.get_region_output().region
+place = Place(partition=aws.get_partition_output().partition, region=region, account_id=account_id)
 
 storage = Storage("storage", StorageArgs(stage=stage, account_id=account_id, protect_data=config.protect_data))
 
@@ -56,8 +58,7 @@ batch_submission = BatchSubmission(
         target=target,
         storage=storage,
         layer_arn=layer.arn,
-        account_id=account_id,
-        region=region,
+        place=place,
     ),
 )
 
@@ -78,6 +79,8 @@ metrics = StageMetrics(
     queue=messaging.queue.name,
     dead_letter_queue=messaging.dead_letter_queue.name,
     function=batch_results.handler.function.name,
+    orchestrator=batch_submission.orchestrator.function.name,
+    submission_dead_letter_queue=batch_submission.dead_letter_queue.name,
     transactions=storage.transactions.name,
     pending_images=storage.pending_images.name,
     function_timeout_seconds=config.function_timeout_seconds,
@@ -96,6 +99,7 @@ dashboard = Dashboard(
         metrics=metrics,
         alarms=monitoring.alarms,
         log_group=batch_results.handler.log_group.name,
+        orchestrator_log_group=batch_submission.orchestrator.log_group.name,
     ),
 )
 
@@ -117,6 +121,7 @@ pulumi.export("logGroup", batch_results.handler.log_group.name)
 pulumi.export("orchestratorName", batch_submission.orchestrator.function.name)
 pulumi.export("orchestratorRoleArn", batch_submission.orchestrator.role.arn)
 pulumi.export("orchestratorLogGroup", batch_submission.orchestrator.log_group.name)
+pulumi.export("submissionDeadLetterQueueUrl", batch_submission.dead_letter_queue.url)
 pulumi.export("bedrockRoleArn", batch_submission.bedrock_role.arn)
 pulumi.export("alarmTopicArn", monitoring.topic.arn)
 pulumi.export("dashboardName", dashboard.name)

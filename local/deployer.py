@@ -65,6 +65,8 @@ class LocalDeployer(pulumi.runtime.Mocks):
                 return {"accountId": identity["Account"], "arn": identity["Arn"], "userId": identity["UserId"]}, []
             case "aws:index/getRegion:getRegion":
                 return {"region": self._aws.sts.meta.region_name}, []
+            case "aws:index/getPartition:getPartition":
+                return {"partition": self._aws.sts.meta.partition}, []
             case unknown:
                 raise UnknownResourceError(
                     f"provider function {unknown!r} is not known to the local deployer: add it to local/deployer.py."

@@ -15,9 +15,9 @@ in FROM (eventSourceArn, metricQueries), else it goes there. What stands between
 from comes from the one that a property is called after (a subscription's `topic`, of type Topic); where there is no
 such property, the line has no head.
 
-A role is drawn as the one that takes it: what the role may, it may. Things of one type and component that do nothing
-but point to the same things are one node, which lists them: alarms. A thing that only reads others, and that nothing
-names, has no arrows, which would come from everywhere, but lists what it reads: a dashboard.
+A role is drawn as the one that takes it, by a property `role`: what the role may, it may. Things of one type and
+component that do nothing but point to the same things are one node, which lists them: alarms. A thing that only reads
+others, and that nothing names, has no arrows, which would come from everywhere, but lists what it reads: a dashboard.
 """
 
 import itertools
@@ -217,7 +217,7 @@ def _takers_of_roles(things: Sequence[Declared]) -> dict[Key, Key]:
     takers: defaultdict[Key, set[Key]] = defaultdict(set)
     for thing in things:
         for mention in thing.mentions:
-            if mention.key.type == ROLE:
+            if mention.key.type == ROLE and _is_called_after(mention):
                 takers[mention.key].add(thing.key)
     return {role: taker for role, [taker, *others] in takers.items() if not others}
 

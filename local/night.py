@@ -22,7 +22,7 @@ from .state_change import StateChange
 
 USER_ID = "user-1"
 SUBMIT_TIME = "2026-11-22T14:05:00Z"
-MODEL_ID = "amazon.nova-lite-v1:0"
+MODEL_ID = "apac.amazon.nova-lite-v1:0"
 SETTLE_SECONDS = 900
 LOG_SECONDS = 30
 POLL_SECONDS = 0.5

@@ -1,4 +1,9 @@
-"""The batch_orchestrator, and the role that Bedrock takes on to work on the jobs that it submits."""
+"""The batch_orchestrator, and the role that Bedrock takes on to work on the jobs that it submits.
+
+Whoever invokes it and waits is told of a failure by its answer. An event that nobody waits for is tried twice more, and
+then kept in a queue of its own, request and error together: it is for the orchestrator, and nothing that the queue of
+outputs could be sent.
+"""
 
 from dataclasses import dataclass
 
@@ -6,12 +11,23 @@ import pulumi
 import pulumi_aws as aws
 
 from .artifacts import Target
+from .batch_models import BatchModels, Place, batch_models
 from .config import StageConfig, physical_name
-from .policies import BatchSubmissionResources, bedrock_policy, bedrock_trust_policy, submission_policy
+from .messaging import DLQ_RETENTION_SECONDS, NOBODY
+from .output_notification import RETRIES
+from .policies import (
+    BatchSubmissionResources,
+    bedrock_policy,
+    bedrock_trust_policy,
+    on_failure_policy,
+    submission_policy,
+)
 from .python_function import PythonFunction, PythonFunctionArgs
 from .storage import Storage
 
 PACKAGE = "batch_orchestrator"
+TIMEOUT_SECONDS = 900
+"""Lambda's maximum. Reading the images of a large job takes minutes, and what is not read in time is read anew."""
 
 
 @dataclass(frozen=True)
@@ -23,68 +39,97 @@ class BatchSubmissionArgs:
     target: Target
     storage: Storage
     layer_arn: pulumi.Input[str]
-    account_id: pulumi.Input[str]
-    region: pulumi.Input[str]
+    place: Place
 
 
 class BatchSubmission(pulumi.ComponentResource):
-    """The function, and Bedrock's role, which nothing but this account's batch inference jobs may take on."""
+    """The function, the queue of what it failed with, and Bedrock's role, which this account's jobs alone take on."""
 
     def __init__(self, name: str, args: BatchSubmissionArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("yorutsuke:functions:BatchSubmission", name, {}, opts)
-        config, storage = args.config, args.storage
-        jobs = pulumi.Output.concat("arn:aws:bedrock:", args.region, ":", args.account_id, ":model-invocation-job/*")
+        self._child = pulumi.ResourceOptions(parent=self)
+        # Of any id: Bedrock gives it when the job is there.
+        jobs = args.place.bedrock("model-invocation-job/*")
+        models = batch_models(args.place, args.config.model_ids)
         self.bedrock_role = aws.iam.Role(
             "bedrock-batch",
             name=physical_name("bedrock-batch", args.stage),
-            assume_role_policy=pulumi.Output.json_dumps(bedrock_trust_policy(args.account_id, jobs)),
-            opts=pulumi.ResourceOptions(parent=self),
+            assume_role_policy=pulumi.Output.json_dumps(bedrock_trust_policy(args.place.account_id, jobs)),
+            opts=self._child,
         )
         rights = aws.iam.RolePolicy(
             "bedrock-batch-data",
             name="data",
             role=self.bedrock_role.name,
-            policy=pulumi.Output.json_dumps(bedrock_policy(storage.images.arn)),
-            opts=pulumi.ResourceOptions(parent=self),
+            policy=pulumi.Output.json_dumps(bedrock_policy(args.storage.images.arn, models)),
+            opts=self._child,
         )
-        self.orchestrator = PythonFunction(
+        self.dead_letter_queue = self._dead_letter_queue(args.stage)
+        # Bedrock takes its role on as soon as it has a job.
+        self.orchestrator = self._orchestrator(args, models, jobs, rights)
+        self._keep_failed_events()
+        self.register_outputs({})
+
+    def _dead_letter_queue(self, stage: str) -> aws.sqs.Queue:
+        queue = aws.sqs.Queue(
+            "batch-submit-dlq",
+            name=physical_name("batch-submit-dlq", stage),
+            message_retention_seconds=DLQ_RETENTION_SECONDS,
+            sqs_managed_sse_enabled=True,
+            opts=self._child,
+        )
+        aws.sqs.RedriveAllowPolicy(
+            "batch-submit-dlq",
+            queue_url=queue.url,
+            redrive_allow_policy=pulumi.Output.json_dumps(NOBODY),
+            opts=self._child,
+        )
+        return queue
+
+    def _orchestrator(
+        self, args: BatchSubmissionArgs, models: BatchModels, jobs: pulumi.Input[str], *first: pulumi.Resource
+    ) -> PythonFunction:
+        config, storage = args.config, args.storage
+        resources = BatchSubmissionResources(
+            bucket=storage.images.arn,
+            batch_jobs=storage.batch_jobs.arn,
+            pending_images=storage.pending_images.arn,
+            bedrock_role=self.bedrock_role.arn,
+            bedrock_jobs=jobs,
+            models=models,
+        )
+        return PythonFunction(
             "batch-orchestrator",
             PythonFunctionArgs(
                 stage=args.stage,
+                config=config,
                 package=PACKAGE,
                 target=args.target,
                 layer_arn=args.layer_arn,
                 environment={
-                    "STAGE": args.stage,
-                    "IMAGES_BUCKET": storage.images.bucket,
-                    "BATCH_JOBS_TABLE": storage.batch_jobs.name,
-                    "PENDING_IMAGES_TABLE": storage.pending_images.name,
+                    **storage.environment,
                     "BEDROCK_ROLE_ARN": self.bedrock_role.arn,
                     "MODEL_IDS": ",".join(config.model_ids),
                     "MIN_RECORDS": str(config.min_records),
-                    "POWERTOOLS_LOG_LEVEL": config.log_level,
                 },
                 policies={
-                    "data": submission_policy(
-                        BatchSubmissionResources(
-                            bucket=storage.images.arn,
-                            batch_jobs=storage.batch_jobs.arn,
-                            pending_images=storage.pending_images.arn,
-                            bedrock_role=self.bedrock_role.arn,
-                            bedrock_jobs=jobs,
-                            models=[_model_arn(args.region, model_id) for model_id in config.model_ids],
-                        )
-                    )
+                    "data": submission_policy(resources),
+                    "on-failure": on_failure_policy(self.dead_letter_queue.arn),
                 },
-                timeout_seconds=config.function_timeout_seconds,
-                memory_mb=config.function_memory_mb,
-                log_retention_days=config.log_retention_days,
+                timeout_seconds=TIMEOUT_SECONDS,
             ),
-            # Bedrock takes the role on as soon as it has a job.
-            pulumi.ResourceOptions(parent=self, depends_on=[rights]),
+            pulumi.ResourceOptions(parent=self, depends_on=first),
         )
-        self.register_outputs({})
 
-
-def _model_arn(region: pulumi.Input[str], model_id: str) -> pulumi.Output[str]:
-    return pulumi.Output.concat("arn:aws:bedrock:", region, "::foundation-model/", model_id)
+    def _keep_failed_events(self) -> None:
+        aws.lambda_.FunctionEventInvokeConfig(
+            "batch-orchestrator",
+            function_name=self.orchestrator.function.name,
+            maximum_retry_attempts=RETRIES,
+            destination_config=aws.lambda_.FunctionEventInvokeConfigDestinationConfigArgs(
+                on_failure=aws.lambda_.FunctionEventInvokeConfigDestinationConfigOnFailureArgs(
+                    destination=self.dead_letter_queue.arn
+                )
+            ),
+            opts=self._child,
+        )

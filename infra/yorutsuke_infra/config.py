@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from .batch_models import GEOGRAPHIES
 from .errors import ConfigError
 
 PROJECT = "yorutsuke"
@@ -41,6 +42,16 @@ def _not_of_aws(source: str) -> str:
     return source
 
 
+def _of_nova(model_id: str) -> str:
+    # A manifest has the form of Nova's requests, which no other model reads.
+    if not re.fullmatch(rf"(({'|'.join(GEOGRAPHIES)})\.)?amazon\.nova-[a-z0-9.:-]{{1,100}}", model_id):
+        raise PydanticCustomError(
+            "model",
+            "must be a model of Amazon Nova, or an inference profile of one, such as apac.amazon.nova-lite-v1:0",
+        )
+    return model_id
+
+
 def _an_address(email: str) -> str:
     if not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", email):
         raise PydanticCustomError("address", "must be an address such as ops@example.com")
@@ -48,7 +59,7 @@ def _an_address(email: str) -> str:
 
 
 Email = Annotated[str, AfterValidator(_an_address)]
-ModelId = Annotated[str, Field(pattern=r"^[a-z0-9-]+\.[a-z0-9.:-]{1,120}$")]
+ModelId = Annotated[str, AfterValidator(_of_nova)]
 EventSource = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,256}$"), AfterValidator(_not_of_aws)]
 
 
@@ -87,8 +98,9 @@ class StageConfig(BaseModel):
     function_max_concurrency: Annotated[int, Field(ge=2, le=1000)] = 2
     """Jobs taken in at once; with `trigger: s3` they are as many as end at once. Lambda's bounds."""
 
-    model_ids: Annotated[tuple[ModelId, ...], Field(strict=False, min_length=1)] = ("amazon.nova-lite-v1:0",)
-    """Foundation models that a job may be of, as Bedrock names them; the first where none is asked for."""
+    model_ids: Annotated[tuple[ModelId, ...], Field(strict=False, min_length=1)] = ("apac.amazon.nova-lite-v1:0",)
+    """Models of Amazon Nova that a job may be of, or inference profiles of them, as Bedrock names them in the stage's
+    Region; the first where none is asked for. The default is one of Asia Pacific."""
 
     min_records: Annotated[int, Field(ge=1, le=50_000)] = 100
     """Images that a job has at least: a quota of Bedrock's for most models, below which it refuses the job."""

@@ -19,6 +19,12 @@ LATEST_FAILURES = (
     "sort @timestamp desc",
     "limit 20",
 )
+LATEST_FAILED_SUBMISSIONS = (
+    "fields @timestamp, event, intentId, error, detail",
+    'filter event in ["BATCH_SUBMIT_FAILED", "BATCH_SUBMIT_REFUSED"]',
+    "sort @timestamp desc",
+    "limit 20",
+)
 SKIPPED_LINES = (
     'filter event in ["BATCH_RESULT_LINE_SKIPPED"]',
     "stats count(*) as lines by reason",
@@ -33,13 +39,14 @@ UNMOVED_IMAGES = (
 
 @dataclass(frozen=True)
 class DashboardArgs:
-    """What is shown: metrics, the stage's alarms, and the log group of the function, by its name."""
+    """What is shown: metrics, the stage's alarms, and the log groups of both functions, by their names."""
 
     stage: str
     region: pulumi.Input[str]
     metrics: StageMetrics
     alarms: Sequence[aws.cloudwatch.MetricAlarm]
     log_group: pulumi.Input[str]
+    orchestrator_log_group: pulumi.Input[str]
 
 
 class Dashboard(pulumi.ComponentResource):
@@ -47,7 +54,7 @@ class Dashboard(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: DashboardArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("yorutsuke:monitoring:Dashboard", name, {}, opts)
-        wall = wall_body(args.region, args.metrics, [alarm.arn for alarm in args.alarms], args.log_group)
+        wall = wall_body(args)
         dashboard = aws.cloudwatch.Dashboard(
             "nights",
             dashboard_name=physical_name("nights", args.stage),
@@ -58,23 +65,19 @@ class Dashboard(pulumi.ComponentResource):
         self.register_outputs({})
 
 
-def wall_body(
-    region: pulumi.Input[str],
-    metrics: StageMetrics,
-    alarms: Sequence[pulumi.Input[str]],
-    log_group: pulumi.Input[str],
-) -> Document:
+def wall_body(args: DashboardArgs) -> Document:
     """Return what one wants to see after a night: does anything ring, what came out, how, and what went wrong."""
-    widgets = Widgets(region)
+    widgets, metrics = Widgets(args.region), args.metrics
     return dashboard_body(
         [
-            Row(3, [(COLUMNS, alarm_states("Alarms, those that ring first", alarms))]),
+            Row(3, [(COLUMNS, alarm_states("Alarms, those that ring first", [alarm.arn for alarm in args.alarms]))]),
             _at_a_glance(widgets, metrics),
             _lines(widgets, metrics),
             _times(widgets, metrics),
             _queues(widgets, metrics),
             _services(widgets, metrics),
-            _log(widgets, log_group),
+            _log(widgets, args.log_group),
+            _submissions(widgets, metrics, args.orchestrator_log_group),
         ],
         start="-PT24H",
     )
@@ -188,6 +191,7 @@ def _services(widgets: Widgets, metrics: StageMetrics) -> Row:
             "messages",
             {
                 "Outputs and manifests": metrics.lost_outputs,
+                "Requests for jobs": metrics.lost_submissions,
                 "Ends of jobs": metrics.lost_ends,
             },
         ),
@@ -201,5 +205,27 @@ def _log(widgets: Widgets, log_group: pulumi.Input[str]) -> Row:
             (12, widgets.query("The latest failures", log_group, LATEST_FAILURES)),
             (6, widgets.query("Lines skipped, by reason", log_group, SKIPPED_LINES, view="bar")),
             (6, widgets.query("Images not moved, by reason", log_group, UNMOVED_IMAGES)),
+        ],
+    )
+
+
+def _submissions(widgets: Widgets, metrics: StageMetrics, log_group: pulumi.Input[str]) -> Row:
+    return Row(
+        6,
+        [
+            (
+                6,
+                widgets.graph(
+                    "Orchestrator",
+                    "runs",
+                    {
+                        "Runs": metrics.submission_runs,
+                        "Failed, ended or refused": metrics.submission_errors,
+                        "Not run by Lambda": metrics.submission_throttles,
+                    },
+                ),
+            ),
+            (6, widgets.graph("Requests given up", "messages", {"Waiting": metrics.failed_submissions})),
+            (12, widgets.query("The latest jobs not submitted", log_group, LATEST_FAILED_SUBMISSIONS)),
         ],
     )

@@ -50,6 +50,8 @@ class StageMetrics:
         queue: Input[str],
         dead_letter_queue: Input[str],
         function: Input[str],
+        orchestrator: Input[str],
+        submission_dead_letter_queue: Input[str],
         transactions: Input[str],
         pending_images: Input[str],
         function_timeout_seconds: int,
@@ -85,6 +87,12 @@ class StageMetrics:
         self.function_timeout_milliseconds = 1000 * function_timeout_seconds
         self.max_function_milliseconds = MAX_TIMEOUT_SHARE * self.function_timeout_milliseconds
 
+        # What is refused counts as well, where the request was no HTTP request: nobody may be waiting for the answer.
+        self.submission_runs = _function_metric("Invocations", "Sum", orchestrator)
+        self.submission_errors = _function_metric("Errors", "Sum", orchestrator)
+        self.submission_throttles = _function_metric("Throttles", "Sum", orchestrator)
+        self.failed_submissions = _queue_metric("ApproximateNumberOfMessagesVisible", submission_dead_letter_queue)
+
         self.throttled_transactions = _table_metric("WriteThrottleEvents", {"TableName": transactions})
         # A job's transactions all have one key there; what its partition cannot take holds up the table's own writes.
         self.throttled_by_job_index = _table_metric(
@@ -99,6 +107,7 @@ class StageMetrics:
             if topic
             else _function_metric("DestinationDeliveryFailures", "Sum", function)
         )
+        self.lost_submissions = _function_metric("DestinationDeliveryFailures", "Sum", orchestrator)
         self.lost_ends = Metric("AWS/Events", "InvocationsFailedToBeSentToDlq", {"RuleName": rule}, "Sum")
 
 

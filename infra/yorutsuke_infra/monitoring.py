@@ -42,6 +42,7 @@ class Monitoring(pulumi.ComponentResource):
             *self._job_alarms(args.metrics),
             *self._queue_alarms(args.metrics),
             *self._function_alarms(args.metrics),
+            *self._submission_alarms(args.metrics),
         ]
         self.register_outputs({})
 
@@ -112,6 +113,33 @@ class Monitoring(pulumi.ComponentResource):
             "The function came near its timeout, after which a job begins anew.",
             metrics.function_milliseconds,
             metrics.max_function_milliseconds,
+        )
+
+    def _submission_alarms(self, metrics: StageMetrics) -> Iterator[aws.cloudwatch.MetricAlarm]:
+        yield self._threshold_alarm(
+            "submit-errors",
+            "A job was not submitted: the orchestrator failed, was ended, or refused what it was asked for.",
+            metrics.submission_errors,
+            0,
+        )
+        yield self._threshold_alarm(
+            "submit-throttles",
+            "Lambda refused to run the orchestrator: the account's concurrency is used up.",
+            metrics.submission_throttles,
+            0,
+        )
+        yield self._threshold_alarm(
+            "submit-dlq-depth",
+            "A request that nobody waited for was given up, and waits in the orchestrator's dead-letter queue.",
+            metrics.failed_submissions,
+            0,
+            lasting=True,
+        )
+        yield self._threshold_alarm(
+            "lost-submissions",
+            "A request that nobody waited for was given up, and not even the dead-letter queue got it.",
+            metrics.lost_submissions,
+            0,
         )
 
     def _topic(self, args: MonitoringArgs) -> aws.sns.Topic:

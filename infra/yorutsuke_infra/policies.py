@@ -9,6 +9,8 @@ from typing import Any
 
 from pulumi import Input, Output
 
+from .batch_models import BatchModels
+
 Document = dict[str, Any]
 
 
@@ -49,20 +51,22 @@ def batch_result_policy(arns: BatchResultResources) -> Document:
 
 @dataclass(frozen=True)
 class BatchSubmissionResources:
-    """The ARNs that the batch_orchestrator works on. `models` are those that a job may be of."""
+    """The ARNs that the batch_orchestrator works on, and the models that a job may be of."""
 
     bucket: Input[str]
     batch_jobs: Input[str]
     pending_images: Input[str]
     bedrock_role: Input[str]
     bedrock_jobs: Input[str]
-    models: Sequence[Input[str]]
+    models: BatchModels
 
 
 def submission_policy(arns: BatchSubmissionResources) -> Document:
     """Return what the batch_orchestrator may do: exactly what its code calls.
 
-    A job is created of a model and as a job, whose id is not known before.
+    A job is created of a model and as a job, whose id is not known before. Whether it is asked for an inference
+    profile and the models behind it, the reference does not say: that the job is the account's, in the stage's Region,
+    holds with them as well.
     Source: AWS service authorization reference, "Actions defined by Amazon Bedrock", CreateModelInvocationJob.
     """
     return _document(
@@ -72,7 +76,7 @@ def submission_policy(arns: BatchSubmissionResources) -> Document:
         _allow("ReadImages", ["s3:GetObject"], [_under(arns.bucket, "uploads/*")]),
         # Of any intent; what is given up on the way is aborted.
         _allow("WriteManifests", ["s3:PutObject", "s3:AbortMultipartUpload"], [_under(arns.bucket, "batch-input/*")]),
-        _allow("SubmitJobs", ["bedrock:CreateModelInvocationJob"], [arns.bedrock_jobs, *arns.models]),
+        _allow("SubmitJobs", ["bedrock:CreateModelInvocationJob"], [arns.bedrock_jobs, *arns.models.arns]),
         {
             **_allow("HandOverRole", ["iam:PassRole"], [arns.bedrock_role]),
             "Condition": {"StringEquals": {"iam:PassedToService": "bedrock.amazonaws.com"}},
@@ -96,10 +100,11 @@ def bedrock_trust_policy(account_id: Input[str], jobs: Input[str]) -> Document:
     )
 
 
-def bedrock_policy(bucket: Input[str]) -> Document:
-    """Return what Bedrock needs of the bucket: to read manifests, and to write outputs. Source: the same.
+def bedrock_policy(bucket: Input[str], models: BatchModels) -> Document:
+    """Return what Bedrock needs: to read manifests, to write outputs, and to run what is behind a profile.
 
-    It lists as well, to find its input; below what prefix is not documented.
+    It lists as well, to find its input; below what prefix is not documented. A foundation model that is named itself it
+    runs without leave. Source: the same.
     """
     return _document(
         _allow("FindManifests", ["s3:ListBucket"], [bucket]),
@@ -107,7 +112,23 @@ def bedrock_policy(bucket: Input[str]) -> Document:
         _allow("ReadManifests", ["s3:GetObject"], [_under(bucket, "batch-input/*")]),
         # Of any job, whose id Bedrock gives.
         _allow("WriteOutputs", ["s3:PutObject"], [_under(bucket, "batch-output/*")]),
+        *(statement for number, profile in enumerate(models.profiles) for statement in _by_profile(number, *profile)),
     )
+
+
+def _by_profile(number: int, profile: Input[str], model: Input[str]) -> list[Document]:
+    """Let a model be run by an inference profile, wherever that may lead, and in no other way.
+
+    Source: Amazon Bedrock user guide, "Prerequisites for inference profiles".
+    """
+    action = ["bedrock:InvokeModel"]
+    return [
+        _allow(f"UseProfile{number}", action, [profile]),
+        {
+            **_allow(f"RunModelOfProfile{number}", action, [model]),
+            "Condition": {"StringEquals": {"bedrock:InferenceProfileArn": profile}},
+        },
+    ]
 
 
 def consume_policy(queue: Input[str]) -> Document:

@@ -7,23 +7,25 @@ import pulumi
 import pulumi_aws as aws
 
 from .artifacts import Target, function_zip
-from .config import physical_name
+from .config import StageConfig, physical_name
 from .policies import Document, assume_role_policy, log_policy
 
 
 @dataclass(frozen=True)
 class PythonFunctionArgs:
-    """`package` is the folder in `functions/`; `policies` are the role's inline policies by name."""
+    """`package` is the folder in `functions/`; `policies` are the role's inline policies by name.
+
+    `environment` is what the function is told beside the stage and the level of its log.
+    """
 
     stage: str
+    config: StageConfig
     package: str
     target: Target
     layer_arn: pulumi.Input[str]
     environment: Mapping[str, pulumi.Input[str]]
     policies: Mapping[str, Document]
     timeout_seconds: int
-    memory_mb: int
-    log_retention_days: int
 
 
 class PythonFunction(pulumi.ComponentResource):
@@ -34,7 +36,7 @@ class PythonFunction(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         physical = physical_name(name, args.stage)
         self.log_group = aws.cloudwatch.LogGroup(
-            name, name=f"/aws/lambda/{physical}", retention_in_days=args.log_retention_days, opts=child
+            name, name=f"/aws/lambda/{physical}", retention_in_days=args.config.log_retention_days, opts=child
         )
         self.role = aws.iam.Role(
             name,
@@ -62,8 +64,14 @@ class PythonFunction(pulumi.ComponentResource):
             code=pulumi.FileArchive(str(function_zip(args.package))),
             layers=[args.layer_arn],
             timeout=args.timeout_seconds,
-            memory_size=args.memory_mb,
-            environment=aws.lambda_.FunctionEnvironmentArgs(variables=args.environment),
+            memory_size=args.config.function_memory_mb,
+            environment=aws.lambda_.FunctionEnvironmentArgs(
+                variables={
+                    "STAGE": args.stage,
+                    "POWERTOOLS_LOG_LEVEL": args.config.log_level,
+                    **args.environment,
+                }
+            ),
             opts=pulumi.ResourceOptions(parent=self, depends_on=[self.log_group, *rights]),
         )
         self.register_outputs({})

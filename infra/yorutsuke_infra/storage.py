@@ -44,6 +44,15 @@ class Storage(pulumi.ComponentResource):
         self.pending_images = self._table("pending-images", ("imageId",))
         self.register_outputs({})
 
+    @property
+    def environment(self) -> dict[str, pulumi.Output[str]]:
+        """What both functions are told of it."""
+        return {
+            "IMAGES_BUCKET": self.images.bucket,
+            "BATCH_JOBS_TABLE": self.batch_jobs.name,
+            "PENDING_IMAGES_TABLE": self.pending_images.name,
+        }
+
     def _table(
         self,
         name: str,

@@ -25,9 +25,11 @@ def decide(question: dict[str, Any]) -> str:
             "aws:sourcearn": question.get("sourceArn", ""),
             "aws:sourceaccount": question.get("sourceAccount", ""),
             "iam:passedtoservice": question.get("passedTo", ""),
+            "bedrock:inferenceprofilearn": question.get("inferenceProfile", ""),
         },
     )
-    if "passedTo" in question:
+    if "service" not in question:
+        # What a role may do itself, not who may come to a resource.
         return evaluator.evaluate(context, [evaluator.parse_policy_document(question["policy"])]).decision
     return evaluator.evaluate_resource_policy(question["policy"], context, service=question["service"]).decision
 

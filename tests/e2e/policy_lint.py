@@ -15,6 +15,13 @@ from .policy_grants import listed
 
 GLOBAL_KEYS = {"aws:securetransport", "aws:sourceaccount", "aws:sourcearn"}
 """Of every action. Source: IAM user guide, "AWS global condition context keys"."""
+NOT_LISTED = {
+    "bedrock:CreateModelInvocationJob": {
+        "arn:${Partition}:bedrock:${Region}:${Account}:inference-profile/${ResourceId}"
+    }
+}
+"""What an action may be about, the catalogue aside. Source: AWS Machine Learning blog, "Getting started with
+cross-region inference in Amazon Bedrock", whose policies have it so."""
 PARTS = {"Sid", "Effect", "Principal", "Action", "Resource", "Condition"}
 """Of a statement. What is said by exception (NotAction, NotResource, NotPrincipal) grants what nobody thought of."""
 NAMES_WITH_SLASHES = {"ObjectName", "LogGroupName"}
@@ -36,7 +43,7 @@ def problems(statement: dict[str, Any]) -> Iterator[str]:
             yield f"{action} is no action of AWS's"
             continue
         # With the formats an action may have, the catalogue lists that it may be granted on everything.
-        formats = {entry["resource_arn_format"] for entry in entries} - {"*"}
+        formats = {entry["resource_arn_format"] for entry in entries} - {"*"} | NOT_LISTED.get(action, set())
         yield from (f"{action} is not about {resource}" for resource in resources if not _fits(resource, formats))
         known = {key.lower() for entry in entries for key in entry["condition_keys"]} | GLOBAL_KEYS
         keys = [key for operands in statement.get("Condition", {}).values() for key in operands]
@@ -51,7 +58,12 @@ def _entries(action: str) -> Iterator[dict[str, Any]]:
 
 
 def _place(resource: str) -> str:
-    """Return what of an ARN says whose and where it is: all but a bucket's path, a log group's stream, and a job."""
+    """Return what of an ARN says whose and where it is: all but a bucket's path, a log group's stream, and a job.
+
+    A foundation model is AWS's, wherever it runs.
+    """
+    if "::foundation-model/" in resource:
+        return resource.rpartition("::")[2]
     head, _, tail = resource.partition(":::")
     return (
         f"{head}:::{tail.partition('/')[0]}" if tail else re.split(":log-stream:|:model-invocation-job/", resource)[0]

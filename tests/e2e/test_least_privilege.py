@@ -189,7 +189,7 @@ def ask_bedrock(stage: Stage) -> str:
 
     Source: AWS service authorization reference, "Actions defined by Amazon Bedrock".
     """
-    asked = (f"arn:aws:bedrock:{REGION}::foundation-model/{MODEL_ID}", JOBS.source)
+    asked = (PROFILE, MODEL_ELSEWHERE, JOBS.source)
     denied = [arn for arn in asked if _simulated(stage, "orchestratorRoleArn", [CREATE], arn) != WORKS]
     document = stage.policies["orchestrator data"].read()
     if _handed_to(stage, document, "bedrock.amazonaws.com") != "Allow":
@@ -199,6 +199,27 @@ def ask_bedrock(stage: Stage) -> str:
 
 
 CREATE = "bedrock:CreateModelInvocationJob"
+RUN = "bedrock:InvokeModel"
+
+
+def run_the_model(stage: Stage) -> str:
+    """Ask the evaluation for what Bedrock's stand-in does without asking: to run the profile's model where it leads.
+
+    Source: Amazon Bedrock user guide, "Create a custom service role for batch inference".
+    """
+    document = stage.policies["bedrock data"].read()
+
+    def decided(resource: str, profile: str) -> str:
+        return _evaluated({"policy": document, "action": RUN, "resource": resource, "inferenceProfile": profile})
+
+    assert decided(MODEL_ELSEWHERE, "") == "ImplicitDeny"
+    assert decided(MODEL_ELSEWHERE, PROFILE.replace("lite", "pro")) == "ImplicitDeny"
+    return ", ".join(arn for arn in (PROFILE, MODEL_ELSEWHERE) if decided(arn, PROFILE) != "Allow") or WORKS
+
+
+def hand_over_a_request(stage: Stage) -> str:
+    """Ask for what Lambda does with a request that the orchestrator failed with."""
+    return _simulated(stage, "orchestratorRoleArn", ["sqs:SendMessage"], f"arn:aws:sqs:{HERE}:{SUBMIT_DLQ}")
 
 
 def _simulated(stage: Stage, role: str, actions: list[str], resource: str) -> str:
@@ -285,6 +306,10 @@ JOB = f"arn:aws:bedrock:{REGION}:000000000000:model-invocation-job/abcdefgh1234"
 BEDROCK_ROLE = "role/yorutsuke-bedrock-batch-local"
 LOG = "log-group:/aws/lambda/yorutsuke-batch-result-handler-local:log-stream:*"
 QUEUE, DLQ = "yorutsuke-batch-output-local", "yorutsuke-batch-output-dlq-local"
+SUBMIT_DLQ = "yorutsuke-batch-submit-dlq-local"
+PROFILE = f"arn:aws:bedrock:{REGION}:000000000000:inference-profile/{MODEL_ID}"
+MODEL = f"foundation-model/{MODEL_ID.removeprefix('apac.')}"
+MODEL_ELSEWHERE = f"arn:aws:bedrock:ap-southeast-2::{MODEL}"
 TABLE = "table/yorutsuke-{}-local"
 
 DATA, POLL, WRITE, HAND = "role data", "role queue: ConsumeQueue", "role log: WriteLog", "role on-failure"
@@ -370,11 +395,15 @@ TAKEN_AWAY: list[tuple[str, str, Check, str]] = [
         give_an_upload_up,
         "1 upload stays",
     ),
+    ("sqs", f"orchestrator data: SubmitJobs {CREATE} inference-profile/{MODEL_ID}", ask_bedrock, PROFILE),
+    ("sqs", f"orchestrator data: SubmitJobs {CREATE} {MODEL}", ask_bedrock, MODEL_ELSEWHERE),
+    ("sqs", f"bedrock data: UseProfile0 {RUN} inference-profile/{MODEL_ID}", run_the_model, PROFILE),
+    ("sqs", f"bedrock data: RunModelOfProfile0 {RUN} {MODEL}", run_the_model, MODEL_ELSEWHERE),
     (
         "sqs",
-        f"orchestrator data: SubmitJobs {CREATE} foundation-model/{MODEL_ID}",
-        ask_bedrock,
-        f"arn:aws:bedrock:{REGION}::foundation-model/{MODEL_ID}",
+        f"orchestrator on-failure: HandOverFailedEvents sqs:SendMessage {SUBMIT_DLQ}",
+        hand_over_a_request,
+        "sqs:SendMessage",
     ),
     ("sqs", f"orchestrator data: SubmitJobs {CREATE} model-invocation-job/*", ask_bedrock, JOB),
     (

@@ -1,5 +1,6 @@
 """The whole loop: images are submitted, a stand-in for Bedrock reads them, and their transactions come out."""
 
+import json
 from collections.abc import Generator
 from typing import Any
 
@@ -88,3 +89,20 @@ def test_too_few_images_are_refused_and_nothing_is_left_behind(loop: Loop) -> No
     assert [key for key in loop.stage.object_keys("batch-input/") if "loop-few" in key] == []
     key: Any = {"intentId": {"S": "loop-few"}}
     assert "Item" not in loop.stage.aws.dynamodb.get_item(TableName=loop.stage.outputs["batchJobsTable"], Key=key)
+
+
+def test_a_request_that_nobody_waits_for_is_kept_with_its_error_once_it_is_given_up(loop: Loop) -> None:
+    stage, request = loop.stage, {"intentId": "loop-kept", "pendingImageIds": ["img-1"], "userId": USER_ID}
+    name, queue = stage.outputs["orchestratorName"], stage.outputs["submissionDeadLetterQueueUrl"]
+
+    stage.aws.lambda_.invoke(FunctionName=name, InvocationType="Event", Payload=json.dumps(request))
+    [message] = until(
+        lambda: stage.aws.sqs.receive_message(QueueUrl=queue).get("Messages"), SETTLE_SECONDS, "the request to be kept"
+    )
+
+    record = json.loads(message.get("Body", ""))
+    assert (record["requestContext"]["condition"], record["requestPayload"]) == ("RetriesExhausted", request)
+    # The emulator has one name for all errors of functions.
+    assert "names 1 images, a batch job takes at least 100" in record["responsePayload"]["errorMessage"]
+    refusals = [entry["event"] for entry in _orchestrator_entries(loop, "loop-kept")]
+    assert refusals == ["BATCH_SUBMIT_REFUSED"] * 3

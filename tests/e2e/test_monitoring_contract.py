@@ -26,7 +26,8 @@ SETTLE_SECONDS = 120
 def entries(stage: Night, tmp_path_factory: pytest.TempPathFactory) -> Entries:
     """The log of a night on which everything happens.
 
-    The output comes before its job's record; it has a bad line, an image nobody knows, and leaves one out.
+    The output comes before its job's record; it has a bad line, an image nobody knows, and leaves one out. Two requests
+    for jobs come to nothing as well: one for too few images, one under an intent whose record is broken.
     """
     night = Night(stage.aws, stage.outputs, job_id=f"night{next(NIGHTS):07}")
     receipts = own_receipts(night, 4)
@@ -43,7 +44,20 @@ def entries(stage: Night, tmp_path_factory: pytest.TempPathFactory) -> Entries:
         night.wait_for_entry("BATCH_RESULT_RECONCILED")
         night.end_job("PartiallyCompleted", "Not all records could be processed in time.")
         night.wait_for_entry("BATCH_RESULT_JOB_FAILED")
-    return list(night.log_entries(f'"{night.job_id}"'))
+    submissions = _failed_submissions(stage, refused=f"{night.job_id}-refused", failed=f"{night.job_id}-failed")
+    return [*night.log_entries(f'"{night.job_id}"'), *submissions]
+
+
+def _failed_submissions(stage: Night, refused: str, failed: str) -> Entries:
+    """Ask for two jobs, under these intents, and return what the orchestrator logged of them."""
+    aws, table = stage.aws, stage.outputs["batchJobsTable"]
+    aws.dynamodb.put_item(TableName=table, Item={"intentId": {"S": failed}})
+    for intent_id in (refused, failed):
+        request = {"intentId": intent_id, "pendingImageIds": ["img-1"], "userId": "user-1"}
+        invoked = aws.lambda_.invoke(FunctionName=stage.outputs["orchestratorName"], Payload=json.dumps(request))
+        assert "FunctionError" in invoked
+    log = Night(aws, {**stage.outputs, "logGroup": stage.outputs["orchestratorLogGroup"]})
+    return [entry for intent_id in (refused, failed) for entry in log.log_entries(f'"{intent_id}"')]
 
 
 def _emitted(entries: Entries) -> set[Metric]:

@@ -13,6 +13,7 @@ from local.deployer import run_program
 
 ACCOUNT = "123456789012"
 REGION = "ap-northeast-1"
+PARTITION = "aws-test"
 
 
 @dataclass
@@ -27,7 +28,11 @@ class Program(pulumi.runtime.Mocks):
         return f"{args.name}-id", {"arn": arn, "url": f"https://{args.name}", **cast("dict[str, Any]", args.inputs)}
 
     def call(self, args: MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]]]:
-        answers = {"getCallerIdentity": {"accountId": ACCOUNT}, "getRegion": {"region": REGION}}
+        answers = {
+            "getCallerIdentity": {"accountId": ACCOUNT},
+            "getRegion": {"region": REGION},
+            "getPartition": {"partition": PARTITION},
+        }
         return answers[args.token.rsplit(":", 1)[-1]], []
 
     def inputs(self, resource_type: str, name: str) -> dict[str, Any]:

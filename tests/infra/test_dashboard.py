@@ -106,14 +106,17 @@ def test_the_operands_of_metric_math_are_metrics_of_the_same_widget(widgets: lis
             assert set(re.findall("[a-z]+", expression)) <= set(ids)
 
 
-def test_a_query_reads_the_log_of_the_function(run: RunProgram) -> None:
+def test_a_query_reads_the_log_of_the_function_it_is_about(run: RunProgram) -> None:
     program = run()
-    group = program.inputs("LogGroup", "batch-result-handler")["name"]
-
     queries = [widget["properties"]["query"] for widget in _body(program)["widgets"] if widget["type"] == "log"]
 
-    assert len(queries) == 3
-    assert all(query.startswith(f"SOURCE '{group}' | ") for query in queries)
+    read = [(query.split(" | ")[0], set(re.findall(r"BATCH_[A-Z]+(?=_)", query))) for query in queries]
+
+    results, submissions = (
+        f"SOURCE '{program.inputs('LogGroup', name)['name']}'"
+        for name in ("batch-result-handler", "batch-orchestrator")
+    )
+    assert read == [(results, {"BATCH_RESULT"})] * 3 + [(submissions, {"BATCH_SUBMIT"})]
 
 
 def test_every_alarm_of_the_stage_is_shown(run: RunProgram) -> None:

@@ -111,6 +111,23 @@ def test_arrows_say_what_joins_and_what_is_allowed_and_no_others_are_drawn(drawn
     ]
 
 
+def test_a_role_that_is_only_handed_on_is_a_box_of_its_own() -> None:
+    def declare() -> None:
+        worker = aws.iam.Role("worker", name="yorutsuke-worker-dev", assume_role_policy="{}")
+        own = aws.iam.Role("sender", name="yorutsuke-sender-dev", assume_role_policy="{}")
+        variables = {"WORKER": worker.arn}
+        environment = aws.lambda_.FunctionEnvironmentArgs(variables=variables)
+        aws.lambda_.Function("sender", name="yorutsuke-sender-dev", role=own.arn, environment=environment)
+
+    drawn = [line.strip() for line in picture.drawing("sqs", declare).splitlines()]
+
+    assert [line for line in drawn if "<b>" in line] == [
+        'iam_role_worker["<i>iam role</i><br/><b>worker</b>"]',
+        'lambda_function_sender["<i>lambda function</i><br/><b>sender</b>"]',
+    ]
+    assert 'lambda_function_sender -->|"environment"| iam_role_worker' in drawn
+
+
 def test_alarms_are_one_box_and_a_dashboard_lists_what_it_shows(drawn: list[str]) -> None:
     shown = "<small>reads stream mail</small>"
 

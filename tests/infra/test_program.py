@@ -124,7 +124,7 @@ def test_what_lies_anywhere_is_encrypted(run: RunProgram) -> None:
     [rule] = program.inputs("BucketServerSideEncryptionConfiguration", "images")["rules"]
 
     assert rule == {"applyServerSideEncryptionByDefault": {"sseAlgorithm": "AES256"}}
-    assert [program.inputs("Queue", name)["sqsManagedSseEnabled"] for name in program.names("Queue")] == [True, True]
+    assert [program.inputs("Queue", name)["sqsManagedSseEnabled"] for name in program.names("Queue")] == [True] * 3
 
 
 @pytest.mark.parametrize("protect_data", [False, True])
@@ -161,8 +161,9 @@ def test_a_trigger_has_no_part_of_the_other(run: RunProgram, trigger: str, other
 
     assert other not in program.inputs("BucketNotification", "batch-output")
     assert set(program.names("Topic")) == ({"batch-output", "alarms"} if trigger == "sqs" else {"alarms"})
-    assert program.names("Permission") == program.names("FunctionEventInvokeConfig")
-    assert program.names("Permission") == ([] if trigger == "sqs" else ["batch-output"])
+    straight = [] if trigger == "sqs" else ["batch-output"]
+    assert program.names("Permission") == straight
+    assert {*program.names("FunctionEventInvokeConfig")} == {"batch-orchestrator", *straight}
 
 
 def test_s3_invokes_the_function_for_the_same_objects(run: RunProgram) -> None:
@@ -358,6 +359,10 @@ def test_the_alarms_ring_the_stages_topic(run: RunProgram) -> None:
         "function-errors": 0,
         "function-throttles": 0,
         "function-duration": 80_000,
+        "submit-errors": 0,
+        "submit-throttles": 0,
+        "submit-dlq-depth": 0,
+        "lost-submissions": 0,
     }
     assert {(alarm["comparisonOperator"], *alarm["alarmActions"]) for alarm in alarms.values()} == {
         ("GreaterThanThreshold", "arn:Topic:alarms")
@@ -369,7 +374,7 @@ def test_an_idle_night_rings_nothing_and_leaves_what_lasts_as_it_was(run: RunPro
     alarms = {name: program.inputs("MetricAlarm", name) for name in program.names("MetricAlarm")}
     lasting = {name for name, alarm in alarms.items() if alarm["treatMissingData"] == "ignore"}
 
-    assert lasting == {"dlq-depth", "message-age"}
+    assert lasting == {"dlq-depth", "message-age", "submit-dlq-depth"}
     assert {name for name, alarm in alarms.items() if alarm["okActions"] == ["arn:Topic:alarms"]} == lasting
     assert {alarm["treatMissingData"] for name, alarm in alarms.items() if name not in lasting} == {"notBreaching"}
 
@@ -379,7 +384,9 @@ def test_each_alarm_looks_at_its_metric(run: RunProgram) -> None:
     own = {"service": "batch_result_handler", "stage": "dev"}
     queue = {"QueueName": "yorutsuke-batch-output-dev"}
     dlq = {"QueueName": "yorutsuke-batch-output-dlq-dev"}
+    submit_dlq = {"QueueName": "yorutsuke-batch-submit-dlq-dev"}
     function = {"FunctionName": "yorutsuke-batch-result-handler-dev"}
+    orchestrator = {"FunctionName": "yorutsuke-batch-orchestrator-dev"}
     topic, rule = {"TopicName": "yorutsuke-batch-output-dev"}, {"RuleName": "yorutsuke-failed-jobs-dev"}
     looked_at = {
         name: [
@@ -407,6 +414,10 @@ def test_each_alarm_looks_at_its_metric(run: RunProgram) -> None:
         "function-errors": [("AWS/Lambda", "Errors", "Sum", function)],
         "function-throttles": [("AWS/Lambda", "Throttles", "Sum", function)],
         "function-duration": [("AWS/Lambda", "Duration", "Maximum", function)],
+        "submit-errors": [("AWS/Lambda", "Errors", "Sum", orchestrator)],
+        "submit-throttles": [("AWS/Lambda", "Throttles", "Sum", orchestrator)],
+        "submit-dlq-depth": [("AWS/SQS", "ApproximateNumberOfMessagesVisible", "Maximum", submit_dlq)],
+        "lost-submissions": [("AWS/Lambda", "DestinationDeliveryFailures", "Sum", orchestrator)],
     }
     [rate] = [
         query for query in program.inputs("MetricAlarm", "failure-rate")["metricQueries"] if "expression" in query
@@ -463,6 +474,10 @@ def test_every_resource_type_is_known_to_the_local_deployer(run: RunProgram) -> 
         ({"alarmEmails": "ops@example.com"}, "alarmEmails is 'ops@example.com': must be a list"),
         ({"trigger": "sns"}, "trigger is 'sns': Input should be 'sqs' or 's3'"),
         ({"drillEventSource": "a b"}, "drillEventSource is 'a b': String should match pattern"),
+        *(
+            ({"modelIds": [model]}, f"modelIds.0 is '{model}': must be a model of Amazon Nova")
+            for model in ("anthropic.claude-3-haiku-20240307-v1:0", "mars.amazon.nova-lite-v1:0", "apac.", "*")
+        ),
         ({"loglevel": "INFO"}, "loglevel is 'INFO': unknown key, perhaps logLevel is meant"),
     ],
 )
