@@ -5,6 +5,7 @@ import re
 import pytest
 
 from local.deployer import run_program
+from reference import configuration
 from yorutsuke_infra.config import StageConfig
 from yorutsuke_infra.stage_file import ROOT
 
@@ -25,10 +26,12 @@ def _first_cells(section: str) -> set[str]:
     return {name for row in rows for name in re.findall(r"`([\w-]+)`", row)}
 
 
-def test_the_readme_has_every_choice_of_a_stage() -> None:
-    keys = {field.alias or name for name, field in StageConfig.model_fields.items()}
+def test_the_page_of_the_configuration_is_current() -> None:
+    assert configuration.PAGE.read_text() == configuration.page()
 
-    assert _first_cells(_section(README, "Deploy to AWS")) == keys
+
+def test_every_choice_of_a_stage_says_what_it_is_for() -> None:
+    assert [name for name, field in StageConfig.model_fields.items() if not field.description] == []
 
 
 def test_the_readme_says_what_to_do_about_every_alarm(run: RunProgram) -> None:
