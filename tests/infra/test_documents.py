@@ -12,6 +12,8 @@ from yorutsuke_infra.stage_file import ROOT
 from .conftest import REGION, Program, RunProgram
 
 README = (ROOT / "README.md").read_text()
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
+DECISIONS = ROOT / "docs" / "decisions"
 DEPLOYING = (ROOT / "docs" / "deploying.md").read_text()
 
 
@@ -23,7 +25,7 @@ def _section(text: str, heading: str) -> str:
 def _first_cells(section: str) -> set[str]:
     """Return the names in the first column of a section's table."""
     rows = [line.split("|")[1] for line in section.splitlines() if line.startswith(("| `", "| alarm"))]
-    return {name for row in rows for name in re.findall(r"`([\w-]+)`", row)}
+    return {name for row in rows for name in re.findall(r"`([\w/-]+)`", row)}
 
 
 def test_the_page_of_the_configuration_is_current() -> None:
@@ -43,3 +45,32 @@ def test_every_output_of_the_stack_is_documented(trigger: str) -> None:
     config = {"aws:region": REGION, "yorutsuke:stage": f'{{"trigger": "{trigger}"}}'}
 
     assert _first_cells(_section(DEPLOYING, "Handing on")) == set(run_program(Program(), "dev", config))
+
+
+def test_every_decision_is_in_the_index() -> None:
+    records = {path.name for path in DECISIONS.glob("[0-9]*.md")}
+    rows = re.findall(r"^\| \d+ \| \[.+\]\((.+)\) \|", (DECISIONS / "README.md").read_text(), re.MULTILINE)
+
+    assert sorted(rows) == sorted(records)
+
+
+def test_every_module_that_the_architecture_names_is_in_a_folder_of_its_section() -> None:
+    absent: list[str] = []
+    for section in ARCHITECTURE.split("\n## "):
+        named = re.findall(r"`([\w/]+(?:\.py|/))`", section)
+        folders = [ROOT, *(ROOT / name for name in named if name.endswith("/"))]
+        modules = [name for name in named if name.endswith(".py")]
+        absent += [name for name in modules if not any((folder / name).is_file() for folder in folders)]
+
+    assert absent == []
+
+
+def test_every_folder_of_source_is_in_the_architecture() -> None:
+    source = {
+        f"{path.parent.relative_to(ROOT)}/"
+        for part in ("layer", "functions", "infra", "local")
+        for path in [*ROOT.glob(f"{part}/__init__.py"), *ROOT.glob(f"{part}/*/__init__.py")]
+        if path.parent.parent.name != "local"
+    }
+
+    assert source == _first_cells(ARCHITECTURE)
