@@ -12,6 +12,13 @@ nox.options.sessions = ["tests", "lint", "types", "imports", "docs"]
 ROOT = Path(__file__).parent
 SOURCE_PATHS = ["infra", "layer", "functions", "."]
 REQUIREMENTS = ("layer", "emulator", "local", "dev", "bench", "lint", "docs")
+WORKFLOW_SCHEMAS = {
+    "github-workflows": "workflows/*.yml",
+    "github-issue-forms": "ISSUE_TEMPLATE/[!c]*.yml",
+    "github-issue-config": "ISSUE_TEMPLATE/config.yml",
+    "dependabot": "dependabot.yml",
+}
+"""What is below .github/, by the schema that it is held to."""
 
 
 def prepare(session: nox.Session, requirements: str) -> None:
@@ -73,10 +80,15 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style and format. [-- --fix]"""
+    """Check style, format, and the workflows. [-- --fix]"""
     prepare(session, "lint")
     session.run("ruff", "check", *session.posargs)
     session.run("ruff", "format", *([] if "--fix" in session.posargs else ["--check"]))
+    for schema, files in WORKFLOW_SCHEMAS.items():
+        found = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob(f".github/{files}"))]
+        session.run("check-jsonschema", "--builtin-schema", f"vendor.{schema}", *found)
+    # What in a workflow lets somebody else run, read or deploy.
+    session.run("zizmor", "--offline", "--strict-collection", "--quiet", ".github")
 
 
 @nox.session
