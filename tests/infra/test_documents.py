@@ -74,3 +74,17 @@ def test_every_folder_of_source_is_in_the_architecture() -> None:
     }
 
     assert source == _first_cells(ARCHITECTURE)
+
+
+def test_what_a_stage_costs_idle_is_of_the_alarms_that_it_has(run: RunProgram) -> None:
+    program = run()
+    alarms = [program.inputs("MetricAlarm", name) for name in program.names("MetricAlarm")]
+    metrics = sum("metric" in query for alarm in alarms for query in alarm["metricQueries"])
+    dashboards = sum(resource.typ == "aws:cloudwatch/dashboard:Dashboard" for resource in program.resources)
+    table = [line for line in _section(DEPLOYING, "What it costs to leave running").splitlines() if line[:1] == "|"]
+    rows = [[cell.strip(" *") for cell in line.strip("|").split("|")] for line in table[2:]]
+    (what, how_much, _, cost), (_, boards, _, board_cost), *_, (_, _, _, total) = rows
+
+    assert (what, how_much, cost) == ("alarms", f"{len(alarms)}, of {metrics} metrics", f"{metrics * 0.1:.2f}")
+    assert (boards, board_cost) == (str(dashboards), f"{dashboards * 3:.2f}")
+    assert f"{sum(float(row[-1]) for row in rows[:-1]):.2f}" == total
