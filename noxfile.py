@@ -7,11 +7,18 @@ import nox
 
 nox.needs_version = ">=2024.10.9"
 nox.options.reuse_existing_virtualenvs = True
-nox.options.sessions = ["tests", "lint", "types", "imports"]
+nox.options.sessions = ["tests", "lint", "types", "imports", "docs"]
 
 ROOT = Path(__file__).parent
 SOURCE_PATHS = ["infra", "layer", "functions", "."]
-REQUIREMENTS = ("layer", "emulator", "local", "dev", "bench", "lint")
+REQUIREMENTS = ("layer", "emulator", "local", "dev", "bench", "lint", "docs")
+WORKFLOW_SCHEMAS = {
+    "github-workflows": "workflows/*.yml",
+    "github-issue-forms": "ISSUE_TEMPLATE/[!c]*.yml",
+    "github-issue-config": "ISSUE_TEMPLATE/config.yml",
+    "dependabot": "dependabot.yml",
+}
+"""What is below .github/, by the schema that it is held to."""
 
 
 def prepare(session: nox.Session, requirements: str) -> None:
@@ -73,10 +80,15 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style and format. [-- --fix]"""
+    """Check style, format, and the workflows. [-- --fix]"""
     prepare(session, "lint")
     session.run("ruff", "check", *session.posargs)
     session.run("ruff", "format", *([] if "--fix" in session.posargs else ["--check"]))
+    for schema, files in WORKFLOW_SCHEMAS.items():
+        found = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob(f".github/{files}"))]
+        session.run("check-jsonschema", "--builtin-schema", f"vendor.{schema}", *found)
+    # What in a workflow lets somebody else run, read or deploy.
+    session.run("zizmor", "--offline", "--strict-collection", "--quiet", ".github")
 
 
 @nox.session
@@ -98,6 +110,25 @@ def picture(session: nox.Session) -> None:
     """Draw the resources of the Pulumi program into docs/resources.md. [-- --check]"""
     prepare(session, "local")
     session.run("python", "-m", "local.picture", *session.posargs)
+
+
+@nox.session
+def reference(session: nox.Session) -> None:
+    """Write docs/configuration.md from the models of the configuration. [-- --check]"""
+    prepare(session, "local")
+    session.run("python", "-m", "reference", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation's site into dist/docs/; a link that leads nowhere fails. [-- --serve]"""
+    prepare(session, "docs")
+    # Every page anew: one that has not changed may link to one that has.
+    options = ["--fresh-env", "--write-all", "--doctree-dir", session.create_tmp(), "--conf-dir", "docs"]
+    session.run("sphinx-build", *options, "--fail-on-warning", "--keep-going", "--quiet", ".", "dist/docs")
+    if "--serve" in session.posargs:
+        # On any port that is free, which it says.
+        session.run("python", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory", "dist/docs")
 
 
 @nox.session

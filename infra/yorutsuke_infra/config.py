@@ -67,13 +67,19 @@ class StageConfig(BaseModel):
     """The object under `yorutsuke:stage` in Pulumi.{stage}.yaml, its keys in camelCase. Every key has a default."""
 
     model_config = ConfigDict(
-        alias_generator=to_camel, extra="forbid", frozen=True, hide_input_in_errors=True, strict=True
+        alias_generator=to_camel,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        strict=True,
+        use_attribute_docstrings=True,
     )
 
     python_version: PythonVersion = "3.13"
     """The Python of the Lambda runtime, and of the wheels in the layer."""
 
     architecture: Literal["arm64", "x86_64"] = "arm64"
+    """The processor of the Lambda runtime, and of the wheels in the layer."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """DEBUG also logs one entry per transaction."""
@@ -81,12 +87,13 @@ class StageConfig(BaseModel):
     log_retention_days: Literal[
         1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653
     ] = 30
-    """CloudWatch Logs takes these values only."""
+    """How long the functions' logs are kept. CloudWatch Logs takes these values only."""
 
     timezone: Annotated[str, AfterValidator(_known_timezone)] = "Asia/Tokyo"
-    """Whose calendar dates `processed/{date}/` uses."""
+    """An IANA time zone: whose calendar dates `processed/{date}/` uses."""
 
     transaction_ttl_days: Annotated[int, Field(gt=0, le=36_500)] = 730
+    """How long a transaction is kept, from the day that its output was written."""
 
     function_timeout_seconds: Annotated[int, Field(ge=1, le=900)] = 300
     """Lambda's maximum is 900. The queue's visibility timeout, after which a failed message comes back, is six times

@@ -5,12 +5,15 @@ import re
 import pytest
 
 from local.deployer import run_program
+from reference import configuration
 from yorutsuke_infra.config import StageConfig
 from yorutsuke_infra.stage_file import ROOT
 
 from .conftest import REGION, Program, RunProgram
 
 README = (ROOT / "README.md").read_text()
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
+DECISIONS = ROOT / "docs" / "decisions"
 DEPLOYING = (ROOT / "docs" / "deploying.md").read_text()
 
 
@@ -22,13 +25,15 @@ def _section(text: str, heading: str) -> str:
 def _first_cells(section: str) -> set[str]:
     """Return the names in the first column of a section's table."""
     rows = [line.split("|")[1] for line in section.splitlines() if line.startswith(("| `", "| alarm"))]
-    return {name for row in rows for name in re.findall(r"`([\w-]+)`", row)}
+    return {name for row in rows for name in re.findall(r"`([\w/-]+)`", row)}
 
 
-def test_the_readme_has_every_choice_of_a_stage() -> None:
-    keys = {field.alias or name for name, field in StageConfig.model_fields.items()}
+def test_the_page_of_the_configuration_is_current() -> None:
+    assert configuration.PAGE.read_text() == configuration.page()
 
-    assert _first_cells(_section(README, "Deploy to AWS")) == keys
+
+def test_every_choice_of_a_stage_says_what_it_is_for() -> None:
+    assert [name for name, field in StageConfig.model_fields.items() if not field.description] == []
 
 
 def test_the_readme_says_what_to_do_about_every_alarm(run: RunProgram) -> None:
@@ -40,3 +45,46 @@ def test_every_output_of_the_stack_is_documented(trigger: str) -> None:
     config = {"aws:region": REGION, "yorutsuke:stage": f'{{"trigger": "{trigger}"}}'}
 
     assert _first_cells(_section(DEPLOYING, "Handing on")) == set(run_program(Program(), "dev", config))
+
+
+def test_every_decision_is_in_the_index() -> None:
+    records = {path.name for path in DECISIONS.glob("[0-9]*.md")}
+    rows = re.findall(r"^\| \d+ \| \[.+\]\((.+)\) \|", (DECISIONS / "README.md").read_text(), re.MULTILINE)
+
+    assert sorted(rows) == sorted(records)
+
+
+def test_every_module_that_the_architecture_names_is_in_a_folder_of_its_section() -> None:
+    absent: list[str] = []
+    for section in ARCHITECTURE.split("\n## "):
+        named = re.findall(r"`([\w/]+(?:\.py|/))`", section)
+        folders = [ROOT, *(ROOT / name for name in named if name.endswith("/"))]
+        modules = [name for name in named if name.endswith(".py")]
+        absent += [name for name in modules if not any((folder / name).is_file() for folder in folders)]
+
+    assert absent == []
+
+
+def test_every_folder_of_source_is_in_the_architecture() -> None:
+    source = {
+        f"{path.parent.relative_to(ROOT)}/"
+        for part in ("layer", "functions", "infra", "local")
+        for path in [*ROOT.glob(f"{part}/__init__.py"), *ROOT.glob(f"{part}/*/__init__.py")]
+        if path.parent.parent.name != "local"
+    }
+
+    assert source == _first_cells(ARCHITECTURE)
+
+
+def test_what_a_stage_costs_idle_is_of_the_alarms_that_it_has(run: RunProgram) -> None:
+    program = run()
+    alarms = [program.inputs("MetricAlarm", name) for name in program.names("MetricAlarm")]
+    metrics = sum("metric" in query for alarm in alarms for query in alarm["metricQueries"])
+    dashboards = sum(resource.typ == "aws:cloudwatch/dashboard:Dashboard" for resource in program.resources)
+    table = [line for line in _section(DEPLOYING, "What it costs to leave running").splitlines() if line[:1] == "|"]
+    rows = [[cell.strip(" *") for cell in line.strip("|").split("|")] for line in table[2:]]
+    (what, how_much, _, cost), (_, boards, _, board_cost), *_, (_, _, _, total) = rows
+
+    assert (what, how_much, cost) == ("alarms", f"{len(alarms)}, of {metrics} metrics", f"{metrics * 0.1:.2f}")
+    assert (boards, board_cost) == (str(dashboards), f"{dashboards * 3:.2f}")
+    assert f"{sum(float(row[-1]) for row in rows[:-1]):.2f}" == total
