@@ -84,6 +84,7 @@ def keep_stage(emulator: Emulator, file: Path = STAGE_FILE) -> KeptStage:
         pid=emulator.process.pid,
         start_time=iso_utc(emulator.started),
     )
+    file.parent.mkdir(parents=True, exist_ok=True)
     # A temporary file is readable for its owner alone (0600), and a link, other than a renaming, replaces nothing.
     with tempfile.NamedTemporaryFile("w", dir=file.parent) as draft:
         draft.write(json.dumps(stage.model_dump(mode="json", by_alias=True), indent=2) + "\n")

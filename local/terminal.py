@@ -44,4 +44,4 @@ def show_whole(table: Table) -> None:
     with console.capture() as printed:
         console.print(table)
     # A table fills its lines up, which a narrower terminal would show as empty ones.
-    print(*(line.rstrip() for line in printed.get().splitlines()), sep="\n", file=sys.stderr)
+    print(*(line.rstrip() for line in printed.get().rstrip().splitlines()), sep="\n", file=sys.stderr)
