@@ -121,6 +121,11 @@ def start_emulator(port: int | None = None) -> Emulator:
     return emulator
 
 
+def is_emulators(folder: Path) -> bool:
+    """Tell whether a folder is one that an emulator made, and nothing else is lost with it."""
+    return _lock(folder).is_file()
+
+
 def is_running(folder: Path) -> bool:
     """Tell whether the emulator of a folder still runs: only that very process has the folder's lock.
 

@@ -23,7 +23,16 @@ from rich.table import Table
 
 from yorutsuke_common.schema import iso_utc, problems
 
-from .emulator import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY, STOP_SECONDS, WORK_FOLDER, Emulator, is_running
+from .emulator import (
+    ACCESS_KEY_ID,
+    REGION,
+    SECRET_ACCESS_KEY,
+    STOP_SECONDS,
+    WORK_FOLDER,
+    Emulator,
+    is_emulators,
+    is_running,
+)
 from .errors import KeptStageError
 
 STAGE_FILE = WORK_FOLDER / "stage.json"
@@ -186,7 +195,7 @@ def _has_ended(stage: KeptStage) -> bool:
 
 
 def _remove(stage: KeptStage, file: Path) -> None:
-    # Somebody may have removed the folder by hand.
-    with suppress(FileNotFoundError):
+    # Somebody may have removed it by hand.
+    if is_emulators(stage.folder):
         shutil.rmtree(stage.folder)
     file.unlink()
