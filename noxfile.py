@@ -36,7 +36,7 @@ def emulator(session: nox.Session) -> None:
 
 @nox.session(requires=["emulator"])
 def demo(session: nox.Session) -> None:
-    """Show a night's job on the embedded emulator. [-- --loop | --bedrock | --input FILE, --keep, --json]"""
+    """Show a night's job on the embedded emulator. [-- --loop | --bedrock | --broken | --stop, --keep, --json]"""
     prepare(session, "local")
     # Apart from standard output, which is for machines under --json.
     session.run("python", "-m", "local.demo", *session.posargs, stderr=sys.stderr)

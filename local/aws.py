@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.config import Config
 
-from .emulator import REGION
+from .emulator import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch import CloudWatchClient
@@ -35,7 +35,7 @@ class Aws:
     """
 
     def __init__(self, endpoint: str | None, ca_bundle: Path | None = None) -> None:
-        session = boto3.Session("test", "test", region_name=REGION)
+        session = boto3.Session(ACCESS_KEY_ID, SECRET_ACCESS_KEY, region_name=REGION)
         # A proxy is for the way out of the machine.
         there: Any = {"endpoint_url": endpoint, "verify": ca_bundle and str(ca_bundle), "config": Config(proxies={})}
         self._there = there

@@ -11,14 +11,9 @@ import tempfile
 import time
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from yorutsuke_common.schema import RecordCounts
 from yorutsuke_infra.artifacts import this_machine
@@ -26,73 +21,19 @@ from yorutsuke_infra.build import build
 from yorutsuke_infra.errors import ConfigError
 
 from .aws import Aws, forget_own_account
+from .broken_night import FUNCTION_TIMEOUT_SECONDS, break_night
 from .deployer import deploy
-from .emulator import REGION, Emulator, start_emulator
+from .emulator import Emulator, start_emulator
 from .errors import LocalStageError
+from .kept_stage import STAGE_FILE, end_kept_stage, how_to_reach, keep_stage, require_none_kept
 from .loop import INTENT_ID, running_loop
 from .night import Night, image_ids_in
+from .outcome import Outcome, Submission, read_outcome
 from .receipts import bedrock_counts, bedrock_lines, make_receipts, plan_lines
-from .state_change import StateChange
+from .terminal import say, show, show_whole, step
 
 RECEIPTS = 152
 SUBMITTED = 150
-TRANSACTIONS_SHOWN = 8
-DEAD_LETTERS_SHOWN = 20
-WIDTH = 120
-METRICS = ("SuccessCount", "FailureCount", "MigrationFailedCount", "ProcessingTime")
-# Progress and tables go to standard error where standard output is for a machine.
-_progress = Console(stderr=True)
-
-
-@dataclass(frozen=True)
-class Submission:
-    """What came of asking for a job: an answer each time, and the states of each job that Bedrock has, by its id."""
-
-    answers: list[dict[str, Any]]
-    changes: dict[str, list[StateChange]]
-
-    def summary(self) -> dict[str, Any]:
-        """Return what `--json` tells of it besides."""
-        return {
-            "intentId": self.answers[0]["intentId"],
-            "submittedImages": self.answers[0]["imageCount"],
-            "submissions": len(self.answers),
-            "bedrockJobs": len(self.changes),
-        }
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What the night came to. `seconds` is the time from the output's arrival, or the submission, to the job's end."""
-
-    night: Night
-    job: dict[str, Any]
-    transactions: list[dict[str, Any]]
-    processed: list[str]
-    left: list[str]
-    dead_letters: list[dict[str, Any]]
-    metrics: list[dict[str, Any]]
-    dlq_depth: int
-    seconds: float
-    submission: Submission | None = None
-
-    def summary(self) -> dict[str, Any]:
-        """Return the outcome as the one JSON object that `--json` prints."""
-        stats = self.job.get("resultStats", {})
-        names = ("successCount", "failureCount", "totalCount", "migrationFailedCount")
-        return {
-            "jobId": self.night.job_id,
-            "jobStatus": self.job["status"],
-            "resultStats": {name: int(stats[name]) for name in names if name in stats},
-            "transactions": len(self.transactions),
-            "imagesProcessed": len(self.processed),
-            "imagesLeft": len(self.left),
-            "bedrockCounts": {name: int(count) for name, count in self.job.get("bedrockCounts", {}).items()},
-            "deadLetters": [{"line": letter["line"], "reason": letter["reason"]} for letter in self.dead_letters],
-            "dlqDepth": self.dlq_depth,
-            "seconds": round(self.seconds, 2),
-            **(self.submission.summary() if self.submission else {}),
-        }
 
 
 def main() -> int:
@@ -102,49 +43,98 @@ def main() -> int:
     # Whoever ends the demo means the emulator as well: leave through the clean-up.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
-        output = _output(arguments.input, bedrock=arguments.bedrock)
-        with output as (file, image_ids, counts), _stage(keep=arguments.keep) as (emulator, night):
-            outcome = _loop(emulator, night) if arguments.loop else _run(night, file, image_ids, counts)
-            _show(outcome)
-            if arguments.keep:
-                _show_how_to_reach(emulator, night)
+        summary = _summary(arguments)
     except (LocalStageError, ConfigError) as error:
-        _progress.print(f"{type(error).__name__}: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        say(f"{type(error).__name__}: {error}", style="red")
         return 1
     except KeyboardInterrupt:
-        _progress.print("Interrupted; what was started has been stopped.")
+        say("Interrupted; what was started has been stopped.")
         return 130
     if arguments.json:
-        print(json.dumps(outcome.summary()))
+        print(json.dumps(summary))
     return 0
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="nox -s demo --", description=__doc__)
-    output = parser.add_mutually_exclusive_group()
-    output.add_argument("--input", type=Path, metavar="FILE", help="an output file of your own, in either layout")
-    output.add_argument("--loop", action="store_true", help="submit images, and have a stand-in for Bedrock read them")
-    output.add_argument("--bedrock", action="store_true", help="make up the output in the layout that Bedrock writes")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--input", type=Path, metavar="FILE", help="an output file of your own, in either layout")
+    what.add_argument("--loop", action="store_true", help="submit images, and have a stand-in for Bedrock read them")
+    what.add_argument("--bedrock", action="store_true", help="make up the output in the layout that Bedrock writes")
+    what.add_argument("--broken", action="store_true", help="have five jobs go wrong, to be mended; implies --keep")
+    what.add_argument("--stop", action="store_true", help="end the stage that was left running, and do nothing else")
     parser.add_argument("--json", action="store_true", help="end with one JSON object on standard output")
     parser.add_argument("--keep", action="store_true", help="leave the emulator running and say how to reach it")
-    return parser.parse_args()
+    parser.add_argument(
+        "--stage-file",
+        type=Path,
+        default=STAGE_FILE,
+        metavar="FILE",
+        help="where it is written down how to reach and end what is left running (%(default)s)",
+    )
+    arguments = parser.parse_args()
+    if arguments.stop and arguments.keep:
+        parser.error("--stop ends what --keep left running: ask for one of them.")
+    return arguments
+
+
+def _summary(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Do what was asked for, and return what `--json` tells of it."""
+    if arguments.stop:
+        return _stop(arguments.stage_file)
+    kept_in = arguments.stage_file if arguments.keep or arguments.broken else None
+    if arguments.broken:
+        return _broken(kept_in)
+    output = _output(arguments.input, bedrock=arguments.bedrock)
+    with output as (file, image_ids, counts), _stage(kept_in) as (emulator, night):
+        outcome = _loop(emulator, night) if arguments.loop else _run(night, file, image_ids, counts)
+        show(*outcome.tables())
+    return outcome.summary()
+
+
+def _stop(file: Path) -> dict[str, Any]:
+    ending = end_kept_stage(file)
+    if ending is None:
+        say("No stage is kept: there is nothing to stop.")
+        return {"stopped": False}
+    stage = ending.stage
+    what = f"the emulator at {stage.endpoint} (process {stage.pid}, since {stage.start_time})"
+    if ending.was_running:
+        say(f"Stopped {what}; nothing is left of it.")
+    else:
+        say(f"There was nothing to stop: {what} had ended by itself. What it left has been removed.")
+    return {"stopped": ending.was_running, "endpoint": stage.endpoint, "pid": stage.pid}
+
+
+def _broken(kept_in: Path | None) -> dict[str, Any]:
+    with _stage(kept_in, functionTimeoutSeconds=FUNCTION_TIMEOUT_SECONDS) as (_, stage):
+        night = break_night(stage)
+        show(night.table())
+    return night.summary()
 
 
 @contextmanager
-def _stage(*, keep: bool) -> Generator[tuple[Emulator, Night]]:
-    """Build, start and deploy the local stage; end it again, unless it is to be kept and all went well."""
-    with _step("Building the layer and the functions for this machine"):
+def _stage(kept_in: Path | None, **choices: str | int) -> Generator[tuple[Emulator, Night]]:
+    """Build, start and deploy the local stage; end it again, unless it is to be kept and all went well.
+
+    `kept_in` is the file that is to tell of the kept one; `choices` are a stage's.
+    """
+    if kept_in:
+        require_none_kept(kept_in)
+    with step("Building the layer and the functions for this machine"):
         build(this_machine())
-    with _step("Starting the emulator"):
+    with step("Starting the emulator"):
         emulator = start_emulator()
     with ExitStack() as on_failure:
         on_failure.callback(emulator.stop)
-        with _step("Deploying the Pulumi program of infra/"):
+        with step("Deploying the Pulumi program of infra/"):
             aws = Aws(emulator.endpoint, emulator.ca_bundle)
-            night = Night(aws, deploy(aws))
+            night = Night(aws, deploy(aws, **choices))
         yield emulator, night
+        if kept_in:
+            show_whole(how_to_reach(keep_stage(emulator, kept_in), night.outputs, kept_in))
         on_failure.pop_all()
-    if not keep:
+    if not kept_in:
         emulator.discard()
 
 
@@ -163,137 +153,36 @@ def _output(given: Path | None, *, bedrock: bool) -> Generator[tuple[Path, list[
 
 
 def _run(night: Night, file: Path, image_ids: list[str], counts: RecordCounts | None) -> Outcome:
-    with _step(f"Seeding one job and {len(image_ids)} receipt images"):
+    with step(f"Seeding one job and {len(image_ids)} receipt images"):
         night.seed_images(image_ids)
         night.seed_job()
     way = "S3 → SNS → SQS → Lambda" if night.outputs["outputTopicArn"] else "S3 → Lambda"
-    with _step(f"Dropping the output, then {way} by themselves"):
+    with step(f"Dropping the output, then {way} by themselves"):
         started = time.perf_counter()
         night.drop_output(file)
         night.wait_until_completed()
         seconds = time.perf_counter() - started
     if counts:
-        with _step("Dropping the manifest, to be held against what was taken in"):
+        with step("Dropping the manifest, to be held against what was taken in"):
             night.drop_manifest(counts)
             night.wait_until(lambda job: "bedrockCounts" in job, "be reconciled with its manifest")
-    return _outcome(night, seconds)
+    return read_outcome(night, seconds)
 
 
 def _loop(emulator: Emulator, stage: Night) -> Outcome:
     """Submit images under one intent, twice, and wait until what Bedrock makes of them has been taken in."""
     image_ids = [receipt.image_id for receipt in make_receipts(SUBMITTED)]
-    with _step(f"Seeding {len(image_ids)} receipt images"):
+    with step(f"Seeding {len(image_ids)} receipt images"):
         stage.seed_images(image_ids)
     with running_loop(emulator, stage) as loop:
         started = time.perf_counter()
-        with _step("Submitting them, and once more under the same intent"):
+        with step("Submitting them, and once more under the same intent"):
             answers = [loop.submit(image_ids) for _ in range(2)]
         night = replace(stage, job_id=answers[0]["jobId"], intent=INTENT_ID)
-        with _step("Waiting for Bedrock's stand-in, then S3 → SNS → SQS → Lambda by themselves"):
+        with step("Waiting for Bedrock's stand-in, then S3 → SNS → SQS → Lambda by themselves"):
             night.wait_until_completed()
             seconds = time.perf_counter() - started
-        return _outcome(night, seconds, Submission(answers, loop.changes))
-
-
-def _outcome(night: Night, seconds: float, submission: Submission | None = None) -> Outcome:
-    night.wait_for_entry(METRICS[-1])
-    return Outcome(
-        night=night,
-        job=night.job(),
-        transactions=night.transactions(),
-        processed=night.object_keys("processed/"),
-        left=night.object_keys("uploads/"),
-        dead_letters=night.dead_letters(),
-        metrics=[entry for entry in night.log_entries() if METRICS[-1] in entry],
-        dlq_depth=night.dlq_depth(),
-        seconds=seconds,
-        submission=submission,
-    )
-
-
-@contextmanager
-def _step(title: str) -> Generator[None]:
-    columns = (SpinnerColumn(finished_text="[green]✓[/green]"), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=_progress) as progress:
-        task = progress.add_task(title, total=1)
-        yield
-        progress.advance(task)
-
-
-def _show(outcome: Outcome) -> None:
-    console = Console(stderr=True, width=None if sys.stderr.isatty() else WIDTH, highlight=False)
-    console.print(_transactions_table(outcome))
-    if outcome.dead_letters:
-        console.print(_dead_letters_table(outcome))
-    console.print(_outcome_table(outcome))
-
-
-def _transactions_table(outcome: Outcome) -> Table:
-    shown = sorted(outcome.transactions, key=lambda transaction: transaction["imageId"])[:TRANSACTIONS_SHOWN]
-    title = f"Transactions: the first {len(shown)} of {len(outcome.transactions)}"
-    table = Table("transactionId", "image", "date", "merchant", "category", title=title, title_justify="left")
-    table.add_column("amount", justify="right")
-    for transaction in shown:
-        names = ("transactionId", "imageId", "date", "merchant", "category", "amount")
-        table.add_row(*(escape(str(transaction[name])) for name in names))
-    return table
-
-
-def _dead_letters_table(outcome: Outcome) -> Table:
-    shown = outcome.dead_letters[:DEAD_LETTERS_SHOWN]
-    where = f"in dead-letters/{outcome.night.job_id}.jsonl"
-    title = f"Lines skipped: the first {len(shown)} of {len(outcome.dead_letters)}, {where}"
-    table = Table("line", "image", "reason", "detail", title=title, title_justify="left")
-    for letter in shown:
-        table.add_row(
-            *map(escape, (str(letter["line"]), letter.get("imageId", "–"), letter["reason"], letter["detail"]))
-        )
-    return table
-
-
-def _outcome_table(outcome: Outcome) -> Table:
-    summary = outcome.summary()
-    stats = " ".join(f"{name}={value}" for name, value in summary["resultStats"].items())
-    table = Table(show_header=False, title="The night", title_justify="left")
-    folders = sorted({key.split("/")[1] for key in outcome.processed})
-    table.add_row("job", f"{outcome.night.job_id}  {summary['jobStatus']}  {stats}")
-    table.add_row("images moved", f"{len(outcome.processed)} in {', '.join(f'processed/{f}/' for f in folders) or '–'}")
-    table.add_row("images left", f"{len(outcome.left)} in uploads/ {escape(' '.join(sorted(outcome.left)[:4]))}")
-    for entry in outcome.metrics:
-        table.add_row("metrics", " ".join(f"{name}={entry[name][0]:g}" for name in METRICS))
-    if counts := summary["bedrockCounts"]:
-        processed = f"{counts['processedRecordCount']} of {counts['totalRecordCount']} records processed"
-        table.add_row("manifest", f"{processed}, {counts['errorRecordCount']} with an error: agrees with the output")
-    table.add_row("dead-letter queue", f"{outcome.dlq_depth} messages")
-    table.add_row("trace", f"intentId={outcome.night.intent_id} traceId={outcome.job['traceId']}")
-    if submission := outcome.submission:
-        table.add_row("submitted", f"{len(submission.answers)} times under one intent")
-        for job_id, changes in submission.changes.items():
-            table.add_row("Bedrock's job", f"{job_id}  {' → '.join(change.status for change in changes)}")
-    table.add_row("from submission to end" if outcome.submission else "from output to end", f"{outcome.seconds:.1f} s")
-    return table
-
-
-def _show_how_to_reach(emulator: Emulator, night: Night) -> None:
-    _progress.print("\nLeft running:", markup=False)
-    for name, value in (
-        ("endpoint", emulator.endpoint),
-        *night.outputs.items(),
-        ("its own log", str(emulator.log)),
-        ("to reach it", " ".join(["export", f"AWS_ENDPOINT_URL={emulator.endpoint}", *_credentials(emulator)])),
-        ("to stop it", f"kill {emulator.process.pid} && rm -r {emulator.folder}"),
-    ):
-        _progress.print(f"  {name:19} {value}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _credentials(emulator: Emulator) -> list[str]:
-    """Return what AWS's clients have to be told in the environment, the endpoint aside."""
-    return [
-        f"AWS_CA_BUNDLE={emulator.ca_bundle}",
-        f"AWS_DEFAULT_REGION={REGION}",
-        "AWS_ACCESS_KEY_ID=test",
-        "AWS_SECRET_ACCESS_KEY=test",
-    ]
+        return read_outcome(night, seconds, Submission(answers, loop.changes))
 
 
 if __name__ == "__main__":

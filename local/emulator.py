@@ -4,6 +4,7 @@ It runs in an environment of its own, since it pins its botocore, with AUTH on, 
 the policies that the stage declares, and over TLS, since they refuse any other call.
 """
 
+import fcntl
 import os
 import shutil
 import socket
@@ -16,6 +17,7 @@ import urllib.request
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import trustme
@@ -25,6 +27,7 @@ from yorutsuke_infra.stage_file import ROOT
 from .errors import EmulatorError
 
 REGION = "ap-northeast-1"
+ACCESS_KEY_ID = SECRET_ACCESS_KEY = "test"  # noqa: S105 - the emulator's root, who has no others
 EMULATOR_PYTHON_VARIABLE = "YORUTSUKE_EMULATOR_PYTHON"
 HOST = "127.0.0.1"
 START_SECONDS = 60
@@ -41,6 +44,7 @@ class Emulator:
     process: "subprocess.Popen[bytes]"
     endpoint: str
     folder: Path
+    started: datetime
 
     @property
     def log(self) -> Path:
@@ -97,7 +101,9 @@ def start_emulator(port: int | None = None) -> Emulator:
     # MiniStack's own command would listen on port 443 as well, where it may.
     command = [_python(), "-m", "hypercorn", "ministack.app:app", "--workers", "0", "--bind", f"{HOST}:{port}"]
     command += ["--certfile", str(certificate), "--keyfile", str(key), "--keep-alive", str(KEEP_ALIVE_SECONDS)]
-    with (folder / "emulator.log").open("wb") as output:
+    with (folder / "emulator.log").open("wb") as output, _lock(folder).open("wb") as lock:
+        # It holds the lock from here on until it has ended, however it ends: its functions do not inherit it.
+        fcntl.flock(lock, fcntl.LOCK_EX)
         process = subprocess.Popen(
             command,
             env=_environment(port, folder),
@@ -105,13 +111,34 @@ def start_emulator(port: int | None = None) -> Emulator:
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            pass_fds=[lock.fileno()],
         )
-    emulator = Emulator(process, f"https://{HOST}:{port}", folder)
+    emulator = Emulator(process, f"https://{HOST}:{port}", folder, datetime.now(UTC))
     with ExitStack() as on_failure:
         on_failure.callback(emulator.stop)
         _wait_until_ready(emulator)
         on_failure.pop_all()
     return emulator
+
+
+def is_emulators(folder: Path) -> bool:
+    """Tell whether a folder is one that an emulator made, and nothing else is lost with it."""
+    return _lock(folder).is_file()
+
+
+def is_running(folder: Path) -> bool:
+    """Tell whether the emulator of a folder still runs: only that very process has the folder's lock.
+
+    By that its process id is known to be still its own: a system gives the id of a process that has ended to another.
+    """
+    try:
+        with _lock(folder).open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
 
 
 def _python() -> str:
@@ -182,6 +209,10 @@ def _certificate(folder: Path) -> Path:
 
 def _key(folder: Path) -> Path:
     return folder / "key.pem"
+
+
+def _lock(folder: Path) -> Path:
+    return folder / "running.lock"
 
 
 def _temporary(folder: Path) -> Path:

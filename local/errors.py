@@ -17,6 +17,10 @@ class EmulatorError(LocalStageError):
     """The emulator did not start, or ended by itself."""
 
 
+class KeptStageError(LocalStageError):
+    """The local stage that was left running is in the way, or cannot be told from what else runs."""
+
+
 class NotSettledError(LocalStageError):
     """The pipeline neither completed the job nor gave up on it in time."""
 

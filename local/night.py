@@ -72,6 +72,17 @@ class Night:
         )
         self._put(self.outputs["batchJobsTable"], job.model_dump(exclude_unset=True, exclude_none=True))
 
+    def set_owner(self, image_ids: Iterable[str], user_id: str) -> None:
+        """Have pending-images say that these images are a user's."""
+        for image_id in image_ids:
+            self.aws.dynamodb.update_item(
+                TableName=self.outputs["pendingImagesTable"],
+                Key={"imageId": {"S": image_id}},
+                UpdateExpression="SET userId = :userId",
+                ConditionExpression="attribute_exists(imageId)",
+                ExpressionAttributeValues={":userId": {"S": user_id}},
+            )
+
     def drop_output(self, file: Path) -> str:
         """Put the job's output where Bedrock would; return its object key. From here on the pipeline works alone."""
         name = file.name if file.name.endswith((".jsonl", ".jsonl.out")) else "output.jsonl"
@@ -114,7 +125,7 @@ class Night:
         """Wait until the job's record is as it is to be. Raises NotSettledError as `wait_until_completed` does."""
 
         def is_settled() -> bool:
-            for entry in self._own_entries("BATCH_RESULT_FAILED"):
+            for entry in self.failures():
                 raise NotSettledError(
                     f"the function failed with {entry['error']}: {entry.get('detail', entry['stack'])}"
                 )
@@ -130,6 +141,10 @@ class Night:
         return until(
             lambda: next(self._own_entries(event), None), LOG_SECONDS, f"{event} of {self.job_id!r} in the log"
         )
+
+    def failures(self) -> Iterator[dict[str, Any]]:
+        """Yield an entry of the function's log for each time that it failed with a message of the job."""
+        return self._own_entries("BATCH_RESULT_FAILED")
 
     def _own_entries(self, event: str) -> Iterator[dict[str, Any]]:
         return self.log_entries(f'"{event}" "{self.job_id}"')
@@ -172,6 +187,13 @@ class Night:
             QueueUrl=self.outputs["deadLetterQueueUrl"], AttributeNames=["ApproximateNumberOfMessages"]
         )["Attributes"]
         return int(attributes["ApproximateNumberOfMessages"])
+
+    def dead_messages(self) -> int:
+        """Return how many messages in the dead-letter queue name the job, of ten at most; they stay visible there."""
+        received = self.aws.sqs.receive_message(
+            QueueUrl=self.outputs["deadLetterQueueUrl"], MaxNumberOfMessages=10, VisibilityTimeout=0
+        )
+        return sum(self.job_id in message.get("Body", "") for message in received.get("Messages", []))
 
     def log_entries(self, pattern: str = "") -> Iterator[dict[str, Any]]:
         """Yield the JSON entries of the function's log, semantic events and metrics, that fit a filter pattern."""

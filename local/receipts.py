@@ -30,10 +30,10 @@ class Receipt:
     fields: dict[str, object]
 
 
-def make_receipts(count: int, seed: int = 1) -> list[Receipt]:
-    """Return receipts with distinct image ids."""
+def make_receipts(count: int, seed: int = 1, prefix: str = "") -> list[Receipt]:
+    """Return receipts with distinct image ids, which begin with the prefix."""
     dice = random.Random(seed)  # noqa: S311 - sample data
-    return [Receipt(f"img-{number:05}", receipt_fields(dice)) for number in range(1, count + 1)]
+    return [Receipt(f"{prefix}img-{number:05}", receipt_fields(dice)) for number in range(1, count + 1)]
 
 
 def receipt_fields(dice: random.Random) -> dict[str, object]:

@@ -124,7 +124,7 @@ def output_file(tmp_path: Path) -> OutputFile:
 
 def own_receipts(night: Night, count: int) -> list[Receipt]:
     """Return receipts whose image ids are of this night alone."""
-    return [Receipt(f"{night.job_id}-{receipt.image_id}", receipt.fields) for receipt in make_receipts(count)]
+    return make_receipts(count, prefix=f"{night.job_id}-")
 
 
 def seed(night: Night, receipts: Sequence[Receipt]) -> None:

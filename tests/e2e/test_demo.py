@@ -1,21 +1,14 @@
 """The demo as a person runs it."""
 
 import json
-import os
-import re
-import signal
-import ssl
-import subprocess
-import sys
-import urllib.error
-import urllib.request
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pytest
+from .conftest import OutputFile
+from .demo_command import run_demo
 
-ROOT = Path(__file__).parents[2]
+if TYPE_CHECKING:
+    import subprocess
+
 RECEIPT = {
     "amount": 1280,
     "type": "expense",
@@ -24,13 +17,6 @@ RECEIPT = {
     "category": "other",
     "description": "Coffee",
 }
-READY = "/_ministack/ready"
-
-
-def _demo(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(str(ROOT / path) for path in ("infra", "layer", ""))}
-    command = [sys.executable, "-m", "local.demo", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
 def _outcome(done: "subprocess.CompletedProcess[str]") -> dict[str, Any]:
@@ -73,7 +59,7 @@ def _anthropic(image_id: str, text: str) -> str:
 
 
 def test_the_demo_ends_with_150_transactions_and_stops_what_it_started() -> None:
-    done = _demo("--json")
+    done = run_demo("--json")
 
     assert done.returncode == 0, done.stderr
     assert _outcome(done) == _completed(150, {48: "INVALID_JSON", 113: "INVALID_TRANSACTION"})
@@ -82,7 +68,7 @@ def test_the_demo_ends_with_150_transactions_and_stops_what_it_started() -> None
 
 
 def test_the_layout_that_bedrock_writes_is_shown_as_well() -> None:
-    done = _demo("--bedrock", "--json")
+    done = run_demo("--bedrock", "--json")
 
     assert done.returncode == 0, done.stderr
     counts = {
@@ -99,7 +85,7 @@ def test_the_layout_that_bedrock_writes_is_shown_as_well() -> None:
 
 
 def test_the_loop_submits_150_images_twice_as_one_job_and_ends_with_their_transactions() -> None:
-    done = _demo("--loop", "--json")
+    done = run_demo("--loop", "--json")
 
     assert done.returncode == 0, done.stderr
     outcome = _outcome(done)
@@ -118,7 +104,7 @@ def test_the_loop_submits_150_images_twice_as_one_job_and_ends_with_their_transa
     assert "Submitted → Validating → Scheduled → InProgress → Completed" in " ".join(done.stderr.split())
 
 
-def test_a_persons_own_output_is_taken_in(output_file: Callable[..., Path]) -> None:
+def test_a_persons_own_output_is_taken_in(output_file: OutputFile) -> None:
     text = json.dumps(RECEIPT, ensure_ascii=False)
     lines = [
         _nova("a", text),
@@ -131,7 +117,7 @@ def test_a_persons_own_output_is_taken_in(output_file: Callable[..., Path]) -> N
         json.dumps({"customData": "receipts/2026/é +&=", "output": {"text": text}}),
     ]
 
-    done = _demo("--input", str(output_file(*lines, name="mine.jsonl.out")), "--json")
+    done = run_demo("--input", str(output_file(*lines, name="mine.jsonl.out")), "--json")
 
     assert done.returncode == 0, done.stderr
     bad = {3: "TRUNCATED_OUTPUT", 4: "MODEL_ERROR", 6: "INVALID_AI_JSON", 7: "MODEL_ERROR"}
@@ -139,34 +125,7 @@ def test_a_persons_own_output_is_taken_in(output_file: Callable[..., Path]) -> N
 
 
 def test_an_input_that_is_not_there_is_one_clear_line() -> None:
-    done = _demo("--input", "nowhere.jsonl")
+    done = run_demo("--input", "nowhere.jsonl")
 
     assert done.returncode == 1
     assert "input 'nowhere.jsonl' cannot be read (No such file or directory)" in " ".join(done.stderr.split())
-
-
-def test_keep_leaves_the_stage_running_and_says_how_to_reach_and_stop_it(output_file: Callable[..., Path]) -> None:
-    line = json.dumps({"customData": "a", "output": {"text": json.dumps(RECEIPT)}})
-    done = _demo("--keep", "--input", str(output_file(line)))
-    said = done.stderr
-
-    found = re.search(r"endpoint\s+(https://127\.0\.0\.1:\d+)", said)
-    vouched = re.search(r"AWS_CA_BUNDLE=(\S+)", said)
-    stop = re.search(r"kill (\d+)", said)
-    assert found, said
-    assert vouched, said
-    assert stop, said
-    trusted = ssl.create_default_context(cafile=vouched[1])
-    try:
-        with urllib.request.urlopen(found[1] + READY, context=trusted) as answer:  # noqa: S310 - the emulator's own
-            assert answer.status == 200
-    finally:
-        os.kill(int(stop[1]), signal.SIGTERM)
-    with pytest.raises(urllib.error.URLError):
-        _until_gone(found[1] + READY, trusted)
-
-
-def _until_gone(url: str, trusted: ssl.SSLContext) -> None:
-    """Ask until nobody answers any more."""
-    for _ in range(100_000):
-        urllib.request.urlopen(url, timeout=5, context=trusted).close()  # noqa: S310 - the emulator's own

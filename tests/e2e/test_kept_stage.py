@@ -1,0 +1,119 @@
+"""A stage that is left running: reached by its file, and ended by it, with nothing else."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import psutil
+import pytest
+
+from local.aws import Aws
+from local.emulator import Emulator
+from local.night import until
+from local.receipts import make_receipts, plan_lines
+
+from .conftest import OutputFile
+from .demo_command import run_demo
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+
+@pytest.fixture
+def stage_file(tmp_path: Path) -> Generator[Path]:
+    """Where a test keeps its stage, apart from a person's own; what it leaves running is ended."""
+    file = tmp_path / "stage.json"
+    yield file
+    run_demo("--stop", "--stage-file", str(file))
+
+
+@pytest.fixture
+def kept(stage_file: Path, output_file: OutputFile) -> dict[str, Any]:
+    """A stage that was left running with one transaction on it, as its file tells of it."""
+    output = output_file(*plan_lines(make_receipts(1)))
+    done = run_demo("--keep", "--input", str(output), "--stage-file", str(stage_file))
+    assert done.returncode == 0, done.stderr
+    kept = json.loads(stage_file.read_text())
+    assert done.stderr.splitlines()[-2:] == [
+        "  look at it             python3 -m nox -s yorutsuke -- doctor --stage local",
+        f"  end it                 python3 -m nox -s demo -- --stop --stage-file {stage_file}",
+    ]
+    assert f"export AWS_CA_BUNDLE={kept['caBundle']}\n" in done.stderr
+    return kept
+
+
+def test_a_kept_stage_is_reached_by_its_file_alone_kept_once_and_ended_by_stop_with_nothing_else(
+    emulator: Emulator, kept: dict[str, Any], stage_file: Path
+) -> None:
+    assert stage_file.stat().st_mode & 0o777 == 0o600
+    amount = str(make_receipts(1)[0].fields["amount"])
+    transactions = _dynamodb(kept).scan(TableName="yorutsuke-transactions-local")["Items"]
+    assert [(item["imageId"], item["amount"]) for item in transactions] == [({"S": "img-00001"}, {"N": amount})]
+
+    running = _processes(kept)
+    again = run_demo("--keep", "--stage-file", str(stage_file))
+    assert again.returncode == 1
+    assert f"a stage has been kept since {kept['startTime']} at {kept['endpoint']}" in again.stderr
+    assert json.loads(stage_file.read_text()) == kept
+
+    stopped = run_demo("--stop", "--json", "--stage-file", str(stage_file))
+    assert stopped.returncode == 0, stopped.stderr
+    assert json.loads(stopped.stdout) == {"stopped": True, "endpoint": kept["endpoint"], "pid": kept["pid"]}
+    assert [process for process in running if not _has_ended(process)] == []
+    assert not Path(kept["caBundle"]).parent.exists()
+    assert not stage_file.exists()
+    assert Aws(emulator.endpoint, emulator.ca_bundle).sts.get_caller_identity()["Account"] == "000000000000"
+
+    nothing = run_demo("--stop", "--json", "--stage-file", str(stage_file))
+    assert (nothing.returncode, json.loads(nothing.stdout)) == (0, {"stopped": False})
+    assert nothing.stderr == "No stage is kept: there is nothing to stop.\n"
+
+
+def test_of_a_kept_stage_whose_emulator_died_stop_removes_the_remains_and_harms_nobody_who_has_its_id_now(
+    kept: dict[str, Any], stage_file: Path
+) -> None:
+    running = _processes(kept)
+    running[0].kill()
+    until(lambda: all(map(_has_ended, running)), 30, "the emulator to end")
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as stranger:
+        stage_file.write_text(json.dumps({**kept, "pid": stranger.pid}))
+        stopped = run_demo("--stop", "--stage-file", str(stage_file))
+        stranger.communicate(b"\n")
+
+    assert stopped.returncode == 0
+    assert (
+        f"{kept['endpoint']} (process {stranger.pid}, since {kept['startTime']}) had ended by itself" in stopped.stderr
+    )
+    assert not Path(kept["caBundle"]).parent.exists()
+    assert not stage_file.exists()
+    assert stranger.returncode == 0
+
+
+def test_stop_and_keep_at_once_are_refused() -> None:
+    done = run_demo("--stop", "--keep")
+
+    assert done.returncode == 2
+    assert "--stop ends what --keep left running: ask for one of them." in done.stderr
+
+
+def _processes(kept: dict[str, Any]) -> list[psutil.Process]:
+    """Return the emulator's process, and those of the functions that it runs."""
+    emulator = psutil.Process(kept["pid"])
+    functions = emulator.children(recursive=True)
+    assert functions
+    return [emulator, *functions]
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    """Tell whether a process that is no child of this one has ended, if only nobody has reaped it yet."""
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+def _dynamodb(kept: dict[str, Any]) -> "DynamoDBClient":
+    """Return a client made from nothing but what the file of a kept stage says."""
+    session = boto3.Session(kept["accessKeyId"], kept["secretAccessKey"], region_name=kept["region"])
+    return session.client("dynamodb", endpoint_url=kept["endpoint"], verify=kept["caBundle"])
