@@ -15,6 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from rich.table import Table
+
 from yorutsuke_common.schema import RecordCounts
 from yorutsuke_infra.artifacts import this_machine
 from yorutsuke_infra.build import build
@@ -30,7 +32,7 @@ from .loop import INTENT_ID, running_loop
 from .night import Night, image_ids_in
 from .outcome import Outcome, Submission, read_outcome
 from .receipts import bedrock_counts, bedrock_lines, make_receipts, plan_lines
-from .terminal import say, show, show_whole, step
+from .terminal import draw, say, show, show_whole, step
 
 RECEIPTS = 152
 SUBMITTED = 150
@@ -64,6 +66,7 @@ def _arguments() -> argparse.Namespace:
     what.add_argument("--broken", action="store_true", help="have five jobs go wrong, to be mended; implies --keep")
     what.add_argument("--stop", action="store_true", help="end the stage that was left running, and do nothing else")
     parser.add_argument("--json", action="store_true", help="end with one JSON object on standard output")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw what a terminal shows in the end, as SVG")
     parser.add_argument("--keep", action="store_true", help="leave the emulator running and say how to reach it")
     parser.add_argument(
         "--stage-file",
@@ -84,11 +87,11 @@ def _summary(arguments: argparse.Namespace) -> dict[str, Any]:
         return _stop(arguments.stage_file)
     kept_in = arguments.stage_file if arguments.keep or arguments.broken else None
     if arguments.broken:
-        return _broken(kept_in)
+        return _broken(kept_in, arguments.picture)
     output = _output(arguments.input, bedrock=arguments.bedrock)
     with output as (file, image_ids, counts), _stage(kept_in) as (emulator, night):
         outcome = _loop(emulator, night) if arguments.loop else _run(night, file, image_ids, counts)
-        show(*outcome.tables())
+        _tell(arguments.picture, *outcome.tables())
     return outcome.summary()
 
 
@@ -106,10 +109,16 @@ def _stop(file: Path) -> dict[str, Any]:
     return {"stopped": ending.was_running, "endpoint": stage.endpoint, "pid": stage.pid}
 
 
-def _broken(kept_in: Path | None) -> dict[str, Any]:
+def _tell(picture: Path | None, *tables: Table) -> None:
+    show(*tables)
+    if picture:
+        draw(picture, "python3 -m nox -s demo", *tables)
+
+
+def _broken(kept_in: Path | None, picture: Path | None) -> dict[str, Any]:
     with _stage(kept_in, functionTimeoutSeconds=FUNCTION_TIMEOUT_SECONDS) as (_, stage):
         night = break_night(stage)
-        show(night.table())
+        _tell(picture, night.table())
     return night.summary()
 
 

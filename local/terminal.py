@@ -1,8 +1,11 @@
 """What a person is told meanwhile and in the end, on standard error: standard output is for machines, under --json."""
 
+import os
+import re
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.measure import Measurement
@@ -34,6 +37,16 @@ def show(*tables: Table) -> None:
     console = Console(stderr=True, width=None if sys.stderr.isatty() else WIDTH, highlight=False)
     for table in tables:
         console.print(table)
+
+
+def draw(file: Path, title: str, *tables: Table) -> None:
+    """Draw tables into an SVG file as a terminal shows them, without the web fonts that Rich would have it load."""
+    with Path(os.devnull).open("w") as nowhere:
+        console = Console(file=nowhere, record=True, width=WIDTH, highlight=False)
+        for table in tables:
+            console.print(table)
+    svg = console.export_svg(title=title, unique_id="terminal")
+    file.write_text(re.sub(r"\s*@font-face \{.*?\}", "", svg, flags=re.DOTALL))
 
 
 def show_whole(table: Table) -> None:

@@ -1,6 +1,7 @@
 """The demo as a person runs it."""
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .conftest import OutputFile
@@ -67,8 +68,8 @@ def test_the_demo_ends_with_150_transactions_and_stops_what_it_started() -> None
     assert done.stdout.count("\n") == 1
 
 
-def test_the_layout_that_bedrock_writes_is_shown_as_well() -> None:
-    done = run_demo("--bedrock", "--json")
+def test_the_layout_that_bedrock_writes_is_shown_and_drawn_as_well(tmp_path: Path) -> None:
+    done = run_demo("--bedrock", "--json", "--picture", str(tmp_path / "demo.svg"))
 
     assert done.returncode == 0, done.stderr
     counts = {
@@ -82,6 +83,11 @@ def test_the_layout_that_bedrock_writes_is_shown_as_well() -> None:
     completed = _completed(150, {48: "MODEL_ERROR", 113: "TRUNCATED_OUTPUT"})
     assert _outcome(done) == {**completed, "bedrockCounts": counts}
     assert "152 of 152 records processed, 1 with an error" in done.stderr
+    drawn = (tmp_path / "demo.svg").read_text()
+    for shown in ("img-00001", "MODEL_ERROR", "152&#160;of&#160;152&#160;records&#160;processed"):
+        assert shown in drawn
+    # Rich's own would load its fonts from somewhere.
+    assert "@font-face" not in drawn
 
 
 def test_the_loop_submits_150_images_twice_as_one_job_and_ends_with_their_transactions() -> None:
