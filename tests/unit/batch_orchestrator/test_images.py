@@ -20,7 +20,7 @@ from botocore.exceptions import (
     ResponseStreamingError,
 )
 
-from batch_orchestrator.images import MAX_IMAGE_BYTES, READ_ATTEMPTS, Image, ImageReader, PendingImages, Unfit
+from batch_orchestrator.images import MAX_IMAGE_BYTES, Image, ImageReader, PendingImages, Unfit
 from batch_orchestrator.manifest import manifest_line
 from tests.unit.logs import Logs
 from yorutsuke_common.dynamodb import BatchClient, Item
@@ -218,21 +218,21 @@ BREAKS = [
 
 @pytest.mark.parametrize("error", BREAKS, ids=lambda error: type(error).__name__)
 def test_an_image_whose_content_breaks_off_is_read_again_and_takes_its_room_once(error: Exception) -> None:
-    overlap, bucket = OneByOne(), Bucket(breaking_off(error, READ_ATTEMPTS - 1))
+    overlap, bucket = OneByOne(), Bucket(breaking_off(error, times=2))
     reader = ImageReader(cast("S3Client", bucket), "images", cast("Overlap", overlap))
 
     assert list(reader.read([IMAGE])) == [(IMAGE, b"content")]
-    assert (overlap.taken, bucket.asked) == ([7], [IMAGE.key] * READ_ATTEMPTS)
+    assert (overlap.taken, bucket.asked) == ([7], [IMAGE.key] * 3)
 
 
 @pytest.mark.parametrize("error", BREAKS, ids=lambda error: type(error).__name__)
 def test_an_image_whose_content_breaks_off_each_time_fails_the_reading(error: Exception) -> None:
-    bucket = Bucket(breaking_off(error, READ_ATTEMPTS))
+    bucket = Bucket(breaking_off(error, times=3))
 
     with pytest.raises(type(error)):
         list(ImageReader(cast("S3Client", bucket), "images", Overlap()).read([IMAGE]))
 
-    assert bucket.asked == [IMAGE.key] * READ_ATTEMPTS
+    assert bucket.asked == [IMAGE.key] * 3
 
 
 class _Server(BaseHTTPRequestHandler):
@@ -276,14 +276,14 @@ def _served(breaks: int) -> "Generator[ImageReader]":
 
 
 def test_a_connection_that_breaks_off_within_an_image_is_made_good() -> None:
-    with _served(breaks=READ_ATTEMPTS - 1) as reader:
+    with _served(breaks=2) as reader:
         assert list(reader.read([IMAGE])) == [(IMAGE, b"content")]
 
-    assert _Server.asked == READ_ATTEMPTS
+    assert _Server.asked == 3
 
 
 def test_connections_that_break_off_each_time_fail_the_reading() -> None:
-    with _served(breaks=READ_ATTEMPTS) as reader, pytest.raises(ResponseStreamingError):
+    with _served(breaks=3) as reader, pytest.raises(ResponseStreamingError):
         list(reader.read([IMAGE]))
 
-    assert _Server.asked == READ_ATTEMPTS
+    assert _Server.asked == 3

@@ -1,7 +1,7 @@
 """Calls overlap up to a bound, their results keep their order, and a failure leaves nothing under way."""
 
 import threading
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future, wait
 from contextlib import closing
 
 import pytest
@@ -124,6 +124,20 @@ def test_what_is_asked_for_waits_for_no_room_that_others_hold_behind_it() -> Non
     assert list(Overlap().stream(act, range(10), room=10)) == list(range(10))
 
 
+def test_what_was_yielded_gives_its_room_to_what_is_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("yorutsuke_common.overlap.CONCURRENCY", 2)
+    held = [threading.Event() for _ in range(10)]
+
+    def act(number: int, take_room: TakeRoom) -> int:
+        take_room(1)
+        held[number].set()
+        # There is room for two: its own, and that of the one before it.
+        assert number in {0, 9} or held[number + 1].wait(GIVEN_UP_SECONDS)
+        return number
+
+    assert list(Overlap().stream(act, range(10), room=2)) == list(range(10))
+
+
 @given(st.lists(st.integers(0, 20), max_size=30), st.integers(0, 40))
 def test_a_stream_ends_whatever_room_things_take(sizes: list[int], room: int) -> None:
     lock = threading.Lock()
@@ -174,27 +188,33 @@ def test_a_streams_failure_is_raised_whatever_its_turn_and_ends_all_that_is_unde
     with pytest.raises(KeyError, match="1"):
         next(overlap.stream(act, range(1000), room=0))
 
+    assert told.is_set()
     assert sorted(begun) == [0, 1, 2]
     _require_all_free(overlap, 3)
 
 
-def test_a_stream_that_is_left_leaves_nothing_under_way_and_begins_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_that_is_left_waits_for_what_is_under_way_and_begins_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("yorutsuke_common.overlap.CONCURRENCY", 2)
+    left = threading.Event()
     begun: list[int] = []
+    ended: list[int] = []
 
-    def act(number: int, take_room: TakeRoom) -> int:
+    def act(number: int, _: TakeRoom) -> int:
         begun.append(number)
-        take_room(1)
+        assert number == 0 or left.wait(GIVEN_UP_SECONDS)
+        ended.append(number)
         return number
 
-    overlap = Overlap()
-    with closing(overlap.stream(act, range(1000), room=1)) as stream:
-        assert next(stream) == 0
+    def leave(working: list[Future[None]]) -> None:
+        left.set()
+        wait(working)
 
-    before = len(begun)
-    assert before <= 4
-    _require_all_free(overlap, 2)
-    assert len(begun) == before
+    with closing(Overlap().stream(act, range(1000), room=0)) as stream:
+        assert next(stream) == 0
+        monkeypatch.setattr("yorutsuke_common.overlap.wait", leave)
+
+    # One more for the thread of the first one.
+    assert sorted(ended) == sorted(begun) in ([0, 1], [0, 1, 2])
 
 
 def _require_all_free(overlap: Overlap, threads: int) -> None:
