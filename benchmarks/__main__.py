@@ -19,6 +19,7 @@ from .cold_start import measure_cold_start
 from .comparison import Comparison, compared
 from .measure import Measured
 from .plot import draw
+from .submission import SUBMISSIONS
 from .ways import HANDLER, PLAN, READS, READS_JSON_LOADS, WRITES, WRITES_BATCH_WRITER, WRITES_ONE_BY_ONE
 
 ROOT = Path(__file__).parents[1]
@@ -30,6 +31,8 @@ LARGE_LINES = 2_000
 READ_LINES = 100
 """Of that length, where reading alone is measured: each is read many times."""
 LARGE_BYTES = 200_000
+IMAGES, IMAGE_BYTES = 2_000, 145_000
+"""Of a job that is submitted: a manifest takes two and a half times as many."""
 WIDTH = 180
 
 
@@ -42,6 +45,7 @@ def main() -> int:
     runs = [(PLAN, min(SIZES), 0), *((way, COMPARED, 0) for way in (PLAN, WRITES_ONE_BY_ONE, WRITES_BATCH_WRITER))]
     runs += [(WRITES, COMPARED, 0), *((HANDLER, records, 0) for records in SIZES), (HANDLER, LARGE_LINES, LARGE_BYTES)]
     runs += [(way, READ_LINES, LARGE_BYTES) for way in (READS, READS_JSON_LOADS)]
+    runs += [(way, IMAGES, IMAGE_BYTES) for way in SUBMISSIONS]
     console = Console(stderr=True, width=None if sys.stderr.isatty() else WIDTH)
     measured: list[Measured] = []
     with Progress(console=console) as progress:

@@ -8,6 +8,7 @@ from math import ceil
 from .cold_start import ColdStart
 from .measure import Measured
 from .modelled_aws import PENDING_IMAGES, TRANSACTIONS
+from .submission import SUBMISSION, SUBMISSION_BY_SIXTEENS
 from .ways import HANDLER, PLAN, READS, READS_JSON_LOADS, WRITES, WRITES_BATCH_WRITER, WRITES_ONE_BY_ONE
 
 
@@ -37,6 +38,8 @@ def compared(measured: Sequence[Measured], cold: ColdStart) -> list[Comparison]:
     more = f"MiB more than {smallest.records}"
     of_large_lines = f"{large_lines.records:,} lines of {large_lines.line_bytes // 1000} kB"
     read, loaded = last[READS], last[READS_JSON_LOADS]
+    submitted, by_sixteens = last[SUBMISSION], last[SUBMISSION_BY_SIXTEENS]
+    of_images = f"{submitted.records:,} images of {submitted.line_bytes // 1000} kB submitted"
     return [
         Comparison(f"{plan.records:,} records: as fast as the plan", _times(plan, beside_plan), 40, least=True),
         Comparison("writes: as fast as one by one", _times(last[WRITES_ONE_BY_ONE], last[WRITES]), 20, least=True),
@@ -47,6 +50,8 @@ def compared(measured: Sequence[Measured], cold: ColdStart) -> list[Comparison]:
         Comparison(f"{largest.records:,} records: left undone", _undone(largest), 0, "records"),
         Comparison(f"{largest.records:,} records: peak memory", _more(largest, smallest), 64, more),
         Comparison(f"{of_large_lines}: peak memory", _more(large_lines, smallest), 64, more),
+        Comparison(f"{of_images}: as fast as sixteen at a time", _times(by_sixteens, submitted), 1, least=True),
+        Comparison(f"{of_images}: peak memory", submitted.peak_mib, 512, "MiB"),
         Comparison("a cold start: as long as boto3 and its clients alone", cold.handler / cold.bare, 1.5),
     ]
 

@@ -1,4 +1,4 @@
-"""One way of taking in one output, measured: what it called, how long it took, and what it held at most."""
+"""One way of taking in an output or submitting a job, measured: what it calls, how long it takes, what it holds."""
 
 import json
 import re
@@ -12,6 +12,7 @@ from pathlib import Path
 from local.receipts import make_receipts
 
 from .modelled_aws import ModelledAws
+from .submission import SUBMISSIONS
 from .ways import WAYS
 
 LINUX_STATUS = Path("/proc/self/status")
@@ -22,7 +23,7 @@ class Measured:
     """What one run took.
 
     `calls` counts requests and `written` what they did, those included that got the run ready. `peak_mib` is of the
-    whole process, with all that it has loaded; `line_bytes` is a mean.
+    whole process, with all that it has loaded; `line_bytes` is a mean, and an image's where a job is submitted.
     """
 
     way: str
@@ -48,13 +49,15 @@ def output_lines(records: int, line_bytes: int) -> Iterator[bytes]:
 
 def measure(way: str, records: int, line_bytes: int) -> Measured:
     """Run one way, once, in this process."""
-    size = sum(map(len, output_lines(records, line_bytes)))
-    aws = ModelledAws(lambda: output_lines(records, line_bytes), size)
-    with WAYS[way](aws) as run:
+    if way in SUBMISSIONS:
+        mean, aws = line_bytes, ModelledAws(records, lambda: iter([bytes(line_bytes)]), line_bytes)
+    else:
+        size = sum(map(len, output_lines(records, line_bytes)))
+        mean, aws = size // records, ModelledAws(records, lambda: output_lines(records, line_bytes), size)
+    with {**WAYS, **SUBMISSIONS}[way](aws) as run:
         started, started_cpu = time.perf_counter(), time.process_time()
         run()
         seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - started_cpu
-    mean = size // records
     return Measured(way, records, mean, seconds, cpu_seconds, _peak_mib(), dict(aws.calls), dict(aws.written))
 
 

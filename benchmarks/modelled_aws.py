@@ -33,13 +33,24 @@ LATENCY_SECONDS = {
     "CopyObject": 0.040,
     "DeleteObject": 0.020,
     "DeleteObjects": 0.060,
+    "CreateMultipartUpload": 0.030,
+    "UploadPart": 0.100,
+    "CompleteMultipartUpload": 0.200,
+    "CreateModelInvocationJob": 0.300,
 }
 """To the first byte of an answer."""
 
 TRANSACTIONS, BATCH_JOBS, PENDING_IMAGES = "transactions", "batch-jobs", "pending-images"
+BUCKET = "images"
 JOB_ID = "benchmark001"
 USER_ID = "user-1"
 LAST_MODIFIED = datetime(2026, 11, 22, 18, 42, 7, tzinfo=UTC)
+
+CREDENTIALS = {
+    "AWS_DEFAULT_REGION": "ap-northeast-1",
+    "AWS_ACCESS_KEY_ID": "modelled",
+    "AWS_SECRET_ACCESS_KEY": "modelled",
+}
 
 Item = dict[str, Any]
 SUBMITTED: Item = {
@@ -56,18 +67,24 @@ SUBMITTED: Item = {
 TRANSACTIONS_NAMED = json.dumps(TRANSACTIONS).encode()
 ALL_WRITTEN = json_response(200, {"UnprocessedItems": {}})
 COPIED = xml_response(200, "<CopyObjectResult><ETag>&quot;an-etag&quot;</ETag></CopyObjectResult>")
+SAID = {
+    "DeleteObjects": b"<DeleteResult></DeleteResult>",
+    "CreateMultipartUpload": b"<InitiateMultipartUploadResult><UploadId>1</UploadId></InitiateMultipartUploadResult>",
+    "CompleteMultipartUpload": b"<CompleteMultipartUploadResult></CompleteMultipartUploadResult>",
+}
 for _answer in (ALL_WRITTEN, COPIED):
     _ = _answer.content
 
 
 @dataclass
 class ModelledAws:
-    """One job with an output of so many lines, which `lines` yields anew each time, newlines included.
+    """One job of so many records. Each object has the pieces that `content` yields anew each time, and their size.
 
-    `calls` counts requests, `written` and `moved` what they did: transactions put, images copied and deleted.
+    `calls` counts requests, `written` what they did: transactions put, images copied and deleted, bytes uploaded.
     """
 
-    lines: Callable[[], Iterator[bytes]]
+    records: int
+    content: Callable[[], Iterator[bytes]]
     size: int
     latencies: dict[str, float] = field(default_factory=lambda: dict(LATENCY_SECONDS))
     calls: Counter[str] = field(default_factory=Counter[str])
@@ -80,6 +97,7 @@ class ModelledAws:
         # The stubs have handlers return nothing; botocore takes what they return for the answer.
         session.events.register("before-send.s3", cast("Callable[..., None]", self._answer_s3))
         session.events.register("before-send.dynamodb", cast("Callable[..., None]", self._answer_dynamodb))
+        session.events.register("before-send.bedrock", cast("Callable[..., None]", self._answer_bedrock))
 
     def _take(self, operation: str, done: str = "", count: int = 0) -> None:
         with self._lock:
@@ -99,6 +117,8 @@ class ModelledAws:
         match operation:
             case "Query":
                 answer = {"Items": [self._job], "Count": 1}
+            case "GetItem" if asked["TableName"] == BATCH_JOBS:
+                answer = {}
             case "GetItem":
                 answer = {"Item": _pending_image(asked["Key"]["imageId"]["S"])}
             case "BatchGetItem":
@@ -106,6 +126,8 @@ class ModelledAws:
                 found = [_pending_image(key["imageId"]["S"]) for key in keys]
                 answer = {"Responses": {PENDING_IMAGES: found}, "UnprocessedKeys": {}}
             case "PutItem":
+                if asked["TableName"] == BATCH_JOBS:
+                    self._job = asked["Item"]
                 self._take(operation, asked["TableName"], 1)
                 return json_response(200, {})
             case "UpdateItem":
@@ -117,10 +139,9 @@ class ModelledAws:
 
     def _update(self, asked: dict[str, Any]) -> dict[str, Any]:
         if asked["TableName"] == BATCH_JOBS:
-            # The handler names each attribute by its own name.
+            # Both handlers name each value by its attribute.
             values = asked["ExpressionAttributeValues"]
-            names = asked.get("ExpressionAttributeNames", {})
-            self._job.update({name: values[f":{name}"] for name in names.values()})
+            self._job.update({name.removeprefix(":"): value for name, value in values.items()})
         return {"Attributes": self._job}
 
     def _answer_s3(self, request: AWSPreparedRequest, **_: object) -> AWSResponse:
@@ -136,16 +157,23 @@ class ModelledAws:
                     "Last-Modified": format_datetime(LAST_MODIFIED, usegmt=True),
                     "Content-Length": str(self.size),
                 }
-                return streamed_response(200, headers, self.lines())
+                return streamed_response(200, headers, self.content())
             case "DeleteObject":
                 self._take(asked.operation, "deleted", 1)
                 return response(204, {})
             case "DeleteObjects":
                 self._take(asked.operation, "deleted", asked.body.count(b"<Key>"))
-                return xml_response(200, "<DeleteResult></DeleteResult>")
+            case "UploadPart":
+                self._take(asked.operation, "uploaded", len(asked.body))
             case _:
                 self._take(asked.operation)
-                return response(200, {"ETag": '"an-etag"'})
+        return response(200, {"ETag": '"an-etag"'}, SAID.get(asked.operation, b""))
+
+    def _answer_bedrock(self, **_: object) -> AWSResponse:
+        self._take("CreateModelInvocationJob")
+        return json_response(
+            200, {"jobArn": f"arn:aws:bedrock:ap-northeast-1:123456789012:model-invocation-job/{JOB_ID}"}
+        )
 
 
 def _pending_image(image_id: str) -> Item:

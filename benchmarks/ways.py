@@ -18,15 +18,25 @@ from local.lambda_context import lambda_context
 from yorutsuke_common.dynamodb import WRITE_BATCH, batches, from_item, to_item
 from yorutsuke_common.schema import BatchJob, Transaction
 
-from .modelled_aws import BATCH_JOBS, JOB_ID, LAST_MODIFIED, PENDING_IMAGES, SUBMITTED, TRANSACTIONS, ModelledAws
+from .modelled_aws import (
+    BATCH_JOBS,
+    BUCKET,
+    CREDENTIALS,
+    JOB_ID,
+    LAST_MODIFIED,
+    PENDING_IMAGES,
+    SUBMITTED,
+    TRANSACTIONS,
+    ModelledAws,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_s3 import S3Client
 
-BUCKET = "images"
 OUTPUT_KEY = f"batch-output/{JOB_ID}/output.jsonl"
 ENVIRONMENT = {
+    **CREDENTIALS,
     "STAGE": "benchmark",
     "IMAGES_BUCKET": BUCKET,
     "TRANSACTIONS_TABLE": TRANSACTIONS,
@@ -34,9 +44,6 @@ ENVIRONMENT = {
     "PENDING_IMAGES_TABLE": PENDING_IMAGES,
     "TRANSACTION_TTL_DAYS": "730",
     "TIMEZONE": "Asia/Tokyo",
-    "AWS_DEFAULT_REGION": "ap-northeast-1",
-    "AWS_ACCESS_KEY_ID": "modelled",
-    "AWS_SECRET_ACCESS_KEY": "modelled",
 }
 READ_AGAIN = 200
 """How often each line is read where reading alone is measured: long enough for a machine that is not quiet."""
@@ -137,7 +144,7 @@ def read_with_json_loads(aws: ModelledAws) -> Generator[Run]:
 
 
 def _reading(aws: ModelledAws, read: Callable[[Line], object]) -> Run:
-    lines = [Line(number, line) for number, line in enumerate(aws.lines(), 1)]
+    lines = [Line(number, line) for number, line in enumerate(aws.content(), 1)]
 
     def run() -> None:
         for _ in range(READ_AGAIN):

@@ -1,7 +1,8 @@
 """Batch inference jobs in Bedrock, each created once, however often it is asked for.
 
-Bedrock knows a repeated request by its token, and ignores it without an error. Token, name, manifest and model follow
-from the intent's record, so that every run asks for the very same job.
+Bedrock knows a repeated request by its token, and ignores it without an error, but not if it asks for anything else.
+Token, name, model, role and both places in S3 follow from the intent's record, whatever the stage has become since:
+every run asks for the very same job.
 
 Source: Amazon Bedrock API reference, CreateModelInvocationJob.
 """
@@ -27,12 +28,10 @@ REFUSALS = frozenset({"AccessDeniedException", "ConflictException", "ResourceNot
 
 @dataclass(frozen=True)
 class BedrockJobs:
-    """The batch inference jobs of a stage: `role_arn` is what Bedrock reads and writes `bucket` as."""
+    """The batch inference jobs of a stage, whose records are in a table of its own."""
 
     client: "BedrockClient"
     stage: str
-    role_arn: str
-    bucket: str
 
     def create(self, submission: Submission) -> str:
         """Have Bedrock work on a submission's manifest, if it does not yet, and return the job's id.
@@ -44,10 +43,10 @@ class BedrockJobs:
             response = self.client.create_model_invocation_job(
                 jobName=job_name(self.stage, token),
                 clientRequestToken=token,
-                roleArn=self.role_arn,
+                roleArn=submission.roleArn,
                 modelId=submission.modelId,
                 inputDataConfig={"s3InputDataConfig": {"s3InputFormat": "JSONL", "s3Uri": submission.manifestUri}},
-                outputDataConfig={"s3OutputDataConfig": {"s3Uri": f"s3://{self.bucket}/batch-output/"}},
+                outputDataConfig={"s3OutputDataConfig": {"s3Uri": submission.outputUri}},
             )
         except ClientError as exc:
             code = error_code(exc)

@@ -1,5 +1,8 @@
 """The Lambda entry point: read the request, submit its job, say what came of it."""
 
+from yorutsuke_common import cold_start
+
+# isort: split
 import json
 import os
 import re
@@ -35,7 +38,7 @@ logger = make_logger(SERVICE)
 
 
 @logger.inject_lambda_context
-def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+def handler(event: object, context: LambdaContext) -> dict[str, Any]:
     """Submit the job that an event asks for and return it, or API Gateway's answer with it.
 
     A refusal is raised to whoever invokes the function with a bare request, as its `errorType` and `errorMessage`; API
@@ -52,20 +55,25 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         return _answer(HTTPStatus.CONFLICT, _refusal(refusal))
 
 
-def submit(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+def submit(event: object, context: LambdaContext) -> dict[str, Any]:
     """Submit the job that an event asks for and return it. Raises what stands in the way."""
     trace_id = _trace_id(context)
+
+    def seconds_left() -> float:
+        return context.get_remaining_time_in_millis() / 1000
+
     with _outcome_logged(trace_id):
         request = parse_request(event)
         logger.append_keys(intentId=request.intentId, userId=request.userId)
-        return submitter().submit(request, trace_id).answer()
+        return submitter().submit(request, trace_id, seconds_left).answer()
 
 
 @cache
 def submitter() -> Submitter:
     """Return the submitter over this stage's stores; its clients are made once per execution environment."""
     settings = load_settings()
-    config = Config(retries={"mode": "standard", "total_max_attempts": 5}, max_pool_connections=CONCURRENCY)
+    # Every call that overlaps, and the part of a manifest that goes out meanwhile.
+    config = Config(retries={"mode": "standard", "total_max_attempts": 5}, max_pool_connections=CONCURRENCY + 1)
     s3 = boto3.client("s3", config=config)
     dynamodb = boto3.client("dynamodb", config=config)
     overlap = Overlap()
@@ -74,9 +82,7 @@ def submitter() -> Submitter:
         jobs=BatchJobs(dynamodb, settings.batch_jobs_table),
         pending=PendingImages(BatchClient(dynamodb, overlap, logger), settings.pending_images_table),
         manifests=Manifests(s3, settings.images_bucket, images, logger),
-        bedrock=BedrockJobs(
-            boto3.client("bedrock", config=config), settings.stage, settings.bedrock_role_arn, settings.images_bucket
-        ),
+        bedrock=BedrockJobs(boto3.client("bedrock", config=config), settings.stage),
         settings=settings,
         logger=logger,
     )
@@ -118,3 +124,6 @@ def _answer(status: HTTPStatus, content: dict[str, Any]) -> dict[str, Any]:
         "headers": {"Content-Type": "application/json"},
         "body": json.dumps(content, ensure_ascii=False),
     }
+
+
+cold_start.imported()

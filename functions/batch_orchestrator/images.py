@@ -1,24 +1,27 @@
 """The images that a job is asked for: whose they are, and what is in them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError
 
 from yorutsuke_common.aws_error import error_code
-from yorutsuke_common.dynamodb import BatchClient, Item, batches
+from yorutsuke_common.dynamodb import BatchClient, Item
 from yorutsuke_common.object_keys import upload_key
-from yorutsuke_common.overlap import Overlap
+from yorutsuke_common.overlap import Overlap, TakeRoom
 from yorutsuke_common.schema import ImageStatus
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-READS_AT_ONCE = 16
-"""Images that are read at once, and held: a job has no more than a gigabyte of them."""
+READ_AHEAD_BYTES = 128_000_000
+"""Of images that are read and not in the manifest yet: a job has up to a gigabyte of them."""
+READ_ATTEMPTS = 3
+"""Of an image whose content breaks off: the client tries again only until an answer begins."""
 MAX_IMAGE_BYTES = 18_000_000
 """24 MB in base64: Nova takes a request of 25 MB, the image in it (Amazon Nova user guide, "Image understanding")."""
 FORMATS = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png", "gif": "gif", "webp": "webp"}
@@ -79,15 +82,15 @@ class ImageReader:
     bucket: str
     overlap: Overlap
 
-    def read(self, images: Sequence[Image]) -> Iterator[tuple[Image, bytes | Unfit]]:
-        """Yield each image with its content, or with why it has none to be sent, in order and few at a time.
+    def read(self, images: Sequence[Image]) -> Generator[tuple[Image, bytes | Unfit]]:
+        """Yield each image with its content, or with why it has none to be sent, in order, while others are read.
 
-        Raises botocore's errors where S3 does not answer.
+        Whoever leaves early closes it. Raises botocore's errors where S3 does not answer, or its answers break off.
         """
-        for window in batches(images, READS_AT_ONCE):
-            yield from zip(window, self.overlap.each(self._content, window), strict=True)
+        with closing(self.overlap.stream(self._content, images, READ_AHEAD_BYTES)) as contents:
+            yield from zip(images, contents, strict=True)
 
-    def _content(self, image: Image) -> bytes | Unfit:
+    def _content(self, image: Image, take_room: TakeRoom, attempts: int = READ_ATTEMPTS) -> bytes | Unfit:
         try:
             response = self.s3.get_object(Bucket=self.bucket, Key=image.key)
         except ClientError as exc:
@@ -95,9 +98,22 @@ class ImageReader:
                 return Unfit.UNREADABLE
             raise
         with closing(response["Body"]) as body:
-            if not 0 < response["ContentLength"] <= MAX_IMAGE_BYTES:
+            size = response["ContentLength"]
+            if not 0 < size <= MAX_IMAGE_BYTES:
                 return Unfit.UNFIT_SIZE
-            return body.read()
+            # Only the answer's headers are read so far: nothing is held of its content.
+            take_room(size)
+            try:
+                return body.read()
+            # Botocore has a name for each of urllib3's errors here, but for one of TLS.
+            except (BotoCoreError, HTTPError):
+                if attempts == 1:
+                    raise
+        return self._content(image, _has_room, attempts - 1)
+
+
+def _has_room(_: int) -> None:
+    """Take no room for what has it."""
 
 
 def _image(image_id: str, item: Item | None, user_id: str) -> Image | Unfit:

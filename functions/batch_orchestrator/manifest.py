@@ -8,8 +8,8 @@ Bedrock endpoints and quotas" (an input file of a batch inference job has up to 
 """
 
 import base64
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 
 MAX_MANIFEST_BYTES = 1_000_000_000
 """The smaller reading of 1 GB. A job may have more in several files, but a job of ours has one, and so one output."""
+SECONDS_TO_SUBMIT = 30
+"""What the function keeps of its time for what follows the images: the last part and the upload's completion, three
+writes to DynamoDB, and Bedrock's answer, before which a client that is throttled waits up to 15 seconds."""
+
+SecondsLeft = Callable[[], float]
+"""Tells how long the function may still run."""
 
 
 def manifest_key(intent_id: str) -> str:
@@ -71,22 +77,33 @@ class Manifests:
         return f"s3://{self.bucket}/{manifest_key(intent_id)}"
 
     @contextmanager
-    def drafted(self, intent_id: str, images: Sequence[Image]) -> Generator[Draft]:
+    def drafted(self, intent_id: str, images: Sequence[Image], seconds_left: SecondsLeft) -> Generator[Draft]:
         """Write a draft of these images, to be published or else given up: nothing is to be seen of it then.
 
-        Raises InvalidRequestError where it is too large for Bedrock; botocore's errors as they come.
+        Raises InvalidRequestError where it is too large for Bedrock, or takes longer than the function has;
+        botocore's errors as they come.
         """
         draft = Draft(ObjectWriter(self.s3, self.bucket, manifest_key(intent_id)))
         try:
-            self._write(draft, images)
+            with closing(self.images.read(images)) as contents:
+                self._write(draft, contents, len(images), seconds_left)
             yield draft
         except Exception:
             self._give_up(draft)
             raise
 
-    def _write(self, draft: Draft, images: Sequence[Image]) -> None:
-        size = 0
-        for image, content in self.images.read(images):
+    def _write(
+        self, draft: Draft, contents: Iterable[tuple[Image, bytes | Unfit]], count: int, seconds_left: SecondsLeft
+    ) -> None:
+        size, seconds_at_first = 0, seconds_left()
+        for number, (image, content) in enumerate(contents):
+            # Refused in time: a function that is killed leaves its upload, tells nobody, and is run again.
+            if (seconds := seconds_left()) < SECONDS_TO_SUBMIT:
+                raise InvalidRequestError(
+                    f"{number} of {count} images were read in {seconds_at_first - seconds:.0f} seconds, and the last "
+                    f"{SECONDS_TO_SUBMIT} that the function has are for submitting their job: ask for fewer under "
+                    "another intentId."
+                )
             if isinstance(content, Unfit):
                 draft.left_out[image.image_id] = content
                 continue
@@ -94,8 +111,8 @@ class Manifests:
             size += len(line)
             if size > MAX_MANIFEST_BYTES:
                 raise InvalidRequestError(
-                    f"the manifest of {len(images)} images is larger than {MAX_MANIFEST_BYTES} bytes, which Bedrock "
-                    f"does not take: {len(draft.image_ids)} of them fit, ask for fewer under an intent of their own."
+                    f"the manifest of {count} images is larger than {MAX_MANIFEST_BYTES} bytes, which Bedrock does not "
+                    f"take: {len(draft.image_ids)} of them fit, ask for fewer under another intentId."
                 )
             draft.file.write(line)
             draft.image_ids.append(image.image_id)

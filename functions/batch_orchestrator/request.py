@@ -6,7 +6,7 @@ Source: Amazon API Gateway developer guide, "Input format of a Lambda function f
 import base64
 import binascii
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from pydantic import ValidationError
 
@@ -18,12 +18,12 @@ from .settings import Settings
 FORM = '{"intentId": "…", "pendingImageIds": ["…"], "userId": "…", "modelId": "…"}'
 
 
-def is_http_event(event: Mapping[str, Any]) -> bool:
-    """Tell API Gateway's event from a bare request."""
-    return "body" in event
+def is_http_event(event: object) -> TypeGuard[Mapping[str, Any]]:
+    """Tell API Gateway's event from a bare request, and from what is neither: an event is any JSON value."""
+    return isinstance(event, Mapping) and "body" in event
 
 
-def parse_request(event: Mapping[str, Any]) -> SubmitRequest:
+def parse_request(event: object) -> SubmitRequest:
     """Return the request in an event of either form. Raises InvalidRequestError."""
     try:
         if is_http_event(event):

@@ -2,10 +2,10 @@
 
 The order is what makes it safe to die anywhere and run again. Whatever may be refused is found out before anything is
 to be seen: the images are read, and the manifest has all its lines, in an upload that nobody sees. Then the intent is
-claimed, which fixes the time, the model and the images of its job for ever. Then the manifest is published, and the
-record says so; then Bedrock is asked for the job, and last the record gets the job's id. A run that finds a claim
-without a job goes on from it: with the manifest if the record has it published, else with the same images again. Every
-run asks Bedrock with the claim's token, and so for one job.
+claimed, which fixes the time, the images and all that Bedrock is told of its job for ever. Then the manifest is
+published, and the record says so; then Bedrock is asked for the job, and last the record gets the job's id. A run that
+finds a claim without a job goes on from it: with the manifest if the record has it published, else with the same images
+again. Every run asks Bedrock with the claim's token, and so for one job.
 """
 
 from collections import Counter
@@ -17,14 +17,14 @@ from typing import Any
 from aws_lambda_powertools import Logger
 
 from yorutsuke_common.errors import IntentConflictError, InvalidRequestError, SubmissionLostError
-from yorutsuke_common.hashing import images_digest
+from yorutsuke_common.hashing import images_digest, selected, selection
 from yorutsuke_common.logger import Event
 from yorutsuke_common.schema import JobStatus, Submission, SubmitRequest, iso_utc
 
 from .bedrock_jobs import BedrockJobs
 from .images import PendingImages, Unfit
 from .job import BatchJobs
-from .manifest import Manifests
+from .manifest import Draft, Manifests, SecondsLeft
 from .request import require_allowed
 from .settings import Settings
 
@@ -69,10 +69,10 @@ class Submitter:
     settings: Settings
     logger: Logger
 
-    def submit(self, request: SubmitRequest, trace_id: str) -> Outcome:
+    def submit(self, request: SubmitRequest, trace_id: str, seconds_left: SecondsLeft) -> Outcome:
         """Have Bedrock work on the request's images, unless it was asked to for this intent, and return the job.
 
-        `trace_id` becomes the job's, if this run begins it.
+        `trace_id` becomes the job's, if this run begins it; `seconds_left` tells how long the function may still run.
 
         Raises InvalidRequestError or IntentConflictError where the request is not to be met; other YorutsukeErrors or
         botocore's where sending it again goes on from where it stopped.
@@ -89,7 +89,12 @@ class Submitter:
             # Not of an intent that is begun: what a stage allows may have changed since.
             require_allowed(request, self.settings)
             self.logger.info("batch submission started", event=Event.BATCH_SUBMIT_STARTED)
-        claimed, left_out = self._manifested(request, found, trace_id)
+        if found and found.manifestPublished:
+            claimed, left_out = found, {}
+        elif found:
+            claimed, left_out = self._resumed(request, found, seconds_left)
+        else:
+            claimed, left_out = self._begun(request, trace_id, seconds_left)
         submitted = self.jobs.record(claimed, self.bedrock.create(claimed))
         self.logger.append_keys(jobId=submitted.jobId)
         outcome = Outcome(submitted, len(request.pendingImageIds), left_out)
@@ -102,29 +107,45 @@ class Submitter:
         )
         return outcome
 
-    def _manifested(
-        self, request: SubmitRequest, found: Submission | None, trace_id: str
+    def _begun(
+        self, request: SubmitRequest, trace_id: str, seconds_left: SecondsLeft
     ) -> tuple[Submission, dict[str, Unfit]]:
-        """Return the intent's claim, whose manifest is published, and the images left out by this run."""
-        if found and found.manifestPublished:
-            return found, {}
-        wanted = (found and found.pendingImageIds) or request.pendingImageIds
-        images, left_out = self.pending.find(wanted, request.userId)
-        if not found:
-            self._require_enough(len(images), left_out)
-        with self.manifests.drafted(request.intentId, images) as draft:
+        """Claim the intent, publish its manifest, and return the claim, and the images that are left out."""
+        images, left_out = self.pending.find(request.pendingImageIds, request.userId)
+        self._require_enough(len(images), left_out)
+        with self.manifests.drafted(request.intentId, images, seconds_left) as draft:
             left_out |= draft.left_out
             self._report(left_out)
-            if not found:
-                self._require_enough(len(draft.image_ids), left_out)
-            claimed = found or self.jobs.claim(self._claim(request, draft.image_ids, trace_id))
+            self._require_enough(len(draft.image_ids), left_out)
+            # Another function may have been first.
+            claimed = self.jobs.claim(self._claim(request, draft.image_ids, trace_id))
             self.logger.append_keys(traceId=claimed.traceId)
             require_same_request(claimed, request)
-            require_same_images(claimed, draft.image_ids)
-            draft.publish()
+            require_same_images(claimed, request, draft.image_ids)
+            self._publish(draft, claimed)
+        return claimed, left_out
+
+    def _resumed(
+        self, request: SubmitRequest, claimed: Submission, seconds_left: SecondsLeft
+    ) -> tuple[Submission, dict[str, Unfit]]:
+        """Publish the manifest of a claim's images, and return the claim, and those images that there are no more."""
+        claimed_ids = selected(request.pendingImageIds, claimed.submittedImages)
+        images, left_out = self.pending.find(claimed_ids, request.userId)
+        try:
+            with self.manifests.drafted(request.intentId, images, seconds_left) as draft:
+                left_out |= draft.left_out
+                self._report(left_out)
+                require_same_images(claimed, request, draft.image_ids)
+                self._publish(draft, claimed)
+        except InvalidRequestError as refusal:
+            # Nothing was done, it says: true of what is begun, not of what is resumed.
+            raise lost(claimed, f"whose manifest cannot be written ({str(refusal).removesuffix('.')})") from refusal
+        return claimed, left_out
+
+    def _publish(self, draft: Draft, claimed: Submission) -> None:
+        draft.publish()
         # By a word of our own: S3 dates an object of several parts by when its first one was begun, before the claim.
         self.jobs.manifest_published(claimed)
-        return claimed, left_out
 
     def _claim(self, request: SubmitRequest, image_ids: list[str], trace_id: str) -> Submission:
         now = datetime.now(UTC)
@@ -133,12 +154,15 @@ class Submitter:
             intentId=request.intentId,
             userId=request.userId,
             status=JobStatus.SUBMITTING.value,
-            submitTime=iso_utc(now),
+            # To the microsecond: an intent that is begun anew gets a token of its own, however soon.
+            submitTime=iso_utc(now, "microseconds"),
             modelId=request.modelId or self.settings.model_ids[0],
             manifestUri=self.manifests.uri(request.intentId),
+            outputUri=f"s3://{self.settings.images_bucket}/batch-output/",
+            roleArn=self.settings.bedrock_role_arn,
             traceId=trace_id,
             requestedImages=images_digest(request.pendingImageIds),
-            submittedImages=images_digest(image_ids),
+            submittedImages=selection(request.pendingImageIds, image_ids),
             imageCount=len(image_ids),
             pendingImageIds=image_ids if fit else None,
             ttl=int((now + timedelta(days=self.settings.job_ttl_days)).timestamp()),
@@ -183,12 +207,16 @@ def require_same_request(record: Submission, request: SubmitRequest) -> None:
         )
 
 
-def require_same_images(record: Submission, image_ids: Iterable[str]) -> None:
+def require_same_images(record: Submission, request: SubmitRequest, image_ids: Iterable[str]) -> None:
     """Refuse a manifest of other images than were claimed. Raises SubmissionLostError."""
-    if record.submittedImages != images_digest(image_ids):
-        raise SubmissionLostError(
-            f"intent {record.intentId!r} was begun at {record.submitTime} with {record.imageCount} images, and others "
-            "can be sent by now: another function may still be at it, so send the request again. If that was longer "
-            "ago than a function lives (15 minutes), it died before Bedrock was asked for a job: delete the intent's "
-            "record first."
-        )
+    if record.submittedImages != selection(request.pendingImageIds, image_ids):
+        raise lost(record, "others than can be sent by now")
+
+
+def lost(record: Submission, why: str) -> SubmissionLostError:
+    """Return the error of a run that cannot write the manifest of an intent that is begun, and says what to do."""
+    return SubmissionLostError(
+        f"intent {record.intentId!r} was begun at {record.submitTime} with {record.imageCount} images, {why}: another "
+        "function may still be at it, so send the request again. If that was longer ago than a function lives (15 "
+        "minutes), it died before Bedrock was asked for a job: delete the intent's record first."
+    )

@@ -1,11 +1,8 @@
 """The Lambda entry point: parse the event, act on each notice in it, say which messages failed."""
 
-# ruff: noqa: E402
-import gc
+from yorutsuke_common import cold_start
 
-# What is imported stays: to look for garbage among it again and again is a sixth of a cold start.
-gc.disable()
-
+# isort: split
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -152,5 +149,4 @@ def _failure_logged(**keys: str) -> Generator[None]:
             raise
 
 
-gc.freeze()
-gc.enable()
+cold_start.imported()

@@ -5,7 +5,7 @@
     │   ├── BatchWriteError      a table refused part of a batch after every retry
     │   ├── JobClaimedError      another function is taking the job's output in
     │   ├── NotReconciledError   Bedrock's manifest and the output taken in disagree
-    │   └── SubmissionLostError  another function is submitting the intent, with other images
+    │   └── SubmissionLostError  an intent is begun, and this run cannot write its manifest
     └── PermanentError           the same event will fail again until a person acts
         ├── SettingsError        the function's environment is not what it needs
         ├── InvalidEventError    an event that is none of the envelopes we read, or an object key out of place
@@ -44,7 +44,7 @@ class NotReconciledError(RetryableError):
 
 
 class SubmissionLostError(RetryableError):
-    """Another function claimed the intent first, for other images than this one found: it submits the job, or dies."""
+    """An intent is begun, and its manifest cannot be written by this run: another one submits the job, or has died."""
 
 
 class PermanentError(YorutsukeError):

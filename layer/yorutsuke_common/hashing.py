@@ -32,6 +32,26 @@ def images_digest(image_ids: Iterable[str]) -> str:
     return hashlib.sha256(json.dumps(sorted(image_ids)).encode()).hexdigest()
 
 
+def selection(among: Iterable[str], chosen: Iterable[str]) -> str:
+    """Return which of these ids are chosen: a bit for each, in order of the ids, as hex digits.
+
+    Of 50,000 ids, which may take 50 MB, it takes 12,500 bytes.
+    """
+    marked = set(chosen)
+    bits = "".join("1" if image_id in marked else "0" for image_id in sorted(among))
+    return f"{int(bits, 2):x}"
+
+
+def selected(among: Iterable[str], chosen: str) -> list[str]:
+    """Return the ids that a `selection` among these says are chosen, in order.
+
+    Raises ValueError where it is one among more ids than these.
+    """
+    image_ids = sorted(among)
+    bits = f"{int(chosen, 16):0{len(image_ids)}b}"
+    return [image_id for image_id, bit in zip(image_ids, bits, strict=True) if bit == "1"]
+
+
 def submission_token(intent_id: str, submit_time: str) -> str:
     """Return the token that Bedrock tells a repeated request for a job by: 64 hex digits.
 

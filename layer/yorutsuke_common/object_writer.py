@@ -5,6 +5,10 @@ It may be larger than a function's memory or disk: past one part it goes out as 
 
 from typing import TYPE_CHECKING
 
+from botocore.exceptions import ClientError
+
+from .aws_error import error_code
+
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
@@ -43,8 +47,14 @@ class ObjectWriter:
 
     def abort(self) -> None:
         """Give up what was sent so far, if anything was. Raises botocore's errors."""
-        if self._upload_id is not None:
+        if self._upload_id is None:
+            return
+        try:
             self._s3.abort_multipart_upload(Bucket=self._bucket, Key=self._key, UploadId=self._upload_id)
+        except ClientError as exc:
+            # Given up already, or completed, where only the answer was lost.
+            if error_code(exc) != "NoSuchUpload":
+                raise
 
     def _send_part(self) -> None:
         if self._upload_id is None:

@@ -281,9 +281,11 @@ class SubmitRequest(_Model):
 class Submission(_Model):
     """An item of the batch-jobs table as the orchestrator writes it, before Bedrock has the job and after.
 
-    `submitTime` is fixed with the first write and for ever. `requestedImages` and `submittedImages` are digests of the
-    ids that were asked for and of those in the manifest, `imageCount` counts the latter, and `pendingImageIds` has them
-    where they fit into an item. `manifestPublished` is there once the manifest is, whole. `ttl` is in epoch seconds.
+    `submitTime`, to the microsecond, is fixed with the first write and for ever, and so is all that Bedrock is told:
+    `modelId`, `manifestUri`, `outputUri` and `roleArn`. `requestedImages` is a digest of the ids that were asked for,
+    `submittedImages` says which of them are in the manifest (`selection`), `imageCount` how many, and
+    `pendingImageIds` has them where they fit into an item. `manifestPublished` is there once the manifest is, whole.
+    `ttl` is in epoch seconds.
     """
 
     intentId: str
@@ -292,6 +294,8 @@ class Submission(_Model):
     submitTime: str
     modelId: str
     manifestUri: str
+    outputUri: str
+    roleArn: str
     traceId: str
     requestedImages: str
     submittedImages: str
@@ -365,9 +369,9 @@ class DeadLetter(_Model):
     record: JsonValue
 
 
-def iso_utc(moment: datetime) -> str:
-    """Return an instant in ISO 8601, UTC, to the second: `2026-11-23T02:14:00Z`."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def iso_utc(moment: datetime, precision: Literal["seconds", "microseconds"] = "seconds") -> str:
+    """Return an instant in ISO 8601, UTC: `2026-11-23T02:14:00Z`, or `2026-11-23T02:14:00.000000Z`."""
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec=precision) + "Z"
 
 
 def problems(errors: Iterable[ErrorDetails]) -> str:

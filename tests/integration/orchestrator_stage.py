@@ -53,9 +53,9 @@ class Orchestrator:
     stage: Stage
     bedrock: Bedrock
 
-    def invoke(self, event: dict[str, Any]) -> dict[str, Any]:
+    def invoke(self, event: object, context: Any = CONTEXT) -> dict[str, Any]:
         """Invoke the function."""
-        return handler(event, CONTEXT)
+        return handler(event, context)
 
     def invoke_elsewhere(self, event: dict[str, Any]) -> dict[str, Any]:
         """Invoke it in another execution environment, whose clients nobody watches."""

@@ -3,6 +3,7 @@
 import base64
 import json
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from yorutsuke_common.schema import BatchJob
 
 from .conftest import LogReader
 from .orchestrator_stage import IMAGE_IDS, MANIFEST, Orchestrator, forget_environment, manifest_of, request
-from .stage import BATCH_JOBS, BUCKET, PENDING_IMAGES, Stage, nova_line
+from .stage import BATCH_JOBS, BUCKET, CONTEXT, PENDING_IMAGES, Stage, nova_line
 
 NOTHING: dict[str, Any] = {"records": [], "manifests": {}, "jobs": {}, "uploads": 0}
 
@@ -57,9 +58,11 @@ def test_a_request_becomes_a_manifest_a_job_and_a_record(orchestrator: Orchestra
         "submitTime": submit_time,
         "modelId": "amazon.nova-lite-v1:0",
         "manifestUri": uri,
+        "outputUri": f"s3://{BUCKET}/batch-output/",
+        "roleArn": "arn:aws:iam::123456789012:role/yorutsuke-bedrock-test",
         "traceId": "request-1",
         "requestedImages": images_digest(IMAGE_IDS),
-        "submittedImages": images_digest(IMAGE_IDS),
+        "submittedImages": "7",
         "imageCount": 3,
         "pendingImageIds": IMAGE_IDS,
         "manifestPublished": True,
@@ -189,7 +192,9 @@ def test_images_that_cannot_be_sent_are_left_out_and_named(orchestrator: Orchest
     assert (answer["imageCount"], answer["leftOutCount"]) == (3, 5)
     assert {image["imageId"]: image["reason"] for image in answer["leftOut"]} == left_out
     assert orchestrator.job().manifest == manifest_of()
-    assert orchestrator.record()["pendingImageIds"] == IMAGE_IDS
+    # Of img-1, img-2, img-3, img-empty, img-foreign, img-gone, img-processed and img-unknown.
+    record = orchestrator.record()
+    assert (record["pendingImageIds"], record["submittedImages"]) == (IMAGE_IDS, f"{0b11100000:x}")
     told = [entry for entry in logged() if entry["event"] == "BATCH_SUBMIT_IMAGE_LEFT_OUT"]
     assert {(*entry["imageIds"], entry["reason"], entry["count"], entry["level"]) for entry in told} == {
         (image_id, reason, 1, "WARNING") for image_id, reason in left_out.items()
@@ -262,8 +267,38 @@ def test_a_manifest_that_is_too_large_is_refused_and_nothing_is_left_behind(
     assert _left_behind(orchestrator) == NOTHING
 
 
+def test_a_job_that_cannot_be_submitted_in_time_is_refused_and_nothing_is_left_behind(
+    orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("yorutsuke_common.object_writer.PART_BYTES", 1)
+    orchestrator.stage.put_images(IMAGE_IDS)
+    # At the beginning, and before each image.
+    left = iter([600_000, 31_000, 30_000, 29_999])
+
+    with pytest.raises(InvalidRequestError) as raised:
+        orchestrator.invoke(
+            request(), SimpleNamespace(**vars(CONTEXT) | {"get_remaining_time_in_millis": left.__next__})
+        )
+
+    assert str(raised.value) == (
+        "2 of 3 images were read in 570 seconds, and the last 30 that the function has are for submitting their job: "
+        "ask for fewer under another intentId."
+    )
+    assert _left_behind(orchestrator) == NOTHING
+    assert orchestrator.stage.calls.counts()["AbortMultipartUpload"] == 1
+
+
+def test_an_intent_that_is_begun_anew_at_once_has_a_job_of_its_own(orchestrator: Orchestrator) -> None:
+    orchestrator.stage.put_images(IMAGE_IDS)
+    first = orchestrator.invoke(request())["jobId"]
+    orchestrator.stage.aws.dynamodb.delete_item(TableName=BATCH_JOBS, Key={"intentId": {"S": "intent-1"}})
+
+    assert orchestrator.invoke(request())["jobId"] != first
+
+
 def test_a_request_of_no_known_form_is_no_call(orchestrator: Orchestrator) -> None:
-    for event in (request(intentId="a/b"), {}):
+    events: list[object] = [request(intentId="a/b"), {}, None, [], "body", 7]
+    for event in events:
         with pytest.raises(InvalidRequestError):
             orchestrator.invoke(event)
 

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from local.in_memory import FunctionDiedError
+from local.lambda_context import lambda_context
 from yorutsuke_common.errors import IntentConflictError, InvalidRequestError, SubmissionLostError
 
 from .conftest import LogReader
-from .orchestrator_stage import IMAGE_IDS, MANIFEST, Orchestrator, manifest_of, request
+from .orchestrator_stage import IMAGE_IDS, MANIFEST, Orchestrator, forget_environment, manifest_of, request
 from .stage import BATCH_JOBS, BUCKET, PENDING_IMAGES
 
 KEY = {"intentId": {"S": "intent-1"}}
@@ -214,10 +215,7 @@ def test_a_claim_whose_images_are_gone_by_now_is_not_gone_on_from_and_says_what_
 ) -> None:
     orchestrator.stage.put_images([*IMAGE_IDS, "img-4"])
     everything = request([*IMAGE_IDS, "img-4"])
-    orchestrator.stage.calls.die_after("PutItem")
-    with pytest.raises(FunctionDiedError):
-        orchestrator.invoke(everything)
-    orchestrator.stage.calls.forget()
+    _claim_and_die(orchestrator, everything)
     orchestrator.stage.aws.s3.delete_object(Bucket=BUCKET, Key="uploads/user-1/img-4.png")
 
     with pytest.raises(SubmissionLostError, match="delete the intent's record first"):
@@ -242,19 +240,85 @@ def test_a_manifest_that_is_there_is_not_written_again_though_its_images_are_gon
     _require_one_job(orchestrator, answer)
 
 
-def test_an_image_that_came_after_the_claim_is_not_in_its_job(orchestrator: Orchestrator) -> None:
+@pytest.mark.parametrize(("max_ids_bytes", "kept"), [(300_000, IMAGE_IDS), (0, None)])
+def test_an_image_that_came_after_the_claim_is_not_in_its_job(
+    orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch, max_ids_bytes: int, kept: list[str] | None
+) -> None:
+    monkeypatch.setattr("batch_orchestrator.submission.MAX_IDS_BYTES", max_ids_bytes)
     orchestrator.stage.put_images(IMAGE_IDS)
-    more = request([*IMAGE_IDS, "img-4"])
-    orchestrator.stage.calls.die_after("PutItem")
-    with pytest.raises(FunctionDiedError):
-        orchestrator.invoke(more)
-    orchestrator.stage.calls.forget()
-    orchestrator.stage.put_images(["img-4"])
+    more = request(["img-0", *IMAGE_IDS, "img-4"])
+    _claim_and_die(orchestrator, more)
+    orchestrator.stage.put_images(["img-0", "img-4"])
 
     answer = orchestrator.invoke(more)
 
-    assert (answer["imageCount"], answer["leftOutCount"]) == (3, 1)
-    _require_one_job(orchestrator, answer)
+    assert (answer["imageCount"], answer["leftOutCount"], answer["leftOut"]) == (3, 2, [])
+    assert orchestrator.record().get("pendingImageIds") == kept
+    assert orchestrator.job().manifest == manifest_of()
+
+
+def _claim_and_die(orchestrator: Orchestrator, event: dict[str, Any]) -> None:
+    """Let a function die that has claimed an intent, and written no manifest."""
+    orchestrator.stage.calls.die_after("PutItem")
+    with pytest.raises(FunctionDiedError):
+        orchestrator.invoke(event)
+    orchestrator.stage.calls.forget()
+
+
+def test_a_claim_whose_manifest_cannot_be_written_in_time_says_what_to_do(orchestrator: Orchestrator) -> None:
+    orchestrator.stage.put_images(IMAGE_IDS)
+    _claim_and_die(orchestrator, request())
+    claimed, uploads = orchestrator.record(), orchestrator.uploads()
+
+    with pytest.raises(SubmissionLostError) as raised:
+        orchestrator.invoke(request(), lambda_context(seconds=29))
+
+    assert str(raised.value) == (
+        f"intent 'intent-1' was begun at {claimed['submitTime']} with 3 images, whose manifest cannot be written (0 of "
+        "3 images were read in 0 seconds, and the last 30 that the function has are for submitting their job: ask for "
+        "fewer under another intentId): another function may still be at it, so send the request again. If that was "
+        "longer ago than a function lives (15 minutes), it died before Bedrock was asked for a job: delete the "
+        "intent's record first."
+    )
+    assert (orchestrator.record(), orchestrator.manifests(), orchestrator.uploads()) == (claimed, {}, uploads)
+    _require_one_job(orchestrator, orchestrator.invoke(request()))
+
+
+def test_a_claim_whose_manifest_is_too_large_by_now_says_what_to_do(
+    orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orchestrator.stage.put_images(IMAGE_IDS)
+    _claim_and_die(orchestrator, request())
+    uploads = orchestrator.uploads()
+    monkeypatch.setattr("batch_orchestrator.manifest.MAX_MANIFEST_BYTES", len(manifest_of()) - 1)
+
+    with pytest.raises(SubmissionLostError, match=r"2 of them fit.*delete the intent's record first"):
+        orchestrator.invoke(request())
+
+    assert (orchestrator.manifests(), orchestrator.uploads()) == ({}, uploads)
+
+
+def test_bedrock_is_told_the_claims_own_role_whatever_the_stage_has_by_now(
+    orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
+) -> None:
+    orchestrator.stage.put_images(IMAGE_IDS)
+    role, other = (f"arn:aws:iam::123456789012:role/{name}" for name in ("before", "after"))
+    for operation in OPERATIONS:
+        with subtests.test(operation=operation):
+            orchestrator.start_over()
+            monkeypatch.setenv("BEDROCK_ROLE_ARN", role)
+            forget_environment()
+            orchestrator.stage.calls.die_after(operation)
+            with pytest.raises(FunctionDiedError):
+                orchestrator.invoke(request())
+            orchestrator.stage.calls.forget()
+            claims = [record["roleArn"] for record in orchestrator.stage.items(BATCH_JOBS)]
+            monkeypatch.setenv("BEDROCK_ROLE_ARN", other)
+            forget_environment()
+
+            _require_one_job(orchestrator, orchestrator.invoke(request()))
+
+            assert orchestrator.job().request["roleArn"] == orchestrator.record()["roleArn"] == (claims or [other])[0]
 
 
 def test_the_manifest_of_an_earlier_record_is_not_taken_for_the_claims(orchestrator: Orchestrator) -> None:
@@ -262,10 +326,7 @@ def test_the_manifest_of_an_earlier_record_is_not_taken_for_the_claims(orchestra
     orchestrator.invoke(request([*IMAGE_IDS, "img-4"]))
     orchestrator.stage.aws.dynamodb.delete_item(TableName=BATCH_JOBS, Key=KEY)
     orchestrator.bedrock.jobs.clear()
-    orchestrator.stage.calls.die_after("PutItem")
-    with pytest.raises(FunctionDiedError):
-        orchestrator.invoke(request())
-    orchestrator.stage.calls.forget()
+    _claim_and_die(orchestrator, request())
 
     _require_one_job(orchestrator, orchestrator.invoke(request()))
 

@@ -1,7 +1,7 @@
 """A request, the stage that it is sent to, and the record that it leaves."""
 
 from batch_orchestrator.settings import Settings
-from yorutsuke_common.hashing import images_digest
+from yorutsuke_common.hashing import images_digest, selection
 from yorutsuke_common.schema import Submission, SubmitRequest
 
 ENVIRONMENT = {
@@ -18,12 +18,14 @@ SUBMISSION = Submission(
     intentId="intent-1",
     userId="user-1",
     status="SUBMITTED",
-    submitTime="2026-11-22T15:00:00Z",
+    submitTime="2026-11-22T15:00:00.000000Z",
     modelId="amazon.nova-lite-v1:0",
     manifestUri="s3://yorutsuke-images-dev-123456789012/batch-input/intent-1/manifest.jsonl",
+    outputUri="s3://yorutsuke-images-dev-123456789012/batch-output/",
+    roleArn="arn:aws:iam::123456789012:role/yorutsuke-bedrock-dev",
     traceId="trace-1",
     requestedImages=images_digest(["image-1", "image-2", "image-3"]),
-    submittedImages=images_digest(["image-1", "image-2"]),
+    submittedImages=selection(["image-1", "image-2", "image-3"], ["image-1", "image-2"]),
     imageCount=2,
     pendingImageIds=["image-1", "image-2"],
     jobId="abcdefgh1234",

@@ -16,8 +16,7 @@ from .samples import SUBMISSION
 if TYPE_CHECKING:
     from mypy_boto3_bedrock import BedrockClient
 
-ROLE = "arn:aws:iam::123456789012:role/yorutsuke-bedrock-dev"
-TOKEN = submission_token("intent-1", "2026-11-22T15:00:00Z")
+TOKEN = submission_token("intent-1", "2026-11-22T15:00:00.000000Z")
 
 
 @dataclass
@@ -35,7 +34,7 @@ class Bedrock:
 
 
 def jobs(bedrock: Bedrock) -> BedrockJobs:
-    return BedrockJobs(cast("BedrockClient", bedrock), "dev", ROLE, "images")
+    return BedrockJobs(cast("BedrockClient", bedrock), "dev")
 
 
 def test_all_that_bedrock_is_asked_follows_from_the_record() -> None:
@@ -47,10 +46,10 @@ def test_all_that_bedrock_is_asked_follows_from_the_record() -> None:
         {
             "jobName": f"yorutsuke-dev.{TOKEN[:16]}",
             "clientRequestToken": TOKEN,
-            "roleArn": ROLE,
+            "roleArn": "arn:aws:iam::123456789012:role/yorutsuke-bedrock-dev",
             "modelId": "amazon.nova-lite-v1:0",
             "inputDataConfig": {"s3InputDataConfig": {"s3InputFormat": "JSONL", "s3Uri": SUBMISSION.manifestUri}},
-            "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": "s3://images/batch-output/"}},
+            "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": SUBMISSION.outputUri}},
         }
     ]
 

@@ -1,18 +1,30 @@
 """Which images can be sent, and why the others cannot."""
 
 import io
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, cast
 
+import boto3
 import pytest
-from botocore.exceptions import ClientError
+import urllib3
+from botocore.config import Config
+from botocore.exceptions import (
+    ClientError,
+    FlexibleChecksumError,
+    IncompleteReadError,
+    ReadTimeoutError,
+    ResponseStreamingError,
+)
 
 from batch_orchestrator.images import MAX_IMAGE_BYTES, Image, ImageReader, PendingImages, Unfit
 from batch_orchestrator.manifest import manifest_line
 from tests.unit.logs import Logs
 from yorutsuke_common.dynamodb import BatchClient, Item
-from yorutsuke_common.overlap import Overlap
+from yorutsuke_common.overlap import Overlap, TakeRoom
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -35,6 +47,19 @@ class Table:
 
     def batch_get_item(self, **_request: Any) -> dict[str, Any]:
         return {"Responses": {"pending-images": self.items}, "UnprocessedKeys": {}}
+
+
+@dataclass
+class Body:
+    """What is to be read of an answer."""
+
+    content: Callable[[], bytes]
+
+    def read(self) -> bytes:
+        return self.content()
+
+    def close(self) -> None:
+        """Let the connection go."""
 
 
 @dataclass
@@ -119,13 +144,18 @@ def test_images_are_read_in_order() -> None:
     assert read(lambda key: body(key.encode()), *images) == [(image, image.key.encode()) for image in images]
 
 
-def test_no_more_images_are_read_than_are_being_written() -> None:
-    bucket = Bucket(lambda _: body(b"x"))
-    reader = ImageReader(cast("S3Client", bucket), "images", Overlap())
+def test_no_more_is_read_than_may_be_ahead_of_what_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("batch_orchestrator.images.READ_AHEAD_BYTES", 35)
+    held: set[str] = set()
 
-    next(reader.read([Image(str(number), f"uploads/{number}", "png") for number in range(40)]))
+    def answer(key: str) -> dict[str, Any]:
+        return {"ContentLength": 10, "Body": Body(lambda: held.add(key) or b"0123456789")}
 
-    assert len(bucket.asked) == 16
+    images = [Image(str(number), f"uploads/{number}", "png") for number in range(200)]
+    for image, _ in ImageReader(cast("S3Client", Bucket(answer)), "images", Overlap()).read(images):
+        # Three ahead, and the one that is asked for.
+        assert len(held) <= 4
+        held.remove(image.key)
 
 
 @pytest.mark.parametrize("code", ["NoSuchKey", "AccessDenied"])
@@ -150,3 +180,110 @@ def test_an_image_that_is_empty_or_too_large_is_left_out_unread(size: int, fits:
 
 def test_the_largest_image_makes_a_request_that_nova_takes() -> None:
     assert 24_000_000 < len(manifest_line(IMAGE, bytes(MAX_IMAGE_BYTES))) < 25_000_000
+
+
+class OneByOne:
+    """A stream without threads, that keeps what room is taken."""
+
+    def __init__(self) -> None:
+        self.taken: list[int] = []
+
+    def stream(
+        self, act: Callable[[Image, TakeRoom], bytes | Unfit], images: Sequence[Image], _room: int
+    ) -> Generator[bytes | Unfit]:
+        for image in images:
+            yield act(image, self.taken.append)
+
+
+def breaking_off(error: Exception, times: int) -> Callable[[str], dict[str, Any]]:
+    """Return answers whose content breaks off so many times, and then does not."""
+    left = [error] * times
+
+    def content() -> bytes:
+        if left:
+            raise left.pop()
+        return b"content"
+
+    return lambda _: {"ContentLength": 7, "Body": Body(content)}
+
+
+BREAKS = [
+    ReadTimeoutError(endpoint_url="https://s3"),
+    ResponseStreamingError(error=ValueError()),
+    IncompleteReadError(actual_bytes=3, expected_bytes=7),
+    FlexibleChecksumError(error_msg="another checksum"),
+    urllib3.exceptions.SSLError("decryption failed"),
+]
+
+
+@pytest.mark.parametrize("error", BREAKS, ids=lambda error: type(error).__name__)
+def test_an_image_whose_content_breaks_off_is_read_again_and_takes_its_room_once(error: Exception) -> None:
+    overlap, bucket = OneByOne(), Bucket(breaking_off(error, times=2))
+    reader = ImageReader(cast("S3Client", bucket), "images", cast("Overlap", overlap))
+
+    assert list(reader.read([IMAGE])) == [(IMAGE, b"content")]
+    assert (overlap.taken, bucket.asked) == ([7], [IMAGE.key] * 3)
+
+
+@pytest.mark.parametrize("error", BREAKS, ids=lambda error: type(error).__name__)
+def test_an_image_whose_content_breaks_off_each_time_fails_the_reading(error: Exception) -> None:
+    bucket = Bucket(breaking_off(error, times=3))
+
+    with pytest.raises(type(error)):
+        list(ImageReader(cast("S3Client", bucket), "images", Overlap()).read([IMAGE]))
+
+    assert bucket.asked == [IMAGE.key] * 3
+
+
+class _Server(BaseHTTPRequestHandler):
+    """Says how long an image is, and closes the connection in its midst, so many times."""
+
+    protocol_version = "HTTP/1.1"
+    breaks = 0
+    asked = 0
+
+    def do_GET(self) -> None:
+        """Answer a read."""
+        type(self).asked += 1
+        breaks = self.asked <= self.breaks
+        self.send_response(200)
+        self.send_header("Content-Length", "7")
+        self.end_headers()
+        self.wfile.write(b"con" if breaks else b"content")
+        self.close_connection = breaks
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Say nothing."""
+
+
+@contextmanager
+def _served(breaks: int) -> "Generator[ImageReader]":
+    """Read from a server on loopback that breaks off so many times, with a client that tries each call once."""
+    _Server.breaks, _Server.asked = breaks, 0
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Server) as server:
+        threading.Thread(target=server.serve_forever).start()
+        session = boto3.Session("an-id", "a-key", region_name="ap-northeast-1")
+        s3 = session.client(
+            "s3",
+            endpoint_url=f"http://127.0.0.1:{server.server_port}",
+            config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
+        )
+        try:
+            yield ImageReader(s3, "images", Overlap())
+        finally:
+            s3.close()
+            server.shutdown()
+
+
+def test_a_connection_that_breaks_off_within_an_image_is_made_good() -> None:
+    with _served(breaks=2) as reader:
+        assert list(reader.read([IMAGE])) == [(IMAGE, b"content")]
+
+    assert _Server.asked == 3
+
+
+def test_connections_that_break_off_each_time_fail_the_reading() -> None:
+    with _served(breaks=3) as reader, pytest.raises(ResponseStreamingError):
+        list(reader.read([IMAGE]))
+
+    assert _Server.asked == 3

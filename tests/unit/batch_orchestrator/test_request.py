@@ -37,6 +37,7 @@ def test_a_request_is_read_from_either_form(event: dict[str, Any], http: bool) -
 NO_BODY = f"the request has no body: send {FORM}."
 NO_BASE64 = "the body is said to be base64 and is not: send JSON as it is."
 NO_FIELDS = not_valid("intentId: Field required; pendingImageIds: Field required; userId: Field required")
+NO_OBJECT = not_valid("value: Input should be a valid dictionary or instance of SubmitRequest")
 NO_INTENT = not_valid(
     "intentId: Value error, must be 1 to 128 letters, digits, dots, hyphens and underscores, a letter or digit first"
 )
@@ -55,9 +56,10 @@ NO_INTENT = not_valid(
         ({"body": "領収書", "isBase64Encoded": True}, NO_BASE64),
         ({**BARE, "intentId": "secret/1"}, NO_INTENT),
         ({}, NO_FIELDS),
+        *((event, NO_OBJECT) for event in (None, True, 7, 7.5, "body", "secret", [], ["body"], [{"body": BODY}])),
     ],
 )
-def test_what_is_no_request_is_refused_with_rule_and_remedy_and_not_quoted(event: dict[str, Any], said: str) -> None:
+def test_what_is_no_request_is_refused_with_rule_and_remedy_and_not_quoted(event: object, said: str) -> None:
     with pytest.raises(InvalidRequestError) as raised:
         parse_request(event)
 

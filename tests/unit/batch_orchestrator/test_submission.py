@@ -37,21 +37,21 @@ def test_another_request_under_the_same_intent_is_refused_with_what_differs(
         require_same_request(SUBMISSION, REQUEST.model_copy(update=changes))
 
     assert str(raised.value) == (
-        f"intent 'intent-1' was begun at 2026-11-22T15:00:00Z with another {names}: send this request under an "
+        f"intent 'intent-1' was begun at 2026-11-22T15:00:00.000000Z with another {names}: send this request under an "
         "intentId of its own."
     )
 
 
 def test_a_manifest_of_other_images_than_claimed_is_not_published() -> None:
-    require_same_images(SUBMISSION, ["image-1", "image-2"])
+    require_same_images(SUBMISSION, REQUEST, ["image-1", "image-2"])
 
     with pytest.raises(SubmissionLostError) as raised:
-        require_same_images(SUBMISSION, ["image-1"])
+        require_same_images(SUBMISSION, REQUEST, ["image-1"])
 
     assert str(raised.value) == (
-        "intent 'intent-1' was begun at 2026-11-22T15:00:00Z with 2 images, and others can be sent by now: another "
-        "function may still be at it, so send the request again. If that was longer ago than a function lives (15 "
-        "minutes), it died before Bedrock was asked for a job: delete the intent's record first."
+        "intent 'intent-1' was begun at 2026-11-22T15:00:00.000000Z with 2 images, others than can be sent by now: "
+        "another function may still be at it, so send the request again. If that was longer ago than a function lives "
+        "(15 minutes), it died before Bedrock was asked for a job: delete the intent's record first."
     )
 
 
@@ -62,7 +62,7 @@ def test_the_caller_is_told_the_job_and_what_it_lacks() -> None:
         "intentId": "intent-1",
         "jobId": "abcdefgh1234",
         "status": "SUBMITTED",
-        "submitTime": "2026-11-22T15:00:00Z",
+        "submitTime": "2026-11-22T15:00:00.000000Z",
         "modelId": "amazon.nova-lite-v1:0",
         "manifestUri": "s3://yorutsuke-images-dev-123456789012/batch-input/intent-1/manifest.jsonl",
         "traceId": "trace-1",

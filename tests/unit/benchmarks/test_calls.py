@@ -5,13 +5,14 @@ import pytest
 from benchmarks.comparison import fewest_calls
 from benchmarks.measure import output_lines
 from benchmarks.modelled_aws import LATENCY_SECONDS, ModelledAws
+from benchmarks.submission import SUBMISSIONS
 from benchmarks.ways import HANDLER, WAYS
 
 
 @pytest.mark.parametrize("records", [1, 1_000, 2_026])
 def test_a_job_takes_the_fewest_calls(records: int) -> None:
     size = sum(map(len, output_lines(records, 0)))
-    aws = ModelledAws(lambda: output_lines(records, 0), size, latencies=dict.fromkeys(LATENCY_SECONDS, 0.0))
+    aws = ModelledAws(records, lambda: output_lines(records, 0), size, latencies=dict.fromkeys(LATENCY_SECONDS, 0.0))
 
     with WAYS[HANDLER](aws) as run:
         run()
@@ -32,3 +33,27 @@ def test_the_fewest_calls_of_the_largest_job() -> None:
         "DeleteObjects": 50,
         "PutObject": 1,
     }
+
+
+@pytest.mark.parametrize("way", SUBMISSIONS)
+def test_a_submission_reads_each_image_once_and_uploads_a_manifest_in_parts(way: str) -> None:
+    images, image_bytes = 100, 145_000
+    latencies = dict.fromkeys(LATENCY_SECONDS, 0.0)
+    aws = ModelledAws(images, lambda: iter([bytes(image_bytes)]), image_bytes, latencies=latencies)
+
+    with SUBMISSIONS[way](aws) as run:
+        run()
+
+    assert dict(aws.calls) == {
+        "GetItem": 1,
+        "BatchGetItem": 1,
+        "GetObject": images,
+        "CreateMultipartUpload": 1,
+        "UploadPart": 3,
+        "PutItem": 1,
+        "CompleteMultipartUpload": 1,
+        "UpdateItem": 2,
+        "CreateModelInvocationJob": 1,
+    }
+    # In base64, with some 2 kB of a prompt beside each.
+    assert 4 / 3 * images * image_bytes < aws.written["uploaded"] < 4 / 3 * images * image_bytes + 2_100 * images

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from botocore.exceptions import ClientError
 
 from yorutsuke_common.object_writer import PART_BYTES, ObjectWriter
 
@@ -19,10 +20,13 @@ class Bucket:
     """S3's answers, and what it was asked."""
 
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list[tuple[str, dict[str, Any]]])
+    abort_fails: str | None = None
 
     def __getattr__(self, operation: str) -> Callable[..., dict[str, Any]]:
         def ask(**request: Any) -> dict[str, Any]:
             self.asked.append((operation, request))
+            if self.abort_fails and operation == "abort_multipart_upload":
+                raise ClientError({"Error": {"Code": self.abort_fails}}, "AbortMultipartUpload")
             return {"UploadId": "upload-1", "ETag": f"etag-{len(self.asked)}"}
 
         return ask
@@ -80,3 +84,20 @@ def test_where_nothing_was_sent_there_is_nothing_to_give_up(bucket: Bucket, writ
     writer.abort()
 
     assert bucket.asked == []
+
+
+def test_what_is_gone_already_is_given_up(bucket: Bucket, writer: ObjectWriter) -> None:
+    writer.write(b"x" * PART_BYTES)
+    bucket.abort_fails = "NoSuchUpload"
+
+    writer.abort()
+
+    assert bucket.asked[2:] == [("abort_multipart_upload", UPLOAD)]
+
+
+def test_what_cannot_be_given_up_is_raised(bucket: Bucket, writer: ObjectWriter) -> None:
+    writer.write(b"x" * PART_BYTES)
+    bucket.abort_fails = "AccessDenied"
+
+    with pytest.raises(ClientError, match="AccessDenied"):
+        writer.abort()

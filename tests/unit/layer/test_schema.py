@@ -408,6 +408,13 @@ def test_an_instant_is_written_in_utc_to_the_second(moment: datetime, text: str)
     assert iso_utc(moment) == text
 
 
+@pytest.mark.parametrize(("microsecond", "text"), [(0, "07.000000Z"), (1_234, "07.001234Z"), (999_999, "07.999999Z")])
+def test_an_instant_is_written_to_the_microsecond_where_that_is_asked_for(microsecond: int, text: str) -> None:
+    moment = datetime(2026, 11, 22, 18, 42, 7, microsecond, tzinfo=UTC)
+
+    assert iso_utc(moment, "microseconds") == f"2026-11-22T18:42:{text}"
+
+
 REQUEST: dict[str, Any] = {"intentId": "intent-1", "pendingImageIds": ["image-1", "image-2"], "userId": "user-1"}
 
 
@@ -457,9 +464,11 @@ SUBMISSION = Submission(
     submitTime="2026-11-22T15:00:00Z",
     modelId="amazon.nova-lite-v1:0",
     manifestUri="s3://images/batch-input/intent-1/manifest.jsonl",
+    outputUri="s3://images/batch-output/",
+    roleArn="arn:aws:iam::123456789012:role/yorutsuke-bedrock-dev",
     traceId="trace-1",
     requestedImages="0" * 64,
-    submittedImages="1" * 64,
+    submittedImages="3",
     imageCount=2,
     pendingImageIds=["image-1", "image-2"],
     ttl=1_798_000_000,
