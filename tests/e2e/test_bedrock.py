@@ -46,7 +46,7 @@ def _start_over(night: Night, receipts: list[Receipt]) -> None:
 
 
 def _announce(night: Night, name: str) -> None:
-    """Send the message of an object again, as the README says for a replay."""
+    """Send the message of an object again, as a replay does."""
     key = f"batch-output/{night.job_id}/{name}"
     record = {"s3": {"bucket": {"name": night.outputs["imagesBucket"]}, "object": {"key": key}}}
     night.aws.sqs.send_message(QueueUrl=night.outputs["queueUrl"], MessageBody=json.dumps({"Records": [record]}))

@@ -11,10 +11,10 @@ from yorutsuke_infra.stage_file import ROOT
 
 from .conftest import REGION, Program, RunProgram
 
-README = (ROOT / "README.md").read_text()
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
 DECISIONS = ROOT / "docs" / "decisions"
 DEPLOYING = (ROOT / "docs" / "deploying.md").read_text()
+RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
 
 
 def _section(text: str, heading: str) -> str:
@@ -36,8 +36,10 @@ def test_every_choice_of_a_stage_says_what_it_is_for() -> None:
     assert [name for name, field in StageConfig.model_fields.items() if not field.description] == []
 
 
-def test_the_readme_says_what_to_do_about_every_alarm(run: RunProgram) -> None:
-    assert set(run().names("MetricAlarm")) <= _first_cells(_section(README, "When a night goes wrong"))
+def test_the_runbook_has_a_section_on_every_alarm_and_on_no_other(run: RunProgram) -> None:
+    alarms = re.findall(r"^### ([a-z-]+)$", RUNBOOK, re.MULTILINE)
+
+    assert sorted(alarms) == sorted(run().names("MetricAlarm"))
 
 
 @pytest.mark.parametrize("trigger", ["sqs", "s3"])

@@ -42,8 +42,8 @@ def test_a_program_with_an_unknown_resource_type_is_not_deployed(deployer: Local
 
 
 def test_an_unknown_provider_function_is_refused_by_name(deployer: LocalDeployer) -> None:
-    with pytest.raises(UnknownResourceError, match="provider function 'aws:index/getPartition:getPartition'"):
-        deployer.call(MockCallArgs("aws:index/getPartition:getPartition", {}, ""))
+    with pytest.raises(UnknownResourceError, match="provider function 'aws:index/getRegions:getRegions'"):
+        deployer.call(MockCallArgs("aws:index/getRegions:getRegions", {}, ""))
 
 
 def test_a_component_is_the_programs_own_and_creates_nothing(deployer: LocalDeployer) -> None:
