@@ -7,6 +7,9 @@ import typer
 from .commands.dead_letters import dead_letters
 from .commands.job import job
 from .commands.jobs import jobs
+from .commands.redrive import redrive
+from .commands.replay import replay
+from .commands.retry_migrations import retry_migrations
 from .errors import Told, told
 from .screen import Screen
 
@@ -19,7 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (jobs, job, dead_letters):
+for command in (jobs, job, dead_letters, replay, redrive, retry_migrations):
     app.command()(command)
 
 

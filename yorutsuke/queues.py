@@ -70,10 +70,13 @@ class Queue:
             int(attributes["ApproximateNumberOfMessages"]), int(attributes["ApproximateNumberOfMessagesNotVisible"])
         )
 
-    def received(self) -> Iterator[Message]:
-        """Yield the queue's messages, each hidden from others until it is released, until no more are to be had."""
+    def received(self) -> Iterator[list[Message]]:
+        """Yield the queue's messages, up to ten at a time, until no more are to be had.
+
+        Each is hidden from others until it is released.
+        """
         while batch := self._receive():
-            yield from batch
+            yield batch
 
     def _receive(self) -> list[Message]:
         answer = self.sqs.receive_message(
