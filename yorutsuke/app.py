@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import typer
 
 from .commands.dead_letters import dead_letters
+from .commands.doctor import doctor
 from .commands.job import job
 from .commands.jobs import jobs
 from .commands.redrive import redrive
@@ -22,7 +23,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (jobs, job, dead_letters, replay, redrive, retry_migrations):
+for command in (jobs, job, dead_letters, replay, redrive, retry_migrations, doctor):
     app.command()(command)
 
 
