@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
 
+MAX_FUNCTION_SECONDS = 900
+"""Lambda's own limit."""
+
 
 @dataclass(frozen=True)
 class Clients:
@@ -58,6 +61,11 @@ class Clients:
         return self._client("lambda")
 
     @cached_property
+    def invocations(self) -> "LambdaClient":
+        """Lambda, waited for as long as a function may take, and asked once: whoever asks says when to ask again."""
+        return self._client("lambda", read_timeout=MAX_FUNCTION_SECONDS, retries={"total_max_attempts": 1})
+
+    @cached_property
     def s3(self) -> "S3Client":
         """S3."""
         return self._client("s3")
@@ -72,16 +80,17 @@ class Clients:
         """SQS."""
         return self._client("sqs")
 
-    def _client(self, service: str) -> Any:
+    def _client(self, service: str, **choices: Any) -> Any:
+        # As the handler's are: its image store moves as many images at once.
+        chosen: dict[str, Any] = {
+            "retries": {"mode": "standard", "total_max_attempts": 5},
+            "max_pool_connections": CONCURRENCY + 1,
+            # A proxy is for the way out of the machine.
+            "proxies": None if self.endpoint is None else {},
+            **choices,
+        }
+        config = Config(**chosen)
         with self._making:
             # The stubs know the services that are named where they are called.
             make = cast("Callable[..., Any]", self.session.client)
-            return make(service, endpoint_url=self.endpoint, config=self._config())
-
-    def _config(self) -> Config:
-        # As the handler's are: its image store moves as many images at once.
-        retries: Any = {"mode": "standard", "total_max_attempts": 5}
-        if self.endpoint is None:
-            return Config(retries=retries, max_pool_connections=CONCURRENCY + 1)
-        # A proxy is for the way out of the machine.
-        return Config(retries=retries, max_pool_connections=CONCURRENCY + 1, proxies={})
+            return make(service, endpoint_url=self.endpoint, config=config)

@@ -114,9 +114,9 @@ def _notify(stage: Night, **configuration: Any) -> Undo:
     before = _notification(stage)
 
     def put(**configuration: Any) -> None:
-        stage.aws.s3.put_bucket_notification_configuration(
-            Bucket=stage.outputs["imagesBucket"], NotificationConfiguration={**configuration}
-        )
+        whole: Any = configuration
+        bucket = stage.outputs["imagesBucket"]
+        stage.aws.s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration=whole)
 
     put(**configuration)
     return lambda: put(TopicConfigurations=before)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from yorutsuke.clients import MAX_FUNCTION_SECONDS
 from yorutsuke.jobs import JobRecord, Jobs
 from yorutsuke.outputs import job_outputs
 from yorutsuke.stage import Stage
@@ -14,8 +15,6 @@ from yorutsuke_common.schema import BedrockEnd, JobStatus
 from .finding import Finding, State
 from .queues import redelivery_seconds
 
-MAX_FUNCTION_SECONDS = 900
-"""Lambda's own limit: whatever began a submission longer ago is gone."""
 MAX_JOB_DAYS = 7
 """A Bedrock job may run so long."""
 MAX_FAILURE_SHARE = 0.05
@@ -41,6 +40,7 @@ def _stuck(jobs: Sequence[JobRecord]) -> Iterator[Finding]:
     now = time.time()
     yield _found(
         "submissions begun",
+        # Whatever began one longer ago is gone.
         [job for job in jobs if job.status == JobStatus.SUBMITTING and _older(job, MAX_FUNCTION_SECONDS)],
         "have no job, and nobody is at them",
         lambda job: f"send the request of {job} again; redrive --submissions has it if it was invoked asynchronously",

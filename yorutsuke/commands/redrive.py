@@ -16,10 +16,13 @@ from yorutsuke.screen import Screen, table
 from yorutsuke.stage import Stage, open_stage
 from yorutsuke.times import span
 
+from .submissions import redrive_submissions
+
 SHOWN = 20
 HEADERS = ("messages", "about", "job", "oldest", "receives", "")
 
 OfJob = Annotated[str | None, typer.Option("--job", metavar="JOB", help="Those of one job, or intent, alone.")]
+Submissions = Annotated[bool, typer.Option("--submissions", help="Instead, requests for jobs that failed.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what is there, and leave it there.")]
 
 
@@ -27,15 +30,19 @@ def redrive(
     *,
     stage: StageName,
     job: OfJob = None,
+    submissions: Submissions = False,
     dry_run: DryRun = False,
     yes: Yes = False,
     region: Region = None,
     profile: Profile = None,
     json: Json = False,
 ) -> None:
-    """Move the dead-letter queue's messages back to the queue, having said what they are."""
+    """Move dead messages back to the queue, or ask again for jobs that failed, having said what they are."""
     screen = Screen(json=json)
     opened = open_stage(stage, region, profile)
+    if submissions:
+        redrive_submissions(screen, opened, job, dry_run=dry_run, yes=yes)
+        return
     job_id = _job_id(opened, job) if job else None
     with screen.progress("Looking through", opened.dead_letter_queue.depth().waiting) as steps:
         found = survey(opened, job_id, steps.advance)
