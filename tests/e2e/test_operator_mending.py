@@ -376,6 +376,10 @@ def test_images_of_a_job_that_is_still_to_be_taken_in_are_left_to_the_function(
     other = new_night()
     _unmoved(other, tmp_path, 1)
     refused = operator("retry-migrations", other.job_id)
+    seen = other.job()["processedOutputs"]
+    _update_job(other, "REMOVE processedOutputs")
+    replayed = operator("retry-migrations", other.job_id, "--yes")
+    _update_job(other, "SET processedOutputs = :seen", seen=seen)
 
     def claim(*arguments: Any) -> Any:
         _update_job(other, "SET claimedUntil = :until", until=int(time.time()) + 600)
@@ -386,9 +390,10 @@ def test_images_of_a_job_that_is_still_to_be_taken_in_are_left_to_the_function(
     with patch.object(migrations, "move", claim):
         raced = operator("retry-migrations", other.job_id, "--yes")
 
-    assert "is SUBMITTED: its output is still to be taken in" in submitted.told
+    assert "is SUBMITTED, its output still to be taken in" in submitted.told
     assert "Answer with --yes" in refused.told
+    assert "is COMPLETED, its output still to be taken in" in replayed.told
     assert "is being taken in, or was just now" in raced.told
-    assert [ran.code for ran in (submitted, refused, raced)] == [1, 1, 1]
+    assert [ran.code for ran in (submitted, refused, replayed, raced)] == [1, 1, 1, 1]
     assert other.job()["resultStats"]["migrationFailedCount"] == 1
     _update_job(other, "REMOVE claimedUntil")

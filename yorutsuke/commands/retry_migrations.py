@@ -5,7 +5,7 @@ from collections import Counter
 from rich.console import Group
 
 from yorutsuke.errors import RefusedError, UnfinishedError
-from yorutsuke.jobs import Jobs
+from yorutsuke.jobs import JobRecord, Jobs
 from yorutsuke.migrations import Outcome, retry, unmoved
 from yorutsuke.options import JobName, Json, Profile, Region, StageName, Yes
 from yorutsuke.screen import Screen, table
@@ -28,11 +28,7 @@ def retry_migrations(
     screen = Screen(json=json)
     opened = open_stage(stage, region, profile)
     record = Jobs(opened).find(job)
-    if record.is_claimed or not record.is_completed:
-        raise RefusedError(
-            f"job {record.name!r} is {record.status}{' and claimed' if record.is_claimed else ''}: its output is "
-            "still to be taken in, which moves the images. Try again once it is COMPLETED and free."
-        )
+    _require_settled(record)
     count = sum(1 for _ in unmoved(opened, record))
     outcome = Outcome()
     if count:
@@ -53,6 +49,16 @@ def retry_migrations(
     if outcome.failures:
         raise UnfinishedError(
             f"{len(outcome.failures)} images stay where they are ({_counted(outcome)}): mend that, then run this again."
+        )
+
+
+def _require_settled(record: JobRecord) -> None:
+    """Leave a job alone whose output is still to be taken in, or in again: that moves its images as well."""
+    if record.is_claimed or not record.is_completed or not record.processedOutputs:
+        claimed = " and claimed" if record.is_claimed else ""
+        raise RefusedError(
+            f"job {record.name!r} is {record.status}{claimed}, its output still to be taken in, which moves the images:"
+            " try again once it is COMPLETED and free. `job` shows whether it is."
         )
 
 
