@@ -175,6 +175,8 @@ def test_a_file_that_is_there_is_replaced_only_where_somebody_says_so(operator: 
     file.write_text("mine")
     export = ("dead-letters", JOB, "--reason", "INVALID_JSON", "--export", str(file))
 
+    nowhere = operator("dead-letters", JOB, "--export", str(tmp_path / "no" / "file"))
+    assert (nowhere.code, f"folder '{tmp_path / 'no'}' is not there" in nowhere.told) == (1, True)
     assert operator(*export).code == 1
     assert operator(*export, answer="n\n").code == 1
     assert file.read_text() == "mine"

@@ -255,6 +255,19 @@ def test_a_manifest_is_compared_again(operator: Operator, new_night: NewNight, t
     assert operator("replay", night.job_id, "--manifest", "--output", "x").code == 1
 
 
+@pytest.mark.usefixtures("at_rest")
+def test_a_manifest_that_is_none_is_one_clear_line(operator: Operator, new_night: NewNight) -> None:
+    night = new_night()
+    night.seed_job()
+    key = f"batch-output/{night.job_id}/manifest.json.out"
+    night.aws.s3.put_object(Bucket=night.outputs["imagesBucket"], Key=key, Body=b"{}")
+
+    ran = operator("replay", night.job_id, "--manifest", "--yes")
+
+    assert ran.code == 1
+    assert ran.told.startswith(f"InvalidManifestError: '{key}' is not Bedrock's manifest (totalRecordCount")
+
+
 def _unmoved(night: Night, folder: Path, count: int = 3) -> list[Receipt]:
     """Have a job completed whose images could not be moved: they are not where they are said to be."""
     receipts = own_receipts(night, count)

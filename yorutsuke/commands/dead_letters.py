@@ -40,6 +40,8 @@ def dead_letters(
     record = Jobs(opened).find(job)
     if record.jobId is None:
         raise NotFoundError(f"intent {job!r} has no job yet, and so no dead letters: submit it again.")
+    if export and not export.parent.is_dir():
+        raise NotFoundError(f"folder {str(export.parent)!r} is not there: make it, or name another file.")
     if export and export.exists():
         screen.confirm(f"{export} is there already. Replace it?", yes=yes)
     with screen.progress("Reading dead letters"):

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Group
 
-from batch_result_handler.manifest import MAX_MANIFEST_BYTES
+from batch_result_handler.event import ManifestObject
+from batch_result_handler.manifest import MAX_MANIFEST_BYTES, parse_counts
 from yorutsuke.errors import NotFoundError, RefusedError
 from yorutsuke.jobs import JobRecord, Jobs
 from yorutsuke.options import JobName, Json, Profile, Region, StageName, Yes
@@ -122,7 +123,8 @@ def _replay_manifest(screen: Screen, stage: Stage, record: JobRecord, named: str
         raise RefusedError("--output names an output, and --manifest asks for the manifest: leave one of them out.")
     manifest = choose_manifest(stage, record)
     body = stage.clients.s3.get_object(Bucket=stage.settings.images_bucket, Key=manifest.key)["Body"]
-    counts = RecordCounts.model_validate_json(body.read(MAX_MANIFEST_BYTES))
+    content = body.read(MAX_MANIFEST_BYTES + 1)
+    counts = parse_counts(content, ManifestObject(stage.settings.images_bucket, manifest.key))
     screen.preview(_manifest_table(record, manifest, counts))
     screen.confirm(f"Have {manifest.key} compared again?", yes=yes)
     stage.queue.send([notification(stage.settings.images_bucket, manifest.key)])
