@@ -11,7 +11,7 @@ nox.options.sessions = ["tests", "lint", "types", "imports", "docs"]
 
 ROOT = Path(__file__).parent
 SOURCE_PATHS = ["infra", "layer", "functions", "."]
-REQUIREMENTS = ("layer", "emulator", "local", "dev", "bench", "lint", "docs")
+REQUIREMENTS = ("layer", "emulator", "local", "operator", "dev", "bench", "lint", "docs")
 WORKFLOW_SCHEMAS = {
     "github-workflows": "workflows/*.yml",
     "github-issue-forms": "ISSUE_TEMPLATE/[!c]*.yml",
@@ -47,6 +47,14 @@ def serve(session: nox.Session) -> None:
     """Run an emulator with nothing on it, for the Pulumi CLI to deploy the local stage to. [-- --port N]"""
     prepare(session, "local")
     session.run("python", "-m", "local.serve", *session.posargs)
+
+
+@nox.session
+def yorutsuke(session: nox.Session) -> None:
+    """Look after a stage's jobs, and mend what went wrong. -- COMMAND --stage STAGE [--json]"""
+    prepare(session, "operator")
+    # Apart from standard output, which is for machines under --json.
+    session.run("python", "-m", "yorutsuke", *session.posargs, stderr=sys.stderr)
 
 
 @nox.session(requires=["emulator"])

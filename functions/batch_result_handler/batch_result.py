@@ -6,7 +6,7 @@ last may be repeated, by one function at a time; only the last says that nothing
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,6 +25,7 @@ from .event import OutputObject
 from .images import ImageStore, PendingImages, processed_date
 from .job import BatchJobs, is_processed, new_token, require_sole_output
 from .output import Output, opened_output
+from .reading import Reading
 from .records import GoodLine, LineReader, rejected
 from .result_metrics import ResultMetrics
 from .settings import Settings
@@ -32,8 +33,6 @@ from .settings import Settings
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-BLOCK = 1000
-"""Transactions taken through the steps together: the most keys that one DeleteObjects takes."""
 BLOCKS_AT_ONCE = 2
 """Stored while the next one is read: each step of one block waits for its last call, and the other has work then."""
 
@@ -95,7 +94,7 @@ class BatchResultProcessor:
         self.logger.info(
             "batch result completed", event=Event.BATCH_RESULT_COMPLETED, **stats.model_dump(exclude_none=True)
         )
-        self._report_missing(run.unanswered)
+        self._report_missing(run.reading.unanswered)
         self.metrics.job_completed(job.jobId, stats, (perf_counter() - started) * 1000)
 
     def _report_duplicate(self) -> None:
@@ -128,19 +127,18 @@ class _Run:
         self.settings = processor.settings
         self.logger = processor.logger
         self.job = job
-        self.output = output
         self.date = processed_date(output.last_modified, self.settings.timezone)
         self.dead_letters = DeadLetterFile(self.stores.s3, self.settings.images_bucket, job.jobId)
         self.success_count = 0
         self.migration_failed_count = 0
-        self.seen: set[str] = set()
-        self.unanswered = set(job.pendingImageIds or ())
+        reader = LineReader(job, output.last_modified, processor.settings.transaction_ttl_days)
+        self.reading = Reading(output, reader, self._skip, unanswered=set(job.pendingImageIds or ()))
 
     def take_in(self) -> ResultStats:
         """Store every good line and keep every bad one; return the counts."""
         with ThreadPoolExecutor(BLOCKS_AT_ONCE) as storing:
             under_way: deque[Future[Stored]] = deque()
-            for block in self._blocks():
+            for block in self.reading.blocks():
                 # By how many there are, not by which is done: the same output ends in the same letters, in order.
                 if len(under_way) == BLOCKS_AT_ONCE:
                     self._account_for(under_way.popleft().result())
@@ -154,29 +152,8 @@ class _Run:
             failureCount=self.dead_letters.count,
             totalCount=self.success_count + self.dead_letters.count,
             migrationFailedCount=self.migration_failed_count,
-            missingCount=None if self.job.pendingImageIds is None else len(self.unanswered),
+            missingCount=None if self.job.pendingImageIds is None else len(self.reading.unanswered),
         )
-
-    def _blocks(self) -> Iterator[list[GoodLine]]:
-        """Yield the good lines in blocks, the first one of each image; the other lines become dead letters."""
-        reader = LineReader(self.job, self.output.last_modified, self.settings.transaction_ttl_days)
-        block: list[GoodLine] = []
-        for line in self.output.lines():
-            read = reader.read(line)
-            if isinstance(read, DeadLetter):
-                self.unanswered.discard(read.imageId or "")
-                self._skip(read)
-            elif read.transaction.transactionId in self.seen:
-                self._skip(rejected(read, Reason.DUPLICATE_IMAGE, "an earlier line of this output has the same image"))
-            else:
-                self.seen.add(read.transaction.transactionId)
-                self.unanswered.discard(read.transaction.imageId)
-                block.append(read)
-            if len(block) == BLOCK:
-                yield block
-                block = []
-        if block:
-            yield block
 
     def _store(self, block: Sequence[GoodLine]) -> Stored:
         """Write the transactions, move their images, then correct the status of those whose image did not move.

@@ -129,6 +129,22 @@ class BatchJobs:
                 "back by itself and is processed again."
             )
 
+    def forget_outputs(self, job: BatchJob) -> None:
+        """Let the next message of the job's output be no duplicate, unless a function has the job.
+
+        Raises JobClaimedError where one has, or where another output was taken in since `job` was read; RetryableError
+        where the record has vanished; botocore's errors as they come.
+        """
+        unchanged, seen = _outputs_unchanged(job)
+        unclaimed = "(attribute_not_exists(claimedUntil) OR claimedUntil < :now)"
+        compared = {**seen, ":now": int(time.time())}
+        forgotten, _ = self._update(job, {}, f"{unchanged} AND {unclaimed}", compared, forget=("processedOutputs",))
+        if not forgotten:
+            raise JobClaimedError(
+                f"job {job.jobId!r} is being worked on: a function has claimed it, or has taken an output in just now. "
+                "Look at it again when that is over."
+            )
+
     def record_counts(self, job: BatchJob, counts: RecordCounts) -> bool:
         """Remember what Bedrock's manifest counts and return True; False where an output came in since `job` was read.
 

@@ -46,7 +46,7 @@ class ManifestReconciler:
         if source.etag not in (None, etag):
             self._skip("the manifest has been written again")
             return
-        counts = _parse(content, source)
+        counts = parse_counts(content, source)
         lines = job.resultStats.totalCount if job.resultStats and job.processedOutputs else 0
         difference = abs(counts.processedRecordCount - lines)
         unprocessed = counts.totalRecordCount - counts.processedRecordCount
@@ -79,7 +79,8 @@ class ManifestReconciler:
             return response["ETag"].strip('"'), body.read(MAX_MANIFEST_BYTES + 1)
 
 
-def _parse(content: bytes, source: ManifestObject) -> RecordCounts:
+def parse_counts(content: bytes, source: ManifestObject) -> RecordCounts:
+    """Return what a manifest counts. Raises InvalidManifestError."""
     if len(content) > MAX_MANIFEST_BYTES:
         raise InvalidManifestError(
             f"{source.key!r} is larger than {MAX_MANIFEST_BYTES} bytes: only Bedrock's own manifest goes there."

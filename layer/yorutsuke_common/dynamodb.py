@@ -79,7 +79,10 @@ class BatchClient:
 
         Raises RetryableError where some stay unread after 3 retries, botocore's errors as they come.
         """
-        keys: list[Item] = [{key_name: {"S": value}} for value in values]
+        return self.get_items(table, [{key_name: {"S": value}} for value in values])
+
+    def get_items(self, table: str, keys: Sequence[Item]) -> list[Item]:
+        """Read the items with these keys, as `get` does."""
         found = self.overlap.each(partial(self._get_batch, table), batches(keys, READ_BATCH), CALLS_AT_ONCE)
         return list(chain.from_iterable(found))
 

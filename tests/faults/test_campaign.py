@@ -149,7 +149,7 @@ def _no_repeats_known(patch: pytest.MonkeyPatch) -> None:
 
     def forgetting(self: _Run, *arguments: Any) -> None:
         init(self, *arguments)
-        self.seen = _Forgetful()
+        self.reading.seen = _Forgetful()
 
     patch.setattr(_Run, "__init__", forgetting)
 

@@ -29,3 +29,11 @@ def test_a_variable_that_is_not_valid_is_named_and_not_quoted(monkeypatch: pytes
         "the function's environment is not valid (TEST_DAYS: Input should be a valid integer, unable to parse string "
         "as an integer): deploy the stage again."
     )
+
+
+def test_another_s_environment_is_read_without_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEST_DAYS", "3")
+
+    assert read_environment(Settings, {"TEST_DAYS": "4"}) == Settings(TEST_DAYS=4)
+    with pytest.raises(SettingsError, match="TEST_DAYS: Field required"):
+        read_environment(Settings, {})

@@ -1,0 +1,128 @@
+"""The operator's command on a stage of the emulator, run as a person would, or in this process, which is faster."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from local.emulator import REGION, Emulator
+from local.night import Night
+from yorutsuke.app import main
+from yorutsuke.local_stage import STAGE_FILE_VARIABLE
+from yorutsuke_common.dynamodb import to_item
+
+ROOT = Path(__file__).parents[2]
+SOURCE = os.pathsep.join(str(ROOT / path) for path in ("layer", "functions", "."))
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a command ended, and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def answer(self) -> Any:
+        """The one JSON object on standard output."""
+        assert self.code in {0, 3}, self.err
+        [line] = self.out.splitlines()
+        return json.loads(line)
+
+    @property
+    def told(self) -> str:
+        """What was said in one line, however wide the terminal is."""
+        return " ".join(self.err.split())
+
+
+class _Terminal(io.StringIO):
+    """Standard input with somebody at it."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@dataclass(frozen=True)
+class Operator:
+    """Somebody with credentials for the stage `local`, which the stage's file tells of."""
+
+    night: Night
+    environment: Mapping[str, str]
+
+    def __call__(self, *arguments: str, answer: str | None = None) -> Ran:
+        """Run a command in this process; `answer` is what is typed, None where nobody sits at the terminal."""
+        out, err = io.StringIO(), io.StringIO()
+        stdin = io.StringIO() if answer is None else _Terminal(answer)
+        here = patch.dict(os.environ, self.environment)
+        with here, patch("sys.stdin", stdin), redirect_stdout(out), redirect_stderr(err):
+            code = main([*arguments, "--stage", "local"])
+        return Ran(code, out.getvalue(), err.getvalue())
+
+    def spawned(self, *arguments: str) -> Ran:
+        """Run a command as a person would, in a process of its own."""
+        done = subprocess.run(
+            [sys.executable, "-m", "yorutsuke", *arguments],
+            cwd=ROOT,
+            env={**os.environ, **self.environment, "PYTHONPATH": SOURCE, "YORUTSUKE_STAGE": "local"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    def restricted_to(self, folder: Path, statements: Sequence[Mapping[str, Any]]) -> "Operator":
+        """Return somebody who may do no more than these statements say."""
+        iam = self.night.aws.iam
+        iam.create_user(UserName=folder.name)
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [*statements]})
+        iam.put_user_policy(UserName=folder.name, PolicyName="restricted", PolicyDocument=policy)
+        key = iam.create_access_key(UserName=folder.name)["AccessKey"]
+        file = folder / "stage.json"
+        stage = json.loads(Path(self.environment[STAGE_FILE_VARIABLE]).read_text())
+        stage |= {"accessKeyId": key["AccessKeyId"], "secretAccessKey": key["SecretAccessKey"]}
+        file.write_text(json.dumps(stage))
+        return replace(self, environment={**self.environment, STAGE_FILE_VARIABLE: str(file)})
+
+
+def operator_of(emulator: Emulator, night: Night, folder: Path) -> Operator:
+    """Return somebody who looks after a deployed stage, of which nobody remembers the nights before."""
+    forget_jobs(night)
+    for queue in ("queueUrl", "deadLetterQueueUrl"):
+        night.aws.sqs.purge_queue(QueueUrl=night.outputs[queue])
+    file = folder / "stage.json"
+    stage = {
+        "endpoint": emulator.endpoint,
+        "caBundle": str(emulator.ca_bundle),
+        "region": REGION,
+        "accessKeyId": "test",
+        "secretAccessKey": "test",
+        "pid": emulator.process.pid,
+    }
+    file.write_text(json.dumps(stage))
+    # What the command sets for its own process is to end with each call.
+    return Operator(night, {STAGE_FILE_VARIABLE: str(file), "AWS_CA_BUNDLE": str(emulator.ca_bundle)})
+
+
+def put_job(night: Night, intent_id: str, **attributes: object) -> None:
+    """Write a job's record, whatever it has or lacks."""
+    item = to_item({"intentId": intent_id, **attributes})
+    night.aws.dynamodb.put_item(TableName=night.outputs["batchJobsTable"], Item=item)
+
+
+def forget_jobs(night: Night, *intent_ids: str) -> None:
+    """Delete the records of these intents, of all where none is named."""
+    table = night.outputs["batchJobsTable"]
+    stored = night.aws.dynamodb.scan(TableName=table)["Items"]
+    for intent_id in [item["intentId"] for item in stored]:
+        if not intent_ids or intent_id.get("S") in intent_ids:
+            night.aws.dynamodb.delete_item(TableName=table, Key={"intentId": intent_id})

@@ -1,0 +1,412 @@
+"""The operator's command on jobs that went wrong: an output taken in again, and images moved after all."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from local.emulator import Emulator
+from local.night import Night, until
+from local.receipts import Receipt, plan_lines
+from yorutsuke import migrations
+from yorutsuke_common.dynamodb import to_item
+from yorutsuke_common.schema import RecordCounts
+
+from .conftest import NewNight, own_receipts, seed
+from .operator_stage import ROOT, SOURCE, Operator, operator_of
+
+Edit = Callable[..., None]
+
+
+@pytest.fixture(scope="module")
+def operator(emulator: Emulator, stage: Night, tmp_path_factory: pytest.TempPathFactory) -> Operator:
+    return operator_of(emulator, stage, tmp_path_factory.mktemp("mending"))
+
+
+@pytest.fixture
+def at_rest(stage: Night) -> Generator[None]:
+    """Let the function take nothing from its queue meanwhile."""
+    lambda_ = stage.aws.lambda_
+    [mapping] = lambda_.list_event_source_mappings(FunctionName=stage.outputs["functionName"])["EventSourceMappings"]
+    lambda_.update_event_source_mapping(UUID=mapping.get("UUID", ""), Enabled=False)
+    yield
+    stage.aws.sqs.purge_queue(QueueUrl=stage.outputs["queueUrl"])
+    lambda_.update_event_source_mapping(UUID=mapping.get("UUID", ""), Enabled=True)
+
+
+def _completed(night: Night, folder: Path, receipts: Sequence[Receipt], *bad: str) -> str:
+    """Have a night's job completed, and return its output's key."""
+    file = folder / f"{night.job_id}.jsonl"
+    file.write_text("".join(f"{line}\n" for line in [*plan_lines([*receipts]), *bad]))
+    key = night.drop_output(file)
+    night.wait_until_completed()
+    return key
+
+
+def _update_job(night: Night, update: str, **values: object) -> None:
+    given: dict[str, Any] = {"ExpressionAttributeValues": to_item({f":{k}": v for k, v in values.items()})}
+    night.aws.dynamodb.update_item(
+        TableName=night.outputs["batchJobsTable"],
+        Key={"intentId": {"S": night.intent_id}},
+        UpdateExpression=update,
+        **(given if values else {}),
+    )
+
+
+def _edit(night: Night, transaction: dict[str, Any], **attributes: object) -> None:
+    """Edit a transaction as a person would in the app."""
+    table = night.outputs["transactionsTable"]
+    night.aws.dynamodb.put_item(TableName=table, Item=to_item({**transaction, **attributes}))
+
+
+def _by_image(night: Night) -> dict[str, dict[str, Any]]:
+    return {transaction["imageId"]: transaction for transaction in night.transactions()}
+
+
+def _queued(night: Night) -> list[dict[str, Any]]:
+    answer = night.aws.sqs.receive_message(QueueUrl=night.outputs["queueUrl"], MaxNumberOfMessages=10)
+    return [json.loads(message.get("Body", "")) for message in answer.get("Messages", [])]
+
+
+def test_a_replay_says_what_it_would_change_and_then_does_it(
+    operator: Operator, new_night: NewNight, tmp_path: Path
+) -> None:
+    night = new_night()
+    receipts = own_receipts(night, 4)
+    seed(night, receipts)
+    key = _completed(night, tmp_path, receipts, "{")
+    stood = _by_image(night)
+    edited, deleted, noted, _ = (stood[receipt.image_id] for receipt in receipts)
+    _edit(night, edited, merchant="Somebody's own words")
+    _edit(night, noted, note="tax-free")
+    night.aws.dynamodb.delete_item(
+        TableName=night.outputs["transactionsTable"],
+        Key=to_item({"userId": deleted["userId"], "transactionId": deleted["transactionId"]}),
+    )
+    night.aws.s3.delete_object(Bucket=night.outputs["imagesBucket"], Key=f"dead-letters/{night.job_id}.jsonl")
+
+    ran = operator.spawned("replay", night.job_id, "--yes", "--json")
+
+    answer = ran.answer
+    effects = answer["effects"]
+    assert answer["key"] == key
+    assert effects == {
+        "new": 1,
+        "same": 1,
+        "changed": 2,
+        "changedIds": effects["changedIds"],
+        "imagesToMove": 0,
+        "imagesMovedBefore": 4,
+        "imagesUnknown": 0,
+        "failures": {"INVALID_JSON": 1},
+    }
+    assert {*effects["changedIds"]} == {edited["transactionId"], noted["transactionId"]}
+    assert answer["done"] is True
+    assert answer["resultStats"]["successCount"] == 4
+    assert "put back" in ran.err
+    assert _by_image(night) == stood
+    assert [letter["reason"] for letter in night.dead_letters()] == ["INVALID_JSON"]
+
+
+def test_a_replay_moves_what_waits_and_counts_what_is_another_s(
+    operator: Operator, new_night: NewNight, tmp_path: Path
+) -> None:
+    night = new_night()
+    receipts = own_receipts(night, 3)
+    night.seed_images(receipt.image_id for receipt in receipts[:2])
+    night.seed_job()
+    foreign = {"imageId": receipts[2].image_id, "userId": "another", "s3Key": "uploads/another/x.png"}
+    night.aws.dynamodb.put_item(TableName=night.outputs["pendingImagesTable"], Item=to_item(foreign))
+    _completed(night, tmp_path, receipts)
+    again = {"imageId": receipts[0].image_id, "userId": "user-1", "s3Key": "uploads/user-1/gone.png"}
+    night.aws.dynamodb.put_item(TableName=night.outputs["pendingImagesTable"], Item=to_item(again))
+    night.aws.dynamodb.delete_item(
+        TableName=night.outputs["pendingImagesTable"], Key={"imageId": {"S": receipts[1].image_id}}
+    )
+
+    ran = operator("replay", night.job_id, answer="n\n")
+
+    assert ran.code == 1
+    said = " ".join(ran.out.split())
+    assert "0 new, 2 the same, 0 put back" in said
+    assert "1 to be moved, 0 moved before, 1 unknown" in said
+    assert "OWNER_MISMATCH=1" in said
+
+
+@pytest.mark.usefixtures("at_rest")
+def test_a_replay_that_nobody_waits_for_is_sent_as_s3_would_and_the_output_is_no_duplicate_any_more(
+    operator: Operator, new_night: NewNight
+) -> None:
+    night = new_night()
+    night.seed_job()
+    key = f"batch-output/{night.job_id}/night 1+2.jsonl.out"
+    bucket = night.outputs["imagesBucket"]
+    etag = night.aws.s3.put_object(Bucket=bucket, Key=key, Body=b"{}\n")["ETag"].strip('"')
+    _update_job(night, "SET processedOutputs = :seen", seen={key: etag})
+    operator.night.aws.sqs.purge_queue(QueueUrl=night.outputs["queueUrl"])
+
+    ran = operator("replay", night.job_id, "--yes", "--no-wait", "--json")
+
+    assert (ran.answer["done"], ran.answer["effects"]["failures"]) == (False, {"INVALID_RECORD": 1})
+    encoded = f"batch-output/{night.job_id}/night+1%2B2.jsonl.out"
+    assert _queued(night) == [{"Records": [{"s3": {"bucket": {"name": bucket}, "object": {"key": encoded}}}]}]
+    assert "processedOutputs" not in night.job()
+
+
+@pytest.mark.usefixtures("at_rest")
+@pytest.mark.parametrize("claimed_when", ["before", "while the question is asked"])
+def test_a_job_that_a_function_has_is_not_replayed(
+    operator: Operator, new_night: NewNight, monkeypatch: pytest.MonkeyPatch, claimed_when: str
+) -> None:
+    night = new_night()
+    night.seed_job()
+    key = f"batch-output/{night.job_id}/output.jsonl"
+    night.aws.s3.put_object(Bucket=night.outputs["imagesBucket"], Key=key, Body=b"{}\n")
+    operator.night.aws.sqs.purge_queue(QueueUrl=night.outputs["queueUrl"])
+
+    def claim(*_: object, **__: object) -> None:
+        _update_job(night, "SET claimedUntil = :until, processedOutputs = :seen", until=2**40, seen={"k": "e"})
+
+    if claimed_when == "before":
+        claim()
+    else:
+        monkeypatch.setattr("yorutsuke.screen.Screen.confirm", claim)
+
+    ran = operator("replay", night.job_id, "--yes")
+
+    assert ran.code == 1
+    assert ran.told.startswith("RefusedError: a function has" if claimed_when == "before" else "JobClaimedError: job")
+    assert night.job()["processedOutputs"] == {"k": "e"}
+    assert _queued(night) == []
+
+
+@pytest.mark.usefixtures("at_rest")
+def test_which_output_is_meant_has_to_be_clear(operator: Operator, new_night: NewNight) -> None:
+    night = new_night()
+    night.seed_job()
+    none = operator("replay", night.job_id)
+    for file in ("a.jsonl", "b.jsonl"):
+        key = f"batch-output/{night.job_id}/{file}"
+        night.aws.s3.put_object(Bucket=night.outputs["imagesBucket"], Key=key, Body=b"{}\n")
+    _update_job(night, "SET processedOutputs = :seen", seen={f"batch-output/{night.job_id}/a.jsonl": "etag"})
+
+    several = operator("replay", night.job_id)
+    unknown = operator("replay", night.job_id, "--output", "c.jsonl")
+    second = operator("replay", night.job_id, "--output", "b.jsonl", answer="n\n")
+
+    assert [ran.code for ran in (none, several, unknown, second)] == [1, 1, 1, 1]
+    assert f"job '{night.job_id}' has no output in batch-output/{night.job_id}/" in none.told
+    assert "has 2 outputs" in several.told
+    assert "name one with --output" in several.told
+    assert "has no output 'c.jsonl'" in unknown.told
+    said = " ".join(second.out.split())
+    assert f"To take batch-output/{night.job_id}/b.jsonl in again" in said
+    assert f"instead of │ batch-output/{night.job_id}/a.jsonl" in said
+
+
+@pytest.mark.usefixtures("at_rest")
+def test_whoever_stops_waiting_is_told_that_the_work_goes_on(operator: Operator, new_night: NewNight) -> None:
+    night = new_night()
+    night.seed_job()
+    key = f"batch-output/{night.job_id}/output.jsonl"
+    night.aws.s3.put_object(Bucket=night.outputs["imagesBucket"], Key=key, Body=b"{}\n")
+    queue = night.outputs["queueUrl"]
+    night.aws.sqs.purge_queue(QueueUrl=queue)
+
+    timed_out = operator("replay", night.job_id, "--yes", "--timeout", "0m")
+    night.aws.sqs.purge_queue(QueueUrl=queue)
+    command = [sys.executable, "-m", "yorutsuke", "replay", night.job_id, "--yes", "--stage", "local"]
+    environment = {**operator.environment, "PYTHONPATH": SOURCE}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as waiting:
+        until(lambda: _queued(night), 30, "the message")
+        waiting.send_signal(signal.SIGINT)
+        said = waiting.communicate()[1]
+
+    assert timed_out.code == 1
+    assert "UnfinishedError: job" in timed_out.told
+    assert "the work goes on by itself" in timed_out.told
+    assert waiting.returncode == 130
+    assert "Not waiting any longer; the work goes on by itself." in " ".join(said.split())
+
+
+def test_a_manifest_is_compared_again(operator: Operator, new_night: NewNight, tmp_path: Path) -> None:
+    night = new_night()
+    receipts = own_receipts(night, 2)
+    seed(night, receipts)
+    _completed(night, tmp_path, receipts)
+    missing = operator("replay", night.job_id, "--manifest", "--yes")
+    counts = RecordCounts(totalRecordCount=2, processedRecordCount=2, successRecordCount=2, errorRecordCount=0)
+    night.drop_manifest(counts)
+    night.wait_until(lambda job: "bedrockCounts" in job, "be reconciled")
+    _update_job(night, "REMOVE bedrockCounts")
+
+    ran = operator("replay", night.job_id, "--manifest", "--yes", "--json")
+
+    assert (missing.code, "has no manifest.json.out" in missing.told) == (1, True)
+    assert ran.answer["key"] == f"batch-output/{night.job_id}/manifest.json.out"
+    assert night.job()["bedrockCounts"]["processedRecordCount"] == 2
+    assert operator("replay", night.job_id, "--manifest", "--output", "x").code == 1
+
+
+@pytest.mark.usefixtures("at_rest")
+def test_a_manifest_that_is_none_is_one_clear_line(operator: Operator, new_night: NewNight) -> None:
+    night = new_night()
+    night.seed_job()
+    key = f"batch-output/{night.job_id}/manifest.json.out"
+    night.aws.s3.put_object(Bucket=night.outputs["imagesBucket"], Key=key, Body=b"{}")
+
+    ran = operator("replay", night.job_id, "--manifest", "--yes")
+
+    assert ran.code == 1
+    assert ran.told.startswith(f"InvalidManifestError: '{key}' is not Bedrock's manifest (totalRecordCount")
+
+
+def _unmoved(night: Night, folder: Path, count: int = 3) -> list[Receipt]:
+    """Have a job completed whose images could not be moved: they are not where they are said to be."""
+    receipts = own_receipts(night, count)
+    seed(night, receipts)
+    s3, bucket = night.aws.s3, night.outputs["imagesBucket"]
+    for receipt in receipts:
+        key = f"uploads/user-1/{receipt.image_id}.png"
+        s3.copy_object(Bucket=bucket, Key=f"kept/{key}", CopySource={"Bucket": bucket, "Key": key})
+        s3.delete_object(Bucket=bucket, Key=key)
+    _completed(night, folder, receipts)
+    assert night.job()["resultStats"]["migrationFailedCount"] == count
+    return receipts
+
+
+def _bring_back(night: Night, receipts: Sequence[Receipt]) -> None:
+    s3, bucket = night.aws.s3, night.outputs["imagesBucket"]
+    for receipt in receipts:
+        key = f"uploads/user-1/{receipt.image_id}.png"
+        s3.copy_object(Bucket=bucket, Key=key, CopySource={"Bucket": bucket, "Key": f"kept/{key}"})
+
+
+def test_images_are_moved_after_all_and_a_person_s_edits_stand(
+    operator: Operator, new_night: NewNight, tmp_path: Path
+) -> None:
+    night = new_night()
+    receipts = _unmoved(night, tmp_path)
+    _bring_back(night, receipts[:2])
+    edited = {**_by_image(night)[receipts[0].image_id], "merchant": "Somebody's own words"}
+    _edit(night, edited)
+
+    ran = operator.spawned("retry-migrations", night.job_id, "--yes", "--json")
+
+    assert ran.code == 1
+    answer = json.loads(ran.out)
+    stays = receipts[2].image_id
+    assert answer == {
+        "jobId": night.job_id,
+        "found": 3,
+        "moved": 2,
+        "edited": 0,
+        "failures": {stays: "CopyObject: NoSuchKey"},
+    }
+    assert "UnfinishedError: 1 images stay where they are (CopyObject: NoSuchKey 1)" in ran.told
+    stand = _by_image(night)
+    assert stand[receipts[0].image_id] == {**edited, "status": "processed"}
+    assert [stand[receipt.image_id]["status"] for receipt in receipts[1:]] == ["processed", "migrationFailed"]
+    assert night.job()["resultStats"]["migrationFailedCount"] == 1
+    moved = [key for key in night.object_keys("processed/") if night.job_id in key]
+    assert len(moved) == 2
+    assert not [key for key in night.object_keys("uploads/") if night.job_id in key]
+
+
+def test_images_are_moved_a_block_at_a_time_and_a_second_time_there_is_nothing_to_do(
+    operator: Operator, new_night: NewNight, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    night = new_night()
+    receipts = _unmoved(night, tmp_path, 5)
+    _bring_back(night, receipts)
+    monkeypatch.setattr(migrations, "BLOCK", 3)
+    monkeypatch.setattr(migrations, "AT_ONCE", 2)
+
+    first = operator("retry-migrations", night.job_id, "--yes", "--json").answer
+    second = operator("retry-migrations", night.job_id, "--json").answer
+
+    assert (first["found"], first["moved"], first["failures"]) == (5, 5, {})
+    assert (second["found"], second["moved"]) == (0, 0)
+    assert {transaction["status"] for transaction in night.transactions()} == {"processed"}
+    assert night.job()["resultStats"]["migrationFailedCount"] == 0
+
+
+def test_a_status_that_somebody_changed_meanwhile_is_left_and_the_count_agrees(
+    operator: Operator, new_night: NewNight, tmp_path: Path
+) -> None:
+    night = new_night()
+    receipts = _unmoved(night, tmp_path, 2)
+    _bring_back(night, receipts)
+    archived = _by_image(night)[receipts[0].image_id]
+
+    def find(*arguments: Any) -> Any:
+        _edit(night, archived, status="archived")
+        return real_move(*arguments)
+
+    real_move = migrations.move
+    with patch.object(migrations, "move", find):
+        answer = operator("retry-migrations", night.job_id, "--yes", "--json").answer
+
+    assert (answer["moved"], answer["edited"]) == (1, 1)
+    stand = _by_image(night)
+    assert [stand[receipt.image_id]["status"] for receipt in receipts] == ["archived", "processed"]
+    assert night.job()["resultStats"]["migrationFailedCount"] == 1
+
+
+def test_images_that_are_unknown_or_another_s_stay_and_say_so(
+    operator: Operator, new_night: NewNight, tmp_path: Path
+) -> None:
+    night = new_night()
+    receipts = _unmoved(night, tmp_path, 2)
+    _bring_back(night, receipts)
+    table = night.outputs["pendingImagesTable"]
+    night.aws.dynamodb.delete_item(TableName=table, Key={"imageId": {"S": receipts[0].image_id}})
+    foreign = {"imageId": receipts[1].image_id, "userId": "another", "s3Key": "uploads/another/x.png"}
+    night.aws.dynamodb.put_item(TableName=table, Item=to_item(foreign))
+
+    ran = operator("retry-migrations", night.job_id, "--yes")
+
+    assert ran.code == 1
+    assert "not in pending-images 1" in ran.told
+    assert "another user's 1" in ran.told
+    assert receipts[0].image_id in ran.out
+    assert night.job()["resultStats"]["migrationFailedCount"] == 2
+
+
+def test_images_of_a_job_that_is_still_to_be_taken_in_are_left_to_the_function(
+    operator: Operator, new_night: NewNight, tmp_path: Path
+) -> None:
+    night = new_night()
+    night.seed_job()
+    submitted = operator("retry-migrations", night.job_id, "--yes")
+    other = new_night()
+    _unmoved(other, tmp_path, 1)
+    refused = operator("retry-migrations", other.job_id)
+    seen = other.job()["processedOutputs"]
+    _update_job(other, "REMOVE processedOutputs")
+    replayed = operator("retry-migrations", other.job_id, "--yes")
+    _update_job(other, "SET processedOutputs = :seen", seen=seen)
+
+    def claim(*arguments: Any) -> Any:
+        _update_job(other, "SET claimedUntil = :until", until=int(time.time()) + 600)
+        return real_move(*arguments)
+
+    real_move = migrations.move
+    _bring_back(other, own_receipts(other, 1))
+    with patch.object(migrations, "move", claim):
+        raced = operator("retry-migrations", other.job_id, "--yes")
+
+    assert "is SUBMITTED, its output still to be taken in" in submitted.told
+    assert "Answer with --yes" in refused.told
+    assert "is COMPLETED, its output still to be taken in" in replayed.told
+    assert "is being taken in, or was just now" in raced.told
+    assert [ran.code for ran in (submitted, refused, replayed, raced)] == [1, 1, 1, 1]
+    assert other.job()["resultStats"]["migrationFailedCount"] == 1
+    _update_job(other, "REMOVE claimedUntil")

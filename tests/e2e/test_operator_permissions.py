@@ -1,0 +1,122 @@
+"""Whether what docs/operating.md says each command needs to be allowed is what it needs: nothing less, nothing more."""
+
+import json
+import re
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.emulator import Emulator
+from local.night import Night
+from local.receipts import plan_lines
+from yorutsuke_common.dynamodb import to_item
+
+from .conftest import own_receipts
+from .operator_stage import ROOT, Operator, operator_of
+
+JOB = "rights000001"
+ALWAYS = "lambda:GetFunctionConfiguration"
+ACTION = re.compile(r"`([a-z0-9]+:[A-Z][A-Za-z]+)`")
+COMMANDS = {
+    "jobs": ["jobs"],
+    "job": ["job", JOB],
+    "dead-letters": ["dead-letters", JOB],
+    "redrive": ["redrive", "--yes", "--job", JOB],
+    "replay": ["replay", JOB, "--yes", "--no-wait"],
+    "retry-migrations": ["retry-migrations", JOB, "--yes"],
+}
+"""In an order in which each has something to do."""
+
+
+def _documented() -> dict[str, list[str]]:
+    """Return the actions in the table of what each command needs, by command."""
+    page = (ROOT / "docs" / "operating.md").read_text()
+    rows = re.findall(
+        r"^\| `([a-z -]+)` \| (.*) \|$", page.partition("## What it needs to be allowed")[2], re.MULTILINE
+    )
+    return {command: sorted({*ACTION.findall(actions)}) for command, actions in rows}
+
+
+DOCUMENTED = _documented()
+
+
+@pytest.fixture(scope="module")
+def operator(emulator: Emulator, stage: Night, tmp_path_factory: pytest.TempPathFactory) -> Generator[Operator]:
+    """A stage at rest with a completed job, a dead letter, an image that is still to be moved and a dead message."""
+    folder = tmp_path_factory.mktemp("permissions")
+    operator = operator_of(emulator, stage, folder)
+    night = Night(stage.aws, stage.outputs, job_id=JOB)
+    receipts = own_receipts(night, 1)
+    night.seed_job()
+    file = folder / "output.jsonl"
+    file.write_text("".join(f"{line}\n" for line in [*plan_lines(receipts), "{"]))
+    night.drop_output(file)
+    night.wait_until_completed()
+    night.seed_images(receipt.image_id for receipt in receipts)
+    lambda_ = stage.aws.lambda_
+    [mapping] = lambda_.list_event_source_mappings(FunctionName=stage.outputs["functionName"])["EventSourceMappings"]
+    lambda_.update_event_source_mapping(UUID=mapping.get("UUID", ""), Enabled=False)
+    yield Operator(night, operator.environment)
+    for queue in ("queueUrl", "deadLetterQueueUrl"):
+        stage.aws.sqs.purge_queue(QueueUrl=stage.outputs[queue])
+    lambda_.update_event_source_mapping(UUID=mapping.get("UUID", ""), Enabled=True)
+
+
+@pytest.fixture(autouse=True)
+def something_to_do(operator: Operator) -> None:
+    """Put back what a command may have taken away."""
+    night = operator.night
+    s3 = {"bucket": {"name": night.outputs["imagesBucket"]}, "object": {"key": f"batch-output/{JOB}/output.jsonl"}}
+    dead = json.dumps({"Records": [{"s3": s3}]})
+    night.aws.sqs.send_message(QueueUrl=night.outputs["deadLetterQueueUrl"], MessageBody=dead)
+    [image_id] = [transaction["imageId"] for transaction in night.transactions()]
+    night.seed_images([image_id])
+    for transaction in night.transactions():
+        table = night.outputs["transactionsTable"]
+        night.aws.dynamodb.put_item(TableName=table, Item=to_item({**transaction, "status": "migrationFailed"}))
+    night.aws.dynamodb.update_item(
+        TableName=night.outputs["batchJobsTable"],
+        Key={"intentId": {"S": night.intent_id}},
+        UpdateExpression="SET resultStats.migrationFailedCount = :one, processedOutputs = :seen",
+        ExpressionAttributeValues=to_item({":one": 1, ":seen": {f"batch-output/{JOB}/output.jsonl": "etag"}}),
+    )
+
+
+def _allowed(operator: Operator, folder: Path, actions: Sequence[str]) -> Operator:
+    # The emulator knows batches of SQS by names of their own; to AWS they are the action that there is a batch of.
+    batches = [f"{action}Batch" for action in actions if action.startswith("sqs:")]
+    statement: dict[str, Any] = {"Effect": "Allow", "Action": [*actions, *batches], "Resource": ["*"]}
+    return operator.restricted_to(folder, [statement])
+
+
+def test_every_command_has_its_row() -> None:
+    assert {*DOCUMENTED} == {*COMMANDS, "redrive --submissions", "doctor"}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_needs_no_more_than_is_documented(operator: Operator, tmp_path: Path, command: str) -> None:
+    ran = _allowed(operator, tmp_path, [ALWAYS, *DOCUMENTED[command]])(*COMMANDS[command])
+
+    assert ran.code == 0, ran.err
+
+
+@pytest.mark.parametrize(
+    ("command", "action"),
+    [
+        (command, action)
+        for command in COMMANDS
+        for action in [ALWAYS, *DOCUMENTED[command]]
+        if action != "s3:ListBucket"
+    ],
+)
+def test_a_command_needs_what_is_documented(operator: Operator, tmp_path: Path, command: str, action: str) -> None:
+    # To list is what lets S3 say that an object is not there, and is not missed where all are.
+    allowed = [ALWAYS, *DOCUMENTED[command]]
+    allowed.remove(action)
+
+    ran = _allowed(operator, tmp_path, allowed)(*COMMANDS[command])
+
+    assert ran.code == 1
+    assert re.search(r"AccessDenied", ran.told)

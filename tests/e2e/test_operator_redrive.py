@@ -1,0 +1,191 @@
+"""The operator's command on the dead-letter queue of a stage whose function takes nothing from its queue meanwhile."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from local.emulator import Emulator
+from local.night import Night
+from yorutsuke import queues
+from yorutsuke.errors import UnfinishedError
+
+from .operator_stage import Operator, forget_jobs, operator_of, put_job
+
+EVENTS = Path(__file__).parents[1] / "events"
+Queue = Callable[[], list[str]]
+
+
+@pytest.fixture(scope="module")
+def operator(emulator: Emulator, stage: Night, tmp_path_factory: pytest.TempPathFactory) -> Generator[Operator]:
+    """Somebody whose stage's function is at rest: what is redriven stays to be looked at."""
+    lambda_ = stage.aws.lambda_
+    [mapping] = lambda_.list_event_source_mappings(FunctionName=stage.outputs["functionName"])["EventSourceMappings"]
+    identifier = mapping.get("UUID", "")
+    lambda_.update_event_source_mapping(UUID=identifier, Enabled=False)
+    yield operator_of(emulator, stage, tmp_path_factory.mktemp("redrive"))
+    lambda_.update_event_source_mapping(UUID=identifier, Enabled=True)
+
+
+@pytest.fixture(autouse=True)
+def empty_queues(operator: Operator) -> Generator[None]:
+    yield
+    for name in ("queueUrl", "deadLetterQueueUrl"):
+        operator.night.aws.sqs.purge_queue(QueueUrl=operator.night.outputs[name])
+
+
+def _output(night: Night, job_id: str, file: str = "output.jsonl") -> str:
+    s3 = {"bucket": {"name": night.outputs["imagesBucket"]}, "object": {"key": f"batch-output/{job_id}/{file}"}}
+    return json.dumps({"Records": [{"s3": s3}]})
+
+
+def _end(job_id: str) -> str:
+    event = json.loads((EVENTS / "bedrock" / "job_state_change.json").read_text())
+    event["detail"]["batchJobArn"] = event["detail"]["batchJobArn"].rpartition("/")[0] + f"/{job_id}"
+    return json.dumps(event)
+
+
+def _failed_event(night: Night, job_id: str) -> str:
+    record = json.loads(json.loads((EVENTS / "sqs_lambda_failure_event.json").read_text())["Records"][0]["body"])
+    return json.dumps({**record, "requestPayload": json.loads(_output(night, job_id))})
+
+
+def _kill(night: Night, *bodies: str) -> None:
+    """Put messages into the dead-letter queue."""
+    for start in range(0, len(bodies), 10):
+        entries: list[Any] = [
+            {"Id": str(number), "MessageBody": body} for number, body in enumerate(bodies[start : start + 10])
+        ]
+        night.aws.sqs.send_message_batch(QueueUrl=night.outputs["deadLetterQueueUrl"], Entries=entries)
+
+
+def _visible(night: Night, queue: str) -> Counter[str]:
+    """Return the bodies that anybody would see in a queue now."""
+    return Counter(body for batch in _batches(night, queue) for body in batch)
+
+
+def _batches(night: Night, queue: str) -> Iterator[list[str]]:
+    while True:
+        answer = night.aws.sqs.receive_message(QueueUrl=night.outputs[queue], MaxNumberOfMessages=10)
+        if not (messages := answer.get("Messages", [])):
+            return
+        yield [message.get("Body", "") for message in messages]
+
+
+def test_what_is_there_is_said_by_kind_and_job_and_all_of_it_that_can_be_read_is_moved(operator: Operator) -> None:
+    night = operator.night
+    readable = [
+        _output(night, "jobone000001"),
+        _output(night, "jobone000001"),
+        _output(night, "jobone000001", "manifest.json.out"),
+        _end("jobtwo000002"),
+        _failed_event(night, "jobtwo000002"),
+    ]
+    _kill(night, *readable, "no JSON")
+
+    answer = operator("redrive", "--json", "--yes").answer
+
+    found = {(group["kind"], group["jobId"], group["messages"]) for group in answer["found"]}
+    assert found == {
+        ("output", "jobone000001", 2),
+        ("manifest", "jobone000001", 1),
+        ("job's end", "jobtwo000002", 1),
+        ("event that Lambda gave up", "jobtwo000002", 1),
+        ("unknown", None, 1),
+    }
+    assert (answer["messages"], answer["readable"], answer["moved"]) == (6, 5, 5)
+    assert _visible(night, "queueUrl") == Counter(readable)
+    assert _visible(night, "deadLetterQueueUrl") == Counter(["no JSON"])
+
+
+def test_a_redrive_as_a_person_runs_it(operator: Operator) -> None:
+    body = _output(operator.night, "jobone000001")
+    _kill(operator.night, body)
+
+    refused = operator.spawned("redrive")
+    done = operator.spawned("redrive", "--yes")
+
+    assert refused.code == 1
+    assert "standard input is no terminal. Answer with --yes." in refused.told
+    assert done.code == 0, done.err
+    assert "output │ jobone000001" in " ".join(done.out.split())
+    assert "1 of 1 messages were moved." in done.told
+    assert _visible(operator.night, "queueUrl") == Counter([body])
+
+
+@pytest.mark.parametrize(("arguments", "answer"), [(["--dry-run"], None), ([], "n\n"), ([], None)])
+def test_what_nobody_agreed_to_stays_and_can_be_seen_at_once(
+    operator: Operator, arguments: list[str], answer: str | None
+) -> None:
+    body = _output(operator.night, "jobone000001")
+    _kill(operator.night, body)
+
+    ran = operator("redrive", *arguments, answer=answer)
+
+    assert ran.code == (0 if arguments else 1)
+    assert "jobone000001" in ran.out
+    assert _visible(operator.night, "deadLetterQueueUrl") == Counter([body])
+    assert _visible(operator.night, "queueUrl") == Counter()
+
+
+def test_the_messages_of_one_job_are_moved_alone_by_its_id_or_its_intent_s(operator: Operator) -> None:
+    night = operator.night
+    put_job(night, "intent-two", jobId="jobtwo000002")
+    bodies = [_output(night, job_id) for job_id in ("jobone000001", "jobtwo000002", "nobodys00003")]
+    _kill(night, *bodies)
+
+    by_intent = operator("redrive", "--json", "--yes", "--job", "intent-two").answer
+    without_record = operator("redrive", "--json", "--yes", "--job", "nobodys00003").answer
+    forget_jobs(night, "intent-two")
+
+    assert [group["jobId"] for group in by_intent["found"]] == ["jobtwo000002"]
+    assert (by_intent["moved"], without_record["moved"]) == (1, 1)
+    assert _visible(night, "queueUrl") == Counter(bodies[1:])
+    assert _visible(night, "deadLetterQueueUrl") == Counter(bodies[:1])
+
+
+def test_an_empty_dead_letter_queue_is_no_failure(operator: Operator) -> None:
+    ran = operator("redrive")
+
+    assert ran.code == 0
+    assert "has no such messages: there is nothing to redrive" in ran.told
+    assert operator("redrive", "--json").answer["found"] == []
+
+
+def test_what_the_queue_does_not_take_stays_in_the_dead_letter_queue(operator: Operator) -> None:
+    bodies = [_output(operator.night, f"jobfull{number:05}") for number in range(25)]
+    _kill(operator.night, *bodies)
+
+    with patch.object(queues.Queue, "send", side_effect=UnfinishedError("SQS took none")):
+        ran = operator("redrive", "--yes")
+
+    assert (ran.code, "UnfinishedError: SQS took none" in ran.told) == (1, True)
+    assert _visible(operator.night, "deadLetterQueueUrl") == Counter(bodies)
+
+
+def test_a_thousand_messages_are_moved_and_the_largest_groups_shown(operator: Operator) -> None:
+    night = operator.night
+    bodies = [_output(night, f"jobmany{number // 10:05}") for number in range(1000)]
+    _kill(night, *bodies)
+
+    ran = operator("redrive", "--yes")
+
+    assert ran.code == 0, ran.err
+    assert "1000 messages, the 20 largest of 100 groups" in ran.out
+    assert sum("jobmany" in line for line in ran.out.splitlines()) == 20
+    assert _visible(night, "queueUrl") == Counter(bodies)
+    assert _visible(night, "deadLetterQueueUrl") == Counter()
+
+
+def test_messages_are_sent_in_batches_that_one_call_takes(operator: Operator) -> None:
+    night = operator.night
+    large = [json.dumps({"padding": letter * 200_000}) for letter in "abc"]
+    queue = queues.Queue(night.aws.sqs, "yorutsuke-batch-output-local")
+
+    queue.send(large)
+
+    assert _visible(night, "queueUrl") == Counter(large)

@@ -1,0 +1,143 @@
+"""The operator's command on requests for jobs that the orchestrator failed with."""
+
+import json
+from collections.abc import Callable, Generator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.emulator import Emulator
+from local.night import Night
+from yorutsuke_common.hashing import images_digest
+
+from .operator_stage import Operator, forget_jobs, operator_of, put_job
+
+EVENTS = Path(__file__).parents[1] / "events"
+QUEUE = "yorutsuke-batch-submit-dlq-local"
+IMAGES = ["img-1", "img-2"]
+
+Fail = Callable[..., None]
+
+
+@pytest.fixture(scope="module")
+def operator(emulator: Emulator, stage: Night, tmp_path_factory: pytest.TempPathFactory) -> Operator:
+    return operator_of(emulator, stage, tmp_path_factory.mktemp("submissions"))
+
+
+@pytest.fixture
+def queue(operator: Operator) -> Generator[str]:
+    """The queue that Lambda's records of failed requests go to."""
+    sqs = operator.night.aws.sqs
+    url = sqs.create_queue(QueueName=QUEUE)["QueueUrl"]
+    yield url
+    sqs.delete_queue(QueueUrl=url)
+
+
+@pytest.fixture
+def fail(operator: Operator, queue: str) -> Fail:
+    """Return a function that puts Lambda's record of a failed request into the queue."""
+    record = json.loads(json.loads((EVENTS / "sqs_lambda_failure_event.json").read_text())["Records"][0]["body"])
+
+    def put(payload: Mapping[str, Any], **changes: Any) -> None:
+        body = {**record, "requestPayload": payload, "responsePayload": {"errorType": "E", "errorMessage": "m"}}
+        operator.night.aws.sqs.send_message(QueueUrl=queue, MessageBody=json.dumps({**body, **changes}))
+
+    return put
+
+
+@pytest.fixture
+def submitted(operator: Operator) -> Generator[dict[str, Any]]:
+    """A request whose job is there: the function died before it could say so."""
+    digest = images_digest(IMAGES)
+    put_job(
+        operator.night,
+        "intent-known",
+        jobId="known0000001",
+        userId="user-1",
+        status="SUBMITTED",
+        submitTime="2026-11-22T14:05:00Z",
+        modelId="amazon.nova-lite-v1:0",
+        manifestUri="s3://b/k",
+        traceId="t",
+        requestedImages=digest,
+        submittedImages=digest,
+        imageCount=2,
+        ttl=2**40,
+    )
+    yield {"intentId": "intent-known", "pendingImageIds": IMAGES, "userId": "user-1"}
+    forget_jobs(operator.night, "intent-known")
+
+
+def _left(operator: Operator, queue: str) -> list[str]:
+    answer = operator.night.aws.sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10)
+    payloads = [json.loads(message.get("Body", ""))["requestPayload"] for message in answer.get("Messages", [])]
+    return sorted(payload.get("intentId", "?") for payload in payloads)
+
+
+def test_a_failed_request_is_shown_and_asked_again_and_gone_once_it_has_its_job(
+    operator: Operator, queue: str, fail: Fail, submitted: dict[str, Any]
+) -> None:
+    fail(submitted)
+    fail({"body": json.dumps(submitted)})
+    fail({**submitted, "intentId": "intent-small"})
+    fail({"intentId": "intent-broken"})
+
+    ran = operator("redrive", "--submissions", "--yes", "--json")
+
+    assert ran.code == 1
+    answer = json.loads(ran.out)
+    shown = {(f["intentId"], f["userId"], f["imageCount"], f["error"]) for f in answer["found"] if not f["problem"]}
+    assert shown == {
+        ("intent-known", "user-1", 2, "RetriesExhausted: E: m"),
+        ("intent-small", "user-1", 2, "RetriesExhausted: E: m"),
+    }
+    assert (answer["messages"], answer["readable"]) == (4, 3)
+    assert answer["jobs"] == {"intent-known": "known0000001"}
+    assert [*answer["failures"]] == ["intent-small"]
+    # The error's name is the runtime's, which here is the emulator's.
+    assert "pendingImageIds names 2 images, a batch job takes at least 100" in answer["failures"]["intent-small"]
+    assert "1 requests failed again and stay" in ran.told
+    assert _left(operator, queue) == ["intent-broken", "intent-small"]
+
+
+def test_a_person_asks_again_for_one_intent(
+    operator: Operator, queue: str, fail: Fail, submitted: dict[str, Any]
+) -> None:
+    fail(submitted)
+    fail({**submitted, "intentId": "intent-other"}, responsePayload={"errorType": "SubmissionLostError"})
+
+    looked = operator.spawned("redrive", "--submissions", "--dry-run")
+    refused = operator("redrive", "--submissions")
+    done = operator("redrive", "--submissions", "--job", "intent-known", answer="y\n")
+
+    assert looked.code == 0, looked.err
+    assert "SubmissionLostError" in looked.out
+    assert "Ask for 2 jobs again?" in refused.told
+    assert done.code == 0, done.err
+    assert "1 jobs are there now: intent-known known0000001" in done.told
+    assert _left(operator, queue) == ["intent-other"]
+
+
+def test_what_lambda_did_not_write_is_said_and_left(operator: Operator, queue: str) -> None:
+    operator.night.aws.sqs.send_message(QueueUrl=queue, MessageBody='{"requestPayload": {}}')
+
+    answer = operator("redrive", "--submissions", "--yes", "--json").answer
+
+    [found] = answer["found"]
+    assert found["problem"] == "it is no record of Lambda's (requestContext: Field required)"
+    assert (answer["readable"], answer["jobs"], _left(operator, queue)) == (0, {}, ["?"])
+
+
+@pytest.mark.usefixtures("queue")
+def test_without_failed_requests_there_is_nothing_to_do(operator: Operator) -> None:
+    ran = operator("redrive", "--submissions")
+
+    assert (ran.code, "there is nothing to ask again" in ran.told) == (0, True)
+
+
+def test_a_stage_without_the_queue_says_so(operator: Operator) -> None:
+    ran = operator("redrive", "--submissions")
+
+    assert ran.code == 1
+    assert ran.told == f"StageError: there is no queue '{QUEUE}': deploy the stage again."

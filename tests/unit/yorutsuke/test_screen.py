@@ -1,0 +1,63 @@
+import io
+import json
+from decimal import Decimal
+
+import pytest
+
+from yorutsuke.errors import RefusedError
+from yorutsuke.screen import Screen, facts, printable, table
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_under_json_there_is_one_object_on_standard_output_whose_decimals_are_exact(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    screen = Screen(json=True)
+
+    screen.say("working")
+    screen.preview(table("t", ["a"], [["b"]]))
+    screen.show({"amount": Decimal("0.1000000000000000000000000000000000001")}, table("t", ["a"], [["b"]]))
+
+    said = capsys.readouterr()
+    assert json.loads(said.out) == {"amount": "0.1000000000000000000000000000000000001"}
+    assert "working" in said.err
+
+
+def test_markup_and_control_characters_of_others_are_shown_and_not_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
+    Screen().show({}, table("[red]t[/red]", ["a"], [["\x1b[31m[bold]b"]]), facts("f", {"name": "\x07[/]"}))
+
+    shown = capsys.readouterr().out
+    assert "[red]t[/red]" in shown
+    assert "\\x1b[31m[bold]b" in shown
+    assert "\\x07[/]" in shown
+
+
+def test_printable_text_stays_as_it_is() -> None:
+    assert printable("喫茶星 é\nb") == "喫茶星 é\nb"
+
+
+def test_nobody_at_the_terminal_is_a_refusal_that_says_how_to_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+
+    with pytest.raises(RefusedError, match=r"\(Do it\?\): standard input is no terminal. Answer with --yes"):
+        Screen().confirm("Do it?", yes=False)
+    Screen().confirm("Do it?", yes=True)
+
+
+@pytest.mark.parametrize("answer", ["", "\n", "n\n", "yep\n"])
+def test_whatever_is_no_yes_is_a_no(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+    monkeypatch.setattr("sys.stdin", Terminal(answer))
+
+    with pytest.raises(RefusedError, match="nothing was done"):
+        Screen().confirm("Do it?", yes=False)
+
+
+@pytest.mark.parametrize("answer", ["y\n", "YES\n"])
+def test_a_yes_is_a_yes(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+    monkeypatch.setattr("sys.stdin", Terminal(answer))
+
+    Screen().confirm("Do it?", yes=False)

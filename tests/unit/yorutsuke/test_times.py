@@ -1,0 +1,32 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from yorutsuke.times import age, moment, parse_span, span
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("2d", timedelta(days=2)), ("12h", timedelta(hours=12)), ("90m", timedelta(minutes=90))],
+)
+def test_a_span_is_a_number_and_a_unit(text: str, expected: timedelta) -> None:
+    assert parse_span(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "2", "d", "2w", "-1d", "1.5h", "2 d", "9999999d"])
+def test_what_is_no_span_is_refused_with_the_rule(text: str) -> None:
+    with pytest.raises(ValueError, match="write a number and d, h or m"):
+        parse_span(text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7200, "2 h"), (172_800, "2 d")]
+)
+def test_a_span_is_shown_in_its_largest_unit(seconds: float, expected: str) -> None:
+    assert span(seconds) == expected
+
+
+def test_a_time_without_a_zone_is_in_utc_and_what_is_none_has_no_age() -> None:
+    assert moment("2026-11-22T14:05:00") == datetime(2026, 11, 22, 14, 5, tzinfo=UTC)
+    assert moment("1795356300") is None
+    assert age(moment(None)) is None

@@ -1,0 +1,132 @@
+"""Jobs that do not get on by themselves, and those that ended with something left to do."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from yorutsuke.clients import MAX_FUNCTION_SECONDS
+from yorutsuke.jobs import JobRecord, Jobs
+from yorutsuke.outputs import job_outputs
+from yorutsuke.stage import Stage
+from yorutsuke.times import age_seconds, span
+from yorutsuke_common.schema import BedrockEnd, JobStatus
+
+from .finding import Finding, State
+from .queues import redelivery_seconds
+
+MAX_JOB_DAYS = 7
+"""A Bedrock job may run so long."""
+MAX_FAILURE_SHARE = 0.05
+NAMED = 5
+ENDED = {end.job_status for end in BedrockEnd}
+
+
+@dataclass(frozen=True)
+class JobChecks:
+    """Looks at all jobs; of those that are over, at those submitted since."""
+
+    since: datetime
+
+    def __call__(self, stage: Stage) -> Iterator[Finding]:
+        """Find what is stuck, and what is left to do."""
+        jobs = [*Jobs(stage).every()]
+        yield from _stuck(jobs)
+        yield _outputs_waiting(stage, jobs)
+        yield from _left_to_do([job for job in jobs if (job.submitted or self.since) >= self.since])
+
+
+def _stuck(jobs: Sequence[JobRecord]) -> Iterator[Finding]:
+    now = time.time()
+    yield _found(
+        "submissions begun",
+        # Whatever began one longer ago is gone.
+        [job for job in jobs if job.status == JobStatus.SUBMITTING and _older(job, MAX_FUNCTION_SECONDS)],
+        "have no job, and nobody is at them",
+        lambda job: f"send the request of {job} again; redrive --submissions has it if it was invoked asynchronously",
+    )
+    yield _found(
+        "claims",
+        [job for job in jobs if job.claimedUntil and job.claimedUntil < now and not job.is_completed],
+        "have a claim that ran out: a function died at them",
+        lambda job: f"its message comes back by itself; if not, redrive --job {job} or replay {job}",
+    )
+    yield _found(
+        "jobs at Bedrock",
+        [job for job in jobs if job.status == JobStatus.SUBMITTED and _older(job, MAX_JOB_DAYS * 86_400)],
+        f"are SUBMITTED for more than {MAX_JOB_DAYS} days, longer than a job may run",
+        lambda job: f"aws bedrock get-model-invocation-job --job-identifier {job}",
+    )
+
+
+def _outputs_waiting(stage: Stage, jobs: Sequence[JobRecord]) -> Finding:
+    """Find outputs that were not taken in by the time that a message which failed has come back."""
+    limit = redelivery_seconds(stage)
+    before = datetime.now(UTC) - timedelta(seconds=limit)
+    late = [
+        job
+        for job in jobs
+        if not job.is_completed
+        and any(output.is_output and output.modified < before for output in job_outputs(stage, job))
+    ]
+    return _found(
+        "outputs",
+        late,
+        f"have an output that was not taken in for more than {span(limit)}",
+        lambda job: f"redrive --job {job}; where it has no message there, replay {job}",
+    )
+
+
+def _left_to_do(jobs: Sequence[JobRecord]) -> Iterator[Finding]:
+    yield _found(
+        "jobs that Bedrock ended",
+        [job for job in jobs if job.status in ENDED or job.bedrockStatus],
+        "were not completed by Bedrock",
+        lambda job: f"job {job} says why; README: failed-jobs",
+        State.WARNING,
+    )
+    yield _found(
+        "images unmoved",
+        [job for job in jobs if job.resultStats and job.resultStats.migrationFailedCount],
+        "have images that could not be moved",
+        lambda job: f"retry-migrations {job}",
+        State.WARNING,
+    )
+    yield _found(
+        "images unanswered",
+        [job for job in jobs if job.resultStats and job.resultStats.missingCount],
+        "have images that no line answered",
+        lambda job: f"job {job} names some; README: missingCount",
+        State.WARNING,
+    )
+    yield _found(
+        "lines that failed",
+        [job for job in jobs if _failure_share(job) > MAX_FAILURE_SHARE],
+        f"failed with more than {MAX_FAILURE_SHARE:.0%} of their lines",
+        lambda job: f"dead-letters {job}",
+        State.WARNING,
+    )
+
+
+def _older(job: JobRecord, seconds: float) -> bool:
+    return (age_seconds(job.submitted) or 0) > seconds
+
+
+def _failure_share(job: JobRecord) -> float:
+    stats = job.resultStats
+    return stats.failureCount / stats.totalCount if stats and stats.totalCount else 0
+
+
+def _found(
+    check: str,
+    jobs: Sequence[JobRecord],
+    trouble: str,
+    remedy: Callable[[str], str],
+    state: State = State.BAD,
+) -> Finding:
+    """Return what is wrong with some jobs, and what to do about the first of them."""
+    if not jobs:
+        return Finding(check, State.OK, "none is wrong")
+    names = sorted(job.name for job in jobs)
+    more = ", …" if len(names) > NAMED else ""
+    return Finding(check, state, f"{len(names)} {trouble}: {', '.join(names[:NAMED])}{more}", remedy(names[0]))

@@ -1,0 +1,80 @@
+"""What waits, and how long: in the queue it should be little, in the dead-letter queues nothing."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from yorutsuke.errors import StageError, is_denied
+from yorutsuke.queues import Queue
+from yorutsuke.stage import Stage
+from yorutsuke.times import span
+
+from .finding import Finding, State
+
+MAX_REDELIVERIES = 2
+"""As the alarm `message-age` has it: one that has come back once may be a manifest ahead of its output."""
+
+
+def dead_letters(stage: Stage) -> Iterator[Finding]:
+    """Look for messages that failed for good."""
+    yield _emptiness(stage, stage.dead_letter_queue, "redrive --dry-run says what they are, redrive moves them back")
+
+
+def failed_submissions(stage: Stage) -> Iterator[Finding]:
+    """Look for requests for jobs that failed for good, where the stage keeps them."""
+    try:
+        stage.submit_dead_letter_queue.depth()
+    except StageError:
+        yield Finding(stage.submit_dead_letter_queue.name, State.OK, "the stage has none")
+        return
+    yield _emptiness(stage, stage.submit_dead_letter_queue, "redrive --submissions says which, and asks again")
+
+
+def waiting(stage: Stage) -> Iterator[Finding]:
+    """Look at the messages that wait for the function."""
+    depth = stage.queue.depth()
+    limit = MAX_REDELIVERIES * redelivery_seconds(stage)
+    age = _oldest_seconds(stage, stage.queue)
+    seen = f"{depth.waiting} waiting, {depth.in_flight} in work or to come back, {_aged(age)}"
+    if not isinstance(age, str) and age > limit:
+        yield Finding(stage.queue.name, State.BAD, f"{seen}, more than {span(limit)}", "README: message-age")
+    else:
+        yield Finding(stage.queue.name, State.OK, seen)
+
+
+def redelivery_seconds(stage: Stage) -> int:
+    """Return how long it takes a message that failed to come back."""
+    return int(stage.queue.attributes()["VisibilityTimeout"])
+
+
+def _emptiness(stage: Stage, queue: Queue, remedy: str) -> Finding:
+    depth = queue.depth()
+    count = depth.waiting + depth.in_flight
+    if not count:
+        return Finding(queue.name, State.OK, "empty")
+    return Finding(queue.name, State.BAD, f"{count} messages, {_aged(_oldest_seconds(stage, queue))}", remedy)
+
+
+def _aged(age: float | str) -> str:
+    return age if isinstance(age, str) else f"the oldest {span(age)} old"
+
+
+def _oldest_seconds(stage: Stage, queue: Queue) -> float | str:
+    """Return how old a queue's oldest message is, or why nobody knows: SQS says so to CloudWatch alone."""
+    cloudwatch = stage.clients.cloudwatch
+    now = datetime.now(UTC)
+    try:
+        points = cloudwatch.get_metric_statistics(
+            Namespace="AWS/SQS",
+            MetricName="ApproximateAgeOfOldestMessage",
+            Dimensions=[{"Name": "QueueName", "Value": queue.name}],
+            StartTime=now - timedelta(minutes=15),
+            EndTime=now,
+            Period=300,
+            Statistics=["Maximum"],
+        )["Datapoints"]
+    except cloudwatch.exceptions.ClientError as exc:
+        if not is_denied(exc):
+            raise
+        return "age not checked (cloudwatch:GetMetricStatistics is not allowed)"
+    latest = max(points, key=lambda point: point.get("Timestamp", now), default=None)
+    return "age not known to CloudWatch" if latest is None else float(latest.get("Maximum", 0))

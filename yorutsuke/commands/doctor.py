@@ -1,0 +1,68 @@
+"""`doctor`: whether the stage is healthy."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+from rich.console import Group
+
+from yorutsuke.checks import alarms, announcements, functions, queues, roles, storage
+from yorutsuke.checks.finding import Check, Finding, State, findings
+from yorutsuke.checks.jobs import JobChecks
+from yorutsuke.options import Json, Profile, Region, StageName
+from yorutsuke.screen import Screen, table
+from yorutsuke.stage import open_stage
+from yorutsuke.times import parse_span
+
+UNHEALTHY = 3
+DEFAULT_SINCE = timedelta(days=7)
+
+Since = Annotated[
+    timedelta | None,
+    typer.Option("--since", parser=parse_span, metavar="SPAN", help="Which jobs' ends are looked at; 7d by default."),
+]
+
+
+def doctor(
+    *, stage: StageName, since: Since = None, region: Region = None, profile: Profile = None, json: Json = False
+) -> None:
+    """Tell whether the stage is healthy, and what to run next where it is not. Exit code 3 where it is not."""
+    screen = Screen(json=json)
+    opened = open_stage(stage, region, profile)
+    checks = _checks(datetime.now(UTC) - (DEFAULT_SINCE if since is None else since))
+    with screen.progress("Looking at the stage", len(checks)) as steps:
+        found = [*findings(opened, checks, steps.advance)]
+    healthy = not any(finding.state is State.BAD for finding in found)
+    screen.show({"stage": stage, "healthy": healthy, "checks": found}, _table(stage, found))
+    if not healthy:
+        raise typer.Exit(UNHEALTHY)
+
+
+def _checks(since: datetime) -> dict[str, Check]:
+    return {
+        "alarms": alarms.alarms,
+        "who hears alarms": alarms.listeners,
+        "dead-letter queue": queues.dead_letters,
+        "dead-letter queue of submissions": queues.failed_submissions,
+        "queue": queues.waiting,
+        "jobs": JobChecks(since),
+        "functions": functions.functions,
+        "event source mapping": functions.event_source,
+        "S3 notification": announcements.bucket_notification,
+        "SNS subscription": announcements.subscription,
+        "EventBridge rule": announcements.rule,
+        "queue's policies": announcements.queue_policy,
+        "tables": storage.tables,
+        "roles": roles.roles,
+    }
+
+
+def _table(stage: str, found: Sequence[Finding]) -> Group:
+    # What somebody has to act on comes first.
+    ordered = sorted(found, key=lambda finding: [*State].index(finding.state))
+    rows = [[finding.state.value, finding.check, finding.seen, finding.next] for finding in ordered]
+    bad = sum(finding.state is State.BAD for finding in found)
+    warnings = sum(finding.state is State.WARNING for finding in found)
+    title = f"Stage {stage}: {bad} bad, {warnings} to be looked at, of {len(found)} checks"
+    return table(title, ("is", "check", "seen", "next"), rows)

@@ -1,0 +1,72 @@
+"""`retry-migrations`: the images of a job that could not be moved, and nothing else."""
+
+from collections import Counter
+
+from rich.console import Group
+
+from yorutsuke.errors import RefusedError, UnfinishedError
+from yorutsuke.jobs import JobRecord, Jobs
+from yorutsuke.migrations import Outcome, retry, unmoved
+from yorutsuke.options import JobName, Json, Profile, Region, StageName, Yes
+from yorutsuke.screen import Screen, table
+from yorutsuke.stage import open_stage
+from yorutsuke.stores import Stores
+
+SHOWN = 20
+
+
+def retry_migrations(
+    job: JobName,
+    *,
+    stage: StageName,
+    yes: Yes = False,
+    region: Region = None,
+    profile: Profile = None,
+    json: Json = False,
+) -> None:
+    """Move the images that could not be moved; of their transactions nothing changes but the status."""
+    screen = Screen(json=json)
+    opened = open_stage(stage, region, profile)
+    record = Jobs(opened).find(job)
+    _require_settled(record)
+    count = sum(1 for _ in unmoved(opened, record))
+    outcome = Outcome()
+    if count:
+        screen.confirm(f"Move {count} images of job {record.name} that could not be moved?", yes=yes)
+        with screen.progress("Moving", count) as steps:
+            outcome = retry(Stores(opened), record, steps.advance)
+    screen.show(
+        {
+            "jobId": record.jobId,
+            "found": count,
+            "moved": outcome.moved,
+            "edited": outcome.edited,
+            "failures": outcome.failures,
+        },
+        *([_failures_table(outcome)] if outcome.failures else []),
+    )
+    screen.say(f"{outcome.moved} of {count} images were moved and their transactions marked.")
+    if outcome.failures:
+        raise UnfinishedError(
+            f"{len(outcome.failures)} images stay where they are ({_counted(outcome)}): mend that, then run this again."
+        )
+
+
+def _require_settled(record: JobRecord) -> None:
+    """Leave a job alone whose output is still to be taken in, or in again: that moves its images as well."""
+    if record.is_claimed or not record.is_completed or not record.processedOutputs:
+        claimed = " and claimed" if record.is_claimed else ""
+        raise RefusedError(
+            f"job {record.name!r} is {record.status}{claimed}, its output still to be taken in, which moves the images:"
+            " try again once it is COMPLETED and free. `job` shows whether it is."
+        )
+
+
+def _counted(outcome: Outcome) -> str:
+    return ", ".join(f"{why} {count}" for why, count in Counter(outcome.failures.values()).most_common())
+
+
+def _failures_table(outcome: Outcome) -> Group:
+    rows = [[image_id, why] for image_id, why in sorted(outcome.failures.items())]
+    more = f", the first {SHOWN}" if len(rows) > SHOWN else ""
+    return table(f"Not moved: {len(rows)}{more}", ("image", "why"), rows[:SHOWN])

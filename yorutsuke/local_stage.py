@@ -1,0 +1,44 @@
+"""The stage that `nox -s demo -- --keep` leaves running on this machine, and how it says where it is."""
+
+import os
+from pathlib import Path
+
+import boto3
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from yorutsuke_common.schema import problems
+
+from .clients import Clients
+from .errors import StageError
+
+LOCAL_STAGE = "local"
+STAGE_FILE = Path(__file__).parents[1] / ".local" / "stage.json"
+STAGE_FILE_VARIABLE = "YORUTSUKE_LOCAL_STAGE_FILE"
+REMEDY = "run `python3 -m nox -s demo -- --keep` first"
+
+
+class LocalStage(BaseModel):
+    """What the file says: where the emulator answers, which certificate it goes by, and as whom to come."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+
+    endpoint: str
+    ca_bundle: str = Field(alias="caBundle")
+    region: str
+    access_key_id: str = Field(alias="accessKeyId")
+    secret_access_key: str = Field(alias="secretAccessKey")
+
+
+def local_clients() -> Clients:
+    """Return the clients of the stage on this machine. Raises StageError where there is none."""
+    file = Path(os.environ.get(STAGE_FILE_VARIABLE, STAGE_FILE))
+    try:
+        stage = LocalStage.model_validate_json(file.read_bytes())
+    except OSError as exc:
+        raise StageError(f"no stage runs on this machine ({file} is not there): {REMEDY}.") from exc
+    except ValidationError as exc:
+        raise StageError(f"{file} does not say where the stage is ({problems(exc.errors())}): {REMEDY}.") from exc
+    # Not as an argument of the clients: what moves images opens connections of its own.
+    os.environ["AWS_CA_BUNDLE"] = stage.ca_bundle
+    session = boto3.Session(stage.access_key_id, stage.secret_access_key, region_name=stage.region)
+    return Clients(session, stage.endpoint)

@@ -1,0 +1,152 @@
+"""A queue of the stage, looked through message by message.
+
+Nothing is taken out of a queue by looking: what was received comes back, at once where it is released.
+Source: Amazon SQS developer guide, "Amazon SQS short and long polling" (a long poll asks all servers, so that an empty
+answer means an empty queue), "Quotas related to messages" (ten a batch, 1 MiB together).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from yorutsuke_common.dynamodb import batches
+
+from .errors import StageError, UnfinishedError
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+BATCH = 10
+BATCH_BYTES = 256 * 1024
+"""A fourth of what SQS takes now, and all that it took before August 2025."""
+POLL_SECONDS = 1
+HIDDEN_SECONDS = 600
+"""How long a message that was looked at stays hidden where it is not released: longer than looking takes."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message as it was received. `sent` is in epoch seconds."""
+
+    message_id: str
+    receipt: str
+    body: str
+    sent: float
+    receives: int
+
+
+@dataclass(frozen=True)
+class Depth:
+    """How many messages a queue has, as far as SQS knows: visible ones, and those that somebody has received."""
+
+    waiting: int
+    in_flight: int
+
+
+@dataclass(frozen=True)
+class Queue:
+    """A queue of the stage."""
+
+    sqs: "SQSClient"
+    name: str
+
+    @cached_property
+    def url(self) -> str:
+        """The queue's URL. Raises StageError where there is no such queue."""
+        try:
+            return self.sqs.get_queue_url(QueueName=self.name)["QueueUrl"]
+        except self.sqs.exceptions.QueueDoesNotExist as exc:
+            raise StageError(f"there is no queue {self.name!r}: deploy the stage again.") from exc
+
+    def attributes(self) -> Mapping[Any, str]:
+        """Return what SQS says of the queue."""
+        return self.sqs.get_queue_attributes(QueueUrl=self.url, AttributeNames=["All"])["Attributes"]
+
+    def depth(self) -> Depth:
+        """Return how many messages the queue has."""
+        attributes = self.attributes()
+        return Depth(
+            int(attributes["ApproximateNumberOfMessages"]), int(attributes["ApproximateNumberOfMessagesNotVisible"])
+        )
+
+    def received(self) -> Iterator[list[Message]]:
+        """Yield the queue's messages, up to ten at a time, until no more are to be had.
+
+        Each is hidden from others until it is released.
+        """
+        while batch := self._receive():
+            yield batch
+
+    def _receive(self) -> list[Message]:
+        answer = self.sqs.receive_message(
+            QueueUrl=self.url,
+            MaxNumberOfMessages=BATCH,
+            VisibilityTimeout=HIDDEN_SECONDS,
+            WaitTimeSeconds=POLL_SECONDS,
+            MessageSystemAttributeNames=["SentTimestamp", "ApproximateReceiveCount"],
+        )
+        return [_message(message) for message in answer.get("Messages", [])]
+
+    def release(self, receipts: Sequence[str]) -> None:
+        """Let others see messages again at once. What that fails for comes back after `HIDDEN_SECONDS`."""
+        for batch in batches(receipts, BATCH):
+            self.sqs.change_message_visibility_batch(
+                QueueUrl=self.url,
+                Entries=[
+                    {"Id": str(number), "ReceiptHandle": receipt, "VisibilityTimeout": 0}
+                    for number, receipt in enumerate(batch)
+                ],
+            )
+
+    def send(self, bodies: Sequence[str]) -> None:
+        """Send messages. Raises UnfinishedError where SQS did not take all of them."""
+        for batch in _sendable(bodies):
+            answer = self.sqs.send_message_batch(
+                QueueUrl=self.url,
+                Entries=[{"Id": str(number), "MessageBody": body} for number, body in enumerate(batch)],
+            )
+            self._require_none_failed("taken by", answer.get("Failed", []))
+
+    def delete(self, receipts: Sequence[str]) -> None:
+        """Delete received messages. Raises UnfinishedError where some of them are still there."""
+        for batch in batches(receipts, BATCH):
+            answer = self.sqs.delete_message_batch(
+                QueueUrl=self.url,
+                Entries=[{"Id": str(number), "ReceiptHandle": receipt} for number, receipt in enumerate(batch)],
+            )
+            self._require_none_failed("deleted from", answer.get("Failed", []))
+
+    def _require_none_failed(self, what: str, failed: Sequence[Any]) -> None:
+        if failed:
+            codes = sorted({entry["Code"] for entry in failed})
+            raise UnfinishedError(
+                f"{len(failed)} messages were not {what} queue {self.name!r} ({', '.join(codes)}): run this again, the "
+                "function takes repeats for what they are."
+            )
+
+
+def _message(message: Any) -> Message:
+    attributes = message["Attributes"]
+    return Message(
+        message_id=message["MessageId"],
+        receipt=message["ReceiptHandle"],
+        body=message["Body"],
+        sent=int(attributes["SentTimestamp"]) / 1000,
+        receives=int(attributes["ApproximateReceiveCount"]),
+    )
+
+
+def _sendable(bodies: Sequence[str]) -> Iterator[list[str]]:
+    """Yield bodies in batches that one call takes."""
+    batch: list[str] = []
+    room = BATCH_BYTES
+    for body in bodies:
+        size = len(body.encode())
+        if batch and (len(batch) == BATCH or size > room):
+            yield batch
+            batch, room = [], BATCH_BYTES
+        batch.append(body)
+        room -= size
+    if batch:
+        yield batch

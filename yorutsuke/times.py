@@ -1,0 +1,42 @@
+"""Times as the operator reads and writes them."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+UNITS = {"d": timedelta(days=1), "h": timedelta(hours=1), "m": timedelta(minutes=1)}
+
+
+def parse_span(text: str) -> timedelta:
+    """Return a span written as a number and d, h or m. Raises ValueError."""
+    found = re.fullmatch(r"([0-9]{1,6})([dhm])", text)
+    if not found:
+        raise ValueError(f"{text!r} is no span of time: write a number and d, h or m, such as 2d or 12h")
+    return int(found[1]) * UNITS[found[2]]
+
+
+def span(seconds: float) -> str:
+    """Return a span in its largest unit, such as 3 h."""
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def moment(text: str | None) -> datetime | None:
+    """Return an instant in ISO 8601 of which the zone is known, or None where it is none."""
+    try:
+        instant = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+
+
+def age_seconds(instant: datetime | None) -> float | None:
+    """Return how long ago an instant was, where there is one."""
+    return None if instant is None else max(0.0, (datetime.now(UTC) - instant).total_seconds())
+
+
+def age(instant: datetime | None) -> str | None:
+    """Return how long ago an instant was, as text."""
+    seconds = age_seconds(instant)
+    return None if seconds is None else span(seconds)
