@@ -30,13 +30,13 @@ def prepare(session: nox.Session, requirements: str) -> None:
 
 @nox.session
 def emulator(session: nox.Session) -> None:
-    """Install the AWS emulator into an environment of its own (others call this)."""
+    """Install the emulator, which others ask for."""
     session.install("--require-hashes", "--requirement", "requirements/emulator.txt")
 
 
 @nox.session(requires=["emulator"])
 def demo(session: nox.Session) -> None:
-    """Show a night's job on the embedded emulator. [-- --loop | --bedrock | --broken | --stop, --keep, --json]"""
+    """See it work: a night on the embedded emulator. [-- --loop | --bedrock | --broken | --stop, --keep, --json]"""
     prepare(session, "local")
     # Apart from standard output, which is for machines under --json.
     session.run("python", "-m", "local.demo", *session.posargs, stderr=sys.stderr)
@@ -44,14 +44,14 @@ def demo(session: nox.Session) -> None:
 
 @nox.session(requires=["emulator"])
 def serve(session: nox.Session) -> None:
-    """Run an emulator with nothing on it, for the Pulumi CLI to deploy the local stage to. [-- --port N]"""
+    """Run an empty emulator for the Pulumi CLI. [-- --port N]"""
     prepare(session, "local")
     session.run("python", "-m", "local.serve", *session.posargs)
 
 
 @nox.session
 def yorutsuke(session: nox.Session) -> None:
-    """Look after a stage's jobs, and mend what went wrong. -- COMMAND --stage STAGE [--json]"""
+    """Look after a stage: what became of its jobs, and mend it. -- COMMAND --stage STAGE"""
     prepare(session, "operator")
     # Apart from standard output, which is for machines under --json.
     session.run("python", "-m", "yorutsuke", *session.posargs, stderr=sys.stderr)
@@ -59,7 +59,7 @@ def yorutsuke(session: nox.Session) -> None:
 
 @nox.session(requires=["emulator"])
 def tests(session: nox.Session) -> None:
-    """Run every test: unit, infra, integration, e2e, faults, fuzz. [-- pytest's arguments]"""
+    """Test everything. [-- pytest's arguments]"""
     prepare(session, "dev")
     # A file's tests stay together: they share an emulator.
     session.run("python", "-m", "pytest", "--numprocesses", "auto", "--dist", "loadfile", *session.posargs)
@@ -74,21 +74,21 @@ def faults(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Try the reading of outputs with hostile lines, a million of them. [-- --lines N, --seed N, --json]"""
+    """Try a million hostile lines. [-- --lines N, --seed N, --json]"""
     prepare(session, "dev")
     session.run("python", "-m", "tests.fuzz", *session.posargs, stderr=sys.stderr)
 
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure the handler on a modelled AWS, beside other ways. [-- --plot FILE, --json]"""
+    """Measure on a modelled AWS, beside other ways. [-- --plot FILE, --json]"""
     prepare(session, "bench")
     session.run("python", "-m", "benchmarks", *session.posargs, stderr=sys.stderr)
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style, format, and the workflows. [-- --fix]"""
+    """Check style, format and workflows. [-- --fix]"""
     prepare(session, "lint")
     session.run("ruff", "check", *session.posargs)
     session.run("ruff", "format", *([] if "--fix" in session.posargs else ["--check"]))
@@ -115,21 +115,21 @@ def imports(session: nox.Session) -> None:
 
 @nox.session
 def picture(session: nox.Session) -> None:
-    """Draw the resources of the Pulumi program into docs/resources.md. [-- --check]"""
+    """Write docs/resources.md from the program. [-- --check]"""
     prepare(session, "local")
     session.run("python", "-m", "local.picture", *session.posargs)
 
 
 @nox.session
 def reference(session: nox.Session) -> None:
-    """Write docs/configuration.md from the models of the configuration. [-- --check]"""
+    """Write docs/configuration.md from the models. [-- --check]"""
     prepare(session, "local")
     session.run("python", "-m", "reference", *session.posargs)
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the documentation's site into dist/docs/; a link that leads nowhere fails. [-- --serve]"""
+    """Build the site into dist/docs/; a link that leads nowhere fails. [-- --serve]"""
     prepare(session, "docs")
     # Every page anew: one that has not changed may link to one that has.
     options = ["--fresh-env", "--write-all", "--doctree-dir", session.create_tmp(), "--conf-dir", "docs"]
@@ -141,7 +141,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def build(session: nox.Session) -> None:
-    """Build the layer and the functions into dist/. [-- STAGE --python 3.13 --arch arm64]"""
+    """Build layer and functions into dist/. [-- STAGE --python 3.13 --arch arm64]"""
     prepare(session, "local")
     session.run("python", "-m", "yorutsuke_infra.build", *session.posargs)
 
@@ -155,7 +155,7 @@ def preview(session: nox.Session) -> None:
 
 @nox.session
 def deploy(session: nox.Session) -> None:
-    """Build and deploy a stage with the Pulumi CLI. -- STAGE"""
+    """Build and deploy a stage. -- STAGE"""
     prepare(session, "local")
     session.run("python", "-m", "yorutsuke_infra.deployment", "deploy", *session.posargs)
 
@@ -169,7 +169,7 @@ def destroy(session: nox.Session) -> None:
 
 @nox.session
 def lock(session: nox.Session) -> None:
-    """Lock all requirements, with hashes; what is locked stays as it is. [-- --upgrade]"""
+    """Lock requirements with hashes; what is locked stays. [-- --upgrade]"""
     session.install("uv")
     for name in REQUIREMENTS:
         options = ["--universal", "--python-version", "3.11", "--generate-hashes", *session.posargs]

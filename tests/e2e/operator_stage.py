@@ -97,7 +97,7 @@ class Operator:
 def operator_of(emulator: Emulator, night: Night, folder: Path) -> Operator:
     """Return somebody who looks after a deployed stage, of which nobody remembers the nights before."""
     forget_jobs(night)
-    for queue in ("queueUrl", "deadLetterQueueUrl"):
+    for queue in ("queueUrl", "deadLetterQueueUrl", "submissionDeadLetterQueueUrl"):
         night.aws.sqs.purge_queue(QueueUrl=night.outputs[queue])
     file = folder / "stage.json"
     stage = {

@@ -9,12 +9,13 @@ import pytest
 
 from local.emulator import Emulator
 from local.night import Night
-from yorutsuke_common.hashing import images_digest
+from yorutsuke.errors import StageError
+from yorutsuke.queues import Queue
+from yorutsuke_common.hashing import images_digest, selection
 
 from .operator_stage import Operator, forget_jobs, operator_of, put_job
 
 EVENTS = Path(__file__).parents[1] / "events"
-QUEUE = "yorutsuke-batch-submit-dlq-local"
 IMAGES = ["img-1", "img-2"]
 
 Fail = Callable[..., None]
@@ -27,11 +28,12 @@ def operator(emulator: Emulator, stage: Night, tmp_path_factory: pytest.TempPath
 
 @pytest.fixture
 def queue(operator: Operator) -> Generator[str]:
-    """The queue that Lambda's records of failed requests go to."""
-    sqs = operator.night.aws.sqs
-    url = sqs.create_queue(QueueName=QUEUE)["QueueUrl"]
+    """The queue that Lambda's records of failed requests go to, without those of other tests."""
+    night = operator.night
+    url = night.outputs["submissionDeadLetterQueueUrl"]
+    night.aws.sqs.purge_queue(QueueUrl=url)
     yield url
-    sqs.delete_queue(QueueUrl=url)
+    night.aws.sqs.purge_queue(QueueUrl=url)
 
 
 @pytest.fixture
@@ -49,7 +51,6 @@ def fail(operator: Operator, queue: str) -> Fail:
 @pytest.fixture
 def submitted(operator: Operator) -> Generator[dict[str, Any]]:
     """A request whose job is there: the function died before it could say so."""
-    digest = images_digest(IMAGES)
     put_job(
         operator.night,
         "intent-known",
@@ -60,8 +61,10 @@ def submitted(operator: Operator) -> Generator[dict[str, Any]]:
         modelId="amazon.nova-lite-v1:0",
         manifestUri="s3://b/k",
         traceId="t",
-        requestedImages=digest,
-        submittedImages=digest,
+        outputUri="s3://b/batch-output/",
+        roleArn="arn:aws:iam::000000000000:role/r",
+        requestedImages=images_digest(IMAGES),
+        submittedImages=selection(IMAGES, IMAGES),
         imageCount=2,
         ttl=2**40,
     )
@@ -136,8 +139,6 @@ def test_without_failed_requests_there_is_nothing_to_do(operator: Operator) -> N
     assert (ran.code, "there is nothing to ask again" in ran.told) == (0, True)
 
 
-def test_a_stage_without_the_queue_says_so(operator: Operator) -> None:
-    ran = operator("redrive", "--submissions")
-
-    assert ran.code == 1
-    assert ran.told == f"StageError: there is no queue '{QUEUE}': deploy the stage again."
+def test_a_queue_that_is_not_there_is_said_to_be_missing(operator: Operator) -> None:
+    with pytest.raises(StageError, match="there is no queue 'yorutsuke-nowhere-local': deploy the stage again"):
+        Queue(operator.night.aws.sqs, "yorutsuke-nowhere-local").depth()

@@ -15,7 +15,7 @@ def alarms(stage: Stage) -> Iterator[Finding]:
     ringing = [alarm for alarm in own if alarm.get("StateValue") == "ALARM"]
     for alarm in ringing:
         name = alarm.get("AlarmName", "").removeprefix("yorutsuke-").removesuffix(f"-{stage.name}")
-        remedy = f"README, When a night goes wrong: {name}"
+        remedy = f"runbook: {name}"
         yield Finding(f"alarm {name}", State.BAD, f"rings: {alarm.get('StateReason', '')}", remedy)
     if not own:
         yield Finding("alarms", State.BAD, f"none rings on {stage.physical(ALARM_TOPIC)}", "deploy the stage again")

@@ -82,7 +82,7 @@ def _left_to_do(jobs: Sequence[JobRecord]) -> Iterator[Finding]:
         "jobs that Bedrock ended",
         [job for job in jobs if job.status in ENDED or job.bedrockStatus],
         "were not completed by Bedrock",
-        lambda job: f"job {job} says why; README: failed-jobs",
+        lambda job: f"job {job} says why; runbook: failed-jobs",
         State.WARNING,
     )
     yield _found(
@@ -96,7 +96,7 @@ def _left_to_do(jobs: Sequence[JobRecord]) -> Iterator[Finding]:
         "images unanswered",
         [job for job in jobs if job.resultStats and job.resultStats.missingCount],
         "have images that no line answered",
-        lambda job: f"job {job} names some; README: missingCount",
+        lambda job: f"job {job} names some; runbook: images without a line",
         State.WARNING,
     )
     yield _found(

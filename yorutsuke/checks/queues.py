@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from yorutsuke.errors import StageError, is_denied
+from yorutsuke.errors import is_denied
 from yorutsuke.queues import Queue
 from yorutsuke.stage import Stage
 from yorutsuke.times import span
@@ -20,12 +20,7 @@ def dead_letters(stage: Stage) -> Iterator[Finding]:
 
 
 def failed_submissions(stage: Stage) -> Iterator[Finding]:
-    """Look for requests for jobs that failed for good, where the stage keeps them."""
-    try:
-        stage.submit_dead_letter_queue.depth()
-    except StageError:
-        yield Finding(stage.submit_dead_letter_queue.name, State.OK, "the stage has none")
-        return
+    """Look for requests for jobs that failed for good."""
     yield _emptiness(stage, stage.submit_dead_letter_queue, "redrive --submissions says which, and asks again")
 
 
@@ -36,7 +31,7 @@ def waiting(stage: Stage) -> Iterator[Finding]:
     age = _oldest_seconds(stage, stage.queue)
     seen = f"{depth.waiting} waiting, {depth.in_flight} in work or to come back, {_aged(age)}"
     if not isinstance(age, str) and age > limit:
-        yield Finding(stage.queue.name, State.BAD, f"{seen}, more than {span(limit)}", "README: message-age")
+        yield Finding(stage.queue.name, State.BAD, f"{seen}, more than {span(limit)}", "runbook: message-age")
     else:
         yield Finding(stage.queue.name, State.OK, seen)
 

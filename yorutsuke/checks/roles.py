@@ -1,7 +1,7 @@
 """Whether the roles may do what the code does: asked of IAM itself, action by action.
 
-Not asked is iam:PassRole, which is granted on a condition about whom the role is passed to; what the functions' code
-calls beside it is all here, and a test holds it against what the stage declares.
+Not asked is what is granted on a condition: iam:PassRole, about whom the role is passed to, and bedrock:InvokeModel of
+the models behind an inference profile. All else that is called is here, and a test holds it against what is declared.
 """
 
 from collections.abc import Iterator, Sequence
@@ -37,7 +37,7 @@ def roles(stage: Stage) -> Iterator[Finding]:
     for name, role, needs in (
         (HANDLER, stage.function["Role"], handler_needs(stage)),
         (ORCHESTRATOR, orchestrator["Role"], orchestrator_needs(stage, settings.model_ids)),
-        ("bedrock-batch", settings.bedrock_role_arn, bedrock_needs(stage)),
+        ("bedrock-batch", settings.bedrock_role_arn, bedrock_needs(stage, settings.model_ids)),
     ):
         problems = chain.from_iterable(_denied(stage, role, need) for need in needs)
         yield judged(f"role of {name}", problems, "may do what its code does", REMEDY)
@@ -61,29 +61,44 @@ def handler_needs(stage: Stage) -> list[Need]:
 
 
 def orchestrator_needs(stage: Stage, model_ids: Sequence[str]) -> list[Need]:
-    """Return what the orchestrator's code calls."""
+    """Return what the orchestrator's code calls, and Lambda in its name."""
     settings = stage.settings
-    # A model is nobody's: its ARN has no account.
-    models = [stage.arn("bedrock", f"foundation-model/{model_id}") for model_id in model_ids]
-    own = f":{stage.function['FunctionArn'].split(':')[4]}:"
+    models = [_model(stage, model_id.removeprefix(_geography(model_id))) for model_id in model_ids]
+    jobs = [stage.arn("bedrock", f"model-invocation-job/{JOB}"), *models, *_profiles(stage, model_ids)]
     return [
         Need(["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"], _table(stage, settings.batch_jobs_table)),
         Need(["dynamodb:BatchGetItem"], _table(stage, settings.pending_images_table)),
         Need(["s3:GetObject"], _object(stage, "uploads/user/image.png")),
         Need(["s3:PutObject", "s3:AbortMultipartUpload"], _object(stage, "batch-input/intent/manifest.jsonl")),
-        Need(["bedrock:CreateModelInvocationJob"], stage.arn("bedrock", f"model-invocation-job/{JOB}")),
-        *(Need(["bedrock:CreateModelInvocationJob"], arn.replace(own, "::")) for arn in models),
+        *(Need(["bedrock:CreateModelInvocationJob"], arn) for arn in jobs),
+        Need(["sqs:SendMessage"], stage.arn("sqs", stage.submit_dead_letter_queue.name)),
         _log_need(stage, ORCHESTRATOR),
     ]
 
 
-def bedrock_needs(stage: Stage) -> list[Need]:
+def bedrock_needs(stage: Stage, model_ids: Sequence[str]) -> list[Need]:
     """Return what Bedrock does in its role."""
     return [
         Need(["s3:ListBucket"], _object(stage, "").rstrip("/")),
         Need(["s3:GetObject"], _object(stage, "batch-input/intent/manifest.jsonl")),
         Need(["s3:PutObject"], _object(stage, f"batch-output/{JOB}/manifest.jsonl.out")),
+        *(Need(["bedrock:InvokeModel"], profile) for profile in _profiles(stage, model_ids)),
     ]
+
+
+def _geography(model_id: str) -> str:
+    """Return what an inference profile's id has before its model's, such as `apac.`; nothing of a model's own."""
+    return model_id.partition("amazon.")[0]
+
+
+def _profiles(stage: Stage, model_ids: Sequence[str]) -> list[str]:
+    return [stage.arn("bedrock", f"inference-profile/{model_id}") for model_id in model_ids if _geography(model_id)]
+
+
+def _model(stage: Stage, model_id: str) -> str:
+    # It is nobody's: its ARN has no account.
+    arn, partition, _, region, *_ = stage.function["FunctionArn"].split(":")
+    return f"{arn}:{partition}:bedrock:{region}::foundation-model/{model_id}"
 
 
 def _object(stage: Stage, key: str) -> str:
