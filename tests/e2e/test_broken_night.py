@@ -1,23 +1,26 @@
 """A night that went wrong on purpose: what it says is what the stage holds, and every cause is gone."""
 
 import json
+import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from local.aws import Aws
 from local.night import Night, until
+from tests.documented import commands_in, demos_arguments, documented_commands, operators_arguments
 
-from .conftest import dead_messages, redrive
 from .demo_command import run_demo
 
-if TYPE_CHECKING:
-    import subprocess
-
+ROOT = Path(__file__).parents[2]
+UNHEALTHY = 3
+PLACEHOLDERS = {"STAGE": "local", "dev": "local"}
 SETTLE_SECONDS = 120
 
 
@@ -27,6 +30,7 @@ class Morning:
 
     done: "subprocess.CompletedProcess[str]"
     stage: Night
+    file: Path
 
     def night(self, job_id: str) -> Night:
         return Night(self.stage.aws, self.stage.outputs, job_id=job_id)
@@ -56,7 +60,7 @@ def morning(tmp_path_factory: pytest.TempPathFactory) -> Generator[Morning]:
                 )
             },
         }
-        yield Morning(done, Night(aws, outputs))
+        yield Morning(done, Night(aws, outputs), file)
     finally:
         run_demo("--stop", "--stage-file", str(file))
 
@@ -143,32 +147,57 @@ def test_the_dead_letter_queue_holds_the_one_message_that_failed_five_times(morn
     assert [failure["error"] for failure in failures] == ["AccessDenied"] * 5
 
 
-# The last one here: from now on the stage is not as the night left it.
-@pytest.mark.parametrize("job_id", ["copiesdenied", "foreignowner", "outputdenied"])
-def test_no_cause_is_left_a_job_whose_output_is_taken_in_once_more_is_whole(morning: Morning, job_id: str) -> None:
-    night = morning.night(job_id)
-    if job_id == "outputdenied":
-        [message] = dead_messages(night)
-        redrive(night, message)
-    else:
-        _replay(night)
-
-    until(lambda: "processedOutputs" in night.job(), SETTLE_SECONDS, f"{job_id} to be taken in once more")
-    job = night.job()
-    assert (job["status"], job["resultStats"]["successCount"]) == ("COMPLETED", 40)
-    assert (job["resultStats"]["failureCount"], job["resultStats"]["migrationFailedCount"]) == (0, 0)
-    assert Counter(item["status"] for item in night.transactions()) == {"processed": 40}
-    assert len([key for key in night.object_keys("processed/") if job_id in key]) == 40
-    assert [key for key in night.object_keys("uploads/") if job_id in key] == []
+# The last ones here: from now on the stage is not as the night left it.
 
 
-def _replay(night: Night) -> None:
-    """Have a job's output taken in again, as an operator does."""
-    night.aws.dynamodb.update_item(
-        TableName=night.outputs["batchJobsTable"],
-        Key={"intentId": {"S": night.intent_id}},
-        UpdateExpression="REMOVE processedOutputs",
+def _operate(morning: Morning, folder: Path, command: str) -> "subprocess.CompletedProcess[str]":
+    """Run an operator's command of the documents on the broken stage, its question answered with yes."""
+    arguments = operators_arguments(command)
+    assert arguments
+    [name, *rest] = [PLACEHOLDERS.get(argument, argument) for argument in arguments]
+    rest = ["copiesdenied" if (argument, name) == ("JOB", "retry-migrations") else argument for argument in rest]
+    rest = ["foreignowner" if argument == "JOB" else argument for argument in rest]
+    changes = name in {"redrive", "replay", "retry-migrations"} and "--dry-run" not in rest
+    source = os.pathsep.join(str(ROOT / path) for path in ("layer", "functions", "."))
+    return subprocess.run(
+        [sys.executable, "-m", "yorutsuke", name, *rest, *(["--yes"] if changes else [])],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": source, "YORUTSUKE_LOCAL_STAGE_FILE": str(morning.file)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=SETTLE_SECONDS,
+        check=False,
     )
-    key = f"batch-output/{night.job_id}/output.jsonl"
-    record = {"s3": {"bucket": {"name": night.outputs["imagesBucket"]}, "object": {"key": key}}}
-    night.aws.sqs.send_message(QueueUrl=night.outputs["queueUrl"], MessageBody=json.dumps({"Records": [record]}))
+
+
+def test_the_readmes_commands_find_what_is_wrong_and_mend_it(morning: Morning, tmp_path: Path) -> None:
+    [broken, first, *mending, last, stop] = [
+        command for command in commands_in("README.md") if "demo --" in command or "yorutsuke --" in command
+    ]
+    assert (demos_arguments(broken), demos_arguments(stop)) == (["--broken"], ["--stop"])
+
+    found = _operate(morning, tmp_path, first)
+    mended = [_operate(morning, tmp_path, command) for command in mending]
+    redriven = morning.night("outputdenied")
+    until(lambda: redriven.job()["status"] == "COMPLETED", SETTLE_SECONDS, "what was redriven to be taken in")
+    healthy = _operate(morning, tmp_path, last)
+
+    assert (found.returncode, healthy.returncode) == (UNHEALTHY, 0), healthy.stdout
+    assert [done.returncode for done in mended] == [0, 0, 0]
+    commands = [row["command"] for row in EXPECTED if row["command"]]
+    assert sorted(" ".join((operators_arguments(command) or [])[:-2]) for command in mending) == sorted(commands)
+    for job_id in ("copiesdenied", "foreignowner", "outputdenied"):
+        night = morning.night(job_id)
+        stats = night.job()["resultStats"]
+        assert (stats["successCount"], stats["failureCount"], stats["migrationFailedCount"]) == (40, 0, 0)
+        assert Counter(item["status"] for item in night.transactions()) == {"processed": 40}
+        assert [key for key in night.object_keys("uploads/") if job_id in key] == []
+
+
+@pytest.mark.parametrize("command", sorted(filter(operators_arguments, documented_commands())))
+def test_every_operators_command_of_the_documents_runs(morning: Morning, tmp_path: Path, command: str) -> None:
+    done = _operate(morning, tmp_path, command)
+
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "Traceback" not in done.stderr

@@ -6,6 +6,13 @@ import pytest
 
 from local.deployer import run_program
 from reference import configuration
+from tests.documented import (
+    demos_arguments,
+    documented_commands,
+    operators_arguments,
+    sessions_of_ci,
+    unchecked_beginnings,
+)
 from yorutsuke_infra.config import StageConfig
 from yorutsuke_infra.stage_file import ROOT
 
@@ -47,6 +54,41 @@ def test_every_output_of_the_stack_is_documented(trigger: str) -> None:
     config = {"aws:region": REGION, "yorutsuke:stage": f'{{"trigger": "{trigger}"}}'}
 
     assert _first_cells(_section(DEPLOYING, "Handing on")) == set(run_program(Program(), "dev", config))
+
+
+def _is_run(command: str) -> bool:
+    """Tell whether .ci/run has a command, or a test runs it on the emulator (tests/e2e)."""
+    if operators_arguments(command) is not None:
+        # test_broken_night.py runs each of them.
+        return True
+    if (arguments := demos_arguments(command)) is not None:
+        tried = "".join(
+            (ROOT / "tests" / "e2e" / f"test_{name}.py").read_text() for name in ("broken_night", "demo", "kept_stage")
+        )
+        return all(f'"{argument}"' in tried for argument in arguments)
+    session = re.fullmatch(r"python3 -m nox -s (\w+)(?: -- tests/.*)?", command)
+    return session is not None and session[1] in sessions_of_ci()
+
+
+def test_every_command_of_the_documents_is_run_by_a_check_or_said_not_to_be() -> None:
+    unchecked = unchecked_beginnings()
+    commands = documented_commands()
+
+    neither = {
+        command: document
+        for command, document in commands.items()
+        if not _is_run(command) and not command.startswith(tuple(unchecked))
+    }
+    assert neither == {}
+    assert [start for start in unchecked if not any(command.startswith(start) for command in commands)] == []
+    assert [command for command in commands if _is_run(command) and command.startswith(tuple(unchecked))] == []
+
+
+def test_every_session_that_a_command_names_is_one_of_nox() -> None:
+    sessions = set(re.findall(r"^def (\w+)\(session: nox.Session\)", (ROOT / "noxfile.py").read_text(), re.MULTILINE))
+    named = {name for command in documented_commands() for name in re.findall(r" nox -s (\w+)", command)}
+
+    assert named - sessions == set()
 
 
 def test_every_decision_is_in_the_index() -> None:

@@ -1,0 +1,73 @@
+"""The commands that the documents give, as they give them."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+COMMAND = re.compile(r"(python3? |nox |yorutsuke [a-z]|aws |pulumi |pre-commit |export |alias |\.ci/run|[A-Z_]+=\S+ )")
+"""How a command begins; what else stands in a span or a block of code is none."""
+UNCHECKED = "Commands that no check runs"
+
+
+def documented_commands() -> dict[str, str]:
+    """Return each command with the first document that gives it, comments aside, joined ones one by one."""
+    found: dict[str, str] = {}
+    for document in DOCUMENTS:
+        # Without the list of those that are not run.
+        before, _, rest = document.read_text().partition(f"## {UNCHECKED}\n")
+        for code in _code(before + rest.partition("\n## ")[2]):
+            for part in re.split(r"\s+&&\s+", re.sub(r"\s+#\s.*", "", code)):
+                if COMMAND.match(part):
+                    found.setdefault(_whole(part.strip()), str(document.relative_to(ROOT)))
+    return found
+
+
+def commands_in(document: str) -> list[str]:
+    """Return the commands in a document's blocks of code, in order, as often as they stand there."""
+    text = (ROOT / document).read_text()
+    return [line.strip() for line in text.splitlines() if line.startswith("    ") and COMMAND.match(line.strip())]
+
+
+def operators_arguments(command: str) -> list[str] | None:
+    """Return what a command passes to the operator's command, None where it is another."""
+    for start in ("python3 -m nox -s yorutsuke --", "yorutsuke", "PYTHONPATH=layer:functions:. python -m yorutsuke"):
+        if command.startswith(f"{start} "):
+            return shlex.split(command.removeprefix(start))
+    return None
+
+
+def demos_arguments(command: str) -> list[str] | None:
+    """Return what a command passes to the demo, None where it is another."""
+    start = "python3 -m nox -s demo -- "
+    return shlex.split(command.removeprefix(start)) if command.startswith(start) else None
+
+
+def unchecked_beginnings() -> list[str]:
+    """Return how those commands begin that CONTRIBUTING.md says no check runs."""
+    section = (ROOT / "CONTRIBUTING.md").read_text().partition(f"## {UNCHECKED}\n")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    return [span for row in rows for span in re.findall(r"`([^`]+)`", row)]
+
+
+def sessions_of_ci() -> set[str]:
+    """Return the nox sessions that .ci/run has."""
+    lines = re.findall(r"^python3 -m nox -s ([\w ]+)", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+    return {session for line in lines for session in line.split()}
+
+
+def _whole(command: str) -> str:
+    """Return a command as it is to be given: in a sentence, nox is called by its name alone."""
+    return f"python3 -m {command}" if command.startswith("nox ") else command
+
+
+def _code(text: str) -> Iterator[str]:
+    """Yield the spans of code and the lines of its blocks, diagrams and what goes by a language aside."""
+    text = re.sub(r"^```\w.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    for line in text.splitlines():
+        if line.startswith("    "):
+            yield line.strip()
+        else:
+            yield from re.findall(r"`([^`]+)`", line)
