@@ -208,6 +208,7 @@ def queue(aws: Aws, inputs: Inputs) -> Created:
     for key, attribute in (
         ("visibilityTimeoutSeconds", "VisibilityTimeout"),
         ("messageRetentionSeconds", "MessageRetentionPeriod"),
+        ("maxMessageSize", "MaximumMessageSize"),
         ("redrivePolicy", "RedrivePolicy"),
     ):
         value = inputs.take_optional(key)

@@ -54,8 +54,10 @@ class BedrockJobs:
                 raise
             said = exc.response.get("Error", {}).get("Message", "")[:MAX_DETAIL_CHARACTERS]
             raise BedrockRefusedError(
-                f"Bedrock refused the job of intent {submission.intentId!r} with {code} ({said}): mend that, then send "
-                "the same request again, which goes on from here."
+                f"Bedrock refused the job of intent {submission.intentId!r} with {code} ({said}), of model "
+                f"{submission.modelId!r} and role {submission.roleArn!r}, which the intent was begun with: mend that, "
+                "then send the same request again, which goes on from here. Where model or role has to be another, ask "
+                "under another intentId: Bedrock has no job of this one."
             ) from exc
         return response["jobArn"].rpartition("/")[2]
 

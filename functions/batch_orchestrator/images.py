@@ -1,6 +1,6 @@
 """The images that a job is asked for: whose they are, and what is in them."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
@@ -82,12 +82,15 @@ class ImageReader:
     bucket: str
     overlap: Overlap
 
-    def read(self, images: Sequence[Image]) -> Generator[tuple[Image, bytes | Unfit]]:
+    def read(
+        self, images: Sequence[Image], seconds_left: Callable[[], float]
+    ) -> Generator[tuple[Image, bytes | Unfit]]:
         """Yield each image with its content, or with why it has none to be sent, in order, while others are read.
 
-        Whoever leaves early closes it. Raises botocore's errors where S3 does not answer, or its answers break off.
+        Whoever leaves early closes it. Raises OutOfTimeError once there are no `seconds_left`; botocore's errors where
+        S3 does not answer, or its answers break off.
         """
-        with closing(self.overlap.stream(self._content, images, READ_AHEAD_BYTES)) as contents:
+        with closing(self.overlap.stream(self._content, images, READ_AHEAD_BYTES, seconds_left)) as contents:
             yield from zip(images, contents, strict=True)
 
     def _content(self, image: Image, take_room: TakeRoom, attempts: int = READ_ATTEMPTS) -> bytes | Unfit:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from yorutsuke_common.dynamodb import from_item, to_item
-from yorutsuke_common.errors import IntentConflictError, RetryableError, UnknownJobError
+from yorutsuke_common.errors import JobConflictError, RetryableError, UnknownJobError
 from yorutsuke_common.schema import JobStatus, Submission, problems
 
 if TYPE_CHECKING:
@@ -54,9 +54,9 @@ class BatchJobs:
             self.client.update_item(
                 TableName=self.table,
                 Key={"intentId": {"S": submission.intentId}},
-                UpdateExpression="SET manifestPublished = :true",
+                UpdateExpression="SET manifestPublished = :manifestPublished",
                 ConditionExpression="submitTime = :submitTime",
-                ExpressionAttributeValues=to_item({":true": True, ":submitTime": submission.submitTime}),
+                ExpressionAttributeValues=to_item({":manifestPublished": True, ":submitTime": submission.submitTime}),
             )
         except self.client.exceptions.ConditionalCheckFailedException as exc:
             raise RetryableError(
@@ -67,7 +67,7 @@ class BatchJobs:
     def record(self, submission: Submission, job_id: str) -> Submission:
         """Remember the job that Bedrock has for the intent, unless its record knows it, and return the record.
 
-        Raises IntentConflictError where it has another job; RetryableError where it has vanished; botocore's errors as
+        Raises JobConflictError where it has another job; RetryableError where it has vanished; botocore's errors as
         they come.
         """
         try:
@@ -89,7 +89,7 @@ class BatchJobs:
             if current.get("jobId", {}).get("S") == job_id:
                 return self._submission(current)
             if "jobId" in current:
-                raise IntentConflictError(
+                raise JobConflictError(
                     f"Bedrock has job {job_id!r} for intent {submission.intentId!r}, whose record has another: stop "
                     "the former."
                 ) from exc

@@ -21,6 +21,7 @@ from yorutsuke_common.aws_error import error_code
 from yorutsuke_common.errors import InvalidRequestError
 from yorutsuke_common.logger import Event
 from yorutsuke_common.object_writer import ObjectWriter
+from yorutsuke_common.overlap import OutOfTimeError
 
 from .images import Image, ImageReader, Unfit
 from .prompt import model_input
@@ -85,25 +86,29 @@ class Manifests:
         """
         draft = Draft(ObjectWriter(self.s3, self.bucket, manifest_key(intent_id)))
         try:
-            with closing(self.images.read(images)) as contents:
-                self._write(draft, contents, len(images), seconds_left)
+            self._write(draft, images, seconds_left)
             yield draft
         except Exception:
             self._give_up(draft)
             raise
 
-    def _write(
-        self, draft: Draft, contents: Iterable[tuple[Image, bytes | Unfit]], count: int, seconds_left: SecondsLeft
-    ) -> None:
-        size, seconds_at_first = 0, seconds_left()
-        for number, (image, content) in enumerate(contents):
+    def _write(self, draft: Draft, images: Sequence[Image], seconds_left: SecondsLeft) -> None:
+        at_first = seconds_left()
+        try:
+            with closing(self.images.read(images, lambda: seconds_left() - SECONDS_TO_SUBMIT)) as contents:
+                self._write_lines(draft, contents, len(images))
+        except OutOfTimeError as exc:
             # Refused in time: a function that is killed leaves its upload, tells nobody, and is run again.
-            if (seconds := seconds_left()) < SECONDS_TO_SUBMIT:
-                raise InvalidRequestError(
-                    f"{number} of {count} images were read in {seconds_at_first - seconds:.0f} seconds, and the last "
-                    f"{SECONDS_TO_SUBMIT} that the function has are for submitting their job: ask for fewer under "
-                    "another intentId."
-                )
+            read = len(draft.image_ids) + len(draft.left_out)
+            raise InvalidRequestError(
+                f"{read} of {len(images)} images were read in {at_first - seconds_left():.0f} seconds, and the last "
+                f"{SECONDS_TO_SUBMIT} that the function has are for submitting their job: ask for fewer under another "
+                "intentId."
+            ) from exc
+
+    def _write_lines(self, draft: Draft, contents: Iterable[tuple[Image, bytes | Unfit]], count: int) -> None:
+        size = 0
+        for image, content in contents:
             if isinstance(content, Unfit):
                 draft.left_out[image.image_id] = content
                 continue

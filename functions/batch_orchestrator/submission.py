@@ -36,25 +36,28 @@ REPORTED_IDS = 50
 
 @dataclass(frozen=True)
 class Outcome:
-    """The record of a job that Bedrock has, how many images were asked for, and those known to be left out."""
+    """The record of a job that Bedrock has, how many images were asked for, and which were left out.
+
+    Why is known to the run that left them out alone.
+    """
 
     submission: Submission
     requested: int
-    left_out: Mapping[str, Unfit]
+    left_out: Mapping[str, Unfit | None]
 
     def answer(self) -> dict[str, Any]:
         """Return what the caller is told.
 
         `{"intentId", "jobId", "status", "submitTime", "modelId", "manifestUri", "traceId", "imageCount",
-        "leftOutCount", "leftOut": [{"imageId", "reason"}]}`; `leftOut` names up to 50, and none where the job was there
-        before.
+        "leftOutCount", "leftOut": [{"imageId", "reason"}]}`; `leftOut` names up to 50, with `reason` where this run
+        begun the intent.
         """
         told = {"intentId", "jobId", "status", "submitTime", "modelId", "manifestUri", "traceId", "imageCount"}
         named = sorted(self.left_out.items())[:REPORTED_IDS]
         return {
             **self.submission.model_dump(include=told),
             "leftOutCount": self.requested - self.submission.imageCount,
-            "leftOut": [{"imageId": image_id, "reason": reason.value} for image_id, reason in named],
+            "leftOut": [{"imageId": image_id, **({"reason": why.value} if why else {})} for image_id, why in named],
         }
 
 
@@ -83,16 +86,17 @@ class Submitter:
             self.logger.append_keys(traceId=found.traceId, jobId=found.jobId)
             if found.jobId:
                 self.logger.info("batch job already submitted", event=Event.BATCH_SUBMIT_DUPLICATE)
-                return Outcome(found, len(request.pendingImageIds), {})
+                return Outcome(found, len(request.pendingImageIds), left_out_before(request, found))
             self.logger.info("batch submission resumed", event=Event.BATCH_SUBMIT_RESUMED)
         else:
             # Not of an intent that is begun: what a stage allows may have changed since.
             require_allowed(request, self.settings)
             self.logger.info("batch submission started", event=Event.BATCH_SUBMIT_STARTED)
-        if found and found.manifestPublished:
-            claimed, left_out = found, {}
-        elif found:
-            claimed, left_out = self._resumed(request, found, seconds_left)
+        left_out: Mapping[str, Unfit | None]
+        if found:
+            claimed, left_out = found, left_out_before(request, found)
+            if not found.manifestPublished:
+                self._write_again(request, found, seconds_left)
         else:
             claimed, left_out = self._begun(request, trace_id, seconds_left)
         submitted = self.jobs.record(claimed, self.bedrock.create(claimed))
@@ -125,22 +129,18 @@ class Submitter:
             self._publish(draft, claimed)
         return claimed, left_out
 
-    def _resumed(
-        self, request: SubmitRequest, claimed: Submission, seconds_left: SecondsLeft
-    ) -> tuple[Submission, dict[str, Unfit]]:
-        """Publish the manifest of a claim's images, and return the claim, and those images that there are no more."""
+    def _write_again(self, request: SubmitRequest, claimed: Submission, seconds_left: SecondsLeft) -> None:
+        """Publish the manifest of a claim's images. Raises SubmissionLostError where they are not all there."""
         claimed_ids = selected(request.pendingImageIds, claimed.submittedImages)
         images, left_out = self.pending.find(claimed_ids, request.userId)
         try:
             with self.manifests.drafted(request.intentId, images, seconds_left) as draft:
-                left_out |= draft.left_out
-                self._report(left_out)
+                self._report(left_out | draft.left_out)
                 require_same_images(claimed, request, draft.image_ids)
                 self._publish(draft, claimed)
         except InvalidRequestError as refusal:
             # Nothing was done, it says: true of what is begun, not of what is resumed.
             raise lost(claimed, f"whose manifest cannot be written ({str(refusal).removesuffix('.')})") from refusal
-        return claimed, left_out
 
     def _publish(self, draft: Draft, claimed: Submission) -> None:
         draft.publish()
@@ -207,6 +207,12 @@ def require_same_request(record: Submission, request: SubmitRequest) -> None:
         )
 
 
+def left_out_before(request: SubmitRequest, record: Submission) -> dict[str, Unfit | None]:
+    """Return the images that an earlier run left out of a request."""
+    submitted = selected(request.pendingImageIds, record.submittedImages)
+    return dict.fromkeys({*request.pendingImageIds}.difference(submitted))
+
+
 def require_same_images(record: Submission, request: SubmitRequest, image_ids: Iterable[str]) -> None:
     """Refuse a manifest of other images than were claimed. Raises SubmissionLostError."""
     if record.submittedImages != selection(request.pendingImageIds, image_ids):
@@ -217,6 +223,7 @@ def lost(record: Submission, why: str) -> SubmissionLostError:
     """Return the error of a run that cannot write the manifest of an intent that is begun, and says what to do."""
     return SubmissionLostError(
         f"intent {record.intentId!r} was begun at {record.submitTime} with {record.imageCount} images, {why}: another "
-        "function may still be at it, so send the request again. If that was longer ago than a function lives (15 "
-        "minutes), it died before Bedrock was asked for a job: delete the intent's record first."
+        "function may still be at it, so send the request again. Where the record is older than a function lives (15 "
+        "minutes) and has no manifestPublished, that one died before Bedrock was asked for a job: delete the record "
+        "first."
     )

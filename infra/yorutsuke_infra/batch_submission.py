@@ -28,6 +28,8 @@ from .storage import Storage
 PACKAGE = "batch_orchestrator"
 TIMEOUT_SECONDS = 900
 """Lambda's maximum. Reading the images of a large job takes minutes, and what is not read in time is read anew."""
+MAX_MESSAGE_BYTES = 1_048_576
+"""SQS's maximum."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ class BatchSubmission(pulumi.ComponentResource):
             "batch-submit-dlq",
             name=physical_name("batch-submit-dlq", stage),
             message_retention_seconds=DLQ_RETENTION_SECONDS,
+            # By default a fourth of that, and of what a request may have that nobody waits for.
+            max_message_size=MAX_MESSAGE_BYTES,
             sqs_managed_sse_enabled=True,
             opts=self._child,
         )
@@ -117,8 +121,9 @@ class BatchSubmission(pulumi.ComponentResource):
                     "on-failure": on_failure_policy(self.dead_letter_queue.arn),
                 },
                 timeout_seconds=TIMEOUT_SECONDS,
+                after=first,
             ),
-            pulumi.ResourceOptions(parent=self, depends_on=first),
+            self._child,
         )
 
     def _keep_failed_events(self) -> None:

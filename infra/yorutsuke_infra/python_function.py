@@ -1,6 +1,6 @@
 """One Python function with what it always needs: a role, a log group, and the right to write to it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
@@ -15,7 +15,8 @@ from .policies import Document, assume_role_policy, log_policy
 class PythonFunctionArgs:
     """`package` is the folder in `functions/`; `policies` are the role's inline policies by name.
 
-    `environment` is what the function is told beside the stage and the level of its log.
+    `environment` is what the function is told beside the stage and the level of its log. `after` is what is there
+    before anybody can invoke it, its own rights aside.
     """
 
     stage: str
@@ -26,6 +27,7 @@ class PythonFunctionArgs:
     environment: Mapping[str, pulumi.Input[str]]
     policies: Mapping[str, Document]
     timeout_seconds: int
+    after: Sequence[pulumi.Resource] = ()
 
 
 class PythonFunction(pulumi.ComponentResource):
@@ -72,6 +74,6 @@ class PythonFunction(pulumi.ComponentResource):
                     **args.environment,
                 }
             ),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[self.log_group, *rights]),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[self.log_group, *rights, *args.after]),
         )
         self.register_outputs({})

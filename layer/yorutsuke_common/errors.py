@@ -14,6 +14,7 @@
         ├── OutputConflictError  a second output object for a job that takes one
         ├── InvalidRequestError  a request for a job that breaks a rule
         ├── IntentConflictError  a request that is not the one its intent began with
+        ├── JobConflictError     Bedrock has two jobs for one intent
         └── BedrockRefusedError  Bedrock does not take the job as it is
 
 Both branches make the event fail: nothing is dropped unseen. SQS delivers a message again and, after the last receive,
@@ -76,7 +77,11 @@ class InvalidRequestError(PermanentError):
 
 
 class IntentConflictError(PermanentError):
-    """The intent was begun with another request, or with images that cannot be sent any more."""
+    """The intent was begun with another request."""
+
+
+class JobConflictError(PermanentError):
+    """Bedrock has another job for the intent than its record names: one of them is to be stopped."""
 
 
 class BedrockRefusedError(PermanentError):

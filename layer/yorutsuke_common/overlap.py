@@ -3,16 +3,22 @@
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from functools import partial
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Event, Lock
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 CONCURRENCY = 96
 """Calls under way at once, of all kinds together, and connections kept for them."""
 
 TakeRoom = Callable[[int], None]
 """Waits for room of so many bytes, and takes it."""
+
+
+class OutOfTimeError(Exception):
+    """What is under way takes longer than there is time for."""
+
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -59,7 +65,13 @@ class Overlap:
             task.result()
         return [done[number] for number in range(count)]
 
-    def stream(self, act: Callable[[_T, TakeRoom], _R], things: Iterable[_T], room: int) -> Generator[_R]:
+    def stream(
+        self,
+        act: Callable[[_T, TakeRoom], _R],
+        things: Iterable[_T],
+        room: int,
+        seconds_left: Callable[[], float | None] | None = None,
+    ) -> Generator[_R]:
         """Act on things, many at a time, and yield what comes of each, in order, while the next ones are under way.
 
         `act` is given a function beside the thing, which it calls once, with a size in bytes, before it holds so much.
@@ -69,44 +81,75 @@ class Overlap:
         Where one fails, whatever its turn, the error is raised as soon as those under way have ended, as `each` does.
         Whoever leaves early closes the generator, which waits for them as well. Until then its threads are taken:
         nothing else that overlaps may be done between two of its results.
+
+        Raises OutOfTimeError once there are no `seconds_left` (None: as many as it takes), and waits then for nobody:
+        to be let go like that, `act` must have no effect.
         """
-        left = deque(enumerate(things))
-        count = len(left)
-        shared = _Room(room)
-        arrived: SimpleQueue[tuple[int, _R] | None] = SimpleQueue()
-        failures: list[BaseException] = []
-
-        def work() -> None:
-            while True:
-                try:
-                    number, thing = left.popleft()
-                except IndexError:
-                    return
-                try:
-                    arrived.put((number, act(thing, partial(shared.take, number))))
-                except BaseException as exc:  # noqa: BLE001 - it is raised where the results are taken
-                    failures.append(exc)
-                    left.clear()
-                    shared.close()
-                    arrived.put(None)
-                    return
-
+        work = _Work(act, things, room)
         working: list[Future[None]] = []
-        done: dict[int, _R] = {}
         try:
-            working.extend(self._pool.submit(work) for _ in range(min(count, self._threads)))
-            for number in range(count):
-                shared.turn(number)
-                while number not in done and not failures:
-                    if arrival := arrived.get():
-                        done[arrival[0]] = arrival[1]
-                if failures:
-                    raise failures[0]
-                yield done.pop(number)
+            working.extend(self._pool.submit(work.act) for _ in range(min(work.count, self._threads)))
+            for number in range(work.count):
+                yield work.result(number, seconds_left or _no_end)
+        except OutOfTimeError:
+            working.clear()
+            raise
         finally:
-            left.clear()
-            shared.close()
+            work.end()
             wait(working)
+
+
+def _no_end() -> None:
+    """Have as long as it takes."""
+
+
+class _Work(Generic[_T, _R]):
+    """Things that several threads act on, and what has come of them so far."""
+
+    def __init__(self, act: Callable[[_T, TakeRoom], _R], things: Iterable[_T], room: int) -> None:
+        self._act = act
+        self._left = deque(enumerate(things))
+        self.count = len(self._left)
+        self._room = _Room(room)
+        self._arrived: SimpleQueue[tuple[int, _R] | None] = SimpleQueue()
+        self._done: dict[int, _R] = {}
+        self._failure: BaseException | None = None
+
+    def act(self) -> None:
+        """Act on one thing after the other, as long as there are any and none has failed."""
+        while True:
+            try:
+                number, thing = self._left.popleft()
+            except IndexError:
+                return
+            try:
+                self._arrived.put((number, self._act(thing, partial(self._room.take, number))))
+            except BaseException as exc:  # noqa: BLE001 - it is raised where the results are taken
+                # The first one is the cause: who waits for room fails for no reason of its own.
+                self._failure = exc if self._failure is None else self._failure
+                self.end()
+                self._arrived.put(None)
+                return
+
+    def result(self, number: int, seconds_left: Callable[[], float | None]) -> _R:
+        """Wait for what comes of a thing, and return it. Raises OutOfTimeError, or whatever has failed."""
+        self._room.turn(number)
+        while True:
+            seconds = seconds_left()
+            if seconds is not None and seconds <= 0:
+                raise OutOfTimeError
+            if self._failure is not None:
+                raise self._failure
+            if number in self._done:
+                return self._done.pop(number)
+            with suppress(Empty):
+                if arrival := self._arrived.get(timeout=seconds):
+                    self._done[arrival[0]] = arrival[1]
+
+    def end(self) -> None:
+        """Begin no more, and let nobody wait for room."""
+        self._left.clear()
+        self._room.close()
 
 
 class _Room:

@@ -77,6 +77,18 @@ def _declared(trigger: str) -> Declared:
                 ("RolePolicy", "batch-result-handler-on-failure"),
             },
         ),
+        (
+            "sqs",
+            ("Function", "batch-orchestrator"),
+            {
+                ("LogGroup", "batch-orchestrator"),
+                ("RolePolicy", "batch-orchestrator-log"),
+                ("RolePolicy", "batch-orchestrator-data"),
+                ("RolePolicy", "batch-orchestrator-on-failure"),
+                # Bedrock takes its role on as soon as it has a job.
+                ("RolePolicy", "bedrock-batch-data"),
+            },
+        ),
         ("sqs", ("BucketPolicy", "images"), {("BucketPublicAccessBlock", "images")}),
         ("sqs", ("BucketLifecycleConfiguration", "images"), {("BucketVersioning", "images")}),
     ],

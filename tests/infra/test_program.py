@@ -190,6 +190,18 @@ def test_only_the_bucket_may_invoke_the_function_and_what_fails_goes_to_the_dead
     assert kept["maximumRetryAttempts"] == 2
 
 
+def test_a_request_that_nobody_waited_for_is_kept_with_its_error_as_large_as_sqs_takes_it(run: RunProgram) -> None:
+    program = run()
+    queue = program.inputs("Queue", "batch-submit-dlq")
+    kept = program.inputs("FunctionEventInvokeConfig", "batch-orchestrator")
+    [may_send] = policy(program.inputs("RolePolicy", "batch-orchestrator-on-failure")["policy"])
+
+    assert (queue["messageRetentionSeconds"], queue["maxMessageSize"]) == (14 * 86400, 1024 * 1024)
+    assert kept["destinationConfig"] == {"onFailure": {"destination": "arn:Queue:batch-submit-dlq"}}
+    assert (kept["functionName"], kept["maximumRetryAttempts"]) == ("yorutsuke-batch-orchestrator-dev", 2)
+    assert (may_send["Action"], may_send["Resource"]) == (["sqs:SendMessage"], ["arn:Queue:batch-submit-dlq"])
+
+
 def test_failed_jobs_and_what_is_redriven_come_through_the_queue_with_either_trigger(run: RunProgram) -> None:
     program = run(trigger="s3")
 

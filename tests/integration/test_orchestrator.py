@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from batch_orchestrator.submission import MAX_IDS_BYTES
+from tests.unit.batch_orchestrator.samples import running_out
 from yorutsuke_common.dynamodb import to_item
 from yorutsuke_common.errors import InvalidRequestError
 from yorutsuke_common.hashing import images_digest, submission_token
@@ -272,13 +273,11 @@ def test_a_job_that_cannot_be_submitted_in_time_is_refused_and_nothing_is_left_b
 ) -> None:
     monkeypatch.setattr("yorutsuke_common.object_writer.PART_BYTES", 1)
     orchestrator.stage.put_images(IMAGE_IDS)
-    # At the beginning, and before each image.
-    left = iter([600_000, 31_000, 30_000, 29_999])
+    seconds_left = running_out(monkeypatch, lines=2, at_first=600)
+    context = SimpleNamespace(**vars(CONTEXT) | {"get_remaining_time_in_millis": lambda: 1000 * seconds_left()})
 
     with pytest.raises(InvalidRequestError) as raised:
-        orchestrator.invoke(
-            request(), SimpleNamespace(**vars(CONTEXT) | {"get_remaining_time_in_millis": left.__next__})
-        )
+        orchestrator.invoke(request(), context)
 
     assert str(raised.value) == (
         "2 of 3 images were read in 570 seconds, and the last 30 that the function has are for submitting their job: "

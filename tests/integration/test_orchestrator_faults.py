@@ -9,7 +9,14 @@ import pytest
 
 from local.in_memory import FunctionDiedError
 from local.lambda_context import lambda_context
-from yorutsuke_common.errors import IntentConflictError, InvalidRequestError, SubmissionLostError
+from yorutsuke_common.dynamodb import to_item
+from yorutsuke_common.errors import (
+    IntentConflictError,
+    InvalidRequestError,
+    JobConflictError,
+    RetryableError,
+    SubmissionLostError,
+)
 
 from .conftest import LogReader
 from .orchestrator_stage import IMAGE_IDS, MANIFEST, Orchestrator, forget_environment, manifest_of, request
@@ -201,13 +208,53 @@ def test_a_job_whose_record_has_another_by_now_is_named(orchestrator: Orchestrat
 
     _at(orchestrator, "UpdateItem", 1, take_over)
 
-    with pytest.raises(IntentConflictError) as raised:
+    with pytest.raises(JobConflictError) as raised:
         orchestrator.invoke(request())
 
     assert str(raised.value) == (
         "Bedrock has job 'job000000000' for intent 'intent-1', whose record has another: stop the former."
     )
     assert orchestrator.record()["jobId"] == "otherjob0000"
+
+
+def test_a_record_that_was_begun_anew_meanwhile_is_not_given_the_former_ones_job(orchestrator: Orchestrator) -> None:
+    orchestrator.stage.put_images(IMAGE_IDS)
+
+    def begin_anew() -> None:
+        [item] = orchestrator.stage.items(BATCH_JOBS)
+        orchestrator.stage.aws.dynamodb.put_item(
+            TableName=BATCH_JOBS, Item=to_item({**item, "submitTime": "2026-11-24T00:00:00.000000Z"})
+        )
+
+    _at(orchestrator, "UpdateItem", 1, begin_anew)
+
+    with pytest.raises(RetryableError, match=r"vanished .* stop that job, then send the request again"):
+        orchestrator.invoke(request())
+
+    record = orchestrator.record()
+    assert (record["submitTime"], record.get("jobId")) == ("2026-11-24T00:00:00.000000Z", None)
+
+
+def test_a_run_that_found_other_images_than_the_one_that_was_first_writes_nothing_over_its_manifest(
+    orchestrator: Orchestrator,
+) -> None:
+    orchestrator.stage.put_images([*IMAGE_IDS, "img-4"])
+    everything = request([*IMAGE_IDS, "img-4"])
+
+    def be_second() -> None:
+        # The other one no longer finds an image that this one has read.
+        orchestrator.stage.aws.s3.delete_object(Bucket=BUCKET, Key="uploads/user-1/img-4.png")
+        orchestrator.invoke_elsewhere(everything)
+
+    _at(orchestrator, "PutItem", 0, be_second)
+
+    with pytest.raises(SubmissionLostError, match="others than can be sent by now"):
+        orchestrator.invoke(everything)
+
+    assert orchestrator.manifests() == {MANIFEST: manifest_of()}
+    assert orchestrator.uploads() == 0
+    orchestrator.stage.calls.forget()
+    _require_one_job(orchestrator, orchestrator.invoke(everything))
 
 
 def test_a_claim_whose_images_are_gone_by_now_is_not_gone_on_from_and_says_what_to_do(
@@ -218,7 +265,7 @@ def test_a_claim_whose_images_are_gone_by_now_is_not_gone_on_from_and_says_what_
     _claim_and_die(orchestrator, everything)
     orchestrator.stage.aws.s3.delete_object(Bucket=BUCKET, Key="uploads/user-1/img-4.png")
 
-    with pytest.raises(SubmissionLostError, match="delete the intent's record first"):
+    with pytest.raises(SubmissionLostError, match="delete the record first"):
         orchestrator.invoke(everything)
 
     assert (orchestrator.manifests(), orchestrator.bedrock.jobs) == ({}, {})
@@ -252,7 +299,8 @@ def test_an_image_that_came_after_the_claim_is_not_in_its_job(
 
     answer = orchestrator.invoke(more)
 
-    assert (answer["imageCount"], answer["leftOutCount"], answer["leftOut"]) == (3, 2, [])
+    left_out = [{"imageId": "img-0"}, {"imageId": "img-4"}]
+    assert (answer["imageCount"], answer["leftOutCount"], answer["leftOut"]) == (3, 2, left_out)
     assert orchestrator.record().get("pendingImageIds") == kept
     assert orchestrator.job().manifest == manifest_of()
 
@@ -276,9 +324,9 @@ def test_a_claim_whose_manifest_cannot_be_written_in_time_says_what_to_do(orches
     assert str(raised.value) == (
         f"intent 'intent-1' was begun at {claimed['submitTime']} with 3 images, whose manifest cannot be written (0 of "
         "3 images were read in 0 seconds, and the last 30 that the function has are for submitting their job: ask for "
-        "fewer under another intentId): another function may still be at it, so send the request again. If that was "
-        "longer ago than a function lives (15 minutes), it died before Bedrock was asked for a job: delete the "
-        "intent's record first."
+        "fewer under another intentId): another function may still be at it, so send the request again. Where the "
+        "record is older than a function lives (15 minutes) and has no manifestPublished, that one died before Bedrock "
+        "was asked for a job: delete the record first."
     )
     assert (orchestrator.record(), orchestrator.manifests(), orchestrator.uploads()) == (claimed, {}, uploads)
     _require_one_job(orchestrator, orchestrator.invoke(request()))
@@ -292,7 +340,7 @@ def test_a_claim_whose_manifest_is_too_large_by_now_says_what_to_do(
     uploads = orchestrator.uploads()
     monkeypatch.setattr("batch_orchestrator.manifest.MAX_MANIFEST_BYTES", len(manifest_of()) - 1)
 
-    with pytest.raises(SubmissionLostError, match=r"2 of them fit.*delete the intent's record first"):
+    with pytest.raises(SubmissionLostError, match=r"2 of them fit.*delete the record first"):
         orchestrator.invoke(request())
 
     assert (orchestrator.manifests(), orchestrator.uploads()) == ({}, uploads)

@@ -1,5 +1,11 @@
 """A request, the stage that it is sent to, and the record that it leaves."""
 
+from collections.abc import Callable
+
+import pytest
+
+from batch_orchestrator.images import Image
+from batch_orchestrator.manifest import SECONDS_TO_SUBMIT, manifest_line
 from batch_orchestrator.settings import Settings
 from yorutsuke_common.hashing import images_digest, selection
 from yorutsuke_common.schema import Submission, SubmitRequest
@@ -31,3 +37,15 @@ SUBMISSION = Submission(
     jobId="abcdefgh1234",
     ttl=1_798_000_000,
 )
+
+
+def running_out(patch: pytest.MonkeyPatch, lines: int, at_first: float) -> Callable[[], float]:
+    """Return a clock that tells how many seconds are left: so many at first, none to spare after so many lines."""
+    written: list[str] = []
+
+    def line(image: Image, content: bytes) -> bytes:
+        written.append(image.image_id)
+        return manifest_line(image, content)
+
+    patch.setattr("batch_orchestrator.manifest.manifest_line", line)
+    return lambda: at_first if len(written) < lines else SECONDS_TO_SUBMIT

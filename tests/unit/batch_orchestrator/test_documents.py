@@ -5,7 +5,13 @@ from pathlib import Path
 
 from batch_orchestrator.images import Unfit
 from batch_orchestrator.settings import Settings
-from yorutsuke_common.errors import BedrockRefusedError, IntentConflictError, InvalidRequestError, SubmissionLostError
+from yorutsuke_common.errors import (
+    BedrockRefusedError,
+    IntentConflictError,
+    InvalidRequestError,
+    JobConflictError,
+    SubmissionLostError,
+)
 from yorutsuke_common.logger import Event
 from yorutsuke_common.schema import SubmitRequest
 
@@ -28,7 +34,7 @@ def test_every_reason_that_leaves_an_image_out_is_documented() -> None:
 
 
 def test_every_error_of_a_submission_is_documented() -> None:
-    errors = (InvalidRequestError, IntentConflictError, SubmissionLostError, BedrockRefusedError)
+    errors = (InvalidRequestError, IntentConflictError, SubmissionLostError, BedrockRefusedError, JobConflictError)
 
     assert _column("HTTP", 2) == [error.__name__ for error in errors]
 

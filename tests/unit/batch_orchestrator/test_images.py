@@ -39,6 +39,11 @@ PENDING: Item = {
 IMAGE = Image("image-1", "uploads/user-1/a.jpg", "jpeg")
 
 
+def a_while() -> float:
+    """Return the seconds that are left, which are enough."""
+    return 900
+
+
 @dataclass
 class Table:
     """A pending-images table of a few items."""
@@ -93,7 +98,7 @@ def refused(code: str) -> Callable[[str], dict[str, Any]]:
 
 
 def read(answer: Callable[[str], dict[str, Any]], *images: Image) -> list[tuple[Image, bytes | Unfit]]:
-    return list(ImageReader(cast("S3Client", Bucket(answer)), "images", Overlap()).read(images))
+    return list(ImageReader(cast("S3Client", Bucket(answer)), "images", Overlap()).read(images, a_while))
 
 
 def test_the_users_pending_images_are_found_in_order_of_their_ids() -> None:
@@ -152,7 +157,7 @@ def test_no_more_is_read_than_may_be_ahead_of_what_is_written(monkeypatch: pytes
         return {"ContentLength": 10, "Body": Body(lambda: held.add(key) or b"0123456789")}
 
     images = [Image(str(number), f"uploads/{number}", "png") for number in range(200)]
-    for image, _ in ImageReader(cast("S3Client", Bucket(answer)), "images", Overlap()).read(images):
+    for image, _ in ImageReader(cast("S3Client", Bucket(answer)), "images", Overlap()).read(images, a_while):
         # Three ahead, and the one that is asked for.
         assert len(held) <= 4
         held.remove(image.key)
@@ -189,7 +194,7 @@ class OneByOne:
         self.taken: list[int] = []
 
     def stream(
-        self, act: Callable[[Image, TakeRoom], bytes | Unfit], images: Sequence[Image], _room: int
+        self, act: Callable[[Image, TakeRoom], bytes | Unfit], images: Sequence[Image], _room: int, _left: object
     ) -> Generator[bytes | Unfit]:
         for image in images:
             yield act(image, self.taken.append)
@@ -221,7 +226,7 @@ def test_an_image_whose_content_breaks_off_is_read_again_and_takes_its_room_once
     overlap, bucket = OneByOne(), Bucket(breaking_off(error, times=2))
     reader = ImageReader(cast("S3Client", bucket), "images", cast("Overlap", overlap))
 
-    assert list(reader.read([IMAGE])) == [(IMAGE, b"content")]
+    assert list(reader.read([IMAGE], a_while)) == [(IMAGE, b"content")]
     assert (overlap.taken, bucket.asked) == ([7], [IMAGE.key] * 3)
 
 
@@ -230,7 +235,7 @@ def test_an_image_whose_content_breaks_off_each_time_fails_the_reading(error: Ex
     bucket = Bucket(breaking_off(error, times=3))
 
     with pytest.raises(type(error)):
-        list(ImageReader(cast("S3Client", bucket), "images", Overlap()).read([IMAGE]))
+        list(ImageReader(cast("S3Client", bucket), "images", Overlap()).read([IMAGE], a_while))
 
     assert bucket.asked == [IMAGE.key] * 3
 
@@ -277,13 +282,13 @@ def _served(breaks: int) -> "Generator[ImageReader]":
 
 def test_a_connection_that_breaks_off_within_an_image_is_made_good() -> None:
     with _served(breaks=2) as reader:
-        assert list(reader.read([IMAGE])) == [(IMAGE, b"content")]
+        assert list(reader.read([IMAGE], a_while)) == [(IMAGE, b"content")]
 
     assert _Server.asked == 3
 
 
 def test_connections_that_break_off_each_time_fail_the_reading() -> None:
     with _served(breaks=3) as reader, pytest.raises(ResponseStreamingError):
-        list(reader.read([IMAGE]))
+        list(reader.read([IMAGE], a_while))
 
     assert _Server.asked == 3

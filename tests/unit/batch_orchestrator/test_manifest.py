@@ -20,6 +20,8 @@ from yorutsuke_common.object_writer import PART_BYTES
 from yorutsuke_common.overlap import Overlap
 from yorutsuke_common.schema import MAX_IMAGE_ID_BYTES
 
+from .samples import running_out
+
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
@@ -148,14 +150,12 @@ def test_a_manifest_that_bedrock_would_not_take_is_given_up_with_how_many_images
     assert bucket.calls[-1] == "AbortMultipartUpload"
 
 
-def test_a_draft_that_cannot_be_done_in_time_is_given_up_with_how_many_images_were_read_in_how_long() -> None:
-    left = iter([900.0, 870.0, 500.0, 30.0, 29.9])
-    bucket = Bucket()
+def test_a_draft_that_cannot_be_done_in_time_is_given_up_with_how_many_images_were_read_in_how_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seconds_left = running_out(monkeypatch, lines=3, at_first=900)
 
-    with (
-        pytest.raises(InvalidRequestError) as raised,
-        manifests(bucket).drafted("intent-1", images(8), lambda: next(left)),
-    ):
+    with pytest.raises(InvalidRequestError) as raised, manifests(Bucket()).drafted("intent-1", images(8), seconds_left):
         pass
 
     assert str(raised.value) == (
@@ -166,9 +166,9 @@ def test_a_draft_that_cannot_be_done_in_time_is_given_up_with_how_many_images_we
 
 def test_a_draft_that_is_not_done_in_time_leaves_no_upload(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("yorutsuke_common.object_writer.PART_BYTES", 1)
-    left, bucket = iter([900, 31, 29]), Bucket()
+    seconds_left, bucket = running_out(monkeypatch, lines=1, at_first=31), Bucket()
 
-    with pytest.raises(InvalidRequestError), manifests(bucket).drafted("intent-1", images(8), lambda: next(left)):
+    with pytest.raises(InvalidRequestError), manifests(bucket).drafted("intent-1", images(8), seconds_left):
         pass
 
     assert bucket.calls == ["CreateMultipartUpload", "UploadPart", "AbortMultipartUpload"]

@@ -50,8 +50,9 @@ def test_a_manifest_of_other_images_than_claimed_is_not_published() -> None:
 
     assert str(raised.value) == (
         "intent 'intent-1' was begun at 2026-11-22T15:00:00.000000Z with 2 images, others than can be sent by now: "
-        "another function may still be at it, so send the request again. If that was longer ago than a function lives "
-        "(15 minutes), it died before Bedrock was asked for a job: delete the intent's record first."
+        "another function may still be at it, so send the request again. Where the record is older than a function "
+        "lives (15 minutes) and has no manifestPublished, that one died before Bedrock was asked for a job: delete the "
+        "record first."
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yorutsuke_common.overlap import CONCURRENCY, Overlap, TakeRoom
+from yorutsuke_common.overlap import CONCURRENCY, OutOfTimeError, Overlap, TakeRoom
 
 GIVEN_UP_SECONDS = 30
 
@@ -167,8 +167,16 @@ def test_a_streams_failure_is_raised_whatever_its_turn_and_ends_all_that_is_unde
 ) -> None:
     monkeypatch.setattr("yorutsuke_common.overlap.CONCURRENCY", 3)
     all_begun = threading.Barrier(3)
-    told = threading.Event()
+    told, waits_for_room = threading.Event(), threading.Event()
     begun: list[int] = []
+
+    class Granted(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            waits_for_room.set()
+            assert super().wait(timeout or GIVEN_UP_SECONDS)
+            return True
+
+    monkeypatch.setattr("yorutsuke_common.overlap.Event", Granted)
 
     def act(number: int, take_room: TakeRoom) -> int:
         begun.append(number)
@@ -176,6 +184,7 @@ def test_a_streams_failure_is_raised_whatever_its_turn_and_ends_all_that_is_unde
         if number == 0:
             assert told.wait(GIVEN_UP_SECONDS)
         if number == 1:
+            assert waits_for_room.wait(GIVEN_UP_SECONDS)
             raise KeyError(number)
         try:
             take_room(1)
@@ -191,6 +200,34 @@ def test_a_streams_failure_is_raised_whatever_its_turn_and_ends_all_that_is_unde
     assert told.is_set()
     assert sorted(begun) == [0, 1, 2]
     _require_all_free(overlap, 3)
+
+
+def test_a_stream_that_is_out_of_time_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("yorutsuke_common.overlap.CONCURRENCY", 3)
+    told = threading.Event()
+    begun: list[int] = []
+    ended: list[int] = []
+
+    def act(number: int, _: TakeRoom) -> int:
+        begun.append(number)
+        told.wait(GIVEN_UP_SECONDS if number else 0)
+        ended.append(number)
+        return number
+
+    overlap, left = Overlap(), iter([1, 1, 1, 0.01, 0])
+    stream = overlap.stream(act, range(1000), room=0, seconds_left=left.__next__)
+    with pytest.raises(OutOfTimeError):
+        list(stream)
+
+    assert ended == [0]
+    told.set()
+    _require_all_free(overlap, 3)
+    assert len(begun) <= 4
+
+
+def test_of_a_stream_without_time_nothing_is_taken_though_it_is_there() -> None:
+    with pytest.raises(OutOfTimeError):
+        next(Overlap().stream(lambda number, _: number, range(3), room=0, seconds_left=lambda: 0))
 
 
 def test_a_stream_that_is_left_waits_for_what_is_under_way_and_begins_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
