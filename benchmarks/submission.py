@@ -59,7 +59,7 @@ def sixteen_at_a_time(aws: ModelledAws) -> Generator[Callable[[], None]]:
 
 
 def _by_sixteens(
-    overlap: Overlap, act: Callable[[_T, TakeRoom], _R], things: Iterable[_T], _room: int
+    overlap: Overlap, act: Callable[[_T, TakeRoom], _R], things: Iterable[_T], *_: object
 ) -> Generator[_R]:
     for some in batches(list(things), AT_ONCE):
         yield from overlap.each(lambda thing: act(thing, lambda _: None), some)
