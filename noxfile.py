@@ -134,6 +134,7 @@ def docs(session: nox.Session) -> None:
     # Every page anew: one that has not changed may link to one that has.
     options = ["--fresh-env", "--write-all", "--doctree-dir", session.create_tmp(), "--conf-dir", "docs"]
     session.run("sphinx-build", *options, "--fail-on-warning", "--keep-going", "--quiet", ".", "dist/docs")
+    session.log("the site: dist/docs/index.html")
     if "--serve" in session.posargs:
         # On any port that is free, which it says.
         session.run("python", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory", "dist/docs")

@@ -113,7 +113,10 @@ class BrokenNight:
     def table(self) -> Table:
         """Return the night as a table: a row for each job."""
         table = Table(title="The morning after", title_justify="left", caption_justify="left")
-        table.caption = "Each command goes after: python3 -m nox -s yorutsuke -- … --stage local"
+        table.caption = (
+            "Each command goes after: python3 -m nox -s yorutsuke -- … --stage local\n"
+            "What Bedrock did not read waits for another job: there is no Bedrock here."
+        )
         table.add_column("job", no_wrap=True)
         for title in ("status", "what broke", "what it left behind"):
             table.add_column(title)
@@ -212,10 +215,10 @@ def _have_nothing_amiss(job: _Job) -> None:
 
 def _wait_until_given_up(night: Night) -> None:
     """Wait until the message about an output has failed so often that it is in the dead-letter queue."""
-    with step(f"{night.job_id}: waiting for the dead-letter queue") as say_so_far:
+    with step(f"{night.job_id}: given up in a minute or so") as say_so_far:
 
         def is_given_up() -> int:
-            say_so_far(f"{len(list(night.failures()))} of {MAX_RECEIVES} receives failed")
+            say_so_far(f"{len(list(night.failures()))} of {MAX_RECEIVES} receives")
             return night.dead_messages()
 
         until(is_given_up, DEAD_LETTER_SECONDS, f"the message about {night.job_id!r} to be in the dead-letter queue")

@@ -4,15 +4,23 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
 from yorutsuke_common.hashing import image_digest
-from yorutsuke_common.schema import MAX_IMAGE_ID_BYTES, BatchJob, ImageStatus, JobStatus, PendingImage, RecordCounts
+from yorutsuke_common.schema import (
+    MAX_IMAGE_ID_BYTES,
+    BatchJob,
+    ImageStatus,
+    JobStatus,
+    PendingImage,
+    RecordCounts,
+    iso_utc,
+)
 
 from .aws import Aws
 from .emulator import REGION
@@ -21,7 +29,6 @@ from .receipts import make_image
 from .state_change import StateChange
 
 USER_ID = "user-1"
-SUBMIT_TIME = "2026-11-22T14:05:00Z"
 MODEL_ID = "apac.amazon.nova-lite-v1:0"
 SETTLE_SECONDS = 900
 LOG_SECONDS = 30
@@ -32,6 +39,11 @@ MAX_FILE_NAME_BYTES = 200
 _T = TypeVar("_T")
 
 
+def _hours_ago() -> str:
+    """Return when a job was submitted whose output is there by now: what looks at recent jobs finds it."""
+    return iso_utc(datetime.now(UTC) - timedelta(hours=2))
+
+
 @dataclass(frozen=True)
 class Night:
     """One job of one user on a deployed stage. `outputs` are the stack's; `intent` is what it was submitted under."""
@@ -40,6 +52,7 @@ class Night:
     outputs: dict[str, str]
     job_id: str = "nightly00001"
     intent: str | None = None
+    submit_time: str = field(default_factory=_hours_ago)
 
     @property
     def intent_id(self) -> str:
@@ -64,7 +77,7 @@ class Night:
             jobId=self.job_id,
             userId=USER_ID,
             status=JobStatus.SUBMITTED.value,
-            submitTime=SUBMIT_TIME,
+            submitTime=self.submit_time,
             modelId=MODEL_ID,
             manifestUri=f"s3://{self.outputs['imagesBucket']}/batch-input/{self.intent_id}/manifest.jsonl",
             pendingImageIds=image_ids,
@@ -110,7 +123,7 @@ class Night:
             model_id=MODEL_ID,
             status=status,
             message=message,
-            created=datetime.fromisoformat(SUBMIT_TIME),
+            created=datetime.fromisoformat(self.submit_time),
         ).put(self.aws.events, self.outputs["drillEventSource"])
 
     def wait_until_completed(self) -> None:
@@ -211,7 +224,7 @@ class Night:
         key = f"uploads/{USER_ID}/{_file_name(image_id)}.png"
         self.aws.s3.put_object(Bucket=self.outputs["imagesBucket"], Key=key, Body=make_image(image_id))
         image = PendingImage(
-            imageId=image_id, userId=USER_ID, s3Key=key, uploadedAt=SUBMIT_TIME, status=ImageStatus.PENDING.value
+            imageId=image_id, userId=USER_ID, s3Key=key, uploadedAt=self.submit_time, status=ImageStatus.PENDING.value
         )
         self._put(self.outputs["pendingImagesTable"], image.model_dump(exclude_unset=True))
 

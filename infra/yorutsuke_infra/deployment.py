@@ -32,21 +32,29 @@ def run(action: str, stage: str) -> int:
             "the Pulumi CLI is not on the PATH: install it as pulumi.com/docs/install says, then run this again."
         )
     if action != "destroy":
+        if not config.alarm_emails:
+            say(f"Stage {stage!r} has no alarmEmails: nobody hears its alarms but who subscribes to alarmTopicArn.")
         build(stage_target(stage, config))
     return subprocess.run([pulumi, *COMMANDS[action], "--stack", stage], cwd=ROOT, check=False).returncode
 
 
 def main() -> int:
     """Carry out an action on a stage."""
-    parser = argparse.ArgumentParser(prog="nox", description=main.__doc__)
+    usage = f"python3 -m nox -s {{{','.join(COMMANDS)}}} -- STAGE"
+    parser = argparse.ArgumentParser(usage=usage, description=main.__doc__)
     parser.add_argument("action", choices=sorted(COMMANDS))
     parser.add_argument("stage", help="the stage, such as dev: its config is Pulumi.dev.yaml")
     arguments = parser.parse_args()
     try:
         return run(arguments.action, arguments.stage)
     except (ConfigError, DeploymentError) as error:
-        Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(error)
+        say(str(error))
         return 1
+
+
+def say(text: str) -> None:
+    """Print a line for a person."""
+    Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(text)
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ def test_five_jobs_go_wrong_each_in_its_way(morning: Morning) -> None:
 
     assert night["seconds"] > 0
     assert {name: value for name, value in night.items() if name != "seconds"} == {"jobs": EXPECTED, "dlqDepth": 1}
-    assert "outputdenied: waiting for the dead-letter queue: 5 of 5 receives failed" in morning.done.stderr
+    assert "outputdenied: given up in a minute or so: 5 of 5 receives" in morning.done.stderr
 
 
 @pytest.mark.parametrize("row", EXPECTED, ids=lambda row: row["jobId"])

@@ -9,6 +9,7 @@ import pytest
 
 from yorutsuke_infra import deployment
 from yorutsuke_infra.artifacts import Target, this_machine
+from yorutsuke_infra.config import StageConfig
 from yorutsuke_infra.errors import ConfigError, DeploymentError
 
 
@@ -77,3 +78,18 @@ def test_an_unknown_stage_is_refused_with_the_known_ones() -> None:
     said = "stage 'staging' has no file Pulumi.staging.yaml: name one of dev, local, prod, or write that file."
     with pytest.raises(ConfigError, match=re.escape(said)):
         deployment.run("preview", "staging")
+
+
+@pytest.mark.usefixtures("pulumi_cli", "built")
+@pytest.mark.parametrize(("emails", "said"), [((), True), (("night@example.com",), False)])
+def test_whoever_deploys_a_stage_whose_alarms_nobody_hears_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], emails: tuple[str, ...], *, said: bool
+) -> None:
+    def read(_: str) -> StageConfig:
+        return StageConfig.model_validate({"alarmEmails": emails})
+
+    monkeypatch.setattr(deployment, "read_stage_file", read)
+
+    deployment.run("preview", "dev")
+
+    assert ("Stage 'dev' has no alarmEmails: nobody hears its alarms" in capsys.readouterr().err) == said
