@@ -15,6 +15,7 @@ from itertools import islice
 from typing import Any
 
 from batch_result_handler.images import Image, processed_date
+from batch_result_handler.job import UNCLAIMED
 from batch_result_handler.reading import BLOCK
 from yorutsuke_common.dynamodb import Item, batches, to_item
 from yorutsuke_common.schema import TransactionStatus
@@ -30,6 +31,7 @@ AT_ONCE = 99
 ATTEMPTS = 5
 UNKNOWN = "not in pending-images"
 FOREIGN = "another user's"
+NOT_MOVED = "not moved"
 
 
 @dataclass(frozen=True)
@@ -89,10 +91,11 @@ def move(stores: Stores, block: Sequence[Unmoved], outcome: Outcome) -> list[Unm
             continue
         extracted = datetime.fromisoformat(transaction.extracted_at)
         dates.setdefault(processed_date(extracted, stores.stage.settings.timezone), []).append(image)
+    stayed: set[str] = set()
     with stores.reasons() as reasons:
         for date, of_date in dates.items():
-            stores.images.move(of_date, date)
-    outcome.failures.update(reasons)
+            stayed |= stores.images.move(of_date, date)
+    outcome.failures.update({image_id: reasons.get(image_id, NOT_MOVED) for image_id in stayed})
     return [transaction for transaction in block if transaction.image_id not in outcome.failures]
 
 
@@ -155,13 +158,12 @@ def _status_update(stage: Stage, transaction: Unmoved) -> Item:
 def _count_update(stage: Stage, record: JobRecord, less: int) -> Item:
     count = record.resultStats.migrationFailedCount if record.resultStats else 0
     unchanged = "resultStats.migrationFailedCount = :count AND processedOutputs = :seen"
-    unclaimed = "(attribute_not_exists(claimedUntil) OR claimedUntil < :now)"
     return {
         "Update": {
             "TableName": stage.settings.batch_jobs_table,
             "Key": to_item({"intentId": record.intentId}),
             "UpdateExpression": "SET resultStats.migrationFailedCount = :left",
-            "ConditionExpression": f"{unchanged} AND {unclaimed}",
+            "ConditionExpression": f"{unchanged} AND {UNCLAIMED}",
             "ExpressionAttributeValues": to_item(
                 {
                     # A part of an output may have left some that the whole one did not count.
