@@ -416,6 +416,7 @@ def test_images_are_moved_after_all_and_a_person_s_edits_stand(
         "found": 3,
         "moved": 2,
         "edited": 0,
+        "corrected": 0,
         "failures": {stays: "CopyObject: NoSuchKey"},
     }
     assert "UnfinishedError: 1 images stay where they are (CopyObject: NoSuchKey 1)" in ran.told
@@ -494,6 +495,63 @@ def test_a_status_that_somebody_changed_meanwhile_is_left_and_the_count_agrees(
     stand = _by_image(night)
     assert [stand[receipt.image_id]["status"] for receipt in receipts] == ["archived", "processed"]
     assert night.job()["resultStats"]["migrationFailedCount"] == 1
+
+
+def _delete(night: Night, transaction: dict[str, Any]) -> None:
+    night.aws.dynamodb.delete_item(
+        TableName=night.outputs["transactionsTable"],
+        Key=to_item({name: transaction[name] for name in ("userId", "transactionId")}),
+    )
+
+
+def test_what_a_person_deleted_or_set_comes_off_the_count_once_nothing_is_left(
+    operator: Operator, new_night: NewNight, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    night = new_night()
+    receipts = _unmoved(night, tmp_path, 3)
+    _bring_back(night, receipts[:1])
+    _delete(night, _by_image(night)[receipts[2].image_id])
+    fresh = operator("retry-migrations", night.job_id, "--yes", "--json")
+    monkeypatch.setattr(migrations, "INDEX_SECONDS", -1)
+    _bring_back(night, receipts[1:2])
+    last = _by_image(night)[receipts[1].image_id]
+
+    def edit(*arguments: Any) -> Any:
+        _edit(night, last, status="archived")
+        return real_move(*arguments)
+
+    real_move = migrations.move
+    with patch.object(migrations, "move", edit):
+        ran = operator("retry-migrations", night.job_id, "--yes", "--json")
+
+    # One was moved and two are not in the table as unmoved any more.
+    assert (fresh.code, json.loads(fresh.out)["corrected"]) == (1, 0)
+    assert (ran.answer["found"], ran.answer["moved"], ran.answer["edited"], ran.answer["corrected"]) == (1, 0, 1, 2)
+    assert "counts 1 more than the 1 that the table has: somebody has deleted their transactions" in ran.told
+    assert "1 transactions were deleted, or their status was set, meanwhile" in ran.told
+    assert "The record counted 2 more than there are, and does no longer." in ran.told
+    assert night.job()["resultStats"]["migrationFailedCount"] == 0
+    assert _by_image(night)[receipts[1].image_id]["status"] == "archived"
+
+
+def test_a_count_of_nothing_is_corrected_where_somebody_agrees(
+    operator: Operator, new_night: NewNight, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    night = new_night()
+    [receipt] = _unmoved(night, tmp_path, 1)
+    _delete(night, _by_image(night)[receipt.image_id])
+    early = operator("retry-migrations", night.job_id, "--json").answer
+    monkeypatch.setattr(migrations, "INDEX_SECONDS", -1)
+
+    refused = operator("retry-migrations", night.job_id, answer="n\n")
+    counted = night.job()["resultStats"]["migrationFailedCount"]
+    agreed = operator("retry-migrations", night.job_id, answer="y\n")
+
+    assert (early["found"], early["corrected"]) == (0, 0)
+    assert (refused.code, counted) == (1, 1)
+    assert f"Have the record of job {night.job_id} say that no image is left unmoved?" in refused.told
+    assert agreed.code == 0, agreed.err
+    assert night.job()["resultStats"]["migrationFailedCount"] == 0
 
 
 def test_images_that_are_unknown_or_another_s_stay_and_say_so(
