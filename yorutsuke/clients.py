@@ -85,6 +85,8 @@ class Clients:
         chosen: dict[str, Any] = {
             "retries": {"mode": "standard", "total_max_attempts": 5},
             "max_pool_connections": CONCURRENCY + 1,
+            # A function may take minutes, and what forwards packets forgets a connection on which nothing is said.
+            "tcp_keepalive": True,
             # A proxy is for the way out of the machine.
             "proxies": None if self.endpoint is None else {},
             **choices,

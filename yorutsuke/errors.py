@@ -4,10 +4,20 @@ OperatorError
 ├── StageError       the stage is not there, or nobody answers for it
 ├── NotFoundError    what the command is about is not on the stage
 ├── RefusedError     it would do harm as things are, or nobody agreed to it
-└── UnfinishedError  some of it could not be done, or not in time
+├── UnfinishedError  some of it could not be done, or not in time
+└── UndecidedError   it cannot be told from what there is to be seen
 """
 
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError, ProfileNotFound
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    NoCredentialsError,
+    NoRegionError,
+    ProfileNotFound,
+    SSOError,
+    TokenRetrievalError,
+)
 
 from yorutsuke_common.aws_error import error_code
 from yorutsuke_common.errors import YorutsukeError
@@ -44,6 +54,10 @@ class UnfinishedError(OperatorError):
     """Some of it was not done, or not in the time that it was given."""
 
 
+class UndecidedError(OperatorError):
+    """Whether it is well cannot be told from what there is to be seen."""
+
+
 Told = (OperatorError, YorutsukeError, ClientError, BotoCoreError)
 """What ends a command in one line instead of a stack trace."""
 
@@ -56,8 +70,9 @@ def is_denied(error: Exception) -> bool:
 def told(error: Exception) -> str:
     """Return an error as the one line that the operator reads."""
     match error:
-        case NoCredentialsError():
-            return "no AWS credentials were found: name a profile with --profile, or log in (aws sso login)."
+        case NoCredentialsError() | SSOError() | TokenRetrievalError() | CredentialRetrievalError():
+            why = "no AWS credentials were found" if isinstance(error, NoCredentialsError) else f"{error}".rstrip(".")
+            return f"{why}: name a profile with --profile, or log in (aws sso login)."
         case NoRegionError():
             return "no AWS Region is set: name the stage's with --region, or set AWS_REGION."
         case ProfileNotFound():

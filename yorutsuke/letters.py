@@ -14,7 +14,7 @@ from batch_result_handler.dead_letters import dead_letters_key
 from batch_result_handler.output import CHUNK_BYTES, Line, split_lines
 from yorutsuke_common.schema import DeadLetter, Reason, problems
 
-from .errors import NotFoundError
+from .errors import NotFoundError, UnfinishedError
 from .stage import Stage
 
 
@@ -62,12 +62,21 @@ def read_letters(stage: Stage, job_id: str) -> Iterator[tuple[Line, DeadLetter]]
 
 @contextmanager
 def exported(file: Path) -> Generator[IO[bytes]]:
-    """Open a file to be written: it is there once it is whole, and for its owner alone: it holds people's data."""
-    with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as draft:
-        try:
-            yield draft
-            draft.flush()
-            Path(draft.name).replace(file)
-        except BaseException:
-            Path(draft.name).unlink()
-            raise
+    """Open a file to be written: it is there once it is whole, and for its owner alone: it holds people's data.
+
+    Raises UnfinishedError where it cannot be written; nothing is left of it then.
+    """
+    try:
+        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as draft:
+            try:
+                yield draft
+                draft.flush()
+                Path(draft.name).replace(file)
+            except BaseException:
+                Path(draft.name).unlink()
+                raise
+    except OSError as exc:
+        raise UnfinishedError(
+            f"{str(file)!r} cannot be written ({exc.strerror}): name a file in a folder that can be written to and has "
+            "room."
+        ) from exc

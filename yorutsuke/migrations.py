@@ -15,6 +15,7 @@ from itertools import islice
 from typing import Any
 
 from batch_result_handler.images import Image, processed_date
+from batch_result_handler.job import UNCLAIMED
 from batch_result_handler.reading import BLOCK
 from yorutsuke_common.dynamodb import Item, batches, to_item
 from yorutsuke_common.schema import TransactionStatus
@@ -23,13 +24,17 @@ from .errors import UnfinishedError
 from .jobs import JobRecord, Jobs
 from .stage import Stage
 from .stores import Stores
+from .times import age_seconds, moment
 from .transactions import job_transactions
 
 AT_ONCE = 99
 """Transactions whose status is set together: one action more is the job's count."""
 ATTEMPTS = 5
+INDEX_SECONDS = 60
+"""An index lags behind its table, mostly by less than a second: what it has after this is all that there is."""
 UNKNOWN = "not in pending-images"
 FOREIGN = "another user's"
+NOT_MOVED = "not moved"
 
 
 @dataclass(frozen=True)
@@ -46,11 +51,13 @@ class Unmoved:
 class Outcome:
     """What came of it: how many images were moved, and why the others were not, by image id.
 
-    `edited` counts transactions that had another status by the time that it was to be set: it is left as it is.
+    `edited` counts transactions that had another status, or were gone, by the time that it was to be set: that is left
+    as it is. `corrected` is how many more the job's record had counted than there were.
     """
 
     moved: int = 0
     edited: int = 0
+    corrected: int = 0
     failures: dict[str, str] = field(default_factory=dict[str, str])
 
 
@@ -75,7 +82,32 @@ def retry(stores: Stores, job: JobRecord, moved: Callable[[int], object]) -> Out
         for batch in batches(done, AT_ONCE):
             outcome.moved += _settle(stores, job, batch, outcome)
         moved(len(block))
+    if not outcome.failures:
+        outcome.corrected = _correct(stores.stage, job)
     return outcome
+
+
+def surplus(job: JobRecord, found: int) -> int:
+    """Return how many more unmoved images a job's record counts than transactions were found that say so.
+
+    None is said to be too many while the index may not have them all yet.
+    """
+    counted = job.resultStats.migrationFailedCount if job.resultStats else 0
+    settled = (age_seconds(moment(job.completedAt)) or 0) > INDEX_SECONDS
+    return max(0, counted - found) if settled else 0
+
+
+def _correct(stage: Stage, job: JobRecord) -> int:
+    """Have the record of a job that has no unmoved image left say so; return how many more it counted.
+
+    Somebody has deleted their transactions, or set their status: nothing else would ever take them off the count.
+    """
+    record = Jobs(stage).again(job)
+    _require_same_results(job, record)
+    more = surplus(record, 0)
+    if more:
+        stage.clients.dynamodb.update_item(**_count_update(stage, record, more)["Update"])
+    return more
 
 
 def move(stores: Stores, block: Sequence[Unmoved], outcome: Outcome) -> list[Unmoved]:
@@ -89,10 +121,11 @@ def move(stores: Stores, block: Sequence[Unmoved], outcome: Outcome) -> list[Unm
             continue
         extracted = datetime.fromisoformat(transaction.extracted_at)
         dates.setdefault(processed_date(extracted, stores.stage.settings.timezone), []).append(image)
+    stayed: set[str] = set()
     with stores.reasons() as reasons:
         for date, of_date in dates.items():
-            stores.images.move(of_date, date)
-    outcome.failures.update(reasons)
+            stayed |= stores.images.move(of_date, date)
+    outcome.failures.update({image_id: reasons.get(image_id, NOT_MOVED) for image_id in stayed})
     return [transaction for transaction in block if transaction.image_id not in outcome.failures]
 
 
@@ -155,13 +188,12 @@ def _status_update(stage: Stage, transaction: Unmoved) -> Item:
 def _count_update(stage: Stage, record: JobRecord, less: int) -> Item:
     count = record.resultStats.migrationFailedCount if record.resultStats else 0
     unchanged = "resultStats.migrationFailedCount = :count AND processedOutputs = :seen"
-    unclaimed = "(attribute_not_exists(claimedUntil) OR claimedUntil < :now)"
     return {
         "Update": {
             "TableName": stage.settings.batch_jobs_table,
             "Key": to_item({"intentId": record.intentId}),
             "UpdateExpression": "SET resultStats.migrationFailedCount = :left",
-            "ConditionExpression": f"{unchanged} AND {unclaimed}",
+            "ConditionExpression": f"{unchanged} AND {UNCLAIMED}",
             "ExpressionAttributeValues": to_item(
                 {
                     # A part of an output may have left some that the whole one did not count.

@@ -10,8 +10,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from yorutsuke_common.dynamodb import batches
+
 from .dead_messages import DeadMessage, Kind, read_message
-from .queues import Message, Queue
+from .errors import UnfinishedError
+from .queues import BATCH, CALLS_AT_ONCE, Message
 from .stage import Stage
 
 
@@ -33,10 +36,14 @@ class Group:
 
 @dataclass
 class Survey:
-    """What is in a dead-letter queue; `wanted` are the ids of the messages to be moved: those that can be read."""
+    """What is in a dead-letter queue; `wanted` are the ids of the messages to be moved: those that can be read.
+
+    `hidden` counts messages, of any job, that could not be looked at.
+    """
 
     groups: dict[DeadMessage, Group] = field(default_factory=dict[DeadMessage, Group])
     wanted: set[str] = field(default_factory=set[str])
+    hidden: int = 0
 
     def add(self, message: Message, about: DeadMessage, *, wanted: bool) -> None:
         """Count a message."""
@@ -57,20 +64,18 @@ class Survey:
 
 
 def survey(stage: Stage, job_id: str | None, seen: Callable[[int], object]) -> Survey:
-    """Look a dead-letter queue through, for one job's messages where one is named, and leave it as it is."""
-    queue = stage.dead_letter_queue
+    """Look a dead-letter queue through, for one job's messages where one is named, and leave it as it is.
+
+    Raises UnfinishedError where that takes too long.
+    """
     survey = Survey()
-    receipts: dict[str, str] = {}
-    try:
-        for batch in queue.received():
-            for message in batch:
-                about = read_message(message.body, stage.settings.images_bucket)
-                if message.message_id not in receipts and job_id in {None, about.job_id}:
-                    survey.add(message, about, wanted=about.kind is not Kind.UNKNOWN)
-                receipts[message.message_id] = message.receipt
-            seen(len(batch))
-    finally:
-        queue.release([*receipts.values()])
+
+    def see(message: Message) -> None:
+        about = read_message(message.body, stage.settings.images_bucket)
+        if job_id in {None, about.job_id}:
+            survey.add(message, about, wanted=about.kind is not Kind.UNKNOWN)
+
+    survey.hidden = stage.dead_letter_queue.look(see, seen)
     return survey
 
 
@@ -81,26 +86,27 @@ def redrive(stage: Stage, wanted: set[str], moved: Callable[[int], object]) -> i
     """
     source, target = stage.dead_letter_queue, stage.queue
     left = set(wanted)
-    kept: list[str] = []
-    held: list[str] = []
-    batches = source.received()
+    kept: dict[str, str] = {}
+
+    def move(messages: Sequence[Message]) -> None:
+        # Sent first: what is in both comes twice, what is in neither is lost.
+        target.send([message.body for message in messages])
+        source.delete([message.receipt for message in messages])
+        left.difference_update(message.message_id for message in messages)
+        moved(len(messages))
+
+    received = source.received()
     try:
         # The queue is not asked for more once all have been found.
-        while left and (batch := next(batches, None)):
-            held = [message.receipt for message in batch]
+        while left and (batch := next(received, None)):
+            kept.update((message.message_id, message.receipt) for message in batch)
             found = [message for message in batch if message.message_id in left]
-            _move(found, source, target)
-            left -= {message.message_id for message in found}
-            kept += [message.receipt for message in batch if message not in found]
-            held = []
-            moved(len(found))
+            source.overlap.each(move, batches(found, BATCH), CALLS_AT_ONCE)
+            for message in found:
+                del kept[message.message_id]
+    except UnfinishedError as exc:
+        raise UnfinishedError(f"{len(wanted) - len(left)} of {len(wanted)} messages were moved: {exc}") from exc
     finally:
         # A receipt of what is deleted by now says nothing to SQS.
-        source.release([*kept, *held])
+        source.release([*kept.values()])
     return len(wanted) - len(left)
-
-
-def _move(messages: Sequence[Message], source: Queue, target: Queue) -> None:
-    # Sent first: what is in both comes twice, what is in neither is lost.
-    target.send([message.body for message in messages])
-    source.delete([message.receipt for message in messages])

@@ -17,14 +17,14 @@ from batch_result_handler.records import GoodLine, LineReader
 from yorutsuke_common.dynamodb import Item, from_item, to_item
 from yorutsuke_common.schema import BatchJob, DeadLetter, Reason, Transaction, TransactionStatus
 
-from .errors import NotFoundError
+from .errors import NotFoundError, RefusedError
 from .jobs import JobRecord
 from .outputs import JobOutput, OutputState, job_outputs
 from .stage import Stage
 from .stores import Stores
 
 NAMED = 10
-"""Of transactions that would be put back."""
+"""Of transactions that would be put back, and of those that are gone."""
 OF_THE_RUN = {"status", "extractedAt", "ttl"}
 """Attributes that differ from one taking-in to the next by themselves: they are no person's edit."""
 
@@ -33,11 +33,15 @@ OF_THE_RUN = {"status", "extractedAt", "ttl"}
 class Effects:
     """What taking an output in again would do.
 
-    `changed` counts transactions that somebody has edited since, or that other content made: they would be put back.
+    `changed` counts transactions that somebody has edited since, or that other content made: they would be put back;
+    `gone`, those of an output that was taken in that are not there: somebody has deleted them, or their lines failed.
     """
 
     etag: str = ""
+    was_taken_in: bool = False
     new: int = 0
+    gone: int = 0
+    gone_ids: list[str] = field(default_factory=list[str])
     same: int = 0
     changed: int = 0
     changed_ids: list[str] = field(default_factory=list[str])
@@ -52,7 +56,11 @@ class Effects:
 
     def compare(self, transaction: Transaction, stored: Item | None) -> None:
         """Count a transaction by what stands in its place."""
-        if stored is None:
+        if stored is None and self.was_taken_in:
+            self.gone += 1
+            if len(self.gone_ids) < NAMED:
+                self.gone_ids.append(transaction.transactionId)
+        elif stored is None:
             self.new += 1
         elif _substance(transaction.item()) == _substance(from_item(stored)):
             self.same += 1
@@ -105,17 +113,26 @@ def choose_manifest(stage: Stage, job: JobRecord) -> JobOutput:
     raise NotFoundError(f"job {job.name!r} has no manifest.json.out in batch-output/{job.jobId}/: Bedrock writes it.")
 
 
-def foresee(stores: Stores, job: BatchJob, key: str, read: Callable[[int], object]) -> Effects:
+def foresee(stores: Stores, job: BatchJob, found: JobOutput, read: Callable[[int], object]) -> Effects:
     """Read an output as the handler would, and tell what taking it in would do; nothing is written."""
     settings = stores.stage.settings
-    effects = Effects()
-    with opened_output(stores.stage.clients.s3, settings.images_bucket, key) as output:
-        effects.etag = output.etag
+    with opened_output(stores.stage.clients.s3, settings.images_bucket, found.key) as output:
+        effects = Effects(output.etag, was_taken_in=job.processedOutputs.get(found.key) == output.etag)
         reader = LineReader(job, output.last_modified, settings.transaction_ttl_days)
         for block in Reading(output, reader, effects.skip, unanswered=set()).blocks():
             _foresee_block(stores, job, block, effects)
             read(len(block))
     return effects
+
+
+def require_unchanged(stage: Stage, key: str, effects: Effects) -> None:
+    """Refuse an output whose content is not what its effects were foreseen of. Raises RefusedError."""
+    etag = stage.clients.s3.head_object(Bucket=stage.settings.images_bucket, Key=key)["ETag"].strip('"')
+    if etag != effects.etag:
+        raise RefusedError(
+            f"{key!r} was written again since it was looked at (ETag {effects.etag!r}, now {etag!r}): what it would "
+            "change is not what was said. Run this again."
+        )
 
 
 def _foresee_block(stores: Stores, job: BatchJob, block: Sequence[GoodLine], effects: Effects) -> None:

@@ -26,7 +26,10 @@ SERVICE = "yorutsuke"
 @cache
 def _quiet_logger() -> Logger:
     # Once: Powertools keeps the handler of the first logger of a name.
-    return Logger(service=SERVICE, logger_handler=logging.NullHandler())
+    logger = Logger(service=SERVICE, logger_handler=logging.NullHandler())
+    # Powertools' level is the environment's, which is that of whoever's shell this is.
+    logging.getLogger(SERVICE).setLevel(logging.WARNING)
+    return logger
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, Field, ValidationError
 
 from batch_orchestrator.request import parse_request
 from yorutsuke_common.errors import InvalidRequestError
 from yorutsuke_common.schema import problems
 
+from .errors import UnfinishedError, told
 from .queues import Message
 from .stage import ORCHESTRATOR, Stage
 
@@ -52,11 +54,24 @@ class Submission:
 
 
 @dataclass
+class Survey:
+    """Requests in the queue, by their messages' ids; `hidden` counts messages that could not be looked at."""
+
+    requests: dict[str, Submission] = field(default_factory=dict[str, Submission])
+    hidden: int = 0
+
+
+@dataclass
 class Answers:
-    """What came of requests made again: the jobs, and why there are none, by intent."""
+    """What came of requests made again: the jobs, and why there are none, by intent.
+
+    `left` counts those that were not made, `stopped` is why where something stopped them.
+    """
 
     jobs: dict[str, str] = field(default_factory=dict[str, str])
     failures: dict[str, str] = field(default_factory=dict[str, str])
+    left: int = 0
+    stopped: str = ""
 
 
 def read_submission(message: Message) -> Submission:
@@ -75,22 +90,20 @@ def read_submission(message: Message) -> Submission:
     return Submission(message.sent, error, request.intentId, request.userId, len(request.pendingImageIds))
 
 
-def survey(stage: Stage, intent_id: str | None, seen: Callable[[int], object]) -> dict[str, Submission]:
-    """Return the requests in the queue, by their messages' ids, and leave them there."""
-    queue = stage.submit_dead_letter_queue
-    found: dict[str, Submission] = {}
-    receipts: dict[str, str] = {}
-    try:
-        for batch in queue.received():
-            for message in batch:
-                submission = read_submission(message)
-                if intent_id in {None, submission.intent_id}:
-                    found[message.message_id] = submission
-                receipts[message.message_id] = message.receipt
-            seen(len(batch))
-    finally:
-        queue.release([*receipts.values()])
-    return found
+def survey(stage: Stage, intent_id: str | None, seen: Callable[[int], object]) -> Survey:
+    """Look the queue's requests through, for one intent's where one is named, and leave them there.
+
+    Raises UnfinishedError where that takes too long.
+    """
+    survey = Survey()
+
+    def see(message: Message) -> None:
+        submission = read_submission(message)
+        if intent_id in {None, submission.intent_id}:
+            survey.requests[message.message_id] = submission
+
+    survey.hidden = stage.submit_dead_letter_queue.look(see, seen)
+    return survey
 
 
 def submit_again(stage: Stage, wanted: Mapping[str, Submission], done: Callable[[], object]) -> Answers:
@@ -99,9 +112,10 @@ def submit_again(stage: Stage, wanted: Mapping[str, Submission], done: Callable[
     answers = Answers()
     left = {message_id for message_id, submission in wanted.items() if submission.problem is None}
     held: dict[str, str] = {}
-    batches = queue.received()
+    # No more than are soon asked again: the others would come back meanwhile.
+    received = queue.received(at_once=1)
     try:
-        while left and (batch := next(batches, None)):
+        while left and (batch := next(received, None)):
             held.update({message.message_id: message.receipt for message in batch})
             for message in batch:
                 if message.message_id not in left:
@@ -115,17 +129,27 @@ def submit_again(stage: Stage, wanted: Mapping[str, Submission], done: Callable[
                 else:
                     answers.failures[intent_id] = f"{said.get('error')}: {said.get('message')}"
                 done()
+    except UnfinishedError as exc:
+        # What was done by then is to be shown.
+        answers.stopped = str(exc)
     finally:
         queue.release([*held.values()])
+    answers.left = len(left)
     return answers
 
 
 def _asked(stage: Stage, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Invoke the orchestrator with a request, and return its answer, of either form, or its error."""
-    answer = stage.clients.invocations.invoke(
-        FunctionName=stage.physical(ORCHESTRATOR), Payload=json.dumps(request).encode()
-    )
-    said: dict[str, Any] = json.load(answer["Payload"])
+    """Invoke the orchestrator with a request, and return its answer, of either form, or its error.
+
+    An answer that was lost says nothing of the other requests, nor of this one: it is kept, and safe to make again.
+    """
+    try:
+        answer = stage.clients.invocations.invoke(
+            FunctionName=stage.physical(ORCHESTRATOR), Payload=json.dumps(request).encode()
+        )
+        said: dict[str, Any] = json.load(answer["Payload"])
+    except (ClientError, BotoCoreError) as exc:
+        return {"error": type(exc).__name__, "message": told(exc)}
     if "FunctionError" in answer:
         return {"error": said.get("errorType"), "message": said.get("errorMessage")}
     # As API Gateway takes it, whose event the request was: a refusal has error and message as well.

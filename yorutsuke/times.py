@@ -4,14 +4,19 @@ import re
 from datetime import UTC, datetime, timedelta
 
 UNITS = {"d": timedelta(days=1), "h": timedelta(hours=1), "m": timedelta(minutes=1)}
+LONGEST = timedelta(days=3650)
+"""So long ago there still was a date."""
 
 
 def parse_span(text: str) -> timedelta:
     """Return a span written as a number and d, h or m. Raises ValueError."""
     found = re.fullmatch(r"([0-9]{1,6})([dhm])", text)
-    if not found:
-        raise ValueError(f"{text!r} is no span of time: write a number and d, h or m, such as 2d or 12h")
-    return int(found[1]) * UNITS[found[2]]
+    given = int(found[1]) * UNITS[found[2]] if found else None
+    if given is None or given > LONGEST:
+        raise ValueError(
+            f"{text!r} is no span of time: write a number and d, h or m, such as 2d or 12h, {LONGEST.days}d at most"
+        )
+    return given
 
 
 def span(seconds: float) -> str:

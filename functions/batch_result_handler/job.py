@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 JOB_ID_INDEX = "jobIdIndex"
 SAME_JOB = "jobId = :jobId"
 """Of a record that exists: UpdateItem would otherwise make up a job that nobody submitted."""
+UNCLAIMED = "(attribute_not_exists(claimedUntil) OR claimedUntil < :now)"
 CLAIM_MARGIN_SECONDS = 5
 """What a claim outlives its function by: clocks differ, and a request may still be under way when its sender dies."""
 
@@ -136,14 +137,23 @@ class BatchJobs:
         where the record has vanished; botocore's errors as they come.
         """
         unchanged, seen = _outputs_unchanged(job)
-        unclaimed = "(attribute_not_exists(claimedUntil) OR claimedUntil < :now)"
         compared = {**seen, ":now": int(time.time())}
-        forgotten, _ = self._update(job, {}, f"{unchanged} AND {unclaimed}", compared, forget=("processedOutputs",))
+        forgotten, _ = self._update(job, {}, f"{unchanged} AND {UNCLAIMED}", compared, forget=("processedOutputs",))
         if not forgotten:
             raise JobClaimedError(
                 f"job {job.jobId!r} is being worked on: a function has claimed it, or has taken an output in just now. "
                 "Look at it again when that is over."
             )
+
+    def remember_outputs(self, job: BatchJob) -> bool:
+        """Take `forget_outputs` back and return True; False where a function has the job, or an output came in since.
+
+        Raises RetryableError where the record has vanished; botocore's errors as they come.
+        """
+        absent = f"attribute_not_exists(processedOutputs) AND {UNCLAIMED}"
+        attributes = {"processedOutputs": job.processedOutputs}
+        remembered, _ = self._update(job, attributes, absent, {":now": int(time.time())})
+        return remembered
 
     def record_counts(self, job: BatchJob, counts: RecordCounts) -> bool:
         """Remember what Bedrock's manifest counts and return True; False where an output came in since `job` was read.

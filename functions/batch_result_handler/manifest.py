@@ -1,5 +1,6 @@
 """`manifest.json.out`: Bedrock's own count of a job's records, held against the output that was taken in."""
 
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from pydantic import ValidationError
 
 from yorutsuke_common.errors import InvalidManifestError, NotReconciledError
 from yorutsuke_common.logger import Event
-from yorutsuke_common.schema import RecordCounts, problems
+from yorutsuke_common.schema import RecordCounts, ResultStats, problems
 
 from .event import ManifestObject
 from .job import BatchJobs
@@ -47,11 +48,11 @@ class ManifestReconciler:
             self._skip("the manifest has been written again")
             return
         counts = parse_counts(content, source)
-        lines = job.resultStats.totalCount if job.resultStats and job.processedOutputs else 0
+        lines = lines_taken_in(job.resultStats, job.processedOutputs)
         difference = abs(counts.processedRecordCount - lines)
         unprocessed = counts.totalRecordCount - counts.processedRecordCount
         self.metrics.manifest_compared(job.jobId, difference, unprocessed)
-        if not counts.processedRecordCount and not job.processedOutputs:
+        if is_skipped(counts, job.processedOutputs):
             self._skip("Bedrock has processed nothing yet")
             return
         said: dict[str, Any] = {
@@ -77,6 +78,16 @@ class ManifestReconciler:
         response = self.s3.get_object(Bucket=source.bucket, Key=source.key)
         with closing(response["Body"]) as body:
             return response["ETag"].strip('"'), body.read(MAX_MANIFEST_BYTES + 1)
+
+
+def lines_taken_in(stats: ResultStats | None, processed_outputs: Mapping[str, str]) -> int:
+    """Return how many lines a job's outputs had: none where its output is to be taken in again."""
+    return stats.totalCount if stats and processed_outputs else 0
+
+
+def is_skipped(counts: RecordCounts, processed_outputs: Mapping[str, str]) -> bool:
+    """Tell whether there is nothing to compare yet: Bedrock has processed nothing, and nothing was taken in."""
+    return not counts.processedRecordCount and not processed_outputs
 
 
 def parse_counts(content: bytes, source: ManifestObject) -> RecordCounts:

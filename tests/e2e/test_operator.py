@@ -230,8 +230,9 @@ def test_without_a_stage_the_command_is_called_wrongly(operator: Operator) -> No
         assert main(["jobs"]) == 2
 
 
-def test_a_span_that_is_none_is_called_wrongly(operator: Operator) -> None:
-    ran = operator("jobs", "--since", "2 days")
+@pytest.mark.parametrize("span", ["2 days", "999999d"])
+def test_a_span_that_is_none_is_called_wrongly(operator: Operator, span: str) -> None:
+    ran = operator("jobs", "--since", span)
 
     assert ran.code == 2
     assert "write a number and d, h or m, such as 2d or 12h" in ran.told

@@ -1,5 +1,6 @@
 """Whether the operator's command finds what is wrong with a stage, one broken thing at a time."""
 
+import json
 from collections.abc import Callable, Generator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,7 +10,8 @@ import pytest
 
 from local.emulator import Emulator
 from local.night import Night
-from yorutsuke.checks import announcements
+from yorutsuke.checks import announcements, storage
+from yorutsuke.checks.finding import Finding
 from yorutsuke.checks.roles import roles
 from yorutsuke.stage import open_stage
 from yorutsuke_common.schema import ResultStats
@@ -37,7 +39,7 @@ def test_a_stage_as_it_is_deployed_is_healthy(operator: Operator) -> None:
     ran = operator.spawned("doctor")
 
     assert ran.code == 0, ran.out
-    assert "Stage local: 0 bad, 1 to be looked at" in ran.out
+    assert "Stage local: 0 bad, 1 to be looked at, 0 not checked, of" in ran.out
     answer = operator("doctor", "--json").answer
     assert answer["healthy"] is True
     assert {finding["check"]: finding["state"] for finding in answer["checks"] if finding["state"] != "ok"} == {
@@ -208,6 +210,12 @@ BAD: Mapping[str, tuple[Break, str, str, str]] = {
         "longer than a job may run: wrong0000001",
         "aws bedrock get-model-invocation-job --job-identifier wrong0000001",
     ),
+    "a replay died half-way": (
+        _job(jobId="wrong0000001", status="COMPLETED", submitTime=_ago(days=9), completedAt=_ago(days=8)),
+        "replays",
+        "and their output is to be taken in again: a replay began: wrong0000001",
+        "redrive --job wrong0000001; where it has no message there, replay wrong0000001",
+    ),
     "nothing feeds the function": (_mapping_disabled, "event source mapping", "Disabled", "deploy"),
     "a function lost its layer": (_layer_taken_off, "batch-orchestrator", "without its layer", "deploy"),
     "a function is switched off": (_switched_off, "batch-result-handler", "its concurrency is 0", "deploy"),
@@ -313,21 +321,117 @@ def at_rest(stage: Night) -> Generator[None]:
     undo()
 
 
-@pytest.mark.usefixtures("at_rest")
-def test_the_doctor_finds_an_output_that_nobody_took_in(operator: Operator) -> None:
+LATE_KEY = "batch-output/late00000001/output.jsonl"
+
+
+@pytest.fixture
+def late_output(operator: Operator, at_rest: None) -> Generator[None]:  # noqa: ARG001
+    """An output in the bucket whose message nobody takes."""
     night = operator.night
-    put_job(night, "intent-late", jobId="late00000001", status="FAILED", submitTime=_ago(hours=1))
-    key = "batch-output/late00000001/output.jsonl"
-    night.aws.s3.put_object(Bucket=night.outputs["imagesBucket"], Key=key, Body=b"{}\n")
-    try:
-        found = _found(operator)["outputs"]
-    finally:
-        night.aws.s3.delete_object(Bucket=night.outputs["imagesBucket"], Key=key)
-        forget_jobs(night, "intent-late")
+    night.aws.s3.put_object(Bucket=night.outputs["imagesBucket"], Key=LATE_KEY, Body=b"{}\n")
+    yield
+    night.aws.s3.delete_object(Bucket=night.outputs["imagesBucket"], Key=LATE_KEY)
+    forget_jobs(night, "intent-late")
+
+
+@pytest.mark.usefixtures("late_output")
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"status": "FAILED"},
+        {"status": "COMPLETED", "processedOutputs": {LATE_KEY: "the ETag of a part"}},
+        {"status": "COMPLETED", "processedOutputs": {"batch-output/late00000001/first.jsonl": "etag"}},
+    ],
+)
+def test_the_doctor_finds_an_output_that_nobody_took_in(operator: Operator, record: dict[str, Any]) -> None:
+    put_job(operator.night, "intent-late", jobId="late00000001", submitTime=_ago(hours=3), **record)
+
+    found = _found(operator)["outputs"]
+    older = operator("doctor", "--json", "--since", "2h").answer["checks"]
 
     assert found["state"] == "bad"
-    assert "1 have an output that was not taken in for more than" in found["seen"]
+    assert "1 have an output that was not taken in, or not as it is, for more than" in found["seen"]
     assert found["next"] == "redrive --job late00000001; where it has no message there, replay late00000001"
+    assert [finding["state"] for finding in older if finding["check"] == "outputs"] == ["ok"]
+
+
+@pytest.mark.usefixtures("late_output")
+def test_an_output_that_was_taken_in_as_it_is_is_well(operator: Operator) -> None:
+    night = operator.night
+    etag = night.aws.s3.head_object(Bucket=night.outputs["imagesBucket"], Key=LATE_KEY)["ETag"].strip('"')
+    record = {"status": "COMPLETED", "completedAt": _ago(hours=1), "processedOutputs": {LATE_KEY: etag}}
+    put_job(night, "intent-late", jobId="late00000001", submitTime=_ago(hours=3), **record)
+
+    found = _found(operator)
+
+    assert [found[check]["state"] for check in ("outputs", "replays")] == ["ok", "ok"]
+
+
+def test_a_replay_that_a_function_has_by_now_did_not_die(operator: Operator) -> None:
+    claim = {"claimedBy": "function", "claimedUntil": 2**40}
+    put_job(
+        operator.night,
+        "intent-late",
+        jobId="late00000001",
+        status="COMPLETED",
+        submitTime=_ago(days=1),
+        completedAt=_ago(hours=12),
+        **claim,
+    )
+
+    found = _found(operator)["replays"]
+    forget_jobs(operator.night, "intent-late")
+
+    assert found["state"] == "ok"
+
+
+def test_what_a_policy_says_by_not_naming_it_is_not_checked_and_hides_nothing_else(operator: Operator) -> None:
+    policy = policies_of(operator.night)["queue"]
+    assert policy.write
+    before, write = policy.read(), policy.write
+    refusal = {"Sid": "OnlySqs", "Effect": "Deny", "Principal": "*", "NotAction": "sqs:*", "Resource": "*"}
+    write({**before, "Statement": [*before["Statement"], refusal]})
+    try:
+        ran = operator("doctor", "--json")
+    finally:
+        write(before)
+
+    answer = json.loads(ran.out)
+    found = {finding["check"]: finding for finding in answer["checks"]}
+    assert (ran.code, answer["healthy"]) == (1, None)
+    assert {check for check, finding in found.items() if finding["state"] == "not checked"} == {"queue's policies"}
+    assert found["queue's policies"]["seen"].startswith(
+        "statement 'OnlySqs' of the policy has no Action: what it means"
+    )
+
+
+def test_a_check_that_fails_itself_is_found_and_hides_nothing_else(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: object) -> list[Finding]:
+        raise KeyError("Action")
+
+    monkeypatch.setattr(storage, "tables", fails)
+    found = _found(operator)
+
+    assert (found["tables"]["state"], found["tables"]["seen"]) == ("bad", "the check itself failed: KeyError")
+    assert found["alarms"]["state"] == "ok"
+
+
+def test_where_nothing_can_be_checked_nobody_knows_whether_the_stage_is_healthy(
+    operator: Operator, tmp_path: Path
+) -> None:
+    may = ["lambda:GetFunctionConfiguration"]
+    nobody = operator.restricted_to(tmp_path, [{"Effect": "Allow", "Action": may, "Resource": ["*"]}])
+
+    shown = nobody("doctor")
+    ran = nobody("doctor", "--json")
+
+    answer = json.loads(ran.out)
+    unchecked = sum(finding["state"] == "not checked" for finding in answer["checks"])
+    assert (ran.code, answer["healthy"], unchecked > 10) == (1, None, True)
+    assert f"0 bad, 0 to be looked at, {unchecked} not checked, of {unchecked} checks" in shown.out
+    assert f"UnfinishedError: {unchecked} checks could not be made, and nobody knows whether stage 'local'" in ran.told
 
 
 def test_a_stage_whose_bucket_invokes_the_function_straight_needs_no_topic(operator: Operator) -> None:
@@ -386,7 +490,8 @@ def test_what_an_operator_may_not_look_at_is_said_and_hides_nothing_else(operato
     may = ["lambda:*", "sqs:GetQueueUrl", "sqs:GetQueueAttributes", "dynamodb:Scan"]
     nurse = operator.restricted_to(tmp_path, [{"Effect": "Allow", "Action": may, "Resource": ["*"]}])
 
-    found = _found(nurse)
+    answer = json.loads(nurse("doctor", "--json").out)
+    found = {finding["check"]: finding for finding in answer["checks"]}
 
     states = {check: finding["state"] for check, finding in found.items()}
     assert {check for check, state in states.items() if state == "not checked"} == {
@@ -398,7 +503,9 @@ def test_what_an_operator_may_not_look_at_is_said_and_hides_nothing_else(operato
         "queue's policies",
         "tables",
         "roles",
+        "yorutsuke-batch-output-local",
     }
+    assert answer["healthy"] is None
     assert (states["batch-result-handler"], states["event source mapping"], states["outputs"]) == ("ok", "ok", "ok")
     assert "not allowed: DescribeAlarms" in found["alarms"]["seen"]
     assert "age not checked" in found["yorutsuke-batch-output-local"]["seen"]

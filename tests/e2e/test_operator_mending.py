@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -15,7 +17,9 @@ import pytest
 from local.emulator import Emulator
 from local.night import Night, until
 from local.receipts import Receipt, plan_lines
-from yorutsuke import migrations
+from yorutsuke import migrations, stores
+from yorutsuke.errors import UnfinishedError
+from yorutsuke.queues import Queue
 from yorutsuke_common.dynamodb import to_item
 from yorutsuke_common.schema import RecordCounts
 
@@ -75,6 +79,18 @@ def _queued(night: Night) -> list[dict[str, Any]]:
     return [json.loads(message.get("Body", "")) for message in answer.get("Messages", [])]
 
 
+def _taken_in(new_night: NewNight) -> tuple[Night, dict[str, str]]:
+    """Return a night whose record says that its output was taken in, and what it says of that."""
+    night = new_night()
+    night.seed_job()
+    key = f"batch-output/{night.job_id}/output.jsonl"
+    put = night.aws.s3.put_object(Bucket=night.outputs["imagesBucket"], Key=key, Body=b"{}\n")
+    seen = {key: put["ETag"].strip('"')}
+    _update_job(night, "SET processedOutputs = :seen", seen=seen)
+    night.aws.sqs.purge_queue(QueueUrl=night.outputs["queueUrl"])
+    return night, seen
+
+
 def test_a_replay_says_what_it_would_change_and_then_does_it(
     operator: Operator, new_night: NewNight, tmp_path: Path
 ) -> None:
@@ -98,7 +114,9 @@ def test_a_replay_says_what_it_would_change_and_then_does_it(
     effects = answer["effects"]
     assert answer["key"] == key
     assert effects == {
-        "new": 1,
+        "new": 0,
+        "gone": 1,
+        "goneIds": [deleted["transactionId"]],
         "same": 1,
         "changed": 2,
         "changedIds": effects["changedIds"],
@@ -111,6 +129,7 @@ def test_a_replay_says_what_it_would_change_and_then_does_it(
     assert answer["done"] is True
     assert answer["resultStats"]["successCount"] == 4
     assert "put back" in ran.err
+    assert f"gone: deleted, or failed before │ 1: {deleted['transactionId']}, would be written" in ran.told
     assert _by_image(night) == stood
     assert [letter["reason"] for letter in night.dead_letters()] == ["INVALID_JSON"]
 
@@ -185,6 +204,61 @@ def test_a_job_that_a_function_has_is_not_replayed(
     assert ran.told.startswith("RefusedError: a function has" if claimed_when == "before" else "JobClaimedError: job")
     assert night.job()["processedOutputs"] == {"k": "e"}
     assert _queued(night) == []
+
+
+@pytest.mark.usefixtures("at_rest")
+@pytest.mark.parametrize("died", [UnfinishedError("SQS took none"), KeyboardInterrupt()])
+def test_a_replay_whose_message_was_not_sent_leaves_the_output_known(
+    operator: Operator, new_night: NewNight, died: BaseException
+) -> None:
+    night, seen = _taken_in(new_night)
+
+    with patch.object(Queue, "send", side_effect=died):
+        ran = operator("replay", night.job_id, "--yes")
+
+    assert ran.code == (130 if isinstance(died, KeyboardInterrupt) else 1)
+    assert f"the record of job '{night.job_id}' is as it was." in ran.told
+    assert night.job()["processedOutputs"] == seen
+
+
+@pytest.mark.usefixtures("at_rest")
+@pytest.mark.parametrize("by", ["claim", "completion"])
+def test_what_a_function_has_meanwhile_is_left_to_it(operator: Operator, new_night: NewNight, by: str) -> None:
+    night, _ = _taken_in(new_night)
+
+    def lost(*_: object) -> None:
+        if by == "claim":
+            _update_job(night, "SET claimedUntil = :until", until=2**40)
+        else:
+            _update_job(night, "SET processedOutputs = :seen", seen={"k": "newer"})
+        raise UnfinishedError("the answer was lost")
+
+    with patch.object(Queue, "send", lost):
+        ran = operator("replay", night.job_id, "--yes")
+
+    assert (ran.code, "a function has job" in ran.told) == (1, True)
+    assert night.job().get("processedOutputs") == (None if by == "claim" else {"k": "newer"})
+
+
+@pytest.mark.usefixtures("at_rest")
+def test_an_output_that_changed_while_the_question_was_asked_is_not_replayed(
+    operator: Operator, new_night: NewNight, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    night, seen = _taken_in(new_night)
+    [key] = seen
+
+    def change(*_: object, **__: object) -> None:
+        night.aws.s3.put_object(Bucket=night.outputs["imagesBucket"], Key=key, Body=b"{}\n{}\n")
+
+    monkeypatch.setattr("yorutsuke.screen.Screen.confirm", change)
+    ran = operator("replay", night.job_id, "--yes")
+
+    assert ran.code == 1
+    assert ran.told.endswith("what it would change is not what was said. Run this again.")
+    assert f"'{key}' was written again since it was looked at (ETag '{seen[key]}', now '" in ran.told
+    assert night.job()["processedOutputs"] == seen
+    # S3's own message of the new content comes through SNS.
+    assert [body for body in _queued(night) if "Records" in body] == []
 
 
 @pytest.mark.usefixtures("at_rest")
@@ -268,6 +342,40 @@ def test_a_manifest_that_is_none_is_one_clear_line(operator: Operator, new_night
     assert ran.told.startswith(f"InvalidManifestError: '{key}' is not Bedrock's manifest (totalRecordCount")
 
 
+@pytest.mark.usefixtures("at_rest")
+@pytest.mark.parametrize(
+    ("processed", "outputs", "told"),
+    [
+        (0, {}, "counts nothing and nothing was taken in: the function would skip it, and so nothing was sent."),
+        (2, {}, "counts 2 processed records, 0 lines were taken in: its message would come back until they agree."),
+        (
+            3,
+            {"k": "e"},
+            "counts 3 processed records, 2 lines were taken in: its message would come back until they agree.",
+        ),
+    ],
+)
+def test_a_manifest_that_the_function_would_skip_or_give_back_is_not_sent(
+    operator: Operator, new_night: NewNight, processed: int, outputs: dict[str, str], told: str
+) -> None:
+    night = new_night()
+    night.seed_job()
+    night.drop_manifest(
+        RecordCounts(totalRecordCount=3, processedRecordCount=processed, successRecordCount=0, errorRecordCount=0)
+    )
+    stats = {"successCount": 2, "failureCount": 0, "totalCount": 2, "migrationFailedCount": 0}
+    _update_job(night, "SET resultStats = :stats", stats=stats)
+    if outputs:
+        _update_job(night, "SET processedOutputs = :seen", seen=outputs)
+    night.aws.sqs.purge_queue(QueueUrl=night.outputs["queueUrl"])
+
+    ran = operator("replay", night.job_id, "--manifest", "--yes")
+
+    assert ran.code == 1
+    assert f"RefusedError: 'batch-output/{night.job_id}/manifest.json.out' {told}" in ran.told
+    assert _queued(night) == []
+
+
 def _unmoved(night: Night, folder: Path, count: int = 3) -> list[Receipt]:
     """Have a job completed whose images could not be moved: they are not where they are said to be."""
     receipts = own_receipts(night, count)
@@ -308,6 +416,7 @@ def test_images_are_moved_after_all_and_a_person_s_edits_stand(
         "found": 3,
         "moved": 2,
         "edited": 0,
+        "corrected": 0,
         "failures": {stays: "CopyObject: NoSuchKey"},
     }
     assert "UnfinishedError: 1 images stay where they are (CopyObject: NoSuchKey 1)" in ran.told
@@ -318,6 +427,34 @@ def test_images_are_moved_after_all_and_a_person_s_edits_stand(
     moved = [key for key in night.object_keys("processed/") if night.job_id in key]
     assert len(moved) == 2
     assert not [key for key in night.object_keys("uploads/") if night.job_id in key]
+
+
+@pytest.mark.parametrize("variable", ["LOG_LEVEL", "POWERTOOLS_LOG_LEVEL", "AWS_LAMBDA_LOG_LEVEL"])
+def test_an_image_that_stayed_is_not_marked_whatever_the_shell_s_log_level_is(
+    operator: Operator, new_night: NewNight, tmp_path: Path, variable: str
+) -> None:
+    night = new_night()
+    [receipt] = _unmoved(night, tmp_path, 1)
+    quiet = replace(operator, environment={**operator.environment, variable: "CRITICAL"})
+
+    ran = quiet.spawned("retry-migrations", night.job_id, "--yes", "--json")
+
+    assert (ran.code, json.loads(ran.out)["failures"]) == (1, {receipt.image_id: "CopyObject: NoSuchKey"})
+    assert [transaction["status"] for transaction in night.transactions()] == ["migrationFailed"]
+    assert night.job()["resultStats"]["migrationFailedCount"] == 1
+
+
+def test_an_image_that_stayed_is_not_marked_where_nothing_says_why(
+    operator: Operator, new_night: NewNight, tmp_path: Path
+) -> None:
+    night = new_night()
+    [receipt] = _unmoved(night, tmp_path, 1)
+
+    with patch.object(stores.Stores, "reasons", return_value=nullcontext[dict[str, str]]({})):
+        ran = operator("retry-migrations", night.job_id, "--yes", "--json")
+
+    assert (ran.code, json.loads(ran.out)["failures"]) == (1, {receipt.image_id: "not moved"})
+    assert [transaction["status"] for transaction in night.transactions()] == ["migrationFailed"]
 
 
 def test_images_are_moved_a_block_at_a_time_and_a_second_time_there_is_nothing_to_do(
@@ -358,6 +495,63 @@ def test_a_status_that_somebody_changed_meanwhile_is_left_and_the_count_agrees(
     stand = _by_image(night)
     assert [stand[receipt.image_id]["status"] for receipt in receipts] == ["archived", "processed"]
     assert night.job()["resultStats"]["migrationFailedCount"] == 1
+
+
+def _delete(night: Night, transaction: dict[str, Any]) -> None:
+    night.aws.dynamodb.delete_item(
+        TableName=night.outputs["transactionsTable"],
+        Key=to_item({name: transaction[name] for name in ("userId", "transactionId")}),
+    )
+
+
+def test_what_a_person_deleted_or_set_comes_off_the_count_once_nothing_is_left(
+    operator: Operator, new_night: NewNight, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    night = new_night()
+    receipts = _unmoved(night, tmp_path, 3)
+    _bring_back(night, receipts[:1])
+    _delete(night, _by_image(night)[receipts[2].image_id])
+    fresh = operator("retry-migrations", night.job_id, "--yes", "--json")
+    monkeypatch.setattr(migrations, "INDEX_SECONDS", -1)
+    _bring_back(night, receipts[1:2])
+    last = _by_image(night)[receipts[1].image_id]
+
+    def edit(*arguments: Any) -> Any:
+        _edit(night, last, status="archived")
+        return real_move(*arguments)
+
+    real_move = migrations.move
+    with patch.object(migrations, "move", edit):
+        ran = operator("retry-migrations", night.job_id, "--yes", "--json")
+
+    # One was moved and two are not in the table as unmoved any more.
+    assert (fresh.code, json.loads(fresh.out)["corrected"]) == (1, 0)
+    assert (ran.answer["found"], ran.answer["moved"], ran.answer["edited"], ran.answer["corrected"]) == (1, 0, 1, 2)
+    assert "counts 1 more than the 1 that the table has: somebody has deleted their transactions" in ran.told
+    assert "1 transactions were deleted, or their status was set, meanwhile" in ran.told
+    assert "The record counted 2 more than there are, and does no longer." in ran.told
+    assert night.job()["resultStats"]["migrationFailedCount"] == 0
+    assert _by_image(night)[receipts[1].image_id]["status"] == "archived"
+
+
+def test_a_count_of_nothing_is_corrected_where_somebody_agrees(
+    operator: Operator, new_night: NewNight, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    night = new_night()
+    [receipt] = _unmoved(night, tmp_path, 1)
+    _delete(night, _by_image(night)[receipt.image_id])
+    early = operator("retry-migrations", night.job_id, "--json").answer
+    monkeypatch.setattr(migrations, "INDEX_SECONDS", -1)
+
+    refused = operator("retry-migrations", night.job_id, answer="n\n")
+    counted = night.job()["resultStats"]["migrationFailedCount"]
+    agreed = operator("retry-migrations", night.job_id, answer="y\n")
+
+    assert (early["found"], early["corrected"]) == (0, 0)
+    assert (refused.code, counted) == (1, 1)
+    assert f"Have the record of job {night.job_id} say that no image is left unmoved?" in refused.told
+    assert agreed.code == 0, agreed.err
+    assert night.job()["resultStats"]["migrationFailedCount"] == 0
 
 
 def test_images_that_are_unknown_or_another_s_stay_and_say_so(

@@ -13,6 +13,7 @@ from local.emulator import Emulator
 from local.night import Night
 from yorutsuke import queues
 from yorutsuke.errors import UnfinishedError
+from yorutsuke.redrive import redrive as move
 
 from .operator_stage import Operator, forget_jobs, operator_of, put_job
 
@@ -163,8 +164,90 @@ def test_what_the_queue_does_not_take_stays_in_the_dead_letter_queue(operator: O
     with patch.object(queues.Queue, "send", side_effect=UnfinishedError("SQS took none")):
         ran = operator("redrive", "--yes")
 
-    assert (ran.code, "UnfinishedError: SQS took none" in ran.told) == (1, True)
+    assert (ran.code, "UnfinishedError: 0 of 25 messages were moved: SQS took none" in ran.told) == (1, True)
     assert _visible(operator.night, "deadLetterQueueUrl") == Counter(bodies)
+
+
+def test_what_somebody_else_has_received_is_not_called_nothing(operator: Operator) -> None:
+    night = operator.night
+    body = _output(night, "jobone000001")
+    _kill(night, body, body)
+    dead = night.outputs["deadLetterQueueUrl"]
+    night.aws.sqs.receive_message(QueueUrl=dead, MaxNumberOfMessages=1, VisibilityTimeout=600)
+
+    looked = operator("redrive", "--dry-run")
+    done = operator("redrive", "--yes")
+    nothing = operator("redrive", "--json")
+
+    assert (looked.code, done.code, nothing.code) == (0, 1, 1)
+    assert "Nothing was moved; 1 of 1 messages can be. 1 more in yorutsuke-batch-output-dlq-local" in looked.told
+    assert "1 of 1 messages were moved. 1 more in yorutsuke-batch-output-dlq-local could not be looked at" in done.told
+    assert "What a command left behind comes back 10 minutes later: look again then." in done.told
+    assert "has no such messages that can be seen" in nothing.told
+    assert "UnfinishedError: 1 messages of yorutsuke-batch-output-dlq-local could not be looked at." in nothing.told
+    assert (json.loads(nothing.out)["messages"], json.loads(nothing.out)["hidden"]) == (0, 1)
+
+
+def test_what_somebody_else_receives_meanwhile_was_not_moved(operator: Operator) -> None:
+    night = operator.night
+    _kill(night, *[_output(night, f"jobpart{number:05}") for number in range(3)])
+
+    def too_late(*arguments: Any) -> int:
+        dead = night.outputs["deadLetterQueueUrl"]
+        night.aws.sqs.receive_message(QueueUrl=dead, MaxNumberOfMessages=1, VisibilityTimeout=600)
+        return move(*arguments)
+
+    with patch("yorutsuke.commands.redrive.move", too_late):
+        ran = operator("redrive", "--yes", "--json")
+
+    assert (ran.code, json.loads(ran.out)["moved"]) == (1, 2)
+    assert "UnfinishedError: 1 of 3 messages were not moved: somebody else has received them." in ran.told
+
+
+def test_a_queue_whose_messages_come_back_before_its_end_is_not_looked_through_for_ever(operator: Operator) -> None:
+    night = operator.night
+    _kill(night, *[_output(night, f"jobslow{number:05}") for number in range(30)])
+
+    with patch.object(queues, "HIDDEN_SECONDS", 0):
+        looked = operator("redrive", "--dry-run", "--json")
+        moved = operator("redrive", "--yes", "--json", "--job", "jobslow00000")
+
+    # Ten at a time, and the first ten again: of the others it is said that they are there.
+    assert looked.code == 0
+    seen, hidden = looked.answer["messages"], looked.answer["hidden"]
+    assert (seen >= 10, seen + hidden) == (True, 30)
+    # Whether the one was still held when it was to be deleted is SQS's to say.
+    assert (moved.code, " of 1 messages were moved" in moved.told) == (1, True)
+
+
+def test_looking_ends_before_what_was_seen_comes_back_and_says_how_far_it_came(operator: Operator) -> None:
+    night = operator.night
+    bodies = [_output(night, f"joblate{number:05}") for number in range(300)]
+    _kill(night, *bodies)
+
+    with patch.object(queues, "LOOKING_SECONDS", 0):
+        ran = operator("redrive", "--dry-run")
+
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.told.startswith("UnfinishedError: 160 messages of yorutsuke-batch-output-dlq-local were looked at")
+    assert _visible(night, "deadLetterQueueUrl") == Counter(bodies)
+
+
+def test_moving_ends_in_time_too_and_what_was_moved_is_moved(operator: Operator) -> None:
+    night = operator.night
+    bodies = [_output(night, f"jobhalf{number:05}") for number in range(200)]
+    _kill(night, *bodies)
+
+    def in_no_time(*arguments: Any) -> int:
+        with patch.object(queues, "LOOKING_SECONDS", 0):
+            return move(*arguments)
+
+    with patch("yorutsuke.commands.redrive.move", in_no_time):
+        ran = operator("redrive", "--yes")
+
+    assert ran.code == 1
+    assert "UnfinishedError: 160 of 200 messages were moved: 160 messages of yorutsuke-batch-output-dlq" in ran.told
+    assert _visible(night, "queueUrl") + _visible(night, "deadLetterQueueUrl") == Counter(bodies)
 
 
 def test_a_thousand_messages_are_moved_and_the_largest_groups_shown(operator: Operator) -> None:

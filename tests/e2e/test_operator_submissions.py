@@ -2,15 +2,22 @@
 
 import json
 from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+import boto3
 import pytest
+from botocore.exceptions import ClientError, ReadTimeoutError
 
 from local.emulator import Emulator
 from local.night import Night
+from yorutsuke import queues
+from yorutsuke.clients import Clients
 from yorutsuke.errors import StageError
 from yorutsuke.queues import Queue
+from yorutsuke.submissions import submit_again
 from yorutsuke_common.hashing import images_digest, selection
 
 from .operator_stage import Operator, forget_jobs, operator_of, put_job
@@ -116,6 +123,7 @@ def test_a_person_asks_again_for_one_intent(
 
     assert looked.code == 0, looked.err
     assert "SubmissionLostError" in looked.out
+    assert "Nothing was asked; 2 of 2 requests can be." in looked.told
     assert "Ask for 2 jobs again?" in refused.told
     assert done.code == 0, done.err
     assert "1 jobs are there now: intent-known known0000001" in done.told
@@ -125,11 +133,104 @@ def test_a_person_asks_again_for_one_intent(
 def test_what_lambda_did_not_write_is_said_and_left(operator: Operator, queue: str) -> None:
     operator.night.aws.sqs.send_message(QueueUrl=queue, MessageBody='{"requestPayload": {}}')
 
-    answer = operator("redrive", "--submissions", "--yes", "--json").answer
+    ran = operator("redrive", "--submissions", "--yes", "--json")
 
+    answer = ran.answer
+    assert "1 that are no requests stay in yorutsuke-batch-submit-dlq-local: delete them there." in ran.told
     [found] = answer["found"]
     assert found["problem"] == "it is no record of Lambda's (requestContext: Field required)"
     assert (answer["readable"], answer["jobs"], _left(operator, queue)) == (0, {}, ["?"])
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        ReadTimeoutError(endpoint_url="https://lambda"),
+        ClientError({"Error": {"Code": "TooManyRequestsException", "Message": "Rate exceeded"}}, "Invoke"),
+    ],
+)
+def test_an_answer_that_was_lost_keeps_its_request_and_no_other(
+    operator: Operator, queue: str, fail: Fail, submitted: dict[str, Any], lost: Exception
+) -> None:
+    fail(submitted)
+    fail({**submitted, "intentId": "intent-lost"})
+    fail({**submitted, "intentId": "intent-small"})
+
+    with _losing("intent-lost", lost):
+        ran = operator("redrive", "--submissions", "--yes", "--json")
+
+    answer = json.loads(ran.out)
+    assert (ran.code, answer["jobs"]) == (1, {"intent-known": "known0000001"})
+    assert {*answer["failures"]} == {"intent-lost", "intent-small"}
+    assert answer["failures"]["intent-lost"].startswith(f"{type(lost).__name__}: AWS")
+    assert _left(operator, queue) == ["intent-lost", "intent-small"]
+
+
+@contextmanager
+def _losing(intent_id: str, lost: Exception) -> Generator[None]:
+    """Have the answer to one intent's request be lost; the others' are the orchestrator's own."""
+
+    def lose(params: dict[str, Any], **_: object) -> None:
+        if intent_id.encode() in params["Payload"]:
+            raise lost
+
+    def losing(clients: Clients) -> Any:
+        clients.lambda_.meta.events.register("provide-client-params.lambda.Invoke", lose)
+        return clients.lambda_
+
+    with patch.object(Clients, "invocations", property(losing)):
+        yield
+
+
+@pytest.mark.usefixtures("queue")
+def test_many_requests_that_fail_fill_no_screen(operator: Operator, fail: Fail) -> None:
+    for number in range(25):
+        fail({"intentId": f"intent-{number:02}", "pendingImageIds": ["a"], "userId": "u"})
+
+    ran = operator("redrive", "--submissions", "--yes")
+
+    assert ran.code == 1
+    assert "Failed again: 25, the first 20" in ran.out
+    assert ran.out.count("a batch job takes at least 100") == 20
+    assert ran.told.endswith(
+        "UnfinishedError: 25 requests failed again and stay in yorutsuke-batch-submit-dlq-local: mend that first. "
+        "Run this again."
+    )
+
+
+def test_a_request_that_somebody_else_has_received_is_not_called_nothing(
+    operator: Operator, queue: str, fail: Fail, submitted: dict[str, Any]
+) -> None:
+    fail(submitted)
+    operator.night.aws.sqs.receive_message(QueueUrl=queue, VisibilityTimeout=600)
+
+    looked = operator("redrive", "--submissions", "--dry-run")
+    asked = operator("redrive", "--submissions", "--yes", "--json")
+
+    assert (looked.code, asked.code) == (0, 1)
+    assert "has no such requests that can be seen: there is nothing to ask again. 1 more in" in looked.told
+    assert "1 messages of yorutsuke-batch-submit-dlq-local could not be looked at. Run this again." in asked.told
+
+
+def test_what_was_asked_before_the_messages_come_back_is_shown(operator: Operator, fail: Fail) -> None:
+    for number in range(12):
+        fail({"intentId": f"intent-{number:02}", "pendingImageIds": ["a"], "userId": "u"})
+
+    def in_no_time(*arguments: Any) -> Any:
+        with patch.object(queues, "LOOKING_SECONDS", 0):
+            return submit_again(*arguments)
+
+    with patch("yorutsuke.commands.submissions.submit_again", in_no_time):
+        ran = operator("redrive", "--submissions", "--yes", "--json")
+
+    assert (ran.code, len(json.loads(ran.out)["failures"])) == (1, 10)
+    assert "2 of 12 requests were not asked again (10 messages of yorutsuke-batch-submit-dlq-local" in ran.told
+
+
+def test_a_connection_that_waits_for_a_function_is_kept_alive() -> None:
+    config: Any = Clients(boto3.Session(region_name="eu-west-1")).invocations.meta.config
+
+    assert config.tcp_keepalive is True
 
 
 @pytest.mark.usefixtures("queue")

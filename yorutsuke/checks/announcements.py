@@ -11,7 +11,7 @@ from .finding import Finding, judged
 PREFIX = "batch-output/"
 SUFFIXES = {".jsonl", ".jsonl.out", "/manifest.json.out"}
 """What the function reads of what is created below the prefix."""
-REMEDY = "deploy the stage again, then replay outputs whose job is not COMPLETED"
+REMEDY = "deploy the stage again, then replay the jobs that doctor then names under outputs"
 
 
 def bucket_notification(stage: Stage) -> Iterator[Finding]:

@@ -5,14 +5,14 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from enum import StrEnum
 
-from yorutsuke.errors import Told, is_denied, told
+from yorutsuke.errors import Told, UndecidedError, is_denied, told
 from yorutsuke.stage import Stage
 
 AT_ONCE = 8
 
 
 class State(StrEnum):
-    """How it is. `bad`: the stage does not do its work, or somebody has to act; `not checked`: nobody may look."""
+    """How it is. `bad`: the stage does not do its work, or somebody has to act; `not checked`: it cannot be told."""
 
     BAD = "bad"
     WARNING = "warning"
@@ -52,7 +52,10 @@ def _made(name: str, check: Check, stage: Stage) -> list[Finding]:
         for finding in check(stage):
             made.append(finding)  # noqa: PERF402
     except Told as error:
-        made.append(Finding(name, State.NOT_CHECKED if is_denied(error) else State.BAD, told(error)))
+        unseen = is_denied(error) or isinstance(error, UndecidedError)
+        made.append(Finding(name, State.NOT_CHECKED if unseen else State.BAD, told(error)))
+    except Exception as error:  # noqa: BLE001 - it is found to have failed, and hides no other
+        made.append(Finding(name, State.BAD, f"the check itself failed: {type(error).__name__}", "report it as a bug"))
     return made
 
 

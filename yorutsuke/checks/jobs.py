@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 from yorutsuke.clients import MAX_FUNCTION_SECONDS
 from yorutsuke.jobs import JobRecord, Jobs
-from yorutsuke.outputs import job_outputs
+from yorutsuke.outputs import OutputState, job_outputs
 from yorutsuke.stage import Stage
-from yorutsuke.times import age_seconds, span
+from yorutsuke.times import age_seconds, moment, span
+from yorutsuke_common.overlap import Overlap
 from yorutsuke_common.schema import BedrockEnd, JobStatus
 
 from .finding import Finding, State
@@ -19,21 +20,31 @@ MAX_JOB_DAYS = 7
 """A Bedrock job may run so long."""
 MAX_FAILURE_SHARE = 0.05
 NAMED = 5
+WAITING = {OutputState.NOT_TAKEN_IN, OutputState.OTHER_CONTENT}
 ENDED = {end.job_status for end in BedrockEnd}
 
 
 @dataclass(frozen=True)
 class JobChecks:
-    """Looks at all jobs; of those that are over, at those submitted since."""
+    """Looks at all jobs; at what became of them, of those submitted since."""
 
     since: datetime
 
     def __call__(self, stage: Stage) -> Iterator[Finding]:
         """Find what is stuck, and what is left to do."""
         jobs = [*Jobs(stage).every()]
+        limit = redelivery_seconds(stage)
+        forgotten = [job for job in jobs if _is_forgotten(job, limit)]
+        recent = [job for job in jobs if (job.submitted or self.since) >= self.since]
         yield from _stuck(jobs)
-        yield _outputs_waiting(stage, jobs)
-        yield from _left_to_do([job for job in jobs if (job.submitted or self.since) >= self.since])
+        yield _found(
+            "replays",
+            forgotten,
+            f"are COMPLETED for more than {span(limit)}, and their output is to be taken in again: a replay began",
+            lambda job: f"wait for it, or redrive --job {job}; where it has no message there, replay {job}",
+        )
+        yield _outputs_waiting(stage, [job for job in recent if job not in forgotten], limit)
+        yield from _left_to_do(recent)
 
 
 def _stuck(jobs: Sequence[JobRecord]) -> Iterator[Finding]:
@@ -59,22 +70,29 @@ def _stuck(jobs: Sequence[JobRecord]) -> Iterator[Finding]:
     )
 
 
-def _outputs_waiting(stage: Stage, jobs: Sequence[JobRecord]) -> Finding:
-    """Find outputs that were not taken in by the time that a message which failed has come back."""
-    limit = redelivery_seconds(stage)
+def _outputs_waiting(stage: Stage, jobs: Sequence[JobRecord], limit: float) -> Finding:
+    """Find outputs that were not taken in, as they are, by the time that a message which failed has come back.
+
+    Also of jobs that are COMPLETED: Bedrock may have shown more since, and nobody have been told.
+    """
     before = datetime.now(UTC) - timedelta(seconds=limit)
-    late = [
-        job
-        for job in jobs
-        if not job.is_completed
-        and any(output.is_output and output.modified < before for output in job_outputs(stage, job))
-    ]
+
+    def is_late(job: JobRecord) -> bool:
+        return any(output.state in WAITING and output.modified < before for output in job_outputs(stage, job))
+
+    late = [job for job, found in zip(jobs, Overlap().each(is_late, jobs), strict=True) if found]
     return _found(
         "outputs",
         late,
-        f"have an output that was not taken in for more than {span(limit)}",
+        f"have an output that was not taken in, or not as it is, for more than {span(limit)}",
         lambda job: f"redrive --job {job}; where it has no message there, replay {job}",
     )
+
+
+def _is_forgotten(job: JobRecord, limit: float) -> bool:
+    """Tell whether a job's output is to be taken in again, and no function is at it."""
+    settled = (age_seconds(moment(job.completedAt)) or 0) > limit
+    return job.is_completed and not job.processedOutputs and not job.is_claimed and settled
 
 
 def _left_to_do(jobs: Sequence[JobRecord]) -> Iterator[Finding]:

@@ -13,6 +13,8 @@ from .finding import Finding, State
 MAX_REDELIVERIES = 2
 """As the alarm `message-age` has it: one that has come back once may be a manifest ahead of its output."""
 
+UNSEEN_AGE = "age not checked (cloudwatch:GetMetricStatistics is not allowed)"
+
 
 def dead_letters(stage: Stage) -> Iterator[Finding]:
     """Look for messages that failed for good."""
@@ -33,7 +35,7 @@ def waiting(stage: Stage) -> Iterator[Finding]:
     if not isinstance(age, str) and age > limit:
         yield Finding(stage.queue.name, State.BAD, f"{seen}, more than {span(limit)}", "runbook: message-age")
     else:
-        yield Finding(stage.queue.name, State.OK, seen)
+        yield Finding(stage.queue.name, State.NOT_CHECKED if age == UNSEEN_AGE else State.OK, seen)
 
 
 def redelivery_seconds(stage: Stage) -> int:
@@ -70,6 +72,6 @@ def _oldest_seconds(stage: Stage, queue: Queue) -> float | str:
     except cloudwatch.exceptions.ClientError as exc:
         if not is_denied(exc):
             raise
-        return "age not checked (cloudwatch:GetMetricStatistics is not allowed)"
+        return UNSEEN_AGE
     latest = max(points, key=lambda point: point.get("Timestamp", now), default=None)
     return "age not known to CloudWatch" if latest is None else float(latest.get("Maximum", 0))

@@ -7,9 +7,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Group as Tables
 
-from yorutsuke.errors import NotFoundError
+from yorutsuke.errors import NotFoundError, UnfinishedError
 from yorutsuke.jobs import Jobs
 from yorutsuke.options import Json, Profile, Region, StageName, Yes
+from yorutsuke.queues import hidden_messages
 from yorutsuke.redrive import Group, Survey, survey
 from yorutsuke.redrive import redrive as move
 from yorutsuke.screen import Screen, table
@@ -50,6 +51,8 @@ def redrive(
     moved = 0 if dry_run or not found.wanted else _moved(screen, opened, found, yes=yes)
     screen.show(_answer(opened, found, moved))
     screen.say(_outcome(opened, found, moved, dry_run=dry_run))
+    if not dry_run:
+        _require_done(opened, found, moved)
 
 
 def _job_id(stage: Stage, name: str) -> str:
@@ -68,13 +71,27 @@ def _moved(screen: Screen, stage: Stage, found: Survey, *, yes: bool) -> int:
 
 
 def _outcome(stage: Stage, found: Survey, moved: int, *, dry_run: bool) -> str:
+    queue = stage.dead_letter_queue.name
     if not found.count:
-        return f"{stage.dead_letter_queue.name} has no such messages: there is nothing to redrive."
-    unknown = found.count - len(found.wanted)
-    said = "Nothing was moved." if dry_run else f"{moved} of {len(found.wanted)} messages were moved."
-    if unknown:
-        said += f" {unknown} that the function cannot read stay in {stage.dead_letter_queue.name}: delete them there."
-    return said
+        seen = " that can be seen" if found.hidden else ""
+        said = f"{queue} has no such messages{seen}: there is nothing to redrive."
+    elif dry_run:
+        said = f"Nothing was moved; {len(found.wanted)} of {found.count} messages can be."
+    else:
+        said = f"{moved} of {len(found.wanted)} messages were moved."
+    if unknown := found.count - len(found.wanted):
+        said += f" {unknown} that the function cannot read stay in {queue}: delete them there."
+    return f"{said}{hidden_messages(queue, found.hidden)}"
+
+
+def _require_done(stage: Stage, found: Survey, moved: int) -> None:
+    undone: list[str] = []
+    if left := len(found.wanted) - moved:
+        undone.append(f"{left} of {len(found.wanted)} messages were not moved: somebody else has received them")
+    if found.hidden:
+        undone.append(f"{found.hidden} messages of {stage.dead_letter_queue.name} could not be looked at")
+    if undone:
+        raise UnfinishedError(f"{'; '.join(undone)}. Run this again.")
 
 
 def _answer(stage: Stage, found: Survey, moved: int) -> dict[str, Any]:
@@ -84,6 +101,7 @@ def _answer(stage: Stage, found: Survey, moved: int) -> dict[str, Any]:
         "found": [_found(group) for group in found.ordered()],
         "messages": found.count,
         "readable": len(found.wanted),
+        "hidden": found.hidden,
         "moved": moved,
     }
 

@@ -1,6 +1,6 @@
 """`replay`: a job's output taken in once more."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -8,18 +8,18 @@ import typer
 from rich.console import Group
 
 from batch_result_handler.event import ManifestObject
-from batch_result_handler.manifest import MAX_MANIFEST_BYTES, parse_counts
+from batch_result_handler.manifest import MAX_MANIFEST_BYTES, is_skipped, lines_taken_in, parse_counts
 from yorutsuke.errors import NotFoundError, RefusedError
 from yorutsuke.jobs import JobRecord, Jobs
 from yorutsuke.options import JobName, Json, Profile, Region, StageName, Yes
 from yorutsuke.outputs import JobOutput
-from yorutsuke.replay import Effects, choose_manifest, choose_output, foresee, notification
+from yorutsuke.replay import Effects, choose_manifest, choose_output, foresee, notification, require_unchanged
 from yorutsuke.screen import Screen, facts
 from yorutsuke.stage import Stage, open_stage
 from yorutsuke.stores import Stores
 from yorutsuke.times import parse_span
 from yorutsuke.waiting import wait_for
-from yorutsuke_common.schema import RecordCounts
+from yorutsuke_common.schema import BatchJob, RecordCounts
 
 Manifest = Annotated[bool, typer.Option("--manifest", help="Have manifest.json.out compared again instead.")]
 Output = Annotated[str | None, typer.Option("--output", metavar="FILE", help="Which, where the job has several.")]
@@ -68,13 +68,30 @@ def _replay_output(screen: Screen, stage: Stage, record: JobRecord, named: str |
     stores = Stores(stage)
     job = stores.jobs.find(record.name)
     with screen.progress(f"Reading {output.key}") as steps:
-        effects = foresee(stores, job, output.key, steps.advance)
+        effects = foresee(stores, job, output, steps.advance)
     screen.preview(_effects_table(record, output, effects))
     screen.confirm(f"Take {output.key} in again?", yes=yes)
-    stores.jobs.forget_outputs(job)
-    stage.queue.send([notification(stage.settings.images_bucket, output.key)])
+    require_unchanged(stage, output.key, effects)
+    _send_again(screen, stores, job, output.key)
     answer = {"jobId": record.jobId, "key": output.key, "effects": _effects(effects)}
     return answer, lambda now: now.is_completed and output.key in now.processedOutputs
+
+
+def _send_again(screen: Screen, stores: Stores, job: BatchJob, key: str) -> None:
+    """Have the output be no duplicate and send its message, or neither."""
+    stage = stores.stage
+    stores.jobs.forget_outputs(job)
+    try:
+        stage.queue.send([notification(stage.settings.images_bucket, key)])
+    except BaseException:
+        screen.say(f"The message was not sent, or nobody knows; {_remembered(stores, job)}")
+        raise
+
+
+def _remembered(stores: Stores, job: BatchJob) -> str:
+    if not job.processedOutputs or stores.jobs.remember_outputs(job):
+        return f"the record of job {job.jobId!r} is as it was."
+    return f"a function has job {job.jobId!r}, or has taken an output in by now. `job {job.jobId}` shows which."
 
 
 def _require_free(record: JobRecord) -> None:
@@ -88,6 +105,8 @@ def _require_free(record: JobRecord) -> None:
 def _effects(effects: Effects) -> dict[str, Any]:
     return {
         "new": effects.new,
+        "gone": effects.gone,
+        "goneIds": effects.gone_ids,
         "same": effects.same,
         "changed": effects.changed,
         "changedIds": effects.changed_ids,
@@ -100,8 +119,6 @@ def _effects(effects: Effects) -> dict[str, Any]:
 
 def _effects_table(record: JobRecord, output: JobOutput, effects: Effects) -> Group:
     others = [key for key in record.processedOutputs if key != output.key]
-    more = ", …" if effects.changed > len(effects.changed_ids) else ""
-    named = f": {', '.join(effects.changed_ids)}{more}" if effects.changed_ids else ""
     failures = "  ".join(f"{reason}={count}" for reason, count in (+effects.failures).most_common())
     return facts(
         f"To take {output.key} in again would mean, for job {record.name}",
@@ -109,13 +126,19 @@ def _effects_table(record: JobRecord, output: JobOutput, effects: Effects) -> Gr
             "its content": output.state.value,
             "instead of": ", ".join(others),
             "transactions": f"{effects.new} new, {effects.same} the same, {effects.changed} put back",
-            "put back, edits undone": f"{effects.changed}{named}",
+            "put back, edits undone": _named(effects.changed, effects.changed_ids),
+            "gone: deleted, or failed before": f"{_named(effects.gone, effects.gone_ids)}, would be written",
             "images": f"{effects.to_move} to be moved, {effects.moved_before} moved before, {effects.unknown} unknown",
             "lines that fail": failures or "none",
             "dead letters": "the file is written anew",
             "metrics": "count its lines once more",
         },
     )
+
+
+def _named(count: int, ids: Sequence[str]) -> str:
+    more = ", …" if count > len(ids) else ""
+    return f"{count}: {', '.join(ids)}{more}" if ids else f"{count}"
 
 
 def _replay_manifest(screen: Screen, stage: Stage, record: JobRecord, named: str | None, yes: bool) -> Sent:  # noqa: FBT001
@@ -126,19 +149,34 @@ def _replay_manifest(screen: Screen, stage: Stage, record: JobRecord, named: str
     content = body.read(MAX_MANIFEST_BYTES + 1)
     counts = parse_counts(content, ManifestObject(stage.settings.images_bucket, manifest.key))
     screen.preview(_manifest_table(record, manifest, counts))
+    _require_agreement(record, manifest, counts)
     screen.confirm(f"Have {manifest.key} compared again?", yes=yes)
     stage.queue.send([notification(stage.settings.images_bucket, manifest.key)])
     return {"jobId": record.jobId, "key": manifest.key}, lambda now: now.bedrockCounts == counts
 
 
+def _require_agreement(record: JobRecord, manifest: JobOutput, counts: RecordCounts) -> None:
+    """Refuse to send what the function would skip, or what would come back until it is dead."""
+    if is_skipped(counts, record.processedOutputs):
+        raise RefusedError(
+            f"{manifest.key!r} counts nothing and nothing was taken in: the function would skip it, and so nothing was "
+            "sent. Bedrock writes it again."
+        )
+    lines = lines_taken_in(record.resultStats, record.processedOutputs)
+    if counts.processedRecordCount != lines:
+        raise RefusedError(
+            f"{manifest.key!r} counts {counts.processedRecordCount} processed records, {lines} lines were taken in: "
+            "its message would come back until they agree. Have the output taken in first, with redrive or replay "
+            f"{record.name}."
+        )
+
+
 def _manifest_table(record: JobRecord, manifest: JobOutput, counts: RecordCounts) -> Group:
-    lines = record.resultStats.totalCount if record.resultStats else 0
-    agree = counts.processedRecordCount == lines
     return facts(
         f"To have {manifest.key} compared again would mean, for job {record.name}",
         {
             "processed records": counts.processedRecordCount,
-            "lines taken in": lines,
-            "so": "its counts go into the job's record" if agree else "its message comes back until they agree",
+            "lines taken in": lines_taken_in(record.resultStats, record.processedOutputs),
+            "where they agree": "its counts go into the job's record",
         },
     )

@@ -6,7 +6,7 @@ from rich.console import Group
 
 from yorutsuke.errors import RefusedError, UnfinishedError
 from yorutsuke.jobs import JobRecord, Jobs
-from yorutsuke.migrations import Outcome, retry, unmoved
+from yorutsuke.migrations import Outcome, retry, surplus, unmoved
 from yorutsuke.options import JobName, Json, Profile, Region, StageName, Yes
 from yorutsuke.screen import Screen, table
 from yorutsuke.stage import open_stage
@@ -30,9 +30,15 @@ def retry_migrations(
     record = Jobs(opened).find(job)
     _require_settled(record)
     count = sum(1 for _ in unmoved(opened, record))
+    more = surplus(record, count)
     outcome = Outcome()
-    if count:
-        screen.confirm(f"Move {count} images of job {record.name} that could not be moved?", yes=yes)
+    if more:
+        screen.say(
+            f"The record of job {record.name} counts {more} more than the {count} that the table has: somebody has "
+            "deleted their transactions, or set their status. Where none is left unmoved, the count is corrected."
+        )
+    if count or more:
+        screen.confirm(_question(record, count), yes=yes)
         with screen.progress("Moving", count) as steps:
             outcome = retry(Stores(opened), record, steps.advance)
     screen.show(
@@ -41,15 +47,34 @@ def retry_migrations(
             "found": count,
             "moved": outcome.moved,
             "edited": outcome.edited,
+            "corrected": outcome.corrected,
             "failures": outcome.failures,
         },
         *([_failures_table(outcome)] if outcome.failures else []),
     )
-    screen.say(f"{outcome.moved} of {count} images were moved and their transactions marked.")
+    screen.say(_said(count, outcome))
     if outcome.failures:
         raise UnfinishedError(
             f"{len(outcome.failures)} images stay where they are ({_counted(outcome)}): mend that, then run this again."
         )
+
+
+def _question(record: JobRecord, count: int) -> str:
+    if count:
+        return f"Move {count} images of job {record.name} that could not be moved?"
+    return f"Have the record of job {record.name} say that no image is left unmoved?"
+
+
+def _said(count: int, outcome: Outcome) -> str:
+    said = f"{outcome.moved} of {count} images were moved and their transactions marked."
+    if outcome.edited:
+        said += (
+            f" {outcome.edited} transactions were deleted, or their status was set, meanwhile: their images were moved "
+            "as well, and they are left as they are."
+        )
+    if outcome.corrected:
+        said += f" The record counted {outcome.corrected} more than there are, and does no longer."
+    return said
 
 
 def _require_settled(record: JobRecord) -> None:
@@ -58,7 +83,7 @@ def _require_settled(record: JobRecord) -> None:
         claimed = " and claimed" if record.is_claimed else ""
         raise RefusedError(
             f"job {record.name!r} is {record.status}{claimed}, its output still to be taken in, which moves the images:"
-            " try again once it is COMPLETED and free. `job` shows whether it is."
+            " try again once it is COMPLETED and free. `job` shows whether it is, `doctor` whether a replay died."
         )
 
 

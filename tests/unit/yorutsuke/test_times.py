@@ -7,13 +7,18 @@ from yorutsuke.times import age, moment, parse_span, span
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("2d", timedelta(days=2)), ("12h", timedelta(hours=12)), ("90m", timedelta(minutes=90))],
+    [
+        ("2d", timedelta(days=2)),
+        ("12h", timedelta(hours=12)),
+        ("90m", timedelta(minutes=90)),
+        ("3650d", timedelta(days=3650)),
+    ],
 )
 def test_a_span_is_a_number_and_a_unit(text: str, expected: timedelta) -> None:
     assert parse_span(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "2", "d", "2w", "-1d", "1.5h", "2 d", "9999999d"])
+@pytest.mark.parametrize("text", ["", "2", "d", "2w", "-1d", "1.5h", "2 d", "9999999d", "999999d", "3651d"])
 def test_what_is_no_span_is_refused_with_the_rule(text: str) -> None:
     with pytest.raises(ValueError, match="write a number and d, h or m"):
         parse_span(text)

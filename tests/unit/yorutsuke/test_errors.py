@@ -1,0 +1,37 @@
+import pytest
+from botocore.exceptions import (
+    BotoCoreError,
+    CredentialRetrievalError,
+    NoCredentialsError,
+    SSOTokenLoadError,
+    TokenRetrievalError,
+    UnauthorizedSSOTokenError,
+)
+
+from yorutsuke.errors import told
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (NoCredentialsError(), "no AWS credentials were found"),
+        (
+            UnauthorizedSSOTokenError(),
+            (
+                "The SSO session associated with this profile has expired or is otherwise invalid. To refresh this SSO "
+                "session run aws sso login with the corresponding profile"
+            ),
+        ),
+        (SSOTokenLoadError(error_msg="gone"), "Error loading SSO Token: gone"),
+        (
+            TokenRetrievalError(provider="sso", error_msg="gone"),
+            "Error when retrieving token from sso: gone",
+        ),
+        (
+            CredentialRetrievalError(provider="sso", error_msg="gone"),
+            "Error when retrieving credentials from sso: gone",
+        ),
+    ],
+)
+def test_whoever_is_not_logged_in_is_told_to(error: BotoCoreError, why: str) -> None:
+    assert told(error) == f"{why}: name a profile with --profile, or log in (aws sso login)."
