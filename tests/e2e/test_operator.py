@@ -15,7 +15,7 @@ from local.night import Night
 from local.receipts import plan_lines
 from yorutsuke.app import main
 from yorutsuke.local_stage import STAGE_FILE_VARIABLE
-from yorutsuke_common.schema import DeadLetter, Reason, RecordCounts
+from yorutsuke_common.schema import DeadLetter, Reason, RecordCounts, iso_utc
 
 from .conftest import own_receipts
 from .operator_stage import Operator, forget_jobs, operator_of, put_job
@@ -30,7 +30,8 @@ HOSTILE = '{"customData": "\\u001b[31mred", "output": {"text": "no JSON"}}'
 def operator(emulator: Emulator, stage: Night, tmp_path_factory: pytest.TempPathFactory) -> Operator:
     """A stage with one completed job of 20 good lines and two bad ones, of which one image has no line."""
     folder = tmp_path_factory.mktemp("operator")
-    night = Night(stage.aws, stage.outputs, job_id=JOB)
+    two_days_ago = iso_utc(datetime.now(UTC) - timedelta(days=2))
+    night = Night(stage.aws, stage.outputs, job_id=JOB, submit_time=two_days_ago)
     operator = operator_of(emulator, night, folder)
     receipts = own_receipts(night, 20)
     image_ids = [receipt.image_id for receipt in receipts]
