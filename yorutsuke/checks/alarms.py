@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from yorutsuke.local_stage import LOCAL_STAGE
 from yorutsuke.stage import ALARM_TOPIC, Stage
 
 from .finding import Finding, State
@@ -20,7 +21,8 @@ def alarms(stage: Stage) -> Iterator[Finding]:
     if not own:
         yield Finding("alarms", State.BAD, f"none rings on {stage.physical(ALARM_TOPIC)}", "deploy the stage again")
     elif not ringing:
-        yield Finding("alarms", State.OK, f"{len(own)}, none rings")
+        here = ": the emulator evaluates none" if stage.name == LOCAL_STAGE else ""
+        yield Finding("alarms", State.OK, f"{len(own)}, none rings{here}")
 
 
 def listeners(stage: Stage) -> Iterator[Finding]:
