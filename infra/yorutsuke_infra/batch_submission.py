@@ -14,7 +14,6 @@ from .artifacts import Target
 from .batch_models import BatchModels, Place, batch_models
 from .config import StageConfig, physical_name
 from .messaging import DLQ_RETENTION_SECONDS, NOBODY
-from .output_notification import RETRIES
 from .policies import (
     BatchSubmissionResources,
     bedrock_policy,
@@ -22,7 +21,7 @@ from .policies import (
     on_failure_policy,
     submission_policy,
 )
-from .python_function import PythonFunction, PythonFunctionArgs
+from .python_function import PythonFunction, PythonFunctionArgs, keep_failed_events
 from .storage import Storage
 
 PACKAGE = "batch_orchestrator"
@@ -69,7 +68,7 @@ class BatchSubmission(pulumi.ComponentResource):
         self.dead_letter_queue = self._dead_letter_queue(args.stage)
         # Bedrock takes its role on as soon as it has a job.
         self.orchestrator = self._orchestrator(args, models, jobs, rights)
-        self._keep_failed_events()
+        keep_failed_events("batch-orchestrator", self.orchestrator.function, self.dead_letter_queue, self._child)
         self.register_outputs({})
 
     def _dead_letter_queue(self, stage: str) -> aws.sqs.Queue:
@@ -124,17 +123,4 @@ class BatchSubmission(pulumi.ComponentResource):
                 after=first,
             ),
             self._child,
-        )
-
-    def _keep_failed_events(self) -> None:
-        aws.lambda_.FunctionEventInvokeConfig(
-            "batch-orchestrator",
-            function_name=self.orchestrator.function.name,
-            maximum_retry_attempts=RETRIES,
-            destination_config=aws.lambda_.FunctionEventInvokeConfigDestinationConfigArgs(
-                on_failure=aws.lambda_.FunctionEventInvokeConfigDestinationConfigOnFailureArgs(
-                    destination=self.dead_letter_queue.arn
-                )
-            ),
-            opts=self._child,
         )

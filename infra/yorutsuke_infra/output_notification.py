@@ -13,13 +13,12 @@ import pulumi
 import pulumi_aws as aws
 
 from .messaging import Messaging
+from .python_function import keep_failed_events
 
 CREATED = ["s3:ObjectCreated:*"]
 PREFIX = "batch-output/"
 SUFFIXES = {"plan": ".jsonl", "results": ".jsonl.out", "manifest": "/manifest.json.out"}
 """What the function reads of what is created below the prefix."""
-RETRIES = 2
-"""Lambda's maximum."""
 
 
 @dataclass(frozen=True)
@@ -68,17 +67,7 @@ class OutputNotification(pulumi.ComponentResource):
             source_account=args.account_id,
             opts=self._child,
         )
-        kept = aws.lambda_.FunctionEventInvokeConfig(
-            "batch-output",
-            function_name=args.function.name,
-            maximum_retry_attempts=RETRIES,
-            destination_config=aws.lambda_.FunctionEventInvokeConfigDestinationConfigArgs(
-                on_failure=aws.lambda_.FunctionEventInvokeConfigDestinationConfigOnFailureArgs(
-                    destination=args.messaging.dead_letter_queue.arn
-                )
-            ),
-            opts=self._child,
-        )
+        kept = keep_failed_events("batch-output", args.function, args.messaging.dead_letter_queue, self._child)
         return [may_invoke, kept]
 
 

@@ -30,6 +30,10 @@ class PythonFunctionArgs:
     after: Sequence[pulumi.Resource] = ()
 
 
+RETRIES = 2
+"""Of an event that nobody waits for; Lambda's maximum."""
+
+
 class PythonFunction(pulumi.ComponentResource):
     """A function, its role and its log group. `function` depends on all of its rights."""
 
@@ -77,3 +81,18 @@ class PythonFunction(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, depends_on=[self.log_group, *rights, *args.after]),
         )
         self.register_outputs({})
+
+
+def keep_failed_events(
+    name: str, function: aws.lambda_.Function, queue: aws.sqs.Queue, opts: pulumi.ResourceOptions
+) -> aws.lambda_.FunctionEventInvokeConfig:
+    """Have Lambda keep in a queue what the function failed with each time: its role has to be allowed to send there."""
+    return aws.lambda_.FunctionEventInvokeConfig(
+        name,
+        function_name=function.name,
+        maximum_retry_attempts=RETRIES,
+        destination_config=aws.lambda_.FunctionEventInvokeConfigDestinationConfigArgs(
+            on_failure=aws.lambda_.FunctionEventInvokeConfigDestinationConfigOnFailureArgs(destination=queue.arn)
+        ),
+        opts=opts,
+    )
