@@ -15,7 +15,7 @@ from .ways import ENVIRONMENT
 
 STARTS = 11
 BARE = "import boto3; boto3.client('s3'); boto3.client('dynamodb')"
-HANDLER = "from batch_result_handler.handler import workers; workers()"
+HANDLER = "from batch_result_handler.handler import use_cases; use_cases()"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """The ways of submitting a job of many images that are measured side by side, each given the same modelled AWS."""
 
 import os
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TypeVar
@@ -10,10 +11,10 @@ from unittest.mock import patch
 import boto3
 
 from batch_orchestrator import handler as handler_module
-from batch_orchestrator.handler import handler, submitter
+from batch_orchestrator import images as images_module
+from batch_orchestrator.handler import handler, job_submitter
 from local.lambda_context import lambda_context
-from yorutsuke_common.dynamodb import batches
-from yorutsuke_common.overlap import Overlap, TakeRoom
+from yorutsuke_common.aws.calls import chunks
 
 from .modelled_aws import BATCH_JOBS, BUCKET, CREDENTIALS, PENDING_IMAGES, USER_ID, ModelledAws
 
@@ -47,22 +48,20 @@ def the_orchestrator(aws: ModelledAws) -> Generator[Callable[[], None]]:
     ):
         aws.serve(session)
         handler_module.load_settings.cache_clear()
-        submitter.cache_clear()
+        job_submitter.cache_clear()
         yield lambda: _submitted(request)
 
 
 @contextmanager
 def sixteen_at_a_time(aws: ModelledAws) -> Generator[Callable[[], None]]:
-    """Let it read images sixteen at a time, the next ones once these are all in the manifest."""
-    with patch.object(Overlap, "stream", _by_sixteens), the_orchestrator(aws) as run:
+    """Read images sixteen at a time: the next sixteen start when the last of these is in the manifest."""
+    with patch.object(images_module, "map_ahead", _by_sixteens), the_orchestrator(aws) as run:
         yield run
 
 
-def _by_sixteens(
-    overlap: Overlap, act: Callable[[_T, TakeRoom], _R], things: Iterable[_T], *_: object
-) -> Generator[_R]:
-    for some in batches(list(things), AT_ONCE):
-        yield from overlap.each(lambda thing: act(thing, lambda _: None), some)
+def _by_sixteens(executor: Executor, call: Callable[[_T], _R], items: Sequence[_T], *_: object) -> Iterator[_R]:
+    for some in chunks(items, AT_ONCE):
+        yield from executor.map(call, some)
 
 
 def _submitted(request: object) -> None:

@@ -12,10 +12,12 @@ import boto3
 
 from batch_result_handler import handler as handler_module
 from batch_result_handler.handler import handler
-from batch_result_handler.output import Line
-from batch_result_handler.records import GoodLine, LineReader, parse_record
 from local.lambda_context import lambda_context
-from yorutsuke_common.dynamodb import WRITE_BATCH, batches, from_item, to_item
+from yorutsuke_common.aws.calls import chunks
+from yorutsuke_common.aws.dynamodb import WRITE_CHUNK, from_item, to_item
+from yorutsuke_common.records.lines import Line
+from yorutsuke_common.records.parser import ParsedRecord, RecordParser
+from yorutsuke_common.records.record import parse_record
 from yorutsuke_common.schema import BatchJob, Transaction
 
 from .modelled_aws import (
@@ -72,12 +74,12 @@ def _invoked(event: dict[str, Any]) -> None:
 
 @contextmanager
 def the_plan(aws: ModelledAws) -> Generator[Run]:
-    """Follow the plan as it was written: transactions written in batches, everything else one by one."""
+    """Follow the plan as it was written: transactions written in chunks, everything else one by one."""
     with _session(aws):
         s3, dynamodb = _clients()
 
         def run() -> None:
-            for block in batches(list(_transactions(s3)), WRITE_BATCH):
+            for block in chunks(list(_transactions(s3)), WRITE_CHUNK):
                 puts: Any = [{"PutRequest": {"Item": to_item(transaction.item())}} for transaction in block]
                 dynamodb.batch_write_item(RequestItems={TRANSACTIONS: puts})
                 for transaction in block:
@@ -127,8 +129,8 @@ def write_in_batches(aws: ModelledAws) -> Generator[Run]:
     with _session(aws):
         s3, _ = _clients()
         transactions = list(_transactions(s3))
-        batch = handler_module.workers().results.stores.batch
-        yield lambda: batch.put(TRANSACTIONS, [to_item(transaction.item()) for transaction in transactions])
+        stores = handler_module.use_cases().stores
+        yield lambda: stores.transactions.put(transactions)
 
 
 @contextmanager
@@ -157,13 +159,13 @@ def _reading(aws: ModelledAws, read: Callable[[Line], object]) -> Run:
 def _transactions(s3: "S3Client") -> Iterator[Transaction]:
     """Yield the output's transactions, its lines read by `json.loads` first, as the plan has it."""
     job = BatchJob.model_validate(from_item(SUBMITTED))
-    reader = LineReader(job, LAST_MODIFIED, 730)
+    parser = RecordParser(job, LAST_MODIFIED, 730)
     body = s3.get_object(Bucket=BUCKET, Key=OUTPUT_KEY)["Body"]
     for number, line in enumerate(body.iter_lines(), 1):
         json.loads(line)
-        read = reader.read(Line(number, line))
-        if isinstance(read, GoodLine):
-            yield read.transaction
+        record = parser.parse(Line(number, line))
+        if isinstance(record, ParsedRecord):
+            yield record.transaction
 
 
 def _clients() -> "tuple[S3Client, DynamoDBClient]":
@@ -178,7 +180,7 @@ def _session(aws: ModelledAws) -> Generator[None]:
         aws.serve(session)
         with patch.object(boto3, "DEFAULT_SESSION", session):
             handler_module.load_settings.cache_clear()
-            handler_module.workers.cache_clear()
+            handler_module.use_cases.cache_clear()
             yield
 
 

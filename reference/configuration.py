@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pydantic import BaseModel
 
 from batch_orchestrator.settings import Settings as OrchestratorSettings
-from batch_result_handler.settings import Settings as ResultHandlerSettings
 from local.recording import MARK, record
+from yorutsuke_common.settings import ResultSettings as ResultHandlerSettings
 from yorutsuke_infra.config import CONFIG_KEY, PROJECT, StageConfig
 from yorutsuke_infra.stage_file import ROOT
 

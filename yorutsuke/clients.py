@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import boto3
 from botocore.config import Config
 
-from yorutsuke_common.overlap import CONCURRENCY
+from yorutsuke_common.aws.calls import CONCURRENCY
 
 if TYPE_CHECKING:
     from collections.abc import Callable

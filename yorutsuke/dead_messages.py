@@ -4,8 +4,15 @@ import json
 from dataclasses import dataclass
 from enum import StrEnum
 
-from batch_result_handler.event import JobEnd, ManifestObject, Notice, OutputObject, notices_in_message
 from yorutsuke_common.errors import InvalidEventError
+from yorutsuke_common.events import (
+    JobEnd,
+    JobEvent,
+    ManifestObject,
+    OutputObject,
+    is_lambda_failure_record,
+    job_events_in_message,
+)
 
 
 class Kind(StrEnum):
@@ -31,18 +38,19 @@ class DeadMessage:
 def read_message(body: str, bucket: str) -> DeadMessage:
     """Return what a message is about, as the function itself would read it."""
     try:
-        notices = notices_in_message(body, bucket)
+        events = job_events_in_message(body, bucket)
     except InvalidEventError as exc:
         return DeadMessage(Kind.UNKNOWN, problem=str(exc))
-    if not notices:
+    if not events:
         return DeadMessage(Kind.TEST_EVENT)
-    # S3 and EventBridge say one thing a message.
-    first = notices[0]
-    return DeadMessage(Kind.FAILED_EVENT if "requestContext" in json.loads(body) else _kind(first), first.job_id)
+    # S3 and EventBridge send one event per message.
+    first = events[0]
+    kind = Kind.FAILED_EVENT if is_lambda_failure_record(json.loads(body)) else _kind(first)
+    return DeadMessage(kind, first.job_id)
 
 
-def _kind(notice: Notice) -> Kind:
-    match notice:
+def _kind(event: JobEvent) -> Kind:
+    match event:
         case OutputObject():
             return Kind.OUTPUT
         case ManifestObject():

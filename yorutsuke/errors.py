@@ -19,7 +19,7 @@ from botocore.exceptions import (
     TokenRetrievalError,
 )
 
-from yorutsuke_common.aws_error import error_code
+from yorutsuke_common.aws.errors import error_code
 from yorutsuke_common.errors import YorutsukeError
 
 DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "AuthorizationErrorException"}

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from yorutsuke_common.dynamodb import from_item
+from yorutsuke_common.aws.dynamodb import from_item
 from yorutsuke_common.schema import TransactionStatus
 
 from .jobs import JobRecord, Jobs

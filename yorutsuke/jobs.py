@@ -15,9 +15,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from batch_result_handler.job import JOB_ID_INDEX
-from yorutsuke_common.dynamodb import Item, from_item, to_item
-from yorutsuke_common.overlap import Overlap
+from yorutsuke_common.aws.calls import CallPool
+from yorutsuke_common.aws.dynamodb import Item, from_item, to_item
+from yorutsuke_common.names import JOB_ID_INDEX
 from yorutsuke_common.schema import JobStatus, RecordCounts, ResultStats, problems
 
 from .errors import NotFoundError
@@ -83,7 +83,7 @@ class Jobs:
 
     def every(self) -> Iterator[JobRecord]:
         """Yield the record of each job, in no order."""
-        return chain.from_iterable(Overlap().each(self._segment, range(SEGMENTS)))
+        return chain.from_iterable(CallPool().map(self._segment, range(SEGMENTS)))
 
     def _segment(self, number: int) -> list[JobRecord]:
         pages = self.stage.clients.dynamodb.get_paginator("scan").paginate(

@@ -10,8 +10,9 @@ from typing import IO
 
 from pydantic import ValidationError
 
-from batch_result_handler.dead_letters import dead_letters_key
-from batch_result_handler.output import CHUNK_BYTES, Line, split_lines
+from yorutsuke_common.aws.output_files import CHUNK_BYTES
+from yorutsuke_common.object_keys import dead_letters_key
+from yorutsuke_common.records.lines import Line, split_lines
 from yorutsuke_common.schema import DeadLetter, Reason, problems
 
 from .errors import NotFoundError, UnfinishedError

@@ -1,10 +1,11 @@
-"""Images that could not be moved, moved after all; of their transactions nothing changes but the status.
+"""Moves images that could not be moved before, and sets the status of their transactions.
 
-A replay would write the transactions again, and undo what a person has edited since. Here each status is set on the
-condition that it is still `migrationFailed`, in one transaction of DynamoDB's with the job's count of them: whoever
-reads the record finds it agreeing with the table.
+A replay would write the transactions again and overwrite edits. Here, each status is set only if it is still
+`migrationFailed`. One DynamoDB transaction sets the statuses and the job's count, so the record always agrees with the
+table.
 
-Source: Amazon DynamoDB API reference, TransactWriteItems (at most 100 actions, all or none; reasons in their order).
+Source: Amazon DynamoDB API reference, TransactWriteItems (at most 100 actions, all or none; cancellation reasons in the
+order of the actions).
 """
 
 import time
@@ -12,29 +13,32 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from batch_result_handler.images import Image, processed_date
-from batch_result_handler.job import UNCLAIMED
-from batch_result_handler.reading import BLOCK
-from yorutsuke_common.dynamodb import Item, batches, to_item
+from yorutsuke_common.aws.batch_jobs import NOT_CLAIMED
+from yorutsuke_common.aws.calls import chunks
+from yorutsuke_common.aws.dynamodb import Item, to_item
+from yorutsuke_common.object_keys import processed_date
+from yorutsuke_common.records.reader import CHUNK_RECORDS
 from yorutsuke_common.schema import TransactionStatus
 
 from .errors import UnfinishedError
 from .jobs import JobRecord, Jobs
 from .stage import Stage
-from .stores import Stores
 from .times import age_seconds, moment
 from .transactions import job_transactions
 
-AT_ONCE = 99
-"""Transactions whose status is set together: one action more is the job's count."""
+if TYPE_CHECKING:
+    from yorutsuke_common.aws.pending_images import StoredImage
+
+STATUSES_PER_WRITE = 99
+"""Number of statuses that one DynamoDB transaction sets. The hundredth action updates the job's count."""
 ATTEMPTS = 5
+"""Attempts to update a job's count that other writers change at the same time."""
 INDEX_SECONDS = 60
-"""An index lags behind its table, mostly by less than a second: what it has after this is all that there is."""
+"""Seconds after which an index is complete. It mostly lags behind its table by less than a second."""
 UNKNOWN = "not in pending-images"
 FOREIGN = "another user's"
-NOT_MOVED = "not moved"
 
 
 @dataclass(frozen=True)
@@ -48,11 +52,11 @@ class Unmoved:
 
 
 @dataclass
-class Outcome:
-    """What came of it: how many images were moved, and why the others were not, by image id.
+class RetryResult:
+    """The number of images that were moved, and the reasons why the others were not, by image id.
 
-    `edited` counts transactions that had another status, or were gone, by the time that it was to be set: that is left
-    as it is. `corrected` is how many more the job's record had counted than there were.
+    `edited` counts transactions that were deleted or had another status when their status was to be set. They are left
+    unchanged. `corrected` is the number by which the job's record had counted too many.
     """
 
     moved: int = 0
@@ -70,21 +74,21 @@ def unmoved(stage: Stage, job: JobRecord) -> Iterator[Unmoved]:
         yield Unmoved(*(item[name]["S"] for name in attributes))
 
 
-def retry(stores: Stores, job: JobRecord, moved: Callable[[int], object]) -> Outcome:
+def retry(stage: Stage, job: JobRecord, moved: Callable[[int], object]) -> RetryResult:
     """Move the images of a job that could not be moved, and set their transactions' status.
 
     Raises UnfinishedError where the job was taken in again meanwhile; botocore's errors as they come.
     """
-    outcome = Outcome()
-    waiting = iter([*unmoved(stores.stage, job)])
-    while block := list(islice(waiting, BLOCK)):
-        done = move(stores, block, outcome)
-        for batch in batches(done, AT_ONCE):
-            outcome.moved += _settle(stores, job, batch, outcome)
-        moved(len(block))
-    if not outcome.failures:
-        outcome.corrected = _correct(stores.stage, job)
-    return outcome
+    result = RetryResult()
+    waiting = iter([*unmoved(stage, job)])
+    while chunk := list(islice(waiting, CHUNK_RECORDS)):
+        done = move_images(stage, chunk, result)
+        for part in chunks(done, STATUSES_PER_WRITE):
+            result.moved += _settle(stage, job, part, result)
+        moved(len(chunk))
+    if not result.failures:
+        result.corrected = _correct(stage, job)
+    return result
 
 
 def surplus(job: JobRecord, found: int) -> int:
@@ -110,41 +114,39 @@ def _correct(stage: Stage, job: JobRecord) -> int:
     return more
 
 
-def move(stores: Stores, block: Sequence[Unmoved], outcome: Outcome) -> list[Unmoved]:
-    """Move the images of transactions, and return those whose image is where it is to be."""
-    images = stores.pending.find([transaction.image_id for transaction in block])
-    dates: dict[str, list[Image]] = {}
-    for transaction in block:
+def move_images(stage: Stage, chunk: Sequence[Unmoved], result: RetryResult) -> list[Unmoved]:
+    """Move the images of transactions, and return the transactions whose image was moved."""
+    images = stage.stores.pending.find([transaction.image_id for transaction in chunk])
+    by_date: dict[str, list[StoredImage]] = {}
+    for transaction in chunk:
         image = images.get(transaction.image_id)
         if image is None or image.user_id != transaction.user_id:
-            outcome.failures[transaction.image_id] = UNKNOWN if image is None else FOREIGN
+            result.failures[transaction.image_id] = UNKNOWN if image is None else FOREIGN
             continue
         extracted = datetime.fromisoformat(transaction.extracted_at)
-        dates.setdefault(processed_date(extracted, stores.stage.settings.timezone), []).append(image)
-    stayed: set[str] = set()
-    with stores.reasons() as reasons:
-        for date, of_date in dates.items():
-            stayed |= stores.images.move(of_date, date)
-    outcome.failures.update({image_id: reasons.get(image_id, NOT_MOVED) for image_id in stayed})
-    return [transaction for transaction in block if transaction.image_id not in outcome.failures]
+        by_date.setdefault(processed_date(extracted, stage.settings.timezone), []).append(image)
+    for date, of_date in by_date.items():
+        failures = stage.stores.images.move(of_date, date)
+        result.failures |= {image_id: f"{failure.operation}: {failure.code}" for image_id, failure in failures.items()}
+    return [transaction for transaction in chunk if transaction.image_id not in result.failures]
 
 
-def _settle(stores: Stores, job: JobRecord, batch: Sequence[Unmoved], outcome: Outcome) -> int:
+def _settle(stage: Stage, job: JobRecord, chunk: Sequence[Unmoved], result: RetryResult) -> int:
     """Set the status of transactions, and the job's count with them; return how many there were left to set."""
-    left = [*batch]
+    left = [*chunk]
     for _ in range(ATTEMPTS):
         if not left:
             return 0
-        record = Jobs(stores.stage).again(job)
+        record = Jobs(stage).again(job)
         _require_same_results(job, record)
-        client = stores.stage.clients.dynamodb
+        client = stage.clients.dynamodb
         try:
-            client.transact_write_items(TransactItems=_writes(stores.stage, record, left))
+            client.transact_write_items(TransactItems=_writes(stage, record, left))
         except client.exceptions.TransactionCanceledException as exc:
             # The last reason is the job's own: somebody else has changed its count, which is read again.
             codes = [reason.get("Code") for reason in exc.response.get("CancellationReasons", [])]
             edited = [t for t, code in zip(left, codes, strict=False) if code == "ConditionalCheckFailed"]
-            outcome.edited += len(edited)
+            result.edited += len(edited)
             left = [t for t in left if t not in edited]
         else:
             return len(left)
@@ -193,7 +195,7 @@ def _count_update(stage: Stage, record: JobRecord, less: int) -> Item:
             "TableName": stage.settings.batch_jobs_table,
             "Key": to_item({"intentId": record.intentId}),
             "UpdateExpression": "SET resultStats.migrationFailedCount = :left",
-            "ConditionExpression": f"{unchanged} AND {UNCLAIMED}",
+            "ConditionExpression": f"{unchanged} AND ({NOT_CLAIMED})",
             "ExpressionAttributeValues": to_item(
                 {
                     # A part of an output may have left some that the whole one did not count.

@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from batch_result_handler.event import MANIFEST_KEY, OUTPUT_KEY
+from yorutsuke_common.object_keys import is_output_key, is_output_manifest_key, output_prefix
 
 from .jobs import JobRecord
 from .stage import Stage
-
-OUTPUT_PREFIX = "batch-output/"
 
 
 class OutputState(StrEnum):
@@ -36,7 +34,7 @@ class JobOutput:
     @property
     def is_output(self) -> bool:
         """Tell whether the function takes it in as a job's output."""
-        return OUTPUT_KEY.fullmatch(self.key) is not None
+        return is_output_key(self.key)
 
 
 def job_outputs(stage: Stage, job: JobRecord) -> Iterator[JobOutput]:
@@ -44,7 +42,7 @@ def job_outputs(stage: Stage, job: JobRecord) -> Iterator[JobOutput]:
     if job.jobId is None:
         return
     pages = stage.clients.s3.get_paginator("list_objects_v2").paginate(
-        Bucket=stage.settings.images_bucket, Prefix=f"{OUTPUT_PREFIX}{job.jobId}/"
+        Bucket=stage.settings.images_bucket, Prefix=output_prefix(job.jobId)
     )
     for page in pages:
         for entry in page.get("Contents", []):
@@ -55,9 +53,9 @@ def job_outputs(stage: Stage, job: JobRecord) -> Iterator[JobOutput]:
 
 
 def _state(job: JobRecord, key: str, etag: str) -> OutputState:
-    if MANIFEST_KEY.fullmatch(key):
+    if is_output_manifest_key(key):
         return OutputState.MANIFEST
-    if not OUTPUT_KEY.fullmatch(key):
+    if not is_output_key(key):
         return OutputState.NOT_READ
     match job.processedOutputs.get(key):
         case None:

@@ -15,8 +15,7 @@ from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from yorutsuke_common.dynamodb import batches
-from yorutsuke_common.overlap import Overlap
+from yorutsuke_common.aws.calls import CallPool, chunks
 
 from .errors import StageError, UnfinishedError
 
@@ -81,9 +80,9 @@ class Queue:
         )
 
     @cached_property
-    def overlap(self) -> Overlap:
-        """Calls that overlap."""
-        return Overlap()
+    def pool(self) -> CallPool:
+        """The pool of concurrent calls."""
+        return CallPool()
 
     def look(self, see: Callable[[Message], None], seen: Callable[[int], object]) -> int:
         """Show each message once, and leave the queue as it is.
@@ -128,7 +127,7 @@ class Queue:
                 )
 
     def _receive(self, calls: int) -> list[Message]:
-        return [*chain.from_iterable(self.overlap.each(self._receive_batch, range(calls)))]
+        return [*chain.from_iterable(self.pool.map(self._receive_batch, range(calls)))]
 
     def _receive_batch(self, _: int) -> list[Message]:
         answer = self.sqs.receive_message(
@@ -142,7 +141,7 @@ class Queue:
 
     def release(self, receipts: Sequence[str]) -> None:
         """Let others see messages again at once. What that fails for comes back after `HIDDEN_SECONDS`."""
-        self.overlap.each(self._release_batch, batches(receipts, BATCH), CALLS_AT_ONCE)
+        self.pool.map(self._release_batch, chunks(receipts, BATCH), CALLS_AT_ONCE)
 
     def _release_batch(self, receipts: Sequence[str]) -> None:
         self.sqs.change_message_visibility_batch(
@@ -164,7 +163,7 @@ class Queue:
 
     def delete(self, receipts: Sequence[str]) -> None:
         """Delete received messages. Raises UnfinishedError where some of them are still there."""
-        for batch in batches(receipts, BATCH):
+        for batch in chunks(receipts, BATCH):
             answer = self.sqs.delete_message_batch(
                 QueueUrl=self.url,
                 Entries=[{"Id": str(number), "ReceiptHandle": receipt} for number, receipt in enumerate(batch)],

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from yorutsuke_common.dynamodb import batches
+from yorutsuke_common.aws.calls import chunks
 
 from .dead_messages import DeadMessage, Kind, read_message
 from .errors import UnfinishedError
@@ -101,7 +101,7 @@ def redrive(stage: Stage, wanted: set[str], moved: Callable[[int], object]) -> i
         while left and (batch := next(received, None)):
             kept.update((message.message_id, message.receipt) for message in batch)
             found = [message for message in batch if message.message_id in left]
-            source.overlap.each(move, batches(found, BATCH), CALLS_AT_ONCE)
+            source.pool.map(move, chunks(found, BATCH), CALLS_AT_ONCE)
             for message in found:
                 del kept[message.message_id]
     except UnfinishedError as exc:

@@ -1,27 +1,29 @@
-"""An output, or a manifest, once more: what that would change, and the message that has the function do it.
+"""Replays an output file or a manifest: the effects that a replay would have, and the message that starts it.
 
-What would change is found out by the handler's own reading of the output, held against what stands in the tables now.
+The effects come from parsing the output with the layer's own parser and comparing the result with the tables.
 """
 
 import json
+import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote_plus
 
-from batch_result_handler.images import Image
-from batch_result_handler.output import opened_output
-from batch_result_handler.reading import Reading
-from batch_result_handler.records import GoodLine, LineReader
-from yorutsuke_common.dynamodb import Item, from_item, to_item
-from yorutsuke_common.schema import BatchJob, DeadLetter, Reason, Transaction, TransactionStatus
+from yorutsuke_common.aws.batch_jobs import NOT_CLAIMED, BatchJobs, outputs_unchanged
+from yorutsuke_common.aws.dynamodb import Item, from_item
+from yorutsuke_common.aws.output_files import open_output
+from yorutsuke_common.aws.pending_images import StoredImage
+from yorutsuke_common.errors import JobClaimedError
+from yorutsuke_common.records.parser import RecordParser
+from yorutsuke_common.records.reader import RecordChunk, read_chunks
+from yorutsuke_common.schema import BatchJob, Reason, Transaction, TransactionStatus
 
 from .errors import NotFoundError, RefusedError
 from .jobs import JobRecord
 from .outputs import JobOutput, OutputState, job_outputs
 from .stage import Stage
-from .stores import Stores
 
 NAMED = 10
 """Of transactions that would be put back, and of those that are gone."""
@@ -50,10 +52,6 @@ class Effects:
     unknown: int = 0
     failures: Counter[Reason] = field(default_factory=Counter[Reason])
 
-    def skip(self, letter: DeadLetter) -> None:
-        """Count a line that cannot be used."""
-        self.failures[letter.reason] += 1
-
     def compare(self, transaction: Transaction, stored: Item | None) -> None:
         """Count a transaction by what stands in its place."""
         if stored is None and self.was_taken_in:
@@ -69,11 +67,11 @@ class Effects:
             if len(self.changed_ids) < NAMED:
                 self.changed_ids.append(transaction.transactionId)
 
-    def move(self, image: Image | None) -> None:
+    def move(self, image: StoredImage | None) -> None:
         """Count an image by where it is."""
         if image is None:
             self.unknown += 1
-        elif image.processed:
+        elif image.is_processed:
             self.moved_before += 1
         else:
             self.to_move += 1
@@ -113,15 +111,15 @@ def choose_manifest(stage: Stage, job: JobRecord) -> JobOutput:
     raise NotFoundError(f"job {job.name!r} has no manifest.json.out in batch-output/{job.jobId}/: Bedrock writes it.")
 
 
-def foresee(stores: Stores, job: BatchJob, found: JobOutput, read: Callable[[int], object]) -> Effects:
-    """Read an output as the handler would, and tell what taking it in would do; nothing is written."""
-    settings = stores.stage.settings
-    with opened_output(stores.stage.clients.s3, settings.images_bucket, found.key) as output:
+def preview_effects(stage: Stage, job: BatchJob, found: JobOutput, read: Callable[[int], object]) -> Effects:
+    """Return the effects of processing an output file again, without writing anything."""
+    settings = stage.settings
+    with open_output(stage.clients.s3, settings.images_bucket, found.key) as output:
         effects = Effects(output.etag, was_taken_in=job.processedOutputs.get(found.key) == output.etag)
-        reader = LineReader(job, output.last_modified, settings.transaction_ttl_days)
-        for block in Reading(output, reader, effects.skip, unanswered=set()).blocks():
-            _foresee_block(stores, job, block, effects)
-            read(len(block))
+        parser = RecordParser(job, output.last_modified, settings.transaction_ttl_days)
+        for chunk in read_chunks(output.lines(), parser):
+            _add_chunk(stage, job, chunk, effects)
+            read(len(chunk.parsed))
     return effects
 
 
@@ -135,21 +133,18 @@ def require_unchanged(stage: Stage, key: str, effects: Effects) -> None:
         )
 
 
-def _foresee_block(stores: Stores, job: BatchJob, block: Sequence[GoodLine], effects: Effects) -> None:
-    images = stores.pending.find([good.transaction.imageId for good in block])
-    own = [good.transaction for good in block if _is_the_jobs(images.get(good.transaction.imageId), job)]
-    effects.failures[Reason.OWNER_MISMATCH] += len(block) - len(own)
-    keys = [to_item({"userId": t.userId, "transactionId": t.transactionId}) for t in own]
-    stored = {
-        item["transactionId"]["S"]: item
-        for item in stores.batch.get_items(stores.stage.settings.transactions_table, keys)
-    }
+def _add_chunk(stage: Stage, job: BatchJob, chunk: RecordChunk, effects: Effects) -> None:
+    effects.failures.update(letter.reason for letter in chunk.rejected)
+    images = stage.stores.pending.find([record.transaction.imageId for record in chunk.parsed])
+    own = [r.transaction for r in chunk.parsed if _is_the_jobs(images.get(r.transaction.imageId), job)]
+    effects.failures[Reason.OWNER_MISMATCH] += len(chunk.parsed) - len(own)
+    stored = stage.stores.transactions.find(own)
     for transaction in own:
         effects.compare(transaction, stored.get(transaction.transactionId))
         effects.move(images.get(transaction.imageId))
 
 
-def _is_the_jobs(image: Image | None, job: BatchJob) -> bool:
+def _is_the_jobs(image: StoredImage | None, job: BatchJob) -> bool:
     return image is None or image.user_id == job.userId
 
 
@@ -158,3 +153,34 @@ def notification(bucket: str, key: str) -> str:
     # Form-encoded, as S3 does it.
     s3 = {"bucket": {"name": bucket}, "object": {"key": quote_plus(key, safe="/")}}
     return json.dumps({"Records": [{"s3": s3}]})
+
+
+def forget_outputs(jobs: BatchJobs, job: BatchJob) -> None:
+    """Remove the ETags of the job's processed outputs, so that the next message about one is not a duplicate.
+
+    Raises:
+        JobClaimedError: A function has claimed the job, or has processed another output since `job` was read.
+        RetryableError: The record was deleted.
+        botocore's errors: The call failed.
+    """
+    unchanged, seen = outputs_unchanged(job)
+    compared = {**seen, ":now": int(time.time())}
+    forgotten, _ = jobs.update(job, {}, f"{unchanged} AND ({NOT_CLAIMED})", compared, remove=("processedOutputs",))
+    if not forgotten:
+        raise JobClaimedError(
+            f"job {job.jobId!r} is being worked on: a function has claimed it, or has taken an output in just now. "
+            "Look at it again when that is over."
+        )
+
+
+def restore_outputs(jobs: BatchJobs, job: BatchJob) -> bool:
+    """Undo `forget_outputs`. Return False if a function has claimed the job or has processed an output since.
+
+    Raises:
+        RetryableError: The record was deleted.
+        botocore's errors: The call failed.
+    """
+    absent = f"attribute_not_exists(processedOutputs) AND ({NOT_CLAIMED})"
+    attributes = {"processedOutputs": job.processedOutputs}
+    restored, _ = jobs.update(job, attributes, absent, {":now": int(time.time())})
+    return restored

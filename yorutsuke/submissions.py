@@ -15,13 +15,14 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, Field, ValidationError
 
-from batch_orchestrator.request import parse_request
 from yorutsuke_common.errors import InvalidRequestError
+from yorutsuke_common.names import ORCHESTRATOR
 from yorutsuke_common.schema import problems
+from yorutsuke_common.submit_request import parse_request
 
 from .errors import UnfinishedError, told
 from .queues import Message
-from .stage import ORCHESTRATOR, Stage
+from .stage import Stage
 
 
 class _Response(BaseModel):

@@ -3,15 +3,14 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from yorutsuke_common.dynamodb import Item, to_item
+from yorutsuke_common.aws.dynamodb import Item, to_item
+from yorutsuke_common.names import JOB_TRANSACTIONS_INDEX
 from yorutsuke_common.schema import TransactionStatus
 
 from .stage import Stage
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.paginator import QueryPaginator
-
-JOB_INDEX = "jobId-extractedAt"
 
 
 def job_transactions(
@@ -21,7 +20,7 @@ def job_transactions(
     names = {f"#{name}": name for name in (*attributes, *(["status"] if status else []))}
     request: dict[str, Any] = {
         "TableName": stage.settings.transactions_table,
-        "IndexName": JOB_INDEX,
+        "IndexName": JOB_TRANSACTIONS_INDEX,
         "KeyConditionExpression": "jobId = :jobId",
         "ExpressionAttributeValues": to_item({":jobId": job_id, **({":status": status.value} if status else {})}),
         "ProjectionExpression": ", ".join(f"#{name}" for name in attributes),

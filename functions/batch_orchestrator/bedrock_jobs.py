@@ -1,8 +1,8 @@
-"""Batch inference jobs in Bedrock, each created once, however often it is asked for.
+"""Creates batch inference jobs in Bedrock, one per intent.
 
-Bedrock knows a repeated request by its token, and ignores it without an error, but not if it asks for anything else.
-Token, name, model, role and both places in S3 follow from the intent's record, whatever the stage has become since:
-every run asks for the very same job.
+Bedrock recognises a repeated request by its token and ignores it, unless a parameter differs. The token and all
+parameters come from the intent's record and not from the stage's settings, which may have changed. So every run
+requests the same job.
 
 Source: Amazon Bedrock API reference, CreateModelInvocationJob.
 """
@@ -12,31 +12,34 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from yorutsuke_common.aws_error import error_code
+from yorutsuke_common.aws.errors import error_code
 from yorutsuke_common.errors import BedrockRefusedError
 from yorutsuke_common.hashing import submission_token
+from yorutsuke_common.names import job_name_prefix
 from yorutsuke_common.schema import MAX_DETAIL_CHARACTERS, Submission
 
 if TYPE_CHECKING:
     from mypy_boto3_bedrock import BedrockClient
 
 JOB_NAME_DIGITS = 16
-"""A name has up to 63 characters, of which a stage's prefix takes up to 44."""
+"""Number of the token's hex digits in a job's name, which has up to 63 characters, 44 of them for the prefix."""
 REFUSALS = frozenset({"AccessDeniedException", "ConflictException", "ResourceNotFoundException", "ValidationException"})
-"""What does not pass by itself. Throttles, quotas of jobs at once, and Bedrock's own failures may."""
+"""Error codes that a retry does not change. Throttling, full quotas and Bedrock's own failures may pass."""
 
 
 @dataclass(frozen=True)
 class BedrockJobs:
-    """The batch inference jobs of a stage, whose records are in a table of its own."""
+    """The batch inference jobs of a stage."""
 
     client: "BedrockClient"
     stage: str
 
     def create(self, submission: Submission) -> str:
-        """Have Bedrock work on a submission's manifest, if it does not yet, and return the job's id.
+        """Create the job of a submission, unless Bedrock has it, and return the job's id.
 
-        Raises BedrockRefusedError; botocore's errors as they come where asking again may help.
+        Raises:
+            BedrockRefusedError: Bedrock refuses the job as it is.
+            botocore's errors: A retry may help.
         """
         token = submission_token(submission.intentId, submission.submitTime)
         try:
@@ -63,5 +66,5 @@ class BedrockJobs:
 
 
 def job_name(stage: str, token: str) -> str:
-    """Return the name of a stage's job, by whose beginning EventBridge's rule knows it."""
-    return f"yorutsuke-{stage}.{token[:JOB_NAME_DIGITS]}"
+    """Return the name of a job. EventBridge's rule selects a stage's jobs by the prefix."""
+    return f"{job_name_prefix(stage)}{token[:JOB_NAME_DIGITS]}"

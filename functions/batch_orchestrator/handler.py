@@ -1,4 +1,4 @@
-"""The Lambda entry point: read the request, submit its job, say what came of it."""
+"""The Lambda entry point: reads the request, submits its job, and returns the job."""
 
 from yorutsuke_common import cold_start
 
@@ -16,34 +16,34 @@ import boto3
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.config import Config
 
-from yorutsuke_common.aws_error import described
-from yorutsuke_common.dynamodb import BatchClient
+from yorutsuke_common.aws.batch_jobs import BatchJobs
+from yorutsuke_common.aws.calls import CallPool
+from yorutsuke_common.aws.dynamodb import ChunkedClient
+from yorutsuke_common.aws.pending_images import PendingImages
 from yorutsuke_common.errors import IntentConflictError, InvalidRequestError, PermanentError
-from yorutsuke_common.logger import Event, make_logger
-from yorutsuke_common.overlap import CONCURRENCY, Overlap
+from yorutsuke_common.logger import error_fields, make_logger
+from yorutsuke_common.names import ORCHESTRATOR_SERVICE, LogEvent
+from yorutsuke_common.submit_request import is_http_event, parse_request
 
 from .bedrock_jobs import BedrockJobs
-from .images import ImageReader, PendingImages
-from .job import BatchJobs
+from .images import READ_AHEAD, ImageReader
 from .manifest import Manifests
-from .request import is_http_event, parse_request
 from .settings import load_settings
-from .submission import Submitter
+from .submit_job import JobSubmitter
 
-SERVICE = "batch_orchestrator"
 SUBMISSION_KEYS = ("intentId", "traceId", "userId", "jobId")
-"""What a log entry tells of the submission it is about, as far as it is known by then."""
+"""The keys of a log entry that describe its submission, as far as they are known."""
 
-logger = make_logger(SERVICE)
+logger = make_logger(ORCHESTRATOR_SERVICE)
 
 
 @logger.inject_lambda_context
 def handler(event: object, context: LambdaContext) -> dict[str, Any]:
-    """Submit the job that an event asks for and return it, or API Gateway's answer with it.
+    """Submit the job of a request and return it, for API Gateway as an HTTP answer.
 
-    A refusal is raised to whoever invokes the function with a bare request, as its `errorType` and `errorMessage`; API
-    Gateway is answered 400, or 409 where the intent was begun with another request. All else is raised either way, so
-    that it counts as the function's error, and API Gateway answers 5xx: sending the same request again is safe.
+    If the request is refused, API Gateway receives 400, or 409 if another request began the intent. The caller of a
+    bare request receives `errorType` and `errorMessage`. Other errors are raised in both cases. They count as errors of
+    the function, and API Gateway answers 5xx. Repeating the same request is safe.
     """
     if not is_http_event(event):
         return submit(event, context)
@@ -56,32 +56,31 @@ def handler(event: object, context: LambdaContext) -> dict[str, Any]:
 
 
 def submit(event: object, context: LambdaContext) -> dict[str, Any]:
-    """Submit the job that an event asks for and return it. Raises what stands in the way."""
+    """Submit the job of the request in an event and return it. Raises if the job is not submitted."""
     trace_id = _trace_id(context)
 
     def seconds_left() -> float:
         return context.get_remaining_time_in_millis() / 1000
 
-    with _outcome_logged(trace_id):
+    with _log_failure(trace_id):
         request = parse_request(event)
         logger.append_keys(intentId=request.intentId, userId=request.userId)
-        return submitter().submit(request, trace_id, seconds_left).answer()
+        return job_submitter().submit(request, trace_id, seconds_left).answer()
 
 
 @cache
-def submitter() -> Submitter:
-    """Return the submitter over this stage's stores; its clients are made once per execution environment."""
+def job_submitter() -> JobSubmitter:
+    """Return the use case. Its clients are made once per execution environment."""
     settings = load_settings()
-    # Every call that overlaps, and the part of a manifest that goes out meanwhile.
-    config = Config(retries={"mode": "standard", "total_max_attempts": 5}, max_pool_connections=CONCURRENCY + 1)
+    # The images that are read ahead, and the part of a manifest that is sent meanwhile.
+    config = Config(retries={"mode": "standard", "total_max_attempts": 5}, max_pool_connections=READ_AHEAD + 1)
     s3 = boto3.client("s3", config=config)
     dynamodb = boto3.client("dynamodb", config=config)
-    overlap = Overlap()
-    images = ImageReader(s3, settings.images_bucket, overlap)
-    return Submitter(
+    items = ChunkedClient(dynamodb, CallPool(), logger)
+    return JobSubmitter(
         jobs=BatchJobs(dynamodb, settings.batch_jobs_table),
-        pending=PendingImages(BatchClient(dynamodb, overlap, logger), settings.pending_images_table),
-        manifests=Manifests(s3, settings.images_bucket, images, logger),
+        pending=PendingImages(items, settings.pending_images_table),
+        manifests=Manifests(s3, settings.images_bucket, ImageReader(s3, settings.images_bucket), logger),
         bedrock=BedrockJobs(boto3.client("bedrock", config=config), settings.stage),
         settings=settings,
         logger=logger,
@@ -89,26 +88,26 @@ def submitter() -> Submitter:
 
 
 @contextmanager
-def _outcome_logged(trace_id: str) -> Generator[None]:
-    """Log whatever keeps a job from being submitted, with the submission it concerns, and let it pass on."""
+def _log_failure(trace_id: str) -> Generator[None]:
+    """Log the error that keeps a job from being submitted, with the submission's keys, and raise it again."""
     with logger.append_context_keys(**{**dict.fromkeys(SUBMISSION_KEYS), "traceId": trace_id}):
         try:
             yield
         except (InvalidRequestError, IntentConflictError) as refusal:
             logger.warning(
                 "batch submission refused",
-                event=Event.BATCH_SUBMIT_REFUSED,
+                event=LogEvent.BATCH_SUBMIT_REFUSED,
                 error=type(refusal).__name__,
                 detail=str(refusal),
             )
             raise
         except Exception as error:
-            logger.critical("batch submission failed", event=Event.BATCH_SUBMIT_FAILED, **described(error))
+            logger.critical("batch submission failed", event=LogEvent.BATCH_SUBMIT_FAILED, **error_fields(error))
             raise
 
 
 def _trace_id(context: LambdaContext) -> str:
-    """Return the X-Ray trace that the invocation is part of, else the invocation's own id."""
+    """Return the id of the invocation's X-Ray trace, or of the invocation if it has none."""
     root = re.search(r"Root=([^;]+)", os.environ.get("_X_AMZN_TRACE_ID", ""))
     return root[1] if root else context.aws_request_id
 
@@ -118,7 +117,7 @@ def _refusal(refusal: PermanentError) -> dict[str, Any]:
 
 
 def _answer(status: HTTPStatus, content: dict[str, Any]) -> dict[str, Any]:
-    """Return an answer as API Gateway takes it."""
+    """Return an answer in API Gateway's form."""
     return {
         "statusCode": status.value,
         "headers": {"Content-Type": "application/json"},
@@ -126,4 +125,4 @@ def _answer(status: HTTPStatus, content: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-cold_start.imported()
+cold_start.finish_imports()

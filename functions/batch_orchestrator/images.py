@@ -1,6 +1,7 @@
-"""The images that a job is asked for: whose they are, and what is in them."""
+"""The images of a request: which of them can be sent, and their content."""
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,33 +10,35 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
-from yorutsuke_common.aws_error import error_code
-from yorutsuke_common.dynamodb import BatchClient, Item
-from yorutsuke_common.object_keys import upload_key
-from yorutsuke_common.overlap import Overlap, TakeRoom
+from yorutsuke_common.aws.calls import OutOfTimeError, map_ahead
+from yorutsuke_common.aws.errors import error_code
+from yorutsuke_common.aws.pending_images import StoredImage
 from yorutsuke_common.schema import ImageStatus
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-READ_AHEAD_BYTES = 128_000_000
-"""Of images that are read and not in the manifest yet: a job has up to a gigabyte of them."""
+READ_AHEAD = 32
+"""Maximum number of images that are read or held at once. Limits memory: 32 images may have 576 MB."""
 READ_ATTEMPTS = 3
-"""Of an image whose content breaks off: the client tries again only until an answer begins."""
+"""Attempts to read an image whose body breaks off. The client itself retries only until an answer begins."""
 MAX_IMAGE_BYTES = 18_000_000
-"""24 MB in base64: Nova takes a request of 25 MB, the image in it (Amazon Nova user guide, "Image understanding")."""
+"""Maximum size of an image, in bytes: 24 MB in base64, of a Nova request's 25 MB.
+
+Source: Amazon Nova user guide, "Image understanding".
+"""
 FORMATS = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png", "gif": "gif", "webp": "webp"}
-"""What Nova calls the formats that it reads, by the extension of an object key."""
+"""Nova's names of the formats that it reads, by the extension of the object key."""
 UNREADABLE_CODES = frozenset({"NoSuchKey", "AccessDenied"})
-"""Of a GetObject: whoever may not list the bucket is not told that a key is gone, but denied."""
+"""Error codes of GetObject for a missing object. Without s3:ListBucket, S3 returns AccessDenied."""
 
 
 class Unfit(StrEnum):
-    """Why an image is left out of a job.
+    """The reasons for which an image is left out of a job.
 
-    `UNKNOWN`: not in pending-images. `FOREIGN`: another user's. `NOT_PENDING`: read before. `UNSUPPORTED`: its key has
-    none of the extensions jpg, jpeg, png, gif and webp, or none that S3 takes. `UNREADABLE`: gone from the bucket, or
-    not to be read. `UNFIT_SIZE`: empty, or too large for a request.
+    `UNKNOWN`: not in pending-images. `FOREIGN`: another user's. `NOT_PENDING`: already read. `UNSUPPORTED`: its key has
+    none of the extensions jpg, jpeg, png, gif and webp, or S3 does not accept the key. `UNREADABLE`: missing from the
+    bucket, or not readable. `UNFIT_SIZE`: empty, or too large for a request.
     """
 
     UNKNOWN = "UNKNOWN"
@@ -48,52 +51,63 @@ class Unfit(StrEnum):
 
 @dataclass(frozen=True)
 class Image:
-    """An image to be read: its object key, and its format as Nova calls it."""
+    """An image to be read. `format` is Nova's name of its format."""
 
     image_id: str
     key: str
     format: str
 
 
-@dataclass(frozen=True)
-class PendingImages:
-    """The pending-images table."""
+def select_images(
+    image_ids: Sequence[str], known: Mapping[str, StoredImage], user_id: str
+) -> tuple[list[Image], dict[str, Unfit]]:
+    """Split the requested images into those that the user can send, in order of their ids, and the unfit ones."""
+    judged = {image_id: _judge(known.get(image_id), user_id) for image_id in sorted(image_ids)}
+    images = [image for image in judged.values() if isinstance(image, Image)]
+    return images, {image_id: image for image_id, image in judged.items() if isinstance(image, Unfit)}
 
-    batch: BatchClient
-    table: str
 
-    def find(self, image_ids: Sequence[str], user_id: str) -> tuple[list[Image], dict[str, Unfit]]:
-        """Return the user's pending ones of these images, by image id, and why each of the others is none.
-
-        In order of their ids, whatever the order they are asked for in. Raises RetryableError or botocore's errors
-        where the table cannot be read.
-        """
-        items = {item["imageId"]["S"]: item for item in self.batch.get(self.table, "imageId", image_ids)}
-        found = {image_id: _image(image_id, items.get(image_id), user_id) for image_id in sorted(image_ids)}
-        images = [image for image in found.values() if isinstance(image, Image)]
-        return images, {image_id: image for image_id, image in found.items() if isinstance(image, Unfit)}
+def _judge(stored: StoredImage | None, user_id: str) -> Image | Unfit:
+    if stored is None:
+        return Unfit.UNKNOWN
+    if stored.user_id != user_id:
+        return Unfit.FOREIGN
+    if stored.status != ImageStatus.PENDING:
+        return Unfit.NOT_PENDING
+    key = stored.upload_key
+    image_format = FORMATS.get((key or "").rpartition(".")[2].lower())
+    return Image(stored.image_id, key, image_format) if key and image_format else Unfit.UNSUPPORTED
 
 
 @dataclass(frozen=True)
 class ImageReader:
-    """The images in the bucket."""
+    """Reads images from the bucket."""
 
     s3: "S3Client"
     bucket: str
-    overlap: Overlap
 
     def read(
         self, images: Sequence[Image], seconds_left: Callable[[], float]
     ) -> Generator[tuple[Image, bytes | Unfit]]:
-        """Yield each image with its content, or with why it has none to be sent, in order, while others are read.
+        """Yield each image with its content or the reason why it cannot be sent, in order, and read ahead.
 
-        Whoever leaves early closes it. Raises OutOfTimeError once there are no `seconds_left`; botocore's errors where
-        S3 does not answer, or its answers break off.
+        Close the iterator to stop early: it waits for the reads that have started.
+
+        Raises:
+            OutOfTimeError: `seconds_left` returned 0 or less. The reads that have started are not waited for.
+            botocore's errors: S3 does not answer, or its answers break off.
         """
-        with closing(self.overlap.stream(self._content, images, READ_AHEAD_BYTES, seconds_left)) as contents:
-            yield from zip(images, contents, strict=True)
+        executor = ThreadPoolExecutor(READ_AHEAD)
+        wait = True
+        try:
+            yield from zip(images, map_ahead(executor, self._content, images, READ_AHEAD, seconds_left), strict=True)
+        except OutOfTimeError:
+            wait = False
+            raise
+        finally:
+            executor.shutdown(wait=wait, cancel_futures=True)
 
-    def _content(self, image: Image, take_room: TakeRoom, attempts: int = READ_ATTEMPTS) -> bytes | Unfit:
+    def _content(self, image: Image, attempts: int = READ_ATTEMPTS) -> bytes | Unfit:
         try:
             response = self.s3.get_object(Bucket=self.bucket, Key=image.key)
         except ClientError as exc:
@@ -101,31 +115,13 @@ class ImageReader:
                 return Unfit.UNREADABLE
             raise
         with closing(response["Body"]) as body:
-            size = response["ContentLength"]
-            if not 0 < size <= MAX_IMAGE_BYTES:
+            # Only the headers have been read so far.
+            if not 0 < response["ContentLength"] <= MAX_IMAGE_BYTES:
                 return Unfit.UNFIT_SIZE
-            # Only the answer's headers are read so far: nothing is held of its content.
-            take_room(size)
             try:
                 return body.read()
-            # Botocore has a name for each of urllib3's errors here, but for one of TLS.
+            # Botocore wraps urllib3's errors of reading a body, except those of TLS.
             except (BotoCoreError, HTTPError):
                 if attempts == 1:
                     raise
-        return self._content(image, _has_room, attempts - 1)
-
-
-def _has_room(_: int) -> None:
-    """Take no room for what has it."""
-
-
-def _image(image_id: str, item: Item | None, user_id: str) -> Image | Unfit:
-    if item is None:
-        return Unfit.UNKNOWN
-    if item.get("userId", {}).get("S") != user_id:
-        return Unfit.FOREIGN
-    if item.get("status", {}).get("S", ImageStatus.PENDING) != ImageStatus.PENDING:
-        return Unfit.NOT_PENDING
-    key = upload_key(item.get("s3Key", {}).get("S", ""))
-    image_format = FORMATS.get((key or "").rpartition(".")[2].lower())
-    return Image(image_id, key, image_format) if key and image_format else Unfit.UNSUPPORTED
+        return self._content(image, attempts - 1)

@@ -1,10 +1,10 @@
-"""`batch-input/{intentId}/manifest.jsonl`: one request a line, which Bedrock reads.
+"""`batch-input/{intentId}/manifest.jsonl`: one request per line, the input of Bedrock's job.
 
-The file follows from the images alone, in order of their ids: whoever writes it again for the same images writes the
-same bytes. It is written while they are read, and held nowhere whole.
+The content depends only on the images, in order of their ids, so writing it again for the same images gives the same
+bytes. The file is written while the images are read, and is never held completely.
 
 Sources: Amazon Bedrock user guide, "Format and upload your batch inference data"; AWS General Reference, "Amazon
-Bedrock endpoints and quotas" (an input file of a batch inference job has up to 1 GB, which cannot be raised).
+Bedrock endpoints and quotas" (the maximum size of an input file is 1 GB and cannot be raised).
 """
 
 import base64
@@ -17,11 +17,12 @@ import pydantic_core
 from aws_lambda_powertools import Logger
 from botocore.exceptions import BotoCoreError, ClientError
 
-from yorutsuke_common.aws_error import error_code
+from yorutsuke_common.aws.calls import OutOfTimeError
+from yorutsuke_common.aws.errors import error_code
+from yorutsuke_common.aws.object_writer import ObjectWriter
 from yorutsuke_common.errors import InvalidRequestError
-from yorutsuke_common.logger import Event
-from yorutsuke_common.object_writer import ObjectWriter
-from yorutsuke_common.overlap import OutOfTimeError
+from yorutsuke_common.names import LogEvent
+from yorutsuke_common.object_keys import input_key
 
 from .images import Image, ImageReader, Unfit
 from .prompt import model_input
@@ -30,22 +31,17 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 MAX_MANIFEST_BYTES = 1_000_000_000
-"""The smaller reading of 1 GB. A job may have more in several files, but a job of ours has one, and so one output."""
+"""Maximum size of a manifest, in bytes: 1 GB, read as the smaller of its two meanings. A job has one manifest."""
 SECONDS_TO_SUBMIT = 30
-"""What the function keeps of its time for what follows the images: the last part and the upload's completion, three
-writes to DynamoDB, and Bedrock's answer, before which a client that is throttled waits up to 15 seconds."""
+"""Seconds that the function reserves for the steps after the images: the last part and the completion of the upload,
+three writes to DynamoDB, and Bedrock's answer, for which a throttled client waits up to 15 seconds."""
 
 SecondsLeft = Callable[[], float]
-"""Tells how long the function may still run."""
-
-
-def manifest_key(intent_id: str) -> str:
-    """Return the object key of an intent's manifest."""
-    return f"batch-input/{intent_id}/manifest.jsonl"
+"""Returns how long the function may still run, in seconds."""
 
 
 def manifest_line(image: Image, content: bytes) -> bytes:
-    """Return the request for one image as Bedrock reads it, its newline included."""
+    """Return the line of the manifest that asks for one image, with its newline."""
     encoded = base64.b64encode(content).decode("ascii")
     record = {"recordId": image.image_id, "modelInput": model_input(image.format, encoded)}
     return pydantic_core.to_json(record) + b"\n"
@@ -53,14 +49,14 @@ def manifest_line(image: Image, content: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class Draft:
-    """A manifest that has all its lines, and is not to be seen yet: the images in it, and those that it lacks."""
+    """A complete manifest that is not published yet, the images in it, and the images that were left out."""
 
     file: ObjectWriter
     image_ids: list[str] = field(default_factory=list[str])
     left_out: dict[str, Unfit] = field(default_factory=dict[str, Unfit])
 
     def publish(self) -> None:
-        """Let the manifest be seen. Raises botocore's errors."""
+        """Publish the manifest. Raises botocore's errors."""
         self.file.close()
 
 
@@ -74,36 +70,37 @@ class Manifests:
     logger: Logger
 
     def uri(self, intent_id: str) -> str:
-        """Return where Bedrock finds an intent's manifest."""
-        return f"s3://{self.bucket}/{manifest_key(intent_id)}"
+        """Return the S3 URI of an intent's manifest."""
+        return f"s3://{self.bucket}/{input_key(intent_id)}"
 
     @contextmanager
-    def drafted(self, intent_id: str, images: Sequence[Image], seconds_left: SecondsLeft) -> Generator[Draft]:
-        """Write a draft of these images, to be published or else given up: nothing is to be seen of it then.
+    def draft(self, intent_id: str, images: Sequence[Image], seconds_left: SecondsLeft) -> Generator[Draft]:
+        """Write the manifest of these images as a draft. Publish it inside the context; an error discards it.
 
-        Raises InvalidRequestError where it is too large for Bedrock, or takes longer than the function has;
-        botocore's errors as they come.
+        Raises:
+            InvalidRequestError: The manifest is too large for Bedrock, or takes longer than the function has.
+            botocore's errors: A call failed.
         """
-        draft = Draft(ObjectWriter(self.s3, self.bucket, manifest_key(intent_id)))
+        draft = Draft(ObjectWriter(self.s3, self.bucket, input_key(intent_id)))
         try:
             self._write(draft, images, seconds_left)
             yield draft
         except Exception:
-            self._give_up(draft)
+            self._discard(draft)
             raise
 
     def _write(self, draft: Draft, images: Sequence[Image], seconds_left: SecondsLeft) -> None:
-        at_first = seconds_left()
+        seconds_at_start = seconds_left()
         try:
             with closing(self.images.read(images, lambda: seconds_left() - SECONDS_TO_SUBMIT)) as contents:
                 self._write_lines(draft, contents, len(images))
         except OutOfTimeError as exc:
-            # Refused in time: a function that is killed leaves its upload, tells nobody, and is run again.
+            # Refuse in time: a function that Lambda ends leaves its upload, returns no error, and is retried.
             read = len(draft.image_ids) + len(draft.left_out)
             raise InvalidRequestError(
-                f"{read} of {len(images)} images were read in {at_first - seconds_left():.0f} seconds, and the last "
-                f"{SECONDS_TO_SUBMIT} that the function has are for submitting their job: ask for fewer under another "
-                "intentId."
+                f"{read} of {len(images)} images were read in {seconds_at_start - seconds_left():.0f} seconds, and the "
+                f"last {SECONDS_TO_SUBMIT} that the function has are for submitting their job: ask for fewer under "
+                "another intentId."
             ) from exc
 
     def _write_lines(self, draft: Draft, contents: Iterable[tuple[Image, bytes | Unfit]], count: int) -> None:
@@ -122,11 +119,11 @@ class Manifests:
             draft.file.write(line)
             draft.image_ids.append(image.image_id)
 
-    def _give_up(self, draft: Draft) -> None:
-        """Give the draft up; where that fails, the bucket's lifecycle does it."""
+    def _discard(self, draft: Draft) -> None:
+        """Discard the draft. If that fails, the bucket's lifecycle rule discards it."""
         try:
             draft.file.abort()
         except (ClientError, BotoCoreError) as exc:
             self.logger.warning(
-                "the manifest's upload was not aborted", event=Event.BATCH_SUBMIT_UPLOAD_KEPT, code=error_code(exc)
+                "the manifest's upload was not aborted", event=LogEvent.BATCH_SUBMIT_UPLOAD_KEPT, code=error_code(exc)
             )

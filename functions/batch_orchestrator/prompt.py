@@ -1,6 +1,6 @@
-"""What the model is asked for: the fields of a transaction, off one image of a receipt.
+"""The request to the model: the fields of a transaction, read from the image of one receipt.
 
-The choices are those of the layer's `Receipt`, which reads the reply. The form is Amazon Nova's, for InvokeModel.
+The choices are those of the layer's `Receipt`, which validates the reply. The form is Amazon Nova's, for InvokeModel.
 
 Sources: Amazon Nova user guide, "Complete request schema" (images as base64; `maxTokens` up to 5,000) and
 "Troubleshooting tool calls" (a temperature of 0 is greedy decoding).
@@ -11,7 +11,7 @@ from typing import Any, get_args
 from yorutsuke_common.schema import Receipt
 
 MAX_TOKENS = 1_000
-"""Several times what six fields take. A reply that is cut short becomes a dead letter, TRUNCATED_OUTPUT."""
+"""Maximum length of a reply, in tokens: several times the length of six fields. A truncated reply is a dead letter."""
 
 
 def _choices(field: str) -> str:
@@ -29,7 +29,7 @@ FIELDS = {
     "手数料は fee、その他は other。 Goods sold, goods bought, postage, packing material, a fee, or anything else.",
     "description": "内容の短い要約。なければ空文字列。 What it was for, in a few words; an empty string if unclear.",
 }
-"""What is asked for of each field, in both languages that receipts come in."""
+"""The instruction for each field, in the two languages of the receipts."""
 
 SYSTEM = (
     "あなたは家計簿アプリのために、日本語または英語のレシートを読み取ります。"
@@ -46,7 +46,7 @@ QUESTION = (
 
 
 def model_input(image_format: str, image_base64: str) -> dict[str, Any]:
-    """Return the request for one image: `image_format` is jpeg, png, gif or webp."""
+    """Return the request for one image. `image_format` is jpeg, png, gif or webp."""
     image = {"format": image_format, "source": {"bytes": image_base64}}
     return {
         "schemaVersion": "messages-v1",

@@ -1,1 +1,1 @@
-"""The function that turns a finished batch job's output into transactions."""
+"""The function that turns the output of a batch job into transactions."""

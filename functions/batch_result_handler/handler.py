@@ -1,9 +1,9 @@
-"""The Lambda entry point: parse the event, act on each notice in it, say which messages failed."""
+"""The Lambda entry point: reads the events, finds their job, processes each event, and reports failed messages."""
 
 from yorutsuke_common import cold_start
 
 # isort: split
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -19,134 +19,146 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.config import Config
 
-from yorutsuke_common.aws_error import described
-from yorutsuke_common.dynamodb import BatchClient
+from yorutsuke_common.aws.calls import CONCURRENCY
+from yorutsuke_common.aws.stores import ResultStores, result_stores
 from yorutsuke_common.errors import JobClaimedError, NotReconciledError
-from yorutsuke_common.logger import Event, make_logger
-from yorutsuke_common.overlap import CONCURRENCY, Overlap
-
-from .batch_result import BatchResultProcessor, Stores
-from .event import (
+from yorutsuke_common.events import (
     JobEnd,
+    JobEvent,
     ManifestObject,
-    Notice,
     OutputObject,
-    is_sqs_event,
-    notices_in_event,
-    notices_in_message,
+    job_events,
+    job_events_in_message,
 )
-from .images import ImageStore, PendingImages
-from .job import BatchJobs
-from .job_end import JobEndRecorder
-from .manifest import ManifestReconciler
-from .object_copier import ObjectCopier
+from yorutsuke_common.logger import error_fields, make_logger
+from yorutsuke_common.names import RESULT_SERVICE, LogEvent
+from yorutsuke_common.settings import ResultSettings, read_settings
+
+from .process_output import OutputProcessor
+from .reconcile_manifest import ManifestReconciler
+from .record_job_end import JobEndRecorder
 from .result_metrics import ResultMetrics
-from .settings import load_settings
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
 
-SERVICE = "batch_result_handler"
-NOTICE_KEYS = ("key", "jobId", "intentId", "traceId", "userId")
-"""What a log entry tells of the notice it is about, as far as it is known by then."""
+EVENT_KEYS = ("key", "jobId", "intentId", "traceId", "userId")
+"""The keys of a log entry that describe its event, as far as they are known."""
 
-logger = make_logger(SERVICE)
+logger = make_logger(RESULT_SERVICE)
 
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> "PartialItemFailureResponse":
-    """Process an SQS event, message by message, or a bare event of S3 or EventBridge as a whole.
+    """Process the messages of an SQS event, or an event of S3 or EventBridge.
 
-    An SQS message that fails is returned in `batchItemFailures` and comes back by itself; a bare event that fails
-    raises, so that Lambda retries it and then hands it to the on-failure destination.
+    The ids of failed SQS messages are returned in `batchItemFailures`, and SQS delivers those again. Any other event
+    that fails raises, so that Lambda retries it and then sends it to the on-failure destination.
     """
     if is_sqs_event(event):
         messages = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
         return process_partial_response(event, process_message, messages, context)
-    with _failure_logged():
-        process_notices(notices_in_event(event, load_settings().images_bucket), context)
+    with _log_failure():
+        process_events(job_events(event, load_settings().images_bucket), context)
     return {"batchItemFailures": []}
 
 
+def is_sqs_event(event: Mapping[str, Any]) -> bool:
+    """Tell whether an event holds SQS messages."""
+    match event:
+        case {"Records": [{"eventSource": "aws:sqs"}, *_]}:
+            return True
+        case _:
+            return False
+
+
 def process_message(record: SQSRecord, lambda_context: LambdaContext) -> None:
-    """Act on what one SQS message tells of. Raises where any of it fails."""
-    # Powertools passes both by these names.
-    with _failure_logged(messageId=record.message_id):
-        process_notices(notices_in_message(record.body, load_settings().images_bucket), lambda_context)
+    """Process the events in one SQS message. Raises if one of them fails."""
+    # Powertools passes both arguments by these names.
+    with _log_failure(messageId=record.message_id):
+        process_events(job_events_in_message(record.body, load_settings().images_bucket), lambda_context)
 
 
-def process_notices(notices: Sequence[Notice], context: LambdaContext) -> None:
-    """Act on notices one after the other. Raises at the first that fails."""
-    if not notices:
-        logger.info("S3 sent its test event", event=Event.BATCH_RESULT_TEST_EVENT)
-    for notice in notices:
-        logger.append_keys(key=None if isinstance(notice, JobEnd) else notice.key)
-        match notice:
-            case OutputObject():
-                workers().results.process(notice, context.get_remaining_time_in_millis() / 1000)
-            case ManifestObject():
-                workers().manifests.reconcile(notice)
-            case JobEnd():
-                workers().ends.record(notice)
+def process_events(events: Sequence[JobEvent], context: LambdaContext) -> None:
+    """Process events one after the other. Raises at the first that fails."""
+    if not events:
+        logger.info("S3 sent its test event", event=LogEvent.BATCH_RESULT_TEST_EVENT)
+    for event in events:
+        process_event(event, use_cases(), context)
+
+
+def process_event(event: JobEvent, run: "UseCases", context: LambdaContext) -> None:
+    """Find the event's job and process the event."""
+    key = None if isinstance(event, JobEnd) else event.key
+    logger.append_keys(key=key, jobId=event.job_id, intentId=None, traceId=None, userId=None)
+    job = run.stores.jobs.find(event.job_id)
+    logger.append_keys(intentId=job.intentId, traceId=job.trace_id, userId=job.userId)
+    match event:
+        case OutputObject():
+            run.outputs.process(job, event, context.get_remaining_time_in_millis() / 1000)
+        case ManifestObject():
+            run.manifests.reconcile(job, event)
+        case JobEnd():
+            run.ends.record(job, event)
 
 
 @dataclass(frozen=True)
-class Workers:
-    """What acts on each kind of notice."""
+class UseCases:
+    """The processing of each kind of event, over the stage's stores."""
 
-    results: BatchResultProcessor
+    stores: ResultStores
+    outputs: OutputProcessor
     manifests: ManifestReconciler
     ends: JobEndRecorder
 
 
 @cache
-def workers() -> Workers:
-    """Return the workers over this stage's stores; their clients are made once per execution environment."""
+def load_settings() -> ResultSettings:
+    """Return the settings of this execution environment, read once. Raises SettingsError."""
+    return read_settings(ResultSettings)
+
+
+@cache
+def use_cases() -> UseCases:
+    """Return the use cases. Their clients are made once per execution environment."""
     settings = load_settings()
     config = Config(
         retries={"mode": "standard", "total_max_attempts": 5},
-        # Every call that overlaps, and the output that is being read.
+        # All concurrent calls, and the output that is being read.
         max_pool_connections=CONCURRENCY + 1,
-        # What is sent was validated when it was read. Doing it once more, value by value, is a fifth of a job's work.
+        # The models have validated what the calls send. Botocore's validation would take a fifth of a job's CPU.
         parameter_validation=False,
     )
-    s3 = boto3.client("s3", config=config)
-    dynamodb = boto3.client("dynamodb", config=config)
-    overlap = Overlap()
-    copier = ObjectCopier(s3, settings.images_bucket, CONCURRENCY, logger)
-    batch = BatchClient(dynamodb, overlap, logger)
-    jobs = BatchJobs(dynamodb, settings.batch_jobs_table, logger)
-    pending = PendingImages(batch, settings.pending_images_table)
-    stores = Stores(
-        s3=s3,
-        batch=batch,
-        jobs=jobs,
-        pending=pending,
-        images=ImageStore(s3, settings.images_bucket, copier, pending, overlap, logger),
-    )
-    metrics = ResultMetrics(settings.stage, SERVICE)
-    return Workers(
-        results=BatchResultProcessor(stores, settings, metrics, logger),
-        manifests=ManifestReconciler(s3, jobs, metrics, logger),
-        ends=JobEndRecorder(jobs, metrics, logger),
+    stores = result_stores(boto3.client("s3", config=config), boto3.client("dynamodb", config=config), settings, logger)
+    metrics = ResultMetrics(settings.stage)
+    return UseCases(
+        stores=stores,
+        outputs=OutputProcessor(stores, settings, metrics, logger),
+        manifests=ManifestReconciler(stores, metrics, logger),
+        ends=JobEndRecorder(stores, metrics, logger),
     )
 
 
 @contextmanager
-def _failure_logged(**keys: str) -> Generator[None]:
-    """Log whatever makes the message fail, with the job it concerns where that is known, and let it pass on.
+def _log_failure(**keys: str) -> Generator[None]:
+    """Log the error that makes a message fail, with the event's keys, and raise it again.
 
-    A manifest that came before its output, and a message that met another function at work, have said so themselves,
-    and are no failures until they end in the dead-letter queue.
+    Two errors are warnings: a manifest that arrived before its output, and a job that another function has claimed.
+    They are no failures until their message reaches the dead-letter queue.
     """
-    with logger.append_context_keys(**keys, **dict.fromkeys(NOTICE_KEYS)):
+    with logger.append_context_keys(**keys, **dict.fromkeys(EVENT_KEYS)):
         try:
             yield
-        except (NotReconciledError, JobClaimedError):
+        except NotReconciledError:
+            raise
+        except JobClaimedError as error:
+            logger.warning(
+                "another function has the job", event=LogEvent.BATCH_RESULT_JOB_CLAIMED, claimedUntil=error.until
+            )
             raise
         except Exception as error:
-            logger.critical("batch result failed", event=Event.BATCH_RESULT_FAILED, **described(error))
+            logger.critical("batch result failed", event=LogEvent.BATCH_RESULT_FAILED, **error_fields(error))
             raise
 
 
-cold_start.imported()
+cold_start.finish_imports()

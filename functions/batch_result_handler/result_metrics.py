@@ -1,47 +1,49 @@
-"""What happened to a job as CloudWatch metrics, in the embedded metric format: a log entry, no call."""
+"""The metrics of a job's results, in CloudWatch's embedded metric format: a log entry, without a call."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from aws_lambda_powertools import Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
+from yorutsuke_common.names import METRIC_NAMESPACE, RESULT_SERVICE, ResultMetric
 from yorutsuke_common.schema import ResultStats
-
-NAMESPACE = "BatchResult"
 
 
 @dataclass(frozen=True)
 class ResultMetrics:
-    """Prints metrics with the dimensions `service` and `stage`; the job id is searchable metadata."""
+    """Emits metrics with the dimensions `service` and `stage`. The job id is searchable metadata."""
 
     stage: str
-    service: str
 
     def job_completed(self, job_id: str, stats: ResultStats, milliseconds: float) -> None:
-        """Count the lines of an output that was taken in, and how long that took."""
+        """Emit the counts of a processed output, and the time that its processing took."""
         counts = {
-            "SuccessCount": stats.successCount,
-            "FailureCount": stats.failureCount,
-            "MigrationFailedCount": stats.migrationFailedCount,
+            ResultMetric.SUCCESS_COUNT: stats.successCount,
+            ResultMetric.FAILURE_COUNT: stats.failureCount,
+            ResultMetric.MIGRATION_FAILED_COUNT: stats.migrationFailedCount,
         }
         if stats.missingCount is not None:
-            counts["MissingCount"] = stats.missingCount
+            counts[ResultMetric.MISSING_COUNT] = stats.missingCount
         self._emit(job_id, counts, milliseconds)
 
     def manifest_compared(self, job_id: str, difference: int, unprocessed: int) -> None:
-        """Count by how many records manifest and output differ, and how many records Bedrock has not processed."""
-        self._emit(job_id, {"ManifestDifference": difference, "UnprocessedCount": unprocessed})
+        """Emit the difference between manifest and output, and the number of records that Bedrock has not processed."""
+        counts = {ResultMetric.MANIFEST_DIFFERENCE: difference, ResultMetric.UNPROCESSED_COUNT: unprocessed}
+        self._emit(job_id, counts)
 
     def job_failed(self, job_id: str) -> None:
-        """Count a job that Bedrock ended otherwise than completely."""
-        self._emit(job_id, {"JobFailed": 1})
+        """Count a job that Bedrock did not complete."""
+        self._emit(job_id, {ResultMetric.JOB_FAILED: 1})
 
-    def _emit(self, job_id: str, counts: dict[str, int], milliseconds: float | None = None) -> None:
-        metrics = Metrics(namespace=NAMESPACE, service=self.service)
+    def _emit(self, job_id: str, counts: Mapping[ResultMetric, int], milliseconds: float | None = None) -> None:
+        metrics = Metrics(namespace=METRIC_NAMESPACE, service=RESULT_SERVICE)
         metrics.add_dimension(name="stage", value=self.stage)
         for name, value in counts.items():
-            metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
+            metrics.add_metric(name=name.value, unit=MetricUnit.Count, value=value)
         if milliseconds is not None:
-            metrics.add_metric(name="ProcessingTime", unit=MetricUnit.Milliseconds, value=milliseconds)
+            metrics.add_metric(
+                name=ResultMetric.PROCESSING_TIME.value, unit=MetricUnit.Milliseconds, value=milliseconds
+            )
         metrics.add_metadata(key="jobId", value=job_id)
         metrics.flush_metrics()

@@ -73,8 +73,8 @@ class BatchSubmission(pulumi.ComponentResource):
 
     def _dead_letter_queue(self, stage: str) -> aws.sqs.Queue:
         queue = aws.sqs.Queue(
-            "batch-submit-dlq",
-            name=physical_name("batch-submit-dlq", stage),
+            "batch-orchestrator-dlq",
+            name=physical_name("batch-orchestrator-dlq", stage),
             message_retention_seconds=DLQ_RETENTION_SECONDS,
             # By default a fourth of that, and of what a request may have that nobody waits for.
             max_message_size=MAX_MESSAGE_BYTES,
@@ -82,7 +82,7 @@ class BatchSubmission(pulumi.ComponentResource):
             opts=self._child,
         )
         aws.sqs.RedriveAllowPolicy(
-            "batch-submit-dlq",
+            "batch-orchestrator-dlq",
             queue_url=queue.url,
             redrive_allow_policy=pulumi.Output.json_dumps(NOBODY),
             opts=self._child,

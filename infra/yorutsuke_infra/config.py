@@ -99,7 +99,7 @@ class StageConfig(BaseModel):
     """Lambda's maximum is 900. The queue's visibility timeout, after which a failed message comes back, is six times
     this."""
 
-    function_memory_mb: Annotated[int, Field(ge=512, le=10240)] = 1769
+    function_memory_mb: Annotated[int, Field(ge=1024, le=10240)] = 1769
     """Lambda gives CPU by memory; at 1769 MB it is one whole, which is what one process of Python can use. The images
     that are read ahead take some 300 MB."""
 

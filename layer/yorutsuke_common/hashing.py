@@ -1,24 +1,25 @@
-"""Ids that follow from facts, so that the same fact always gets the same id. Pure."""
+"""Ids that are derived from facts, so that the same fact always has the same id. Pure."""
 
 import hashlib
 import json
 from collections.abc import Iterable
 
 TRANSACTION_ID_LENGTH = 24
+"""Length of a transaction id, in hex digits."""
 
 
 def transaction_id(job_id: str, image_id: str, timestamp: str) -> str:
     """Return the id of the transaction that a job read from an image: 24 hex digits.
 
-    `timestamp` is the job's submitTime exactly as stored, never the time of processing: a replay must find the same
-    id, so that it overwrites its own item instead of adding a second one.
+    `timestamp` is the job's submitTime exactly as stored, and never the time of processing. A replay then finds the
+    same id and overwrites its own item instead of adding a second one.
     """
     digest = hashlib.sha256(f"{job_id}#{image_id}#{timestamp}".encode())
     return digest.hexdigest()[:TRANSACTION_ID_LENGTH]
 
 
 def image_digest(image_id: str) -> str:
-    """Return 12 hex digits that stand for an image id where the id itself does not fit, such as in an object key."""
+    """Return 12 hex digits that represent an image id, for places where the id itself does not fit."""
     return hashlib.sha256(image_id.encode()).hexdigest()[:12]
 
 
@@ -28,14 +29,14 @@ def derived_trace_id(job_id: str) -> str:
 
 
 def images_digest(image_ids: Iterable[str]) -> str:
-    """Return 64 hex digits that stand for a set of images, whatever the order they are named in."""
+    """Return 64 hex digits that represent a set of images, independent of their order."""
     return hashlib.sha256(json.dumps(sorted(image_ids)).encode()).hexdigest()
 
 
 def selection(among: Iterable[str], chosen: Iterable[str]) -> str:
-    """Return which of these ids are chosen: a bit for each, in order of the ids, as hex digits.
+    """Return which ids are chosen: one bit for each id, in the order of the ids, as hex digits.
 
-    Of 50,000 ids, which may take 50 MB, it takes 12,500 bytes.
+    For 50,000 ids, which may take 50 MB, the selection takes 12,500 bytes.
     """
     marked = set(chosen)
     bits = "".join("1" if image_id in marked else "0" for image_id in sorted(among))
@@ -43,9 +44,10 @@ def selection(among: Iterable[str], chosen: Iterable[str]) -> str:
 
 
 def selected(among: Iterable[str], chosen: str) -> list[str]:
-    """Return the ids that a `selection` among these says are chosen, in order.
+    """Return the ids that a `selection` among the same ids has chosen, in order.
 
-    Raises ValueError where it is one among more ids than these.
+    Raises:
+        ValueError: The selection was made among more ids than these.
     """
     image_ids = sorted(among)
     bits = f"{int(chosen, 16):0{len(image_ids)}b}"
@@ -53,9 +55,9 @@ def selected(among: Iterable[str], chosen: str) -> list[str]:
 
 
 def submission_token(intent_id: str, submit_time: str) -> str:
-    """Return the token that Bedrock tells a repeated request for a job by: 64 hex digits.
+    """Return the token by which Bedrock recognises a repeated request for a job: 64 hex digits.
 
-    `submit_time` is that of the intent's record: each run that finds the record sends the same token, and an intent
-    that is begun anew, its record being gone, does not get the job of the time before.
+    `submit_time` comes from the intent's record, so every run that finds the record sends the same token. If the record
+    is deleted and the intent begins again, the token is new, and so is the job.
     """
     return hashlib.sha256(f"{intent_id}#{submit_time}".encode()).hexdigest()

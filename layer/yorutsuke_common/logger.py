@@ -1,44 +1,31 @@
-"""Semantic logs: one JSON entry per event, its name an enum, so that a query can rely on it.
+"""Structured logs: one JSON entry per event, named by `LogEvent`, so that queries can rely on it.
 
 No entry holds a raw line, an image, a merchant, a description or an amount.
 """
 
-from enum import StrEnum
+import traceback
+from typing import Any
 
 from aws_lambda_powertools import Logger
+from botocore.exceptions import ClientError
 
-
-class Event(StrEnum):
-    """The `event` key of a log entry."""
-
-    BATCH_RESULT_STARTED = "BATCH_RESULT_STARTED"
-    BATCH_RESULT_PER_TRANSACTION = "BATCH_RESULT_PER_TRANSACTION"
-    BATCH_RESULT_LINE_SKIPPED = "BATCH_RESULT_LINE_SKIPPED"
-    BATCH_WRITE_RETRIED = "BATCH_WRITE_RETRIED"
-    BATCH_WRITE_FAILED_FINAL = "BATCH_WRITE_FAILED_FINAL"
-    BATCH_RESULT_IMAGE_MIGRATION_FAILED = "BATCH_RESULT_IMAGE_MIGRATION_FAILED"
-    BATCH_RESULT_COPIER_GAVE_UP = "BATCH_RESULT_COPIER_GAVE_UP"
-    BATCH_RESULT_DUPLICATE = "BATCH_RESULT_DUPLICATE"
-    BATCH_RESULT_JOB_CLAIMED = "BATCH_RESULT_JOB_CLAIMED"
-    BATCH_RESULT_CLAIM_KEPT = "BATCH_RESULT_CLAIM_KEPT"
-    BATCH_RESULT_IMAGE_MISSING = "BATCH_RESULT_IMAGE_MISSING"
-    BATCH_RESULT_TEST_EVENT = "BATCH_RESULT_TEST_EVENT"
-    BATCH_RESULT_COMPLETED = "BATCH_RESULT_COMPLETED"
-    BATCH_RESULT_RECONCILED = "BATCH_RESULT_RECONCILED"
-    BATCH_RESULT_NOT_RECONCILED = "BATCH_RESULT_NOT_RECONCILED"
-    BATCH_RESULT_MANIFEST_SKIPPED = "BATCH_RESULT_MANIFEST_SKIPPED"
-    BATCH_RESULT_JOB_FAILED = "BATCH_RESULT_JOB_FAILED"
-    BATCH_RESULT_FAILED = "BATCH_RESULT_FAILED"
-    BATCH_SUBMIT_STARTED = "BATCH_SUBMIT_STARTED"
-    BATCH_SUBMIT_RESUMED = "BATCH_SUBMIT_RESUMED"
-    BATCH_SUBMIT_DUPLICATE = "BATCH_SUBMIT_DUPLICATE"
-    BATCH_SUBMIT_IMAGE_LEFT_OUT = "BATCH_SUBMIT_IMAGE_LEFT_OUT"
-    BATCH_SUBMIT_UPLOAD_KEPT = "BATCH_SUBMIT_UPLOAD_KEPT"
-    BATCH_SUBMITTED = "BATCH_SUBMITTED"
-    BATCH_SUBMIT_REFUSED = "BATCH_SUBMIT_REFUSED"
-    BATCH_SUBMIT_FAILED = "BATCH_SUBMIT_FAILED"
+from .aws.errors import error_code
+from .errors import YorutsukeError
 
 
 def make_logger(service: str) -> Logger:
-    """Return the JSON logger of a function; its level is the environment's `POWERTOOLS_LOG_LEVEL`."""
+    """Return the JSON logger of a function. The environment variable `POWERTOOLS_LOG_LEVEL` sets its level."""
     return Logger(service=service, utc=True)
+
+
+def error_fields(error: Exception) -> dict[str, Any]:
+    """Return the fields of an error that a log entry may hold: its type, its stack and, if it is ours, its message.
+
+    Messages of other libraries may quote the data that they could not process.
+    """
+    fields: dict[str, Any] = {"error": type(error).__name__, "stack": traceback.format_tb(error.__traceback__)}
+    if isinstance(error, YorutsukeError):
+        fields["detail"] = str(error)
+    elif isinstance(error, ClientError):
+        fields["detail"] = f"{error.operation_name}: {error_code(error)}"
+    return fields

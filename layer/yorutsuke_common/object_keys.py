@@ -1,20 +1,73 @@
-"""Where objects are in the bucket. Pure."""
+"""Object keys in the images bucket. Pure."""
 
 import re
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
-UPLOADS_PREFIX = "uploads/"
+from .hashing import image_digest
+from .names import (
+    BATCH_INPUT_PREFIX,
+    BATCH_OUTPUT_PREFIX,
+    DEAD_LETTERS_PREFIX,
+    OUTPUT_MANIFEST_NAME,
+    PROCESSED_PREFIX,
+    UPLOADS_PREFIX,
+)
+
 MAX_KEY_BYTES = 1024
-"""Of S3."""
-NO_XML_CHARACTER = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+"""S3's maximum length of an object key, in bytes."""
+
+_INVALID_XML_CHARACTER = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+_OUTPUT_KEY = re.compile(rf"{BATCH_OUTPUT_PREFIX}[^/]+/[^/]+\.jsonl(\.out)?", re.DOTALL)
+_OUTPUT_MANIFEST_KEY = re.compile(rf"{BATCH_OUTPUT_PREFIX}[^/]+/{re.escape(OUTPUT_MANIFEST_NAME)}", re.DOTALL)
+
+
+def is_output_key(key: str) -> bool:
+    """Tell whether a key is that of an output file: `batch-output/{jobId}/{file}.jsonl` or `….jsonl.out`."""
+    return _OUTPUT_KEY.fullmatch(key) is not None
+
+
+def is_output_manifest_key(key: str) -> bool:
+    """Tell whether a key is that of the manifest that Bedrock writes beside an output file."""
+    return _OUTPUT_MANIFEST_KEY.fullmatch(key) is not None
+
+
+def output_prefix(job_id: str) -> str:
+    """Return the prefix of everything that Bedrock writes for a job."""
+    return f"{BATCH_OUTPUT_PREFIX}{job_id}/"
+
+
+def input_key(intent_id: str) -> str:
+    """Return the key of the manifest that Bedrock reads for an intent."""
+    return f"{BATCH_INPUT_PREFIX}{intent_id}/manifest.jsonl"
+
+
+def dead_letters_key(job_id: str) -> str:
+    """Return the key of a job's dead letters."""
+    return f"{DEAD_LETTERS_PREFIX}{job_id}.jsonl"
 
 
 def upload_key(s3_key: str) -> str | None:
-    """Return the object key of an image whose `s3Key` is met with and without the leading `uploads/`.
+    """Return the key of an uploaded image, from an `s3Key` with or without the leading `uploads/`.
 
-    None where it is a key that S3's requests cannot carry.
+    Returns None if S3's requests cannot carry the key. DeleteObjects refuses a whole request if one key in it is not
+    valid XML or is too long.
     """
     file = s3_key.removeprefix(UPLOADS_PREFIX)
     key = UPLOADS_PREFIX + file
-    # One key that XML or S3 cannot carry would have the whole DeleteObjects request refused.
-    usable = file and not NO_XML_CHARACTER.search(file) and len(key.encode()) <= MAX_KEY_BYTES
+    usable = file and not _INVALID_XML_CHARACTER.search(file) and len(key.encode()) <= MAX_KEY_BYTES
     return key if usable else None
+
+
+def processed_key(image_id: str, upload_key: str, date: str) -> str:
+    """Return the target of a move: `uploads/{folder}/{file}` to `processed/{date}/{folder}/{digest}-{file}`.
+
+    The digest is the image id's. A camera that counts from IMG_0001 again must not overwrite an earlier image.
+    """
+    folder, slash, file = upload_key.removeprefix(UPLOADS_PREFIX).rpartition("/")
+    return f"{PROCESSED_PREFIX}{date}/{folder}{slash}{image_digest(image_id)}-{file}"
+
+
+def processed_date(extracted_at: datetime, timezone: ZoneInfo) -> str:
+    """Return the calendar date of an instant in a time zone, YYYY-MM-DD."""
+    return extracted_at.astimezone(timezone).date().isoformat()

@@ -1,7 +1,7 @@
-"""The shapes of everything that is read or stored. Pure: no AWS, no clock, no environment.
+"""The models of everything that is read or stored. Pure: no AWS, no clock, no environment.
 
-Attribute names are those of the stored items (camelCase), so that a model dumps to its DynamoDB item as it is. Errors
-of these models never carry the offending input: a validation message may reach a log.
+Attribute names are those of the stored items (camelCase), so a model dumps to its DynamoDB item without renaming.
+Validation errors of these models never carry the input, because their messages may reach a log.
 """
 
 import re
@@ -25,23 +25,26 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from .hashing import derived_trace_id
+from .names import MAX_RECORDS
 
 MAX_IMAGE_ID_BYTES = 1024
-MAX_RECORDS = 50_000
-"""Of a batch inference job, by Bedrock's default quota."""
+"""Maximum length of an image id, in bytes. An image id is a partition key, and DynamoDB allows 2,048 bytes."""
 MAX_MERCHANT_CHARACTERS = 1_000
+"""Maximum length of a merchant, in characters. Keeps an item far below DynamoDB's 400 KB."""
 MAX_DESCRIPTION_CHARACTERS = 10_000
+"""Maximum length of a description, in characters. Keeps an item far below DynamoDB's 400 KB."""
 MAX_DETAIL_CHARACTERS = 1_000
+"""Maximum length of a message from a model or from Bedrock that is stored, in characters."""
 MAX_AMOUNT_DIGITS = 38
-"""DynamoDB keeps 38 significant digits; more would be rounded, so more is refused."""
+"""Maximum number of digits of an amount. DynamoDB keeps 38 significant digits and refuses more."""
 
 
 class JobStatus(StrEnum):
-    """What Yorutsuke writes as the status of a batch job; others are read as they are.
+    """The statuses that Yorutsuke writes for a batch job. Other values are read without change.
 
-    `SUBMITTING`: nobody has heard from Bedrock yet that it has the job. `COMPLETED`: its output was taken in, whatever
-    Bedrock says of the job. The four after it: Bedrock ended the job otherwise than completely, and no output was taken
-    in so far.
+    `SUBMITTING`: Bedrock has not confirmed the job yet. `COMPLETED`: the output has been processed, even if Bedrock did
+    not complete the job. The last four are those of `BedrockEnd`: Bedrock did not complete the job, and no output has
+    been processed so far.
     """
 
     SUBMITTING = "SUBMITTING"
@@ -53,41 +56,22 @@ class JobStatus(StrEnum):
     PARTIALLY_COMPLETED = "PARTIALLY_COMPLETED"
 
 
-class BedrockEnd(StrEnum):
-    """How Bedrock ends a batch inference job otherwise than completely, in its own words.
-
-    `Expired` never began; the others may have output, `PartiallyCompleted` always has.
-
-    Source: Amazon Bedrock API reference, GetModelInvocationJob.
-    """
-
-    FAILED = "Failed"
-    EXPIRED = "Expired"
-    STOPPED = "Stopped"
-    PARTIALLY_COMPLETED = "PartiallyCompleted"
-
-    @property
-    def job_status(self) -> JobStatus:
-        """The status of a job that ended so and has no output taken in."""
-        return JobStatus[self.name]
-
-
 class TransactionStatus(StrEnum):
-    """`migrationFailed`: the transaction stands, its image still waits in `uploads/`."""
+    """`migrationFailed`: the transaction is stored, but its image is still in `uploads/`."""
 
     PROCESSED = "processed"
     MIGRATION_FAILED = "migrationFailed"
 
 
 class ImageStatus(StrEnum):
-    """`pending`: in `uploads/`, not read yet. `processed`: moved, `processedKey` says where."""
+    """`pending`: in `uploads/`, not read yet. `processed`: moved to `processedKey`."""
 
     PENDING = "pending"
     PROCESSED = "processed"
 
 
 class Reason(StrEnum):
-    """Why a line of the output became a dead letter."""
+    """The reasons for which a line of an output file becomes a dead letter."""
 
     INVALID_JSON = "INVALID_JSON"
     INVALID_RECORD = "INVALID_RECORD"
@@ -118,7 +102,7 @@ def _intent_id(value: str) -> str:
 
 
 def _real_date(value: str) -> str:
-    # The pattern first: fromisoformat also takes 20261123 and 2026-W48-1, and quotes what it refuses.
+    # The pattern comes first: fromisoformat also accepts 20261123 and 2026-W48-1, and quotes the text that it refuses.
     if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
         raise ValueError("must be a date written YYYY-MM-DD")
     try:
@@ -129,7 +113,7 @@ def _real_date(value: str) -> str:
 
 
 def _storable(value: Decimal) -> Decimal:
-    # Zeros at the end count as well: DynamoDB's client takes a number digit by digit.
+    # Trailing zeros count as well: boto3 serializes every digit.
     if len(value.as_tuple().digits) > MAX_AMOUNT_DIGITS:
         raise ValueError(f"must have at most {MAX_AMOUNT_DIGITS} digits")
     return value
@@ -154,10 +138,10 @@ ImageId = Annotated[str, Field(min_length=1), AfterValidator(_within_key_limit)]
 
 
 class Receipt(_Model):
-    """What the model read off one receipt: the JSON object in its reply.
+    """The JSON object in a model's reply: the fields of one receipt.
 
-    Strict: a number in quotes or a boolean is refused, not converted. Read it from JSON whose numbers were parsed as
-    `Decimal`, so that the amount stays exact.
+    Validation is strict: a number in quotes or a boolean is refused, not converted. The JSON must be parsed with
+    `Decimal` numbers, so that the amount stays exact.
     """
 
     amount: Annotated[
@@ -175,8 +159,8 @@ class Receipt(_Model):
 class Transaction(Receipt):
     """An item of the transactions table: partition key `userId`, sort key `transactionId`.
 
-    `extractedAt` is the output object's LastModified, ISO 8601 UTC; `ttl` is in epoch seconds. Every attribute but
-    `status` follows from the job, the line and the output object.
+    `extractedAt` is the LastModified of the output file, ISO 8601 UTC. `ttl` is in epoch seconds. Every attribute
+    except `status` is derived from the job, the line and the output file.
     """
 
     transactionId: str
@@ -195,10 +179,10 @@ class Transaction(Receipt):
 
 
 class ResultStats(_Model):
-    """Counts of one output: successCount + failureCount = totalCount, always.
+    """The counts of one output file: successCount + failureCount = totalCount, always.
 
-    `migrationFailedCount` counts successes whose image could not be moved; `missingCount` the images that the job asked
-    for and no line answered, where its record keeps what it asked for.
+    `migrationFailedCount` counts successes whose image could not be moved. `missingCount` counts requested images that
+    no line names; it is absent if the job's record does not hold the requested images.
     """
 
     successCount: int
@@ -212,10 +196,10 @@ Count = Annotated[int, Field(ge=0, le=10**15)]
 
 
 class RecordCounts(_Model):
-    """`manifest.json.out`, which Bedrock writes beside the output: how many of the job's records there are so far.
+    """The content of `manifest.json.out`, in which Bedrock counts a job's records beside the output file.
 
-    `processedRecordCount` is how many lines the output has. It stays below `totalRecordCount` while the job runs, and
-    for good where the job was only partially completed.
+    `processedRecordCount` is the number of lines of the output. It is below `totalRecordCount` while the job runs, and
+    stays below it if the job is only partially completed.
 
     Source: Amazon Bedrock user guide, "View the results of a batch inference job" and "Monitor batch inference jobs".
     """
@@ -231,10 +215,11 @@ class RecordCounts(_Model):
 class BatchJob(_Model):
     """An item of the batch-jobs table: partition key `intentId`, looked up by `jobId` through `jobIdIndex`.
 
-    `submitTime` is kept exactly as stored, a string or a number: transaction ids are made from it. `processedOutputs`
-    maps the object key of each output already processed to its ETag. What begins with `bedrock` is Bedrock's own word:
-    how it ended the job if not completely, its message, and its manifest's counts once the output agrees with them.
-    `claimedBy` and `claimedUntil` (epoch seconds) are of the function that is taking the job's output in.
+    `submitTime` is kept exactly as stored, a string or a number, because transaction ids are derived from it.
+    `processedOutputs` maps the object key of each processed output file to its ETag. The attributes that start with
+    `bedrock` come from Bedrock: the state in which the job ended if it did not complete, the message, and the
+    manifest's counts once the output agrees with them. `claimedBy` and `claimedUntil` (epoch seconds) belong to the
+    function that is processing the job's output.
     """
 
     intentId: Annotated[str, Field(min_length=1)]
@@ -257,15 +242,16 @@ class BatchJob(_Model):
 
     @property
     def trace_id(self) -> str:
-        """The trace that the job was submitted under, else one derived from its id: the same for every delivery."""
+        """The trace id of the submission, or one derived from the job's id: the same for every delivery."""
         return self.traceId or derived_trace_id(self.jobId)
 
 
 class SubmitRequest(_Model):
-    """What the orchestrator is asked for: one batch job for images of one user.
+    """A request to the orchestrator: one batch job for images of one user.
 
-    `intentId` stands for the wish, however often it is sent: 1 to 128 letters, digits, dots, hyphens and underscores, a
-    letter or digit first. It is a part of the manifest's object key, and Bedrock takes few other characters in one.
+    `intentId` identifies the request, so that repeating it never creates a second job. It has 1 to 128 letters, digits,
+    dots, hyphens and underscores, and starts with a letter or digit. It is part of the manifest's object key, in which
+    Bedrock accepts few other characters.
 
     Source: Amazon Bedrock API reference, ModelInvocationJobS3InputDataConfig (`s3Uri`).
     """
@@ -279,13 +265,12 @@ class SubmitRequest(_Model):
 
 
 class Submission(_Model):
-    """An item of the batch-jobs table as the orchestrator writes it, before Bedrock has the job and after.
+    """An item of the batch-jobs table as the orchestrator writes it, before and after Bedrock creates the job.
 
-    `submitTime`, to the microsecond, is fixed with the first write and for ever, and so is all that Bedrock is told:
-    `modelId`, `manifestUri`, `outputUri` and `roleArn`. `requestedImages` is a digest of the ids that were asked for,
-    `submittedImages` says which of them are in the manifest (`selection`), `imageCount` how many, and
-    `pendingImageIds` has them where they fit into an item. `manifestPublished` is there once the manifest is, whole.
-    `ttl` is in epoch seconds.
+    The first write fixes `submitTime` (to the microsecond) and the parameters of the job: `modelId`, `manifestUri`,
+    `outputUri` and `roleArn`. `requestedImages` is a digest of the requested ids. `submittedImages` is the `selection`
+    of those that are in the manifest, `imageCount` their number, and `pendingImageIds` lists them if they fit into an
+    item. `manifestPublished` is set once the manifest is complete. `ttl` is in epoch seconds.
     """
 
     intentId: str
@@ -313,7 +298,7 @@ class Submission(_Model):
 class PendingImage(_Model):
     """An item of the pending-images table: partition key `imageId`.
 
-    `s3Key` is met with and without the leading `uploads/`.
+    `s3Key` occurs with and without the leading `uploads/`.
     """
 
     imageId: str
@@ -326,7 +311,7 @@ class PendingImage(_Model):
 
 
 class PlanOutput(_Model):
-    """The reply inside a plan record: the receipt's JSON as text."""
+    """The reply in a record of the plan's layout: the receipt's JSON as text."""
 
     text: str
 
@@ -339,10 +324,10 @@ class PlanRecord(_Model):
 
 
 class BedrockRecord(_Model):
-    """One line of `{input}.jsonl.out`, the layout Bedrock itself writes.
+    """One line of `{input}.jsonl.out`, the layout that Bedrock writes.
 
-    `{"recordId": imageId, "modelInput": {…}, "modelOutput": {…}}`, or `error` in place of `modelOutput`. `modelInput`
-    echoes the request, image included, and is not read. The form of `modelOutput` is the model's own.
+    `{"recordId": imageId, "modelInput": {…}, "modelOutput": {…}}`, or `error` instead of `modelOutput`. `modelInput`
+    repeats the request with its image and is not read. The form of `modelOutput` depends on the model family.
 
     Source: Amazon Bedrock user guide, "View the results of a batch inference job".
     """
@@ -355,9 +340,9 @@ class BedrockRecord(_Model):
 class DeadLetter(_Model):
     """One line of `dead-letters/{jobId}.jsonl`.
 
-    `line` counts from 1. `detail` may quote the model's error, and is cut. `record` is the line's JSON without
-    `modelInput`, or, where it is no JSON or too large, the beginning of its text. Numbers that JSON cannot write become
-    strings, such as "Infinity" for 1e400.
+    `line` counts from 1. `detail` may quote the model's error and is truncated. `record` is the line's JSON without
+    `modelInput`, or the beginning of its text if the line is not JSON or is too large. Numbers that JSON cannot express
+    become strings, such as "Infinity" for 1e400.
     """
 
     model_config = ConfigDict(ser_json_inf_nan="strings")
@@ -370,10 +355,10 @@ class DeadLetter(_Model):
 
 
 def iso_utc(moment: datetime, precision: Literal["seconds", "microseconds"] = "seconds") -> str:
-    """Return an instant in ISO 8601, UTC: `2026-11-23T02:14:00Z`, or `2026-11-23T02:14:00.000000Z`."""
+    """Return an instant in ISO 8601 UTC, such as `2026-11-23T02:14:00Z` or `2026-11-23T02:14:00.000000Z`."""
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec=precision) + "Z"
 
 
 def problems(errors: Iterable[ErrorDetails]) -> str:
-    """Return what pydantic found, field by field, without the values."""
+    """Return pydantic's errors as one text, field by field, without the values."""
     return "; ".join(f"{'.'.join(map(str, error['loc'])) or 'value'}: {error['msg']}" for error in errors)

@@ -16,7 +16,7 @@ from local.emulator import REGION, Emulator
 from local.night import Night
 from yorutsuke.app import main
 from yorutsuke.local_stage import STAGE_FILE_VARIABLE
-from yorutsuke_common.dynamodb import to_item
+from yorutsuke_common.aws.dynamodb import to_item
 
 ROOT = Path(__file__).parents[2]
 SOURCE = os.pathsep.join(str(ROOT / path) for path in ("layer", "functions", "."))

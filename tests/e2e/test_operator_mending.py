@@ -6,8 +6,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -17,10 +15,10 @@ import pytest
 from local.emulator import Emulator
 from local.night import Night, until
 from local.receipts import Receipt, plan_lines
-from yorutsuke import migrations, stores
+from yorutsuke import migrations
 from yorutsuke.errors import UnfinishedError
 from yorutsuke.queues import Queue
-from yorutsuke_common.dynamodb import to_item
+from yorutsuke_common.aws.dynamodb import to_item
 from yorutsuke_common.schema import RecordCounts
 
 from .conftest import NewNight, own_receipts, seed
@@ -429,42 +427,14 @@ def test_images_are_moved_after_all_and_a_person_s_edits_stand(
     assert not [key for key in night.object_keys("uploads/") if night.job_id in key]
 
 
-@pytest.mark.parametrize("variable", ["LOG_LEVEL", "POWERTOOLS_LOG_LEVEL", "AWS_LAMBDA_LOG_LEVEL"])
-def test_an_image_that_stayed_is_not_marked_whatever_the_shell_s_log_level_is(
-    operator: Operator, new_night: NewNight, tmp_path: Path, variable: str
-) -> None:
-    night = new_night()
-    [receipt] = _unmoved(night, tmp_path, 1)
-    quiet = replace(operator, environment={**operator.environment, variable: "CRITICAL"})
-
-    ran = quiet.spawned("retry-migrations", night.job_id, "--yes", "--json")
-
-    assert (ran.code, json.loads(ran.out)["failures"]) == (1, {receipt.image_id: "CopyObject: NoSuchKey"})
-    assert [transaction["status"] for transaction in night.transactions()] == ["migrationFailed"]
-    assert night.job()["resultStats"]["migrationFailedCount"] == 1
-
-
-def test_an_image_that_stayed_is_not_marked_where_nothing_says_why(
-    operator: Operator, new_night: NewNight, tmp_path: Path
-) -> None:
-    night = new_night()
-    [receipt] = _unmoved(night, tmp_path, 1)
-
-    with patch.object(stores.Stores, "reasons", return_value=nullcontext[dict[str, str]]({})):
-        ran = operator("retry-migrations", night.job_id, "--yes", "--json")
-
-    assert (ran.code, json.loads(ran.out)["failures"]) == (1, {receipt.image_id: "not moved"})
-    assert [transaction["status"] for transaction in night.transactions()] == ["migrationFailed"]
-
-
 def test_images_are_moved_a_block_at_a_time_and_a_second_time_there_is_nothing_to_do(
     operator: Operator, new_night: NewNight, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     night = new_night()
     receipts = _unmoved(night, tmp_path, 5)
     _bring_back(night, receipts)
-    monkeypatch.setattr(migrations, "BLOCK", 3)
-    monkeypatch.setattr(migrations, "AT_ONCE", 2)
+    monkeypatch.setattr(migrations, "CHUNK_RECORDS", 3)
+    monkeypatch.setattr(migrations, "STATUSES_PER_WRITE", 2)
 
     first = operator("retry-migrations", night.job_id, "--yes", "--json").answer
     second = operator("retry-migrations", night.job_id, "--json").answer
@@ -487,8 +457,8 @@ def test_a_status_that_somebody_changed_meanwhile_is_left_and_the_count_agrees(
         _edit(night, archived, status="archived")
         return real_move(*arguments)
 
-    real_move = migrations.move
-    with patch.object(migrations, "move", find):
+    real_move = migrations.move_images
+    with patch.object(migrations, "move_images", find):
         answer = operator("retry-migrations", night.job_id, "--yes", "--json").answer
 
     assert (answer["moved"], answer["edited"]) == (1, 1)
@@ -520,8 +490,8 @@ def test_what_a_person_deleted_or_set_comes_off_the_count_once_nothing_is_left(
         _edit(night, last, status="archived")
         return real_move(*arguments)
 
-    real_move = migrations.move
-    with patch.object(migrations, "move", edit):
+    real_move = migrations.move_images
+    with patch.object(migrations, "move_images", edit):
         ran = operator("retry-migrations", night.job_id, "--yes", "--json")
 
     # One was moved and two are not in the table as unmoved any more.
@@ -592,9 +562,9 @@ def test_images_of_a_job_that_is_still_to_be_taken_in_are_left_to_the_function(
         _update_job(other, "SET claimedUntil = :until", until=int(time.time()) + 600)
         return real_move(*arguments)
 
-    real_move = migrations.move
+    real_move = migrations.move_images
     _bring_back(other, own_receipts(other, 1))
-    with patch.object(migrations, "move", claim):
+    with patch.object(migrations, "move_images", claim):
         raced = operator("retry-migrations", other.job_id, "--yes")
 
     assert "is SUBMITTED, its output still to be taken in" in submitted.told

@@ -11,7 +11,7 @@ import pytest
 from local.emulator import Emulator
 from local.night import Night
 from local.receipts import plan_lines
-from yorutsuke_common.dynamodb import to_item
+from yorutsuke_common.aws.dynamodb import to_item
 
 from .conftest import own_receipts
 from .operator_stage import ROOT, Operator, operator_of

@@ -136,7 +136,7 @@ def test_what_lambda_did_not_write_is_said_and_left(operator: Operator, queue: s
     ran = operator("redrive", "--submissions", "--yes", "--json")
 
     answer = ran.answer
-    assert "1 that are no requests stay in yorutsuke-batch-submit-dlq-local: delete them there." in ran.told
+    assert "1 that are no requests stay in yorutsuke-batch-orchestrator-dlq-local: delete them there." in ran.told
     [found] = answer["found"]
     assert found["problem"] == "it is no record of Lambda's (requestContext: Field required)"
     assert (answer["readable"], answer["jobs"], _left(operator, queue)) == (0, {}, ["?"])
@@ -193,8 +193,8 @@ def test_many_requests_that_fail_fill_no_screen(operator: Operator, fail: Fail) 
     assert "Failed again: 25, the first 20" in ran.out
     assert ran.out.count("a batch job takes at least 100") == 20
     assert ran.told.endswith(
-        "UnfinishedError: 25 requests failed again and stay in yorutsuke-batch-submit-dlq-local: mend that first. "
-        "Run this again."
+        "UnfinishedError: 25 requests failed again and stay in yorutsuke-batch-orchestrator-dlq-local: mend that "
+        "first. Run this again."
     )
 
 
@@ -209,7 +209,7 @@ def test_a_request_that_somebody_else_has_received_is_not_called_nothing(
 
     assert (looked.code, asked.code) == (0, 1)
     assert "has no such requests that can be seen: there is nothing to ask again. 1 more in" in looked.told
-    assert "1 messages of yorutsuke-batch-submit-dlq-local could not be looked at. Run this again." in asked.told
+    assert "1 messages of yorutsuke-batch-orchestrator-dlq-local could not be looked at. Run this again." in asked.told
 
 
 def test_what_was_asked_before_the_messages_come_back_is_shown(operator: Operator, fail: Fail) -> None:
@@ -224,7 +224,7 @@ def test_what_was_asked_before_the_messages_come_back_is_shown(operator: Operato
         ran = operator("redrive", "--submissions", "--yes", "--json")
 
     assert (ran.code, len(json.loads(ran.out)["failures"])) == (1, 10)
-    assert "2 of 12 requests were not asked again (10 messages of yorutsuke-batch-submit-dlq-local" in ran.told
+    assert "2 of 12 requests were not asked again (10 messages of yorutsuke-batch-orchestrator-dlq-local" in ran.told
 
 
 def test_a_connection_that_waits_for_a_function_is_kept_alive() -> None:

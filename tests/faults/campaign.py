@@ -9,7 +9,7 @@ from typing import Any
 from batch_result_handler import handler as handler_module
 from local.in_memory import Call, Fault
 from tests.integration.stage import BATCH_JOBS
-from yorutsuke_common.dynamodb import from_item
+from yorutsuke_common.aws.dynamodb import from_item
 
 from .night import WAITS, Faults, FaultyNight, Overtaken, dice_of
 
@@ -120,7 +120,7 @@ def run(night: FaultyNight, clean: dict[str, Any], seed: str, faults: Faults) ->
     """Run one schedule until it settles; return what did not hold, as `counter: what`."""
     night.seed()
     # A retry quota is a client's own: what one schedule used up must not be missing in the next.
-    handler_module.workers.cache_clear()
+    handler_module.use_cases.cache_clear()
     settled = _settle(night, seed, night.messages(), faults)
     if settled and migration_failures(night.state()) > migration_failures(clean):
         # Nothing but an image that could not be moved gives an operator reason to do so.

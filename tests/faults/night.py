@@ -35,7 +35,7 @@ from tests.integration.stage import (
     sqs_event,
     start_cold,
 )
-from yorutsuke_common.dynamodb import from_item, to_item
+from yorutsuke_common.aws.dynamodb import from_item, to_item
 
 WRITTEN_AT = datetime(2026, 11, 22, 18, 42, 7, tzinfo=UTC)
 VISIBILITY_TIMEOUT_SECONDS = 360
@@ -153,7 +153,7 @@ class FaultyNight:
 
     def _overtake(self, message: str) -> None:
         """Let another function, with clients and threads of its own, handle a message from first call to last."""
-        others = cache(handler_module.workers.__wrapped__)
+        others = cache(handler_module.use_cases.__wrapped__)
         with patch.object(self.aws, "fault", _let_through), patch.object(handler_module, "workers", others):
             self._handle(message)
 
@@ -235,11 +235,11 @@ def faulty_night() -> Generator[FaultyNight]:
         redirect_stdout(silence),
         patch.dict(os.environ, environment),
         patch.object(boto3, "DEFAULT_SESSION", session),
-        patch("yorutsuke_common.dynamodb.BASE_DELAY_SECONDS", 0),
+        patch("yorutsuke_common.aws.dynamodb.BASE_DELAY_SECONDS", 0),
         # One after the other, so that a seed always falls on the same calls.
-        patch("yorutsuke_common.overlap.CONCURRENCY", 1),
+        patch("yorutsuke_common.aws.calls.CONCURRENCY", 1),
         patch("botocore.endpoint.time", SimpleNamespace(sleep=_no_sleep)),
-        patch("batch_result_handler.job.time", SimpleNamespace(time=lambda: night.clock)),
+        patch("yorutsuke_common.aws.batch_jobs.time", SimpleNamespace(time=lambda: night.clock)),
     ):
         start_cold()
         logging.disable()

@@ -1,19 +1,22 @@
 """The campaign ends in zeros, and each of the pipeline's safeguards, taken away, ends them."""
 
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from batch_result_handler.batch_result import _Run  # pyright: ignore[reportPrivateUsage]
-from batch_result_handler.event import JobEnd
-from batch_result_handler.images import Image, ImageStore, Move
-from batch_result_handler.job import BatchJobs
-from batch_result_handler.records import LineReader
-from yorutsuke_common.dynamodb import BatchClient
-from yorutsuke_common.schema import BatchJob
+from batch_result_handler.process_output import OutputProcessor
+from yorutsuke_common.aws.batch_jobs import BatchJobs
+from yorutsuke_common.aws.dynamodb import ChunkedClient
+from yorutsuke_common.aws.image_moves import ImageMover, MoveFailure
+from yorutsuke_common.aws.pending_images import PendingImages, StoredImage
+from yorutsuke_common.names import BedrockEnd
+from yorutsuke_common.records.lines import Line
+from yorutsuke_common.records.parser import RecordParser
+from yorutsuke_common.records.reader import RecordChunk, read_chunks
+from yorutsuke_common.schema import BatchJob, JobStatus
 
 from .campaign import MESSAGES, campaign, clean_run
 from .night import FaultyNight, faulty_night
@@ -89,82 +92,73 @@ def test_fewer_schedules_than_crash_points_and_meetings_are_refused(night: Fault
 
 
 def _delete_before_copy(patch: pytest.MonkeyPatch) -> None:
-    move = ImageStore.move
+    move = ImageMover.move
 
-    def deleting(self: ImageStore, images: Sequence[Image], date: str) -> set[str]:
-        self._delete([Move(image, image.upload_key, "") for image in images if image.upload_key])  # pyright: ignore[reportPrivateUsage]
+    def deleting(self: ImageMover, images: Sequence[StoredImage], date: str) -> dict[str, MoveFailure]:
+        self._delete_objects(image.upload_key for image in images if image.upload_key)  # pyright: ignore[reportPrivateUsage]
         return move(self, images, date)
 
-    patch.setattr(ImageStore, "move", deleting)
+    patch.setattr(ImageMover, "move", deleting)
 
 
 def _delete_without_marking(patch: pytest.MonkeyPatch) -> None:
     def forget(*_: object) -> None:
         """Mark nothing."""
 
-    patch.setattr("batch_result_handler.images.PendingImages.mark_processed", forget)
+    patch.setattr(PendingImages, "mark_processed", forget)
 
 
 def _images_before_transactions(patch: pytest.MonkeyPatch) -> None:
-    store = _Run._store  # pyright: ignore[reportPrivateUsage]
+    store = OutputProcessor._store_chunk  # pyright: ignore[reportPrivateUsage]
 
-    def moving(self: Any, block: Any) -> Any:
-        images = self.stores.pending.find([good.transaction.imageId for good in block])
-        self.stores.images.move([*images.values()], self.date)
-        return store(self, block)
+    def moving(self: OutputProcessor, job: BatchJob, date: str, chunk: RecordChunk) -> Any:
+        images = self.stores.pending.find([record.transaction.imageId for record in chunk.parsed])
+        self.stores.images.move([*images.values()], date)
+        return store(self, job, date, chunk)
 
-    patch.setattr(_Run, "_store", moving)
+    patch.setattr(OutputProcessor, "_store_chunk", moving)
 
 
 def _no_second_try_of_what_is_unprocessed(patch: pytest.MonkeyPatch) -> None:
-    def put_once(self: BatchClient, table: str, batch: Sequence[Any]) -> None:
-        self.client.batch_write_item(RequestItems={table: [{"PutRequest": {"Item": item}} for item in batch]})
+    def put_once(self: ChunkedClient, table: str, chunk: Sequence[Any]) -> None:
+        self.client.batch_write_item(RequestItems={table: [{"PutRequest": {"Item": item}} for item in chunk]})
 
-    patch.setattr(BatchClient, "_put_batch", put_once)
+    patch.setattr(ChunkedClient, "_put_chunk", put_once)
 
 
 def _ids_by_the_time_of_processing(patch: pytest.MonkeyPatch) -> None:
-    def reader(job: BatchJob, extracted_at: datetime, ttl_days: int) -> LineReader:
-        return LineReader(job.model_copy(update={"submitTime": str(time.time_ns())}), extracted_at, ttl_days)
+    def reader(job: BatchJob, extracted_at: datetime, ttl_days: int) -> RecordParser:
+        return RecordParser(job.model_copy(update={"submitTime": str(time.time_ns())}), extracted_at, ttl_days)
 
-    patch.setattr("batch_result_handler.batch_result.LineReader", reader)
+    patch.setattr("batch_result_handler.process_output.RecordParser", reader)
 
 
 def _no_duplicates_known(patch: pytest.MonkeyPatch) -> None:
     def never(*_: object) -> bool:
         return False
 
-    patch.setattr("batch_result_handler.batch_result.is_processed", never)
-
-
-class _Forgetful(set[str]):
-    """A set that knows nothing of what was put into it."""
-
-    def __contains__(self, _: object) -> bool:
-        return False
+    patch.setattr("batch_result_handler.process_output.is_processed", never)
 
 
 def _no_repeats_known(patch: pytest.MonkeyPatch) -> None:
-    init = _Run.__init__
+    def read_line_by_line(lines: Iterable[Line], parser: RecordParser) -> Iterator[RecordChunk]:
+        for line in lines:
+            yield from read_chunks([line], parser)
 
-    def forgetting(self: _Run, *arguments: Any) -> None:
-        init(self, *arguments)
-        self.reading.seen = _Forgetful()
-
-    patch.setattr(_Run, "__init__", forgetting)
+    patch.setattr("batch_result_handler.process_output.read_chunks", read_line_by_line)
 
 
 def _times_of_processing(patch: pytest.MonkeyPatch) -> None:
-    def reader(job: BatchJob, _: datetime, ttl_days: int) -> LineReader:
-        return LineReader(job, datetime.now(UTC), ttl_days)
+    def reader(job: BatchJob, _: datetime, ttl_days: int) -> RecordParser:
+        return RecordParser(job, datetime.now(UTC), ttl_days)
 
-    patch.setattr("batch_result_handler.batch_result.LineReader", reader)
+    patch.setattr("batch_result_handler.process_output.RecordParser", reader)
 
 
 def _no_claims(patch: pytest.MonkeyPatch) -> None:
     def claim(self: BatchJobs, job: BatchJob, _: str, __: float) -> BatchJob:
         attributes = {"claimedBy": "everyone", "claimedUntil": 0}
-        self._update(job, attributes)  # pyright: ignore[reportPrivateUsage]
+        self.update(job, attributes)
         return job.model_copy(update=attributes)
 
     patch.setattr(BatchJobs, "claim", claim)
@@ -180,9 +174,9 @@ def _claims_by_the_index(patch: pytest.MonkeyPatch) -> None:
 
 
 def _an_end_undoes_a_completion(patch: pytest.MonkeyPatch) -> None:
-    def record_end(self: BatchJobs, job: BatchJob, end: JobEnd) -> None:
-        ended = {"status": end.status.job_status.value, "bedrockStatus": end.status.value}
-        self._update(job, {**ended, "bedrockMessage": end.message})  # pyright: ignore[reportPrivateUsage]
+    def record_end(self: BatchJobs, job: BatchJob, end: BedrockEnd, message: str) -> None:
+        ended = {"status": JobStatus[end.name].value, "bedrockStatus": end.value}
+        self.update(job, {**ended, "bedrockMessage": message})
 
     patch.setattr(BatchJobs, "record_end", record_end)
 

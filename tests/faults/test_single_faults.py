@@ -6,7 +6,7 @@ import pytest
 
 from local.in_memory import Call, Fault
 from tests.integration.stage import BATCH_JOBS
-from yorutsuke_common.dynamodb import from_item
+from yorutsuke_common.aws.dynamodb import from_item
 
 from .campaign import clean_run, no_faults
 from .night import FaultyNight, faulty_night

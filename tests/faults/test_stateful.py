@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from local.in_memory import Call, Fault
 from tests.integration.stage import BATCH_JOBS, DEAD_LETTERS_KEY, OUTPUT_KEY, TRANSACTIONS
-from yorutsuke_common.dynamodb import from_item
+from yorutsuke_common.aws.dynamodb import from_item
 
 from .campaign import FAULTS, MESSAGES, PARTIAL, clean_run, migration_failures, no_faults
 from .night import CORRECTED, LINES, WAITS, Faults, faulty_night

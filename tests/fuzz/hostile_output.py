@@ -15,8 +15,8 @@ from typing import Any, cast
 from botocore.response import StreamingBody
 from hypothesis import strategies as st
 
-from batch_result_handler.output import BOM, MAX_LINE_BYTES
-from tests.unit.batch_result_handler.samples import EXTRACTED_AT, plan_line, receipt_text
+from tests.unit.layer.samples import EXTRACTED_AT, plan_line, receipt_text
+from yorutsuke_common.records.lines import BOM, MAX_LINE_BYTES
 
 EVENTS = Path(__file__).parents[1] / "events" / "bedrock"
 STATE_CHANGE = EVENTS / "job_state_change.json"

@@ -11,11 +11,12 @@ from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from batch_result_handler.dead_letters import DeadLetterFile
-from batch_result_handler.output import BOM, MAX_LINE_BYTES, opened_output, split_lines
-from batch_result_handler.records import GoodLine, LineReader, rejected
-from tests.unit.batch_result_handler.samples import EXTRACTED_AT, JOB, RECEIPT
-from yorutsuke_common.dynamodb import Item, from_item, to_item
+from tests.unit.layer.samples import EXTRACTED_AT, JOB, RECEIPT
+from yorutsuke_common.aws.dead_letters import DeadLetterFile
+from yorutsuke_common.aws.dynamodb import Item, from_item, to_item
+from yorutsuke_common.aws.output_files import open_output
+from yorutsuke_common.records.lines import BOM, MAX_LINE_BYTES, split_lines
+from yorutsuke_common.records.parser import ParsedRecord, RecordParser
 from yorutsuke_common.schema import (
     MAX_DETAIL_CHARACTERS,
     MAX_IMAGE_ID_BYTES,
@@ -29,7 +30,7 @@ from .hostile_output import CONTROL_IMAGE, CONTROL_LINE, Bucket, HostileOutput
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-READER = LineReader(JOB, EXTRACTED_AT, ttl_days=730)
+PARSER = RecordParser(JOB, EXTRACTED_AT, ttl_days=730)
 KEY_BYTES = {"userId": 2_048, "transactionId": 1_024, "jobId": 1_024, "imageId": 2_048, "extractedAt": 1_024}
 """The most bytes of each attribute that is a key of the table or of an index; `jobId` is a sort key as well."""
 MAX_ITEM_BYTES = 400 * 1024
@@ -43,7 +44,7 @@ MAX_LETTER_BYTES = MAX_RECORD_BYTES + ESCAPED_BYTES * (MAX_IMAGE_ID_BYTES + MAX_
 JSON_NUMBER = re.compile(rb"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,4})?")
 """No amount has an exponent of more digits, and `Decimal` has none of more than 18."""
 
-Read = GoodLine | DeadLetter
+Read = ParsedRecord | DeadLetter
 
 
 def kept_promise(output: HostileOutput) -> list[Read]:
@@ -51,11 +52,11 @@ def kept_promise(output: HostileOutput) -> list[Read]:
     read = _read(output)
     lines = _expected_lines(output)
     assert [_number(one) for one in read] == list(lines), "not one result for each line that is not blank"
-    items = [_checked_item(one, lines[one.number]) for one in read if isinstance(one, GoodLine)]
+    items = [_checked_item(one, lines[one.line]) for one in read if isinstance(one, ParsedRecord)]
     letters = _checked_letters(output, read)
     _check_control_line(lines, read)
     again = _read(HostileOutput(output.content, (MAX_LINE_BYTES,), output.max_line_bytes))
-    items_again = [to_item(one.transaction.item()) for one in again if isinstance(one, GoodLine)]
+    items_again = [to_item(one.transaction.item()) for one in again if isinstance(one, ParsedRecord)]
     assert items_again == items, "read again, in other chunks, other transactions"
     assert _written(output, again) == letters, "read again, in other chunks, other dead letters"
     return read
@@ -63,13 +64,13 @@ def kept_promise(output: HostileOutput) -> list[Read]:
 
 def became(one: Read) -> str:
     """Return what became of a line in a word: `transaction`, or the reason of its dead letter."""
-    return "transaction" if isinstance(one, GoodLine) else one.reason.value
+    return "transaction" if isinstance(one, ParsedRecord) else one.reason.value
 
 
 def _read(output: HostileOutput) -> list[Read]:
     """Read an output as the handler does, but for the bound of a line."""
-    with opened_output(cast("S3Client", Bucket(output)), "images", "batch-output/job/output.jsonl") as opened:
-        return [READER.read(line) for line in split_lines(opened.chunks, output.max_line_bytes)]
+    with open_output(cast("S3Client", Bucket(output)), "images", "batch-output/job/output.jsonl") as opened:
+        return [PARSER.parse(line) for line in split_lines(opened.chunks, output.max_line_bytes)]
 
 
 def _expected_lines(output: HostileOutput) -> dict[int, bytes]:
@@ -83,10 +84,10 @@ def _expected_lines(output: HostileOutput) -> dict[int, bytes]:
 
 
 def _number(one: Read) -> int:
-    return one.number if isinstance(one, GoodLine) else one.line
+    return one.line
 
 
-def _checked_item(good: GoodLine, line: bytes) -> Item:
+def _checked_item(good: ParsedRecord, line: bytes) -> Item:
     """Return the transaction's item, which DynamoDB takes and gives back as it was."""
     attributes = good.transaction.item()
     item = to_item(attributes)
@@ -131,8 +132,8 @@ def _written(output: HostileOutput, read: Sequence[Read]) -> bytes:
     bucket = Bucket(output)
     letters = DeadLetterFile(cast("S3Client", bucket), "images", JOB.jobId)
     for one in read:
-        good = isinstance(one, GoodLine)
-        letters.add(rejected(one, Reason.OWNER_MISMATCH, "the image is another user's") if good else one)
+        good = isinstance(one, ParsedRecord)
+        letters.add(one.reject(Reason.OWNER_MISMATCH, "the image is another user's") if good else one)
     letters.close()
     return bucket.written
 
@@ -143,7 +144,7 @@ def _check_letter(one: Read, written: bytes) -> None:
     assert list(letter) == [name for name in DeadLetter.model_fields if name != "imageId" or "imageId" in letter]
     assert (letter["line"], Reason(letter["reason"])) == (
         _number(one),
-        Reason.OWNER_MISMATCH if isinstance(one, GoodLine) else one.reason,
+        Reason.OWNER_MISMATCH if isinstance(one, ParsedRecord) else one.reason,
     )
     assert 1 <= len(letter.get("imageId", "-").encode()) <= MAX_IMAGE_ID_BYTES
     assert 1 <= len(letter["detail"]) <= MAX_DETAIL_CHARACTERS
@@ -160,8 +161,8 @@ def _refuse(name: str) -> NoReturn:
 def _check_control_line(lines: dict[int, bytes], read: Sequence[Read]) -> None:
     """Assert that the good line, where the output has it, is read as if it were alone."""
     places = [number for number, line in lines.items() if line.strip(b" \r") == CONTROL_LINE]
-    controls = [one for one in read if isinstance(one, GoodLine) and one.transaction.imageId == CONTROL_IMAGE]
-    assert [good.number for good in controls] == places, "the good line is lost"
+    controls = [one for one in read if isinstance(one, ParsedRecord) and one.transaction.imageId == CONTROL_IMAGE]
+    assert [good.line for good in controls] == places, "the good line is lost"
     for good in controls:
         said: dict[str, Any] = good.transaction.model_dump(include=set(RECEIPT))
         assert said == RECEIPT

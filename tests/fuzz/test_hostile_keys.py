@@ -13,13 +13,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from batch_result_handler.event import OutputObject, notices_in_event
-from batch_result_handler.images import Image, ImageStore, PendingImages, processed_key
-from batch_result_handler.object_copier import ObjectCopier
 from local.in_memory import InMemoryAws, Table
 from tests.unit.logs import Logs
-from yorutsuke_common.dynamodb import BatchClient, Item
-from yorutsuke_common.overlap import Overlap
+from yorutsuke_common.aws.calls import CallPool
+from yorutsuke_common.aws.dynamodb import ChunkedClient, Item
+from yorutsuke_common.aws.image_moves import INVALID_KEY, ImageMover
+from yorutsuke_common.aws.object_copier import ObjectCopier
+from yorutsuke_common.aws.pending_images import PendingImages, StoredImage
+from yorutsuke_common.events import OutputObject, job_events
+from yorutsuke_common.object_keys import processed_key
 
 from .runs import FUZZ
 
@@ -70,9 +72,9 @@ class Bucket:
     """AWS in memory, and what moves images there."""
 
     aws: InMemoryAws
-    store: ImageStore
+    store: ImageMover
 
-    def fill(self, s3_keys: Mapping[str, str]) -> list[Image]:
+    def fill(self, s3_keys: Mapping[str, str]) -> list[StoredImage]:
         """Begin anew with one other object and images of these keys by image id; return them as they are found."""
         items: dict[tuple[str, ...], Item] = {
             (image_id,): {"imageId": {"S": image_id}, "userId": {"S": "user-1"}, "s3Key": {"S": s3_key}}
@@ -93,11 +95,11 @@ def bucket() -> Iterator[Bucket]:
     aws = InMemoryAws({})
     session = boto3.Session("in-memory", "in-memory", region_name="ap-northeast-1")
     aws.serve(session)
-    logger, overlap = Logs().logger, Overlap()
+    logger, pool = Logs().logger, CallPool()
     with closing(session.client("s3")) as s3, closing(session.client("dynamodb")) as dynamodb:
-        pending = PendingImages(BatchClient(dynamodb, overlap, logger), "pending-images")
+        pending = PendingImages(ChunkedClient(dynamodb, pool, logger), "pending-images")
         copier = ObjectCopier(s3, "images", 1, logger)
-        yield Bucket(aws, ImageStore(s3, "images", copier, pending, overlap, logger))
+        yield Bucket(aws, ImageMover(s3, "images", copier, pending, pool))
 
 
 @settings(FUZZ, max_examples=60, derandomize=True)
@@ -109,12 +111,14 @@ def test_an_image_of_any_key_moves_from_uploads_to_processed_and_to_nowhere_else
     bucket: Bucket, s3_keys: dict[str, str]
 ) -> None:
     images = bucket.fill(s3_keys)
-    moves = {processed_key(image, DATE): image.upload_key for image in images if image.upload_key}
+    moves = {
+        processed_key(image.image_id, image.upload_key, DATE): image.upload_key for image in images if image.upload_key
+    }
 
-    unmoved = bucket.store.move(images, DATE)
+    failures = bucket.store.move(images, DATE)
 
-    assert unmoved == {image.image_id for image in images if not image.upload_key}
-    assert len(moves) == len(s3_keys) - len(unmoved)
+    assert failures == {image.image_id: INVALID_KEY for image in images if not image.upload_key}
+    assert len(moves) == len(s3_keys) - len(failures)
     assert all(key.startswith("uploads/") for key in moves.values())
     assert all(key.startswith(f"processed/{DATE}/") for key in moves)
     # What was deleted is what DeleteObjects' XML says when it is parsed again.
@@ -127,8 +131,7 @@ def test_an_image_of_any_key_moves_from_uploads_to_processed_and_to_nowhere_else
 @example(["a", "b"], ["u/x.jpg", "uploads/u/x.jpg"])
 def test_two_images_never_share_a_processed_key(image_ids: list[str], s3_keys: list[str]) -> None:
     keys = {
-        processed_key(Image(image_id, "user-1", f"uploads/{s3_key}", processed=False, item={}), DATE)
-        for image_id, s3_key in zip(image_ids, s3_keys, strict=True)
+        processed_key(image_id, f"uploads/{s3_key}", DATE) for image_id, s3_key in zip(image_ids, s3_keys, strict=True)
     }
 
     assert len(keys) == 2
@@ -141,4 +144,4 @@ def test_an_output_of_any_name_is_found_under_the_name_it_was_written(name: str,
     key = f"batch-output/abcdefgh1234/night{name.replace('/', '')}{ending}"
     event = {"Records": [{"s3": {"bucket": {"name": "images"}, "object": {"key": quote_plus(key)}}}]}
 
-    assert notices_in_event(event, "images") == [OutputObject("images", key)]
+    assert job_events(event, "images") == [OutputObject("images", key)]

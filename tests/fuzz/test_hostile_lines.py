@@ -7,16 +7,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from batch_result_handler.output import MAX_LINE_BYTES
-from batch_result_handler.records import MAX_RECORD_BYTES, MAX_VALUES, GoodLine
-from tests.unit.batch_result_handler.samples import (
-    RECEIPT,
-    bedrock_line,
-    nova_output,
-    plan_line,
-    receipt_text,
-    with_amount,
-)
+from tests.unit.layer.samples import RECEIPT, bedrock_line, nova_output, plan_line, receipt_text, with_amount
+from yorutsuke_common.records.dead_letter import MAX_RECORD_BYTES
+from yorutsuke_common.records.limits import MAX_VALUES
+from yorutsuke_common.records.lines import MAX_LINE_BYTES
+from yorutsuke_common.records.parser import ParsedRecord
 from yorutsuke_common.schema import Reason
 
 from .hostile_output import HostileOutput, hostile_outputs
@@ -153,7 +148,7 @@ def test_a_line_of_more_values_than_memory_holds_is_not_parsed(where: str, value
 
     [letter] = kept_promise(HostileOutput(line))
 
-    assert not isinstance(letter, GoodLine)
+    assert not isinstance(letter, ParsedRecord)
     assert letter.detail == "the line has more than 1000000 values and was not read"
     assert letter.record == line.decode()[: len(str(letter.record))]
 
@@ -163,7 +158,7 @@ def test_a_reply_that_hides_its_values_from_its_line_is_not_parsed() -> None:
 
     [letter] = kept_promise(HostileOutput(line))
 
-    assert not isinstance(letter, GoodLine)
+    assert not isinstance(letter, ParsedRecord)
     assert (letter.reason, letter.detail) == (
         Reason.INVALID_TRANSACTION,
         "the model's reply has more than 1000000 values",
@@ -180,6 +175,6 @@ def test_a_reply_of_a_million_blocks_that_are_none_is_refused_at_the_first() -> 
 def test_the_record_of_a_dead_letter_is_at_most_32_kb_as_it_is_written(text: str) -> None:
     [letter] = kept_promise(HostileOutput(text.encode() * 40_000))
 
-    assert not isinstance(letter, GoodLine)
+    assert not isinstance(letter, ParsedRecord)
     written = len(json.dumps(letter.record, ensure_ascii=False).encode())
     assert MAX_RECORD_BYTES - 6 < written <= MAX_RECORD_BYTES

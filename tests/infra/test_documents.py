@@ -113,7 +113,7 @@ def test_every_folder_of_source_is_in_the_architecture() -> None:
     source = {
         f"{path.parent.relative_to(ROOT)}/"
         for part in ("layer", "functions", "infra", "yorutsuke", "local")
-        for path in [*ROOT.glob(f"{part}/__init__.py"), *ROOT.glob(f"{part}/*/__init__.py")]
+        for path in ROOT.glob(f"{part}/**/__init__.py")
         if path.parent.parent.name != "local"
     }
 

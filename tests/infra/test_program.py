@@ -7,13 +7,11 @@ from uuid import uuid4
 
 import pytest
 
-from batch_result_handler import event
 from local.deployer import run_program
 from local.inputs import is_secret, plain
 from local.resources import CREATORS
-from yorutsuke_common.schema import BedrockEnd
+from yorutsuke_common.names import JOB_STATE_CHANGE
 from yorutsuke_infra.errors import ConfigError
-from yorutsuke_infra.messaging import FAILED_STATES, STATE_CHANGE
 
 from .conftest import ACCOUNT, REGION, Program, RunProgram, policy
 
@@ -192,14 +190,14 @@ def test_only_the_bucket_may_invoke_the_function_and_what_fails_goes_to_the_dead
 
 def test_a_request_that_nobody_waited_for_is_kept_with_its_error_as_large_as_sqs_takes_it(run: RunProgram) -> None:
     program = run()
-    queue = program.inputs("Queue", "batch-submit-dlq")
+    queue = program.inputs("Queue", "batch-orchestrator-dlq")
     kept = program.inputs("FunctionEventInvokeConfig", "batch-orchestrator")
     [may_send] = policy(program.inputs("RolePolicy", "batch-orchestrator-on-failure")["policy"])
 
     assert (queue["messageRetentionSeconds"], queue["maxMessageSize"]) == (14 * 86400, 1024 * 1024)
-    assert kept["destinationConfig"] == {"onFailure": {"destination": "arn:Queue:batch-submit-dlq"}}
+    assert kept["destinationConfig"] == {"onFailure": {"destination": "arn:Queue:batch-orchestrator-dlq"}}
     assert (kept["functionName"], kept["maximumRetryAttempts"]) == ("yorutsuke-batch-orchestrator-dev", 2)
-    assert (may_send["Action"], may_send["Resource"]) == (["sqs:SendMessage"], ["arn:Queue:batch-submit-dlq"])
+    assert (may_send["Action"], may_send["Resource"]) == (["sqs:SendMessage"], ["arn:Queue:batch-orchestrator-dlq"])
 
 
 def test_failed_jobs_and_what_is_redriven_come_through_the_queue_with_either_trigger(run: RunProgram) -> None:
@@ -240,7 +238,7 @@ def test_the_failed_jobs_of_this_stage_and_no_others_reach_the_queue(run: RunPro
 
     assert pattern == {
         "source": ["aws.bedrock"],
-        "detail-type": [STATE_CHANGE],
+        "detail-type": [JOB_STATE_CHANGE],
         "detail": {
             "batchJobName": [{"prefix": "yorutsuke-dev."}],
             "status": ["Failed", "Expired", "Stopped", "PartiallyCompleted"],
@@ -248,11 +246,6 @@ def test_the_failed_jobs_of_this_stage_and_no_others_reach_the_queue(run: RunPro
     }
     assert (target["rule"], target["arn"]) == ("yorutsuke-failed-jobs-dev", "arn:Queue:batch-output")
     assert target["deadLetterConfig"] == {"arn": "arn:Queue:batch-output-dlq"}
-
-
-def test_the_rule_selects_just_what_the_function_reads() -> None:
-    assert set(FAILED_STATES) == set(BedrockEnd)
-    assert STATE_CHANGE == event.STATE_CHANGE
 
 
 def test_a_stage_may_name_a_second_source_for_drills(run: RunProgram) -> None:
@@ -274,7 +267,7 @@ def test_the_function_is_given_what_the_stage_says(run: RunProgram) -> None:
         return function["memorySize"], function["timeout"], mapping["scalingConfig"]["maximumConcurrency"]
 
     assert given(run()) == (1769, 300, 2)
-    assert given(run(functionMemoryMb=512, functionTimeoutSeconds=60, functionMaxConcurrency=7)) == (512, 60, 7)
+    assert given(run(functionMemoryMb=1024, functionTimeoutSeconds=60, functionMaxConcurrency=7)) == (1024, 60, 7)
 
 
 def test_the_function_runs_on_the_layers_runtime_and_knows_its_stage(run: RunProgram) -> None:
@@ -396,7 +389,7 @@ def test_each_alarm_looks_at_its_metric(run: RunProgram) -> None:
     own = {"service": "batch_result_handler", "stage": "dev"}
     queue = {"QueueName": "yorutsuke-batch-output-dev"}
     dlq = {"QueueName": "yorutsuke-batch-output-dlq-dev"}
-    submit_dlq = {"QueueName": "yorutsuke-batch-submit-dlq-dev"}
+    submit_dlq = {"QueueName": "yorutsuke-batch-orchestrator-dlq-dev"}
     function = {"FunctionName": "yorutsuke-batch-result-handler-dev"}
     orchestrator = {"FunctionName": "yorutsuke-batch-orchestrator-dev"}
     topic, rule = {"TopicName": "yorutsuke-batch-output-dev"}, {"RuleName": "yorutsuke-failed-jobs-dev"}

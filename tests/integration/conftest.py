@@ -30,7 +30,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Generator[Stage]:
     """A stage whose storage is what the Pulumi program declares; the handler's clients are watched."""
     for name, value in {**ENVIRONMENT, "AWS_DEFAULT_REGION": REGION}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("yorutsuke_common.dynamodb.BASE_DELAY_SECONDS", 0)
+    monkeypatch.setattr("yorutsuke_common.aws.dynamodb.BASE_DELAY_SECONDS", 0)
     handler_module.logger.setLevel("DEBUG")
     # Bedrock is ours to answer.
     with mock_aws(config={"core": {"passthrough": {"services": ["bedrock"]}}}):

@@ -8,7 +8,7 @@ from typing import Any
 
 import boto3
 
-from batch_orchestrator.handler import handler, submitter
+from batch_orchestrator.handler import handler, job_submitter
 from batch_orchestrator.prompt import model_input
 from batch_orchestrator.settings import load_settings
 from local.emulator import REGION
@@ -43,7 +43,7 @@ def manifest_of(image_ids: Iterable[str] = IMAGE_IDS) -> bytes:
 def forget_environment() -> None:
     """Forget what a warm execution environment keeps."""
     load_settings.cache_clear()
-    submitter.cache_clear()
+    job_submitter.cache_clear()
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,11 @@ class Orchestrator:
         """Invoke it in another execution environment, whose clients nobody watches."""
         watched, boto3.DEFAULT_SESSION = boto3.DEFAULT_SESSION, boto3.Session(region_name=REGION)
         self.bedrock.serve(boto3.DEFAULT_SESSION)
-        submitter.cache_clear()
+        job_submitter.cache_clear()
         try:
             return self.invoke(event)
         finally:
-            submitter.cache_clear()
+            job_submitter.cache_clear()
             boto3.DEFAULT_SESSION = watched
 
     def record(self, intent_id: str = "intent-1") -> dict[str, Any]:

@@ -10,11 +10,10 @@ from typing import Any, cast
 import boto3
 from moto.s3.models import s3_backends
 
-from batch_result_handler.handler import handler, workers
-from batch_result_handler.settings import load_settings
+from batch_result_handler.handler import handler, load_settings, use_cases
 from local.aws import Aws
 from local.lambda_context import lambda_context
-from yorutsuke_common.dynamodb import from_item, to_item
+from yorutsuke_common.aws.dynamodb import from_item, to_item
 
 from .aws_calls import AwsCalls
 
@@ -90,7 +89,7 @@ def sqs_event(*bodies: str) -> dict[str, Any]:
 def start_cold() -> None:
     """Forget what a warm execution environment keeps."""
     load_settings.cache_clear()
-    workers.cache_clear()
+    use_cases.cache_clear()
 
 
 @dataclass(frozen=True)
@@ -144,12 +143,12 @@ class Stage:
 
     def deliver_elsewhere(self, *bodies: str) -> list[str]:
         """Deliver messages to another execution environment, whose clients nobody watches."""
-        workers.cache_clear()
+        use_cases.cache_clear()
         watched, boto3.DEFAULT_SESSION = boto3.DEFAULT_SESSION, None
         try:
             return self.deliver(*bodies)
         finally:
-            workers.cache_clear()
+            use_cases.cache_clear()
             boto3.DEFAULT_SESSION = watched
 
     def invoke(self, event: dict[str, Any]) -> dict[str, Any]:

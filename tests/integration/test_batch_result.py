@@ -262,7 +262,7 @@ def test_an_s3_key_without_the_uploads_prefix_is_met(stage: Stage) -> None:
 
 
 def test_more_than_one_block_of_lines_is_taken_in(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("batch_result_handler.reading.BLOCK", 50)
+    monkeypatch.setattr("yorutsuke_common.records.reader.CHUNK_RECORDS", 50)
     stage.put_job()
     stage.put_images(IMAGE_IDS[:120])
 

@@ -41,7 +41,7 @@ def test_a_message_that_meets_a_function_at_work_comes_back_and_touches_nothing(
     stage: Stage, logged: LogReader, monkeypatch: pytest.MonkeyPatch, operation: str
 ) -> None:
     # No copy is under way while another waits.
-    monkeypatch.setattr("yorutsuke_common.overlap.CONCURRENCY", 1)
+    monkeypatch.setattr("yorutsuke_common.aws.calls.CONCURRENCY", 1)
     message = _seed(stage)
 
     def meet() -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from batch_orchestrator.submission import MAX_IDS_BYTES
+from batch_orchestrator.submit_job import MAX_IDS_BYTES
 from tests.unit.batch_orchestrator.samples import running_out
-from yorutsuke_common.dynamodb import to_item
+from yorutsuke_common.aws.dynamodb import to_item
 from yorutsuke_common.errors import InvalidRequestError
 from yorutsuke_common.hashing import images_digest, submission_token
 from yorutsuke_common.schema import BatchJob
@@ -112,7 +112,7 @@ def test_the_manifest_of_the_same_images_is_the_same_in_whatever_order_they_are_
 
 
 def test_a_large_manifest_goes_out_in_parts(orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("yorutsuke_common.object_writer.PART_BYTES", 5 * 1024 * 1024)
+    monkeypatch.setattr("yorutsuke_common.aws.object_writer.PART_BYTES", 5 * 1024 * 1024)
     content = {f"img-{number}": bytes([number]) * 3_000_000 for number in range(1, 4)}
     orchestrator.stage.put_images(content)
     for image_id, body in content.items():
@@ -244,7 +244,7 @@ def test_too_few_images_that_can_be_sent_are_refused_and_nothing_is_left_behind(
 def test_images_that_turn_out_to_be_gone_are_too_few_as_well(
     orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("yorutsuke_common.object_writer.PART_BYTES", 1)
+    monkeypatch.setattr("yorutsuke_common.aws.object_writer.PART_BYTES", 1)
     orchestrator.stage.put_images(IMAGE_IDS)
     orchestrator.stage.aws.s3.delete_object(Bucket=BUCKET, Key="uploads/user-1/img-3.png")
 
@@ -258,7 +258,7 @@ def test_images_that_turn_out_to_be_gone_are_too_few_as_well(
 def test_a_manifest_that_is_too_large_is_refused_and_nothing_is_left_behind(
     orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("yorutsuke_common.object_writer.PART_BYTES", 1)
+    monkeypatch.setattr("yorutsuke_common.aws.object_writer.PART_BYTES", 1)
     monkeypatch.setattr("batch_orchestrator.manifest.MAX_MANIFEST_BYTES", len(manifest_of()) - 1)
     orchestrator.stage.put_images(IMAGE_IDS)
 
@@ -271,7 +271,7 @@ def test_a_manifest_that_is_too_large_is_refused_and_nothing_is_left_behind(
 def test_a_job_that_cannot_be_submitted_in_time_is_refused_and_nothing_is_left_behind(
     orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("yorutsuke_common.object_writer.PART_BYTES", 1)
+    monkeypatch.setattr("yorutsuke_common.aws.object_writer.PART_BYTES", 1)
     orchestrator.stage.put_images(IMAGE_IDS)
     seconds_left = running_out(monkeypatch, lines=2, at_first=600)
     context = SimpleNamespace(**vars(CONTEXT) | {"get_remaining_time_in_millis": lambda: 1000 * seconds_left()})

@@ -9,7 +9,7 @@ import pytest
 
 from local.in_memory import FunctionDiedError
 from local.lambda_context import lambda_context
-from yorutsuke_common.dynamodb import to_item
+from yorutsuke_common.aws.dynamodb import to_item
 from yorutsuke_common.errors import (
     IntentConflictError,
     InvalidRequestError,
@@ -45,9 +45,9 @@ RESUMED = ["GetItem", "CreateModelInvocationJob", "UpdateItem"]
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every line be a part of its own, and one image be read at a time."""
-    monkeypatch.setattr("yorutsuke_common.object_writer.PART_BYTES", 1)
+    monkeypatch.setattr("yorutsuke_common.aws.object_writer.PART_BYTES", 1)
     monkeypatch.setattr("moto.s3.models.S3_UPLOAD_PART_MIN_SIZE", 1)
-    monkeypatch.setattr("yorutsuke_common.overlap.CONCURRENCY", 1)
+    monkeypatch.setattr("yorutsuke_common.aws.calls.CONCURRENCY", 1)
 
 
 def _at(orchestrator: Orchestrator, operation: str, number: int, act: Callable[[], None]) -> None:
@@ -291,7 +291,7 @@ def test_a_manifest_that_is_there_is_not_written_again_though_its_images_are_gon
 def test_an_image_that_came_after_the_claim_is_not_in_its_job(
     orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch, max_ids_bytes: int, kept: list[str] | None
 ) -> None:
-    monkeypatch.setattr("batch_orchestrator.submission.MAX_IDS_BYTES", max_ids_bytes)
+    monkeypatch.setattr("batch_orchestrator.submit_job.MAX_IDS_BYTES", max_ids_bytes)
     orchestrator.stage.put_images(IMAGE_IDS)
     more = request(["img-0", *IMAGE_IDS, "img-4"])
     _claim_and_die(orchestrator, more)

@@ -1,1 +1,4 @@
-"""Whether a stage is healthy: each module looks at one part of it, and says what to do about what it finds."""
+"""The checks of `doctor`: each module examines one part of a running stage.
+
+`pulumi preview --refresh --expect-no-changes` compares the deployed configuration with the program.
+"""

@@ -57,9 +57,3 @@ def _made(name: str, check: Check, stage: Stage) -> list[Finding]:
     except Exception as error:  # noqa: BLE001 - it is found to have failed, and hides no other
         made.append(Finding(name, State.BAD, f"the check itself failed: {type(error).__name__}", "report it as a bug"))
     return made
-
-
-def judged(check: str, problems: Iterable[str], fine: str, remedy: str) -> Finding:
-    """Return what was found wrong, or that all is fine."""
-    wrong = [*problems]
-    return Finding(check, State.BAD, "; ".join(wrong), remedy) if wrong else Finding(check, State.OK, fine)

@@ -10,8 +10,9 @@ from yorutsuke.jobs import JobRecord, Jobs
 from yorutsuke.outputs import OutputState, job_outputs
 from yorutsuke.stage import Stage
 from yorutsuke.times import age_seconds, moment, span
-from yorutsuke_common.overlap import Overlap
-from yorutsuke_common.schema import BedrockEnd, JobStatus
+from yorutsuke_common.aws.calls import CallPool
+from yorutsuke_common.names import BedrockEnd
+from yorutsuke_common.schema import JobStatus
 
 from .finding import Finding, State
 from .queues import redelivery_seconds
@@ -21,7 +22,7 @@ MAX_JOB_DAYS = 7
 MAX_FAILURE_SHARE = 0.05
 NAMED = 5
 WAITING = {OutputState.NOT_TAKEN_IN, OutputState.OTHER_CONTENT}
-ENDED = {end.job_status for end in BedrockEnd}
+ENDED = {JobStatus[end.name] for end in BedrockEnd}
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def _outputs_waiting(stage: Stage, jobs: Sequence[JobRecord], limit: float) -> F
     def is_late(job: JobRecord) -> bool:
         return any(output.state in WAITING and output.modified < before for output in job_outputs(stage, job))
 
-    late = [job for job, found in zip(jobs, Overlap().each(is_late, jobs), strict=True) if found]
+    late = [job for job, found in zip(jobs, CallPool().map(is_late, jobs), strict=True) if found]
     return _found(
         "outputs",
         late,

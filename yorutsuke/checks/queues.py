@@ -1,4 +1,4 @@
-"""What waits, and how long: in the queue it should be little, in the dead-letter queues nothing."""
+"""Checks the queues: the messages that wait, the dead-letter queues, and the mapping that feeds the function."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -7,6 +7,7 @@ from yorutsuke.errors import is_denied
 from yorutsuke.queues import Queue
 from yorutsuke.stage import Stage
 from yorutsuke.times import span
+from yorutsuke_common.names import RESULT_HANDLER
 
 from .finding import Finding, State
 
@@ -36,6 +37,20 @@ def waiting(stage: Stage) -> Iterator[Finding]:
         yield Finding(stage.queue.name, State.BAD, f"{seen}, more than {span(limit)}", "runbook: message-age")
     else:
         yield Finding(stage.queue.name, State.NOT_CHECKED if age == UNSEEN_AGE else State.OK, seen)
+
+
+def event_source(stage: Stage) -> Iterator[Finding]:
+    """Check that the event source mapping from the queue to the batch_result_handler is enabled."""
+    name = stage.physical(RESULT_HANDLER)
+    pages = stage.clients.lambda_.get_paginator("list_event_source_mappings").paginate(FunctionName=name)
+    states = {
+        mapping.get("EventSourceArn"): mapping.get("State") for page in pages for mapping in page["EventSourceMappings"]
+    }
+    state = states.get(stage.arn("sqs", stage.queue.name), "no mapping")
+    if state == "Enabled":
+        yield Finding("event source mapping", State.OK, f"enabled, from {stage.queue.name}")
+    else:
+        yield Finding("event source mapping", State.BAD, f"{stage.queue.name}: {state}", "deploy the stage again")
 
 
 def redelivery_seconds(stage: Stage) -> int:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Group
 
-from yorutsuke.checks import alarms, announcements, functions, queues, roles, storage
+from yorutsuke.checks import alarms, queues
 from yorutsuke.checks.finding import Check, Finding, State, findings
 from yorutsuke.checks.jobs import JobChecks
 from yorutsuke.errors import UnfinishedError
@@ -59,19 +59,12 @@ def _count(found: Sequence[Finding], state: State) -> int:
 def _checks(since: datetime) -> dict[str, Check]:
     return {
         "alarms": alarms.alarms,
-        "who hears alarms": alarms.listeners,
+        "who hears alarms": alarms.subscriptions,
         "dead-letter queue": queues.dead_letters,
         "dead-letter queue of submissions": queues.failed_submissions,
         "queue": queues.waiting,
         "jobs": JobChecks(since),
-        "functions": functions.functions,
-        "event source mapping": functions.event_source,
-        "S3 notification": announcements.bucket_notification,
-        "SNS subscription": announcements.subscription,
-        "EventBridge rule": announcements.rule,
-        "queue's policies": announcements.queue_policy,
-        "tables": storage.tables,
-        "roles": roles.roles,
+        "event source mapping": queues.event_source,
     }
 
 

@@ -7,18 +7,26 @@ from typing import Annotated, Any
 import typer
 from rich.console import Group
 
-from batch_result_handler.event import ManifestObject
-from batch_result_handler.manifest import MAX_MANIFEST_BYTES, is_skipped, lines_taken_in, parse_counts
 from yorutsuke.errors import NotFoundError, RefusedError
 from yorutsuke.jobs import JobRecord, Jobs
 from yorutsuke.options import JobName, Json, Profile, Region, StageName, Yes
 from yorutsuke.outputs import JobOutput
-from yorutsuke.replay import Effects, choose_manifest, choose_output, foresee, notification, require_unchanged
+from yorutsuke.replay import (
+    Effects,
+    choose_manifest,
+    choose_output,
+    forget_outputs,
+    notification,
+    preview_effects,
+    require_unchanged,
+    restore_outputs,
+)
 from yorutsuke.screen import Screen, facts
 from yorutsuke.stage import Stage, open_stage
-from yorutsuke.stores import Stores
 from yorutsuke.times import parse_span
 from yorutsuke.waiting import wait_for
+from yorutsuke_common.aws.output_files import read_manifest
+from yorutsuke_common.records.manifest import is_premature, parse_counts, processed_lines
 from yorutsuke_common.schema import BatchJob, RecordCounts
 
 Manifest = Annotated[bool, typer.Option("--manifest", help="Have manifest.json.out compared again instead.")]
@@ -65,31 +73,29 @@ Sent = tuple[dict[str, Any], Callable[[JobRecord], bool]]
 def _replay_output(screen: Screen, stage: Stage, record: JobRecord, named: str | None, yes: bool) -> Sent:  # noqa: FBT001
     _require_free(record)
     output = choose_output(stage, record, named)
-    stores = Stores(stage)
-    job = stores.jobs.find(record.name)
+    job = stage.stores.jobs.find(record.name)
     with screen.progress(f"Reading {output.key}") as steps:
-        effects = foresee(stores, job, output, steps.advance)
+        effects = preview_effects(stage, job, output, steps.advance)
     screen.preview(_effects_table(record, output, effects))
     screen.confirm(f"Take {output.key} in again?", yes=yes)
     require_unchanged(stage, output.key, effects)
-    _send_again(screen, stores, job, output.key)
+    _send_again(screen, stage, job, output.key)
     answer = {"jobId": record.jobId, "key": output.key, "effects": _effects(effects)}
     return answer, lambda now: now.is_completed and output.key in now.processedOutputs
 
 
-def _send_again(screen: Screen, stores: Stores, job: BatchJob, key: str) -> None:
-    """Have the output be no duplicate and send its message, or neither."""
-    stage = stores.stage
-    stores.jobs.forget_outputs(job)
+def _send_again(screen: Screen, stage: Stage, job: BatchJob, key: str) -> None:
+    """Forget the job's processed outputs and send the message about one, or do neither."""
+    forget_outputs(stage.stores.jobs, job)
     try:
         stage.queue.send([notification(stage.settings.images_bucket, key)])
     except BaseException:
-        screen.say(f"The message was not sent, or nobody knows; {_remembered(stores, job)}")
+        screen.say(f"The message was not sent, or nobody knows; {_restored(stage, job)}")
         raise
 
 
-def _remembered(stores: Stores, job: BatchJob) -> str:
-    if not job.processedOutputs or stores.jobs.remember_outputs(job):
+def _restored(stage: Stage, job: BatchJob) -> str:
+    if not job.processedOutputs or restore_outputs(stage.stores.jobs, job):
         return f"the record of job {job.jobId!r} is as it was."
     return f"a function has job {job.jobId!r}, or has taken an output in by now. `job {job.jobId}` shows which."
 
@@ -145,38 +151,38 @@ def _replay_manifest(screen: Screen, stage: Stage, record: JobRecord, named: str
     if named:
         raise RefusedError("--output names an output, and --manifest asks for the manifest: leave one of them out.")
     manifest = choose_manifest(stage, record)
-    body = stage.clients.s3.get_object(Bucket=stage.settings.images_bucket, Key=manifest.key)["Body"]
-    content = body.read(MAX_MANIFEST_BYTES + 1)
-    counts = parse_counts(content, ManifestObject(stage.settings.images_bucket, manifest.key))
-    screen.preview(_manifest_table(record, manifest, counts))
-    _require_agreement(record, manifest, counts)
+    job = stage.stores.jobs.find(record.name)
+    _, content = read_manifest(stage.clients.s3, stage.settings.images_bucket, manifest.key)
+    counts = parse_counts(content, manifest.key)
+    screen.preview(_manifest_table(job, manifest, counts))
+    _require_agreement(job, manifest, counts)
     screen.confirm(f"Have {manifest.key} compared again?", yes=yes)
     stage.queue.send([notification(stage.settings.images_bucket, manifest.key)])
     return {"jobId": record.jobId, "key": manifest.key}, lambda now: now.bedrockCounts == counts
 
 
-def _require_agreement(record: JobRecord, manifest: JobOutput, counts: RecordCounts) -> None:
+def _require_agreement(job: BatchJob, manifest: JobOutput, counts: RecordCounts) -> None:
     """Refuse to send what the function would skip, or what would come back until it is dead."""
-    if is_skipped(counts, record.processedOutputs):
+    if is_premature(counts, job):
         raise RefusedError(
             f"{manifest.key!r} counts nothing and nothing was taken in: the function would skip it, and so nothing was "
             "sent. Bedrock writes it again."
         )
-    lines = lines_taken_in(record.resultStats, record.processedOutputs)
+    lines = processed_lines(job)
     if counts.processedRecordCount != lines:
         raise RefusedError(
             f"{manifest.key!r} counts {counts.processedRecordCount} processed records, {lines} lines were taken in: "
             "its message would come back until they agree. Have the output taken in first, with redrive or replay "
-            f"{record.name}."
+            f"{job.jobId}."
         )
 
 
-def _manifest_table(record: JobRecord, manifest: JobOutput, counts: RecordCounts) -> Group:
+def _manifest_table(job: BatchJob, manifest: JobOutput, counts: RecordCounts) -> Group:
     return facts(
-        f"To have {manifest.key} compared again would mean, for job {record.name}",
+        f"To have {manifest.key} compared again would mean, for job {job.jobId}",
         {
             "processed records": counts.processedRecordCount,
-            "lines taken in": lines_taken_in(record.resultStats, record.processedOutputs),
+            "lines taken in": processed_lines(job),
             "where they agree": "its counts go into the job's record",
         },
     )

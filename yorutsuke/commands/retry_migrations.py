@@ -6,11 +6,10 @@ from rich.console import Group
 
 from yorutsuke.errors import RefusedError, UnfinishedError
 from yorutsuke.jobs import JobRecord, Jobs
-from yorutsuke.migrations import Outcome, retry, surplus, unmoved
+from yorutsuke.migrations import RetryResult, retry, surplus, unmoved
 from yorutsuke.options import JobName, Json, Profile, Region, StageName, Yes
 from yorutsuke.screen import Screen, table
 from yorutsuke.stage import open_stage
-from yorutsuke.stores import Stores
 
 SHOWN = 20
 
@@ -31,7 +30,7 @@ def retry_migrations(
     _require_settled(record)
     count = sum(1 for _ in unmoved(opened, record))
     more = surplus(record, count)
-    outcome = Outcome()
+    result = RetryResult()
     if more:
         screen.say(
             f"The record of job {record.name} counts {more} more than the {count} that the table has: somebody has "
@@ -40,22 +39,22 @@ def retry_migrations(
     if count or more:
         screen.confirm(_question(record, count), yes=yes)
         with screen.progress("Moving", count) as steps:
-            outcome = retry(Stores(opened), record, steps.advance)
+            result = retry(opened, record, steps.advance)
     screen.show(
         {
             "jobId": record.jobId,
             "found": count,
-            "moved": outcome.moved,
-            "edited": outcome.edited,
-            "corrected": outcome.corrected,
-            "failures": outcome.failures,
+            "moved": result.moved,
+            "edited": result.edited,
+            "corrected": result.corrected,
+            "failures": result.failures,
         },
-        *([_failures_table(outcome)] if outcome.failures else []),
+        *([_failures_table(result)] if result.failures else []),
     )
-    screen.say(_said(count, outcome))
-    if outcome.failures:
+    screen.say(_said(count, result))
+    if result.failures:
         raise UnfinishedError(
-            f"{len(outcome.failures)} images stay where they are ({_counted(outcome)}): mend that, then run this again."
+            f"{len(result.failures)} images stay where they are ({_counted(result)}): mend that, then run this again."
         )
 
 
@@ -65,15 +64,15 @@ def _question(record: JobRecord, count: int) -> str:
     return f"Have the record of job {record.name} say that no image is left unmoved?"
 
 
-def _said(count: int, outcome: Outcome) -> str:
-    said = f"{outcome.moved} of {count} images were moved and their transactions marked."
-    if outcome.edited:
+def _said(count: int, result: RetryResult) -> str:
+    said = f"{result.moved} of {count} images were moved and their transactions marked."
+    if result.edited:
         said += (
-            f" {outcome.edited} transactions were deleted, or their status was set, meanwhile: their images were moved "
+            f" {result.edited} transactions were deleted, or their status was set, meanwhile: their images were moved "
             "as well, and they are left as they are."
         )
-    if outcome.corrected:
-        said += f" The record counted {outcome.corrected} more than there are, and does no longer."
+    if result.corrected:
+        said += f" The record counted {result.corrected} more than there are, and does no longer."
     return said
 
 
@@ -87,11 +86,11 @@ def _require_settled(record: JobRecord) -> None:
         )
 
 
-def _counted(outcome: Outcome) -> str:
-    return ", ".join(f"{why} {count}" for why, count in Counter(outcome.failures.values()).most_common())
+def _counted(result: RetryResult) -> str:
+    return ", ".join(f"{why} {count}" for why, count in Counter(result.failures.values()).most_common())
 
 
-def _failures_table(outcome: Outcome) -> Group:
-    rows = [[image_id, why] for image_id, why in sorted(outcome.failures.items())]
+def _failures_table(result: RetryResult) -> Group:
+    rows = [[image_id, why] for image_id, why in sorted(result.failures.items())]
     more = f", the first {SHOWN}" if len(rows) > SHOWN else ""
     return table(f"Not moved: {len(rows)}{more}", ("image", "why"), rows[:SHOWN])

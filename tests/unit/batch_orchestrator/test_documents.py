@@ -12,7 +12,7 @@ from yorutsuke_common.errors import (
     JobConflictError,
     SubmissionLostError,
 )
-from yorutsuke_common.logger import Event
+from yorutsuke_common.names import LogEvent
 from yorutsuke_common.schema import SubmitRequest
 
 SUBMITTING = (Path(__file__).parents[3] / "docs" / "submitting.md").read_text()
@@ -44,4 +44,4 @@ def test_every_variable_is_documented() -> None:
 
 
 def test_every_event_is_documented() -> None:
-    assert {event for event in Event if event.startswith("BATCH_SUBMIT")} <= set(re.findall(r"\w+", SUBMITTING))
+    assert {event for event in LogEvent if event.startswith("BATCH_SUBMIT")} <= set(re.findall(r"\w+", SUBMITTING))

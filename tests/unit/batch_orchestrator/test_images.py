@@ -2,7 +2,7 @@
 
 import io
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,11 +20,12 @@ from botocore.exceptions import (
     ResponseStreamingError,
 )
 
-from batch_orchestrator.images import MAX_IMAGE_BYTES, Image, ImageReader, PendingImages, Unfit
+from batch_orchestrator.images import MAX_IMAGE_BYTES, Image, ImageReader, Unfit, select_images
 from batch_orchestrator.manifest import manifest_line
 from tests.unit.logs import Logs
-from yorutsuke_common.dynamodb import BatchClient, Item
-from yorutsuke_common.overlap import Overlap, TakeRoom
+from yorutsuke_common.aws.calls import CallPool
+from yorutsuke_common.aws.dynamodb import ChunkedClient, Item
+from yorutsuke_common.aws.pending_images import PendingImages
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -82,8 +83,8 @@ class Bucket:
 
 def find(*items: Item, image_ids: tuple[str, ...] = ("image-1",)) -> tuple[list[Image], dict[str, Unfit]]:
     """Return what user-1 finds of images in a table of these items."""
-    batch = BatchClient(cast("DynamoDBClient", Table(list(items))), Overlap(), Logs().logger)
-    return PendingImages(batch, "pending-images").find(image_ids, "user-1")
+    batch = ChunkedClient(cast("DynamoDBClient", Table(list(items))), CallPool(), Logs().logger)
+    return select_images(image_ids, PendingImages(batch, "pending-images").find(image_ids), "user-1")
 
 
 def body(content: bytes) -> dict[str, Any]:
@@ -98,7 +99,7 @@ def refused(code: str) -> Callable[[str], dict[str, Any]]:
 
 
 def read(answer: Callable[[str], dict[str, Any]], *images: Image) -> list[tuple[Image, bytes | Unfit]]:
-    return list(ImageReader(cast("S3Client", Bucket(answer)), "images", Overlap()).read(images, a_while))
+    return list(ImageReader(cast("S3Client", Bucket(answer)), "images").read(images, a_while))
 
 
 def test_the_users_pending_images_are_found_in_order_of_their_ids() -> None:
@@ -149,16 +150,16 @@ def test_images_are_read_in_order() -> None:
     assert read(lambda key: body(key.encode()), *images) == [(image, image.key.encode()) for image in images]
 
 
-def test_no_more_is_read_than_may_be_ahead_of_what_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("batch_orchestrator.images.READ_AHEAD_BYTES", 35)
+def test_the_reader_holds_no_more_images_than_it_reads_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("batch_orchestrator.images.READ_AHEAD", 3)
     held: set[str] = set()
 
     def answer(key: str) -> dict[str, Any]:
         return {"ContentLength": 10, "Body": Body(lambda: held.add(key) or b"0123456789")}
 
     images = [Image(str(number), f"uploads/{number}", "png") for number in range(200)]
-    for image, _ in ImageReader(cast("S3Client", Bucket(answer)), "images", Overlap()).read(images, a_while):
-        # Three ahead, and the one that is asked for.
+    for image, _ in ImageReader(cast("S3Client", Bucket(answer)), "images").read(images, a_while):
+        # Three in the window, and the one that was yielded.
         assert len(held) <= 4
         held.remove(image.key)
 
@@ -187,19 +188,6 @@ def test_the_largest_image_makes_a_request_that_nova_takes() -> None:
     assert 24_000_000 < len(manifest_line(IMAGE, bytes(MAX_IMAGE_BYTES))) < 25_000_000
 
 
-class OneByOne:
-    """A stream without threads, that keeps what room is taken."""
-
-    def __init__(self) -> None:
-        self.taken: list[int] = []
-
-    def stream(
-        self, act: Callable[[Image, TakeRoom], bytes | Unfit], images: Sequence[Image], _room: int, _left: object
-    ) -> Generator[bytes | Unfit]:
-        for image in images:
-            yield act(image, self.taken.append)
-
-
 def breaking_off(error: Exception, times: int) -> Callable[[str], dict[str, Any]]:
     """Return answers whose content breaks off so many times, and then does not."""
     left = [error] * times
@@ -222,12 +210,12 @@ BREAKS = [
 
 
 @pytest.mark.parametrize("error", BREAKS, ids=lambda error: type(error).__name__)
-def test_an_image_whose_content_breaks_off_is_read_again_and_takes_its_room_once(error: Exception) -> None:
-    overlap, bucket = OneByOne(), Bucket(breaking_off(error, times=2))
-    reader = ImageReader(cast("S3Client", bucket), "images", cast("Overlap", overlap))
+def test_the_reader_repeats_a_read_whose_body_breaks_off(error: Exception) -> None:
+    bucket = Bucket(breaking_off(error, times=2))
+    reader = ImageReader(cast("S3Client", bucket), "images")
 
     assert list(reader.read([IMAGE], a_while)) == [(IMAGE, b"content")]
-    assert (overlap.taken, bucket.asked) == ([7], [IMAGE.key] * 3)
+    assert bucket.asked == [IMAGE.key] * 3
 
 
 @pytest.mark.parametrize("error", BREAKS, ids=lambda error: type(error).__name__)
@@ -235,7 +223,7 @@ def test_an_image_whose_content_breaks_off_each_time_fails_the_reading(error: Ex
     bucket = Bucket(breaking_off(error, times=3))
 
     with pytest.raises(type(error)):
-        list(ImageReader(cast("S3Client", bucket), "images", Overlap()).read([IMAGE], a_while))
+        list(ImageReader(cast("S3Client", bucket), "images").read([IMAGE], a_while))
 
     assert bucket.asked == [IMAGE.key] * 3
 
@@ -274,7 +262,7 @@ def _served(breaks: int) -> "Generator[ImageReader]":
             config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
         )
         try:
-            yield ImageReader(s3, "images", Overlap())
+            yield ImageReader(s3, "images")
         finally:
             s3.close()
             server.shutdown()

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_orchestrator.images import Image, ImageReader
-from batch_orchestrator.manifest import Manifests, manifest_key, manifest_line
+from batch_orchestrator.manifest import Manifests, manifest_line
 from batch_orchestrator.prompt import model_input
 from tests.unit.logs import Logs
+from yorutsuke_common.aws.object_writer import PART_BYTES
 from yorutsuke_common.errors import InvalidRequestError
-from yorutsuke_common.object_writer import PART_BYTES
-from yorutsuke_common.overlap import Overlap
+from yorutsuke_common.object_keys import input_key
 from yorutsuke_common.schema import MAX_IMAGE_ID_BYTES
 
 from .samples import running_out
@@ -82,11 +82,11 @@ def images(count: int) -> list[Image]:
 
 def manifests(bucket: Bucket, logs: Logs | None = None) -> Manifests:
     s3 = cast("S3Client", bucket)
-    return Manifests(s3, "images", ImageReader(s3, "images", Overlap()), (logs or Logs()).logger)
+    return Manifests(s3, "images", ImageReader(s3, "images"), (logs or Logs()).logger)
 
 
 def test_a_manifest_is_named_after_the_intent() -> None:
-    assert manifest_key("intent-1") == "batch-input/intent-1/manifest.jsonl"
+    assert input_key("intent-1") == "batch-input/intent-1/manifest.jsonl"
     assert manifests(Bucket()).uri("intent-1") == "s3://images/batch-input/intent-1/manifest.jsonl"
 
 
@@ -102,7 +102,7 @@ def test_a_line_is_the_request_for_its_image_and_one_line(image_id: str, content
 
 def test_a_draft_knows_its_images_and_is_not_to_be_seen_before_it_is_published() -> None:
     bucket = Bucket()
-    with manifests(bucket).drafted("intent-1", images(2), in_time) as draft:
+    with manifests(bucket).draft("intent-1", images(2), in_time) as draft:
         assert (draft.image_ids, draft.left_out, bucket.calls) == (["image-00000", "image-00001"], {}, [])
         draft.publish()
 
@@ -113,7 +113,7 @@ def test_a_draft_knows_its_images_and_is_not_to_be_seen_before_it_is_published()
 def test_a_draft_that_comes_to_nothing_is_given_up_and_the_failure_passes_on() -> None:
     bucket = Bucket()
 
-    with pytest.raises(KeyError), manifests(bucket).drafted("intent-1", images(10), in_time):
+    with pytest.raises(KeyError), manifests(bucket).draft("intent-1", images(10), in_time):
         raise KeyError
 
     assert bucket.calls == ["CreateMultipartUpload", "UploadPart", "AbortMultipartUpload"]
@@ -123,7 +123,7 @@ def test_an_upload_that_cannot_be_given_up_hides_no_failure() -> None:
     bucket = Bucket(abort_fails=True)
     logs = Logs()
 
-    with pytest.raises(KeyError), manifests(bucket, logs).drafted("intent-1", images(10), in_time):
+    with pytest.raises(KeyError), manifests(bucket, logs).draft("intent-1", images(10), in_time):
         raise KeyError
 
     assert logs.entries("level", "event", "code") == [
@@ -137,10 +137,10 @@ def test_a_manifest_that_bedrock_would_not_take_is_given_up_with_how_many_images
     line = len(manifest_line(images(1)[0], bytes(IMAGE_BYTES)))
     monkeypatch.setattr("batch_orchestrator.manifest.MAX_MANIFEST_BYTES", 10 * line)
     bucket = Bucket()
-    with manifests(bucket).drafted("intent-1", images(10), in_time) as draft:
+    with manifests(bucket).draft("intent-1", images(10), in_time) as draft:
         assert len(draft.image_ids) == 10
 
-    with pytest.raises(InvalidRequestError) as raised, manifests(bucket).drafted("intent-1", images(11), in_time):
+    with pytest.raises(InvalidRequestError) as raised, manifests(bucket).draft("intent-1", images(11), in_time):
         pass
 
     assert str(raised.value) == (
@@ -155,7 +155,7 @@ def test_a_draft_that_cannot_be_done_in_time_is_given_up_with_how_many_images_we
 ) -> None:
     seconds_left = running_out(monkeypatch, lines=3, at_first=900)
 
-    with pytest.raises(InvalidRequestError) as raised, manifests(Bucket()).drafted("intent-1", images(8), seconds_left):
+    with pytest.raises(InvalidRequestError) as raised, manifests(Bucket()).draft("intent-1", images(8), seconds_left):
         pass
 
     assert str(raised.value) == (
@@ -165,21 +165,21 @@ def test_a_draft_that_cannot_be_done_in_time_is_given_up_with_how_many_images_we
 
 
 def test_a_draft_that_is_not_done_in_time_leaves_no_upload(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("yorutsuke_common.object_writer.PART_BYTES", 1)
+    monkeypatch.setattr("yorutsuke_common.aws.object_writer.PART_BYTES", 1)
     seconds_left, bucket = running_out(monkeypatch, lines=1, at_first=31), Bucket()
 
-    with pytest.raises(InvalidRequestError), manifests(bucket).drafted("intent-1", images(8), seconds_left):
+    with pytest.raises(InvalidRequestError), manifests(bucket).draft("intent-1", images(8), seconds_left):
         pass
 
     assert bucket.calls == ["CreateMultipartUpload", "UploadPart", "AbortMultipartUpload"]
 
 
 def test_of_images_no_more_is_held_than_may_be_read_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("batch_orchestrator.images.READ_AHEAD_BYTES", 10 * IMAGE_BYTES)
+    monkeypatch.setattr("batch_orchestrator.images.READ_AHEAD", 10)
     count, bucket = 150, Bucket()
     tracemalloc.start()
 
-    with manifests(bucket).drafted("intent-1", images(count), in_time) as draft:
+    with manifests(bucket).draft("intent-1", images(count), in_time) as draft:
         draft.publish()
 
     _, peak = tracemalloc.get_traced_memory()

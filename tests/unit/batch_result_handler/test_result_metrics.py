@@ -8,7 +8,7 @@ import pytest
 from batch_result_handler.result_metrics import ResultMetrics
 from yorutsuke_common.schema import ResultStats
 
-METRICS = ResultMetrics("dev", "batch_result_handler")
+METRICS = ResultMetrics("dev")
 
 
 def emitted(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:

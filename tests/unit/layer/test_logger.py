@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from yorutsuke_common.logger import Event, make_logger
+from yorutsuke_common.logger import make_logger
+from yorutsuke_common.names import LogEvent
 
 _services = (f"logger-test-{number}" for number in itertools.count())
 
@@ -51,7 +52,7 @@ def test_the_events_are_those_of_the_runbook_each_spelt_as_its_name() -> None:
         "BATCH_SUBMIT_FAILED",
     ]
 
-    assert {event.name: event.value for event in Event} == {name: name for name in names}
+    assert {event.name: event.value for event in LogEvent} == {name: name for name in names}
 
 
 @pytest.mark.usefixtures("machine_in_tokyo")
@@ -60,7 +61,7 @@ def test_an_entry_is_one_line_of_json_with_its_event_and_utc_time(
 ) -> None:
     monkeypatch.setenv("POWERTOOLS_LOG_LEVEL", "INFO")
     service = next(_services)
-    make_logger(service).info("batch result started", event=Event.BATCH_RESULT_STARTED, jobId="abcdefgh1234")
+    make_logger(service).info("batch result started", event=LogEvent.BATCH_RESULT_STARTED, jobId="abcdefgh1234")
 
     entry = json.loads(capsys.readouterr().out)
 

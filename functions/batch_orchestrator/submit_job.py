@@ -1,0 +1,254 @@
+"""Submits the job of a request: one job per intent, however often the request is repeated.
+
+The order of the steps makes it safe to die at any call and to run again. Everything that may be refused is checked
+before a reader can see any effect: the images are read, and all lines of the manifest go into an unpublished draft.
+Then the intent is claimed, which fixes the submit time, the images and the parameters of the job. Then the manifest is
+published and the record notes it; then Bedrock creates the job; then the record receives the job's id. A run that finds
+a claim without a job continues from it, with the published manifest or with the same images. Every run sends Bedrock
+the claim's token, and so creates the same job.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from aws_lambda_powertools import Logger
+
+from yorutsuke_common.aws.batch_jobs import BatchJobs
+from yorutsuke_common.aws.pending_images import PendingImages
+from yorutsuke_common.errors import IntentConflictError, InvalidRequestError, SubmissionLostError
+from yorutsuke_common.hashing import images_digest, selected, selection
+from yorutsuke_common.names import BATCH_OUTPUT_PREFIX, LogEvent
+from yorutsuke_common.schema import JobStatus, Submission, SubmitRequest, iso_utc
+
+from .bedrock_jobs import BedrockJobs
+from .images import Image, Unfit, select_images
+from .manifest import Draft, Manifests, SecondsLeft
+from .settings import Settings
+
+MAX_IDS_BYTES = 300_000
+"""Maximum size of the image ids in a record, in bytes. An item has up to 400 KB, and the job's results go there too."""
+REPORTED_IDS = 50
+"""Maximum number of ids in an answer or a log entry. A log entry has up to 256 KB, an image id up to 1 KB."""
+
+
+@dataclass(frozen=True)
+class SubmittedJob:
+    """The record of a job that Bedrock has, the number of requested images, and the images that were left out.
+
+    Only the run that began the intent has the reasons.
+    """
+
+    submission: Submission
+    requested: int
+    left_out: Mapping[str, Unfit | None]
+
+    def answer(self) -> dict[str, Any]:
+        """Return the answer to the caller.
+
+        `{"intentId", "jobId", "status", "submitTime", "modelId", "manifestUri", "traceId", "imageCount",
+        "leftOutCount", "leftOut": [{"imageId", "reason"}]}`. `leftOut` names up to 50 images, with `reason` if this run
+        began the intent.
+        """
+        fields = {"intentId", "jobId", "status", "submitTime", "modelId", "manifestUri", "traceId", "imageCount"}
+        named = sorted(self.left_out.items())[:REPORTED_IDS]
+        return {
+            **self.submission.model_dump(include=fields),
+            "leftOutCount": self.requested - self.submission.imageCount,
+            "leftOut": [{"imageId": image_id, **({"reason": why.value} if why else {})} for image_id, why in named],
+        }
+
+
+@dataclass(frozen=True)
+class JobSubmitter:
+    """Submits batch jobs."""
+
+    jobs: BatchJobs
+    pending: PendingImages
+    manifests: Manifests
+    bedrock: BedrockJobs
+    settings: Settings
+    logger: Logger
+
+    def submit(self, request: SubmitRequest, trace_id: str, seconds_left: SecondsLeft) -> SubmittedJob:
+        """Submit the job of a request, unless its intent has one, and return the job.
+
+        Args:
+            request: The request.
+            trace_id: The trace id of the job, if this run begins the intent.
+            seconds_left: Returns how long the function may still run.
+
+        Raises:
+            InvalidRequestError, IntentConflictError: The request is refused.
+            YorutsukeError, botocore's errors: Repeating the request continues from the step that failed.
+        """
+        found = self.jobs.find_submission(request.intentId)
+        if found and found.jobId:
+            require_same_request(found, request)
+            self.logger.append_keys(traceId=found.traceId, jobId=found.jobId)
+            self.logger.info("batch job already submitted", event=LogEvent.BATCH_SUBMIT_DUPLICATE)
+            return SubmittedJob(found, len(request.pendingImageIds), left_out_before(request, found))
+        if found:
+            claimed, left_out = self._resume(request, found, seconds_left)
+        else:
+            claimed, left_out = self._begin(request, trace_id, seconds_left)
+        submitted = self.jobs.record_job_id(claimed, self.bedrock.create(claimed))
+        self.logger.append_keys(jobId=submitted.jobId)
+        job = SubmittedJob(submitted, len(request.pendingImageIds), left_out)
+        self.logger.info(
+            "batch job submitted",
+            event=LogEvent.BATCH_SUBMITTED,
+            modelId=submitted.modelId,
+            imageCount=submitted.imageCount,
+            leftOutCount=job.requested - submitted.imageCount,
+        )
+        return job
+
+    def _begin(
+        self, request: SubmitRequest, trace_id: str, seconds_left: SecondsLeft
+    ) -> tuple[Submission, Mapping[str, Unfit | None]]:
+        """Claim the intent, publish its manifest, and return the claim and the images that are left out."""
+        require_allowed(request, self.settings)
+        self.logger.info("batch submission started", event=LogEvent.BATCH_SUBMIT_STARTED)
+        images, left_out = self._select(request.pendingImageIds, request.userId)
+        self._require_enough(len(images), left_out)
+        with self.manifests.draft(request.intentId, images, seconds_left) as draft:
+            left_out |= draft.left_out
+            self._report(left_out)
+            self._require_enough(len(draft.image_ids), left_out)
+            # Another function may have claimed the intent first.
+            claimed = self.jobs.claim_intent(self._claim(request, draft.image_ids, trace_id))
+            self.logger.append_keys(traceId=claimed.traceId)
+            require_same_request(claimed, request)
+            require_same_images(claimed, request, draft.image_ids)
+            self._publish(draft, claimed)
+        return claimed, left_out
+
+    def _resume(
+        self, request: SubmitRequest, claimed: Submission, seconds_left: SecondsLeft
+    ) -> tuple[Submission, Mapping[str, Unfit | None]]:
+        """Publish the manifest of an intent that an earlier run claimed, unless it is published.
+
+        The stage's settings are not checked: they may have changed since the intent began.
+
+        Raises:
+            SubmissionLostError: The claimed images are not all available.
+        """
+        require_same_request(claimed, request)
+        self.logger.append_keys(traceId=claimed.traceId)
+        self.logger.info("batch submission resumed", event=LogEvent.BATCH_SUBMIT_RESUMED)
+        if not claimed.manifestPublished:
+            images, unfit = self._select(selected(request.pendingImageIds, claimed.submittedImages), request.userId)
+            try:
+                with self.manifests.draft(request.intentId, images, seconds_left) as draft:
+                    self._report(unfit | draft.left_out)
+                    require_same_images(claimed, request, draft.image_ids)
+                    self._publish(draft, claimed)
+            except InvalidRequestError as refusal:
+                # The refusal states that nothing was written, but the earlier run has claimed the intent.
+                raise lost(claimed, f"whose manifest cannot be written ({str(refusal).removesuffix('.')})") from refusal
+        return claimed, left_out_before(request, claimed)
+
+    def _select(self, image_ids: Sequence[str], user_id: str) -> tuple[list[Image], dict[str, Unfit]]:
+        return select_images(image_ids, self.pending.find(image_ids), user_id)
+
+    def _publish(self, draft: Draft, claimed: Submission) -> None:
+        draft.publish()
+        # The object's own date does not serve: S3 dates a multipart upload by its start, which is before the claim.
+        self.jobs.mark_manifest_published(claimed)
+
+    def _claim(self, request: SubmitRequest, image_ids: list[str], trace_id: str) -> Submission:
+        now = datetime.now(UTC)
+        fit = sum(len(image_id.encode()) + 1 for image_id in image_ids) <= MAX_IDS_BYTES
+        return Submission(
+            intentId=request.intentId,
+            userId=request.userId,
+            status=JobStatus.SUBMITTING.value,
+            # With microseconds, an intent whose record was deleted gets a new token even if it begins again at once.
+            submitTime=iso_utc(now, "microseconds"),
+            modelId=request.modelId or self.settings.model_ids[0],
+            manifestUri=self.manifests.uri(request.intentId),
+            outputUri=f"s3://{self.settings.images_bucket}/{BATCH_OUTPUT_PREFIX}",
+            roleArn=self.settings.bedrock_role_arn,
+            traceId=trace_id,
+            requestedImages=images_digest(request.pendingImageIds),
+            submittedImages=selection(request.pendingImageIds, image_ids),
+            imageCount=len(image_ids),
+            pendingImageIds=image_ids if fit else None,
+            ttl=int((now + timedelta(days=self.settings.job_ttl_days)).timestamp()),
+        )
+
+    def _require_enough(self, count: int, left_out: Mapping[str, Unfit]) -> None:
+        """Refuse a job that is too small for Bedrock. Raises InvalidRequestError."""
+        if count < self.settings.min_records:
+            reasons = ", ".join(f"{reason} {number}" for reason, number in sorted(Counter(left_out.values()).items()))
+            raise InvalidRequestError(
+                f"{count} of {count + len(left_out)} images can be sent (left out: {reasons}), a batch job takes at "
+                f"least {self.settings.min_records}: name more that are the user's, pending and in the bucket."
+            )
+
+    def _report(self, left_out: Mapping[str, Unfit]) -> None:
+        for reason in sorted(set(left_out.values())):
+            image_ids = sorted(image_id for image_id, why in left_out.items() if why == reason)
+            self.logger.warning(
+                "images left out",
+                event=LogEvent.BATCH_SUBMIT_IMAGE_LEFT_OUT,
+                reason=reason.value,
+                count=len(image_ids),
+                imageIds=image_ids[:REPORTED_IDS],
+            )
+
+
+def require_allowed(request: SubmitRequest, settings: Settings) -> None:
+    """Refuse a request that this stage does not accept. Raises InvalidRequestError."""
+    if request.modelId is not None and request.modelId not in settings.model_ids:
+        raise InvalidRequestError(
+            f"modelId is none that this stage knows: ask for one of {', '.join(settings.model_ids)}, or for none."
+        )
+    if len(request.pendingImageIds) < settings.min_records:
+        raise InvalidRequestError(
+            f"pendingImageIds names {len(request.pendingImageIds)} images, a batch job takes at least "
+            f"{settings.min_records}: wait until there are more."
+        )
+
+
+def require_same_request(record: Submission, request: SubmitRequest) -> None:
+    """Refuse a request that differs from the one that began the intent. Raises IntentConflictError.
+
+    The order of the images may differ, and the model may be omitted.
+    """
+    differs = {
+        "userId": record.userId != request.userId,
+        "modelId": request.modelId not in (None, record.modelId),
+        "pendingImageIds": record.requestedImages != images_digest(request.pendingImageIds),
+    }
+    if any(differs.values()):
+        names = ", ".join(name for name, other in differs.items() if other)
+        raise IntentConflictError(
+            f"intent {record.intentId!r} was begun at {record.submitTime} with another {names}: send this request "
+            "under an intentId of its own."
+        )
+
+
+def left_out_before(request: SubmitRequest, record: Submission) -> dict[str, Unfit | None]:
+    """Return the images that an earlier run left out of a request, without reasons."""
+    submitted = selected(request.pendingImageIds, record.submittedImages)
+    return dict.fromkeys({*request.pendingImageIds}.difference(submitted))
+
+
+def require_same_images(record: Submission, request: SubmitRequest, image_ids: Iterable[str]) -> None:
+    """Refuse a manifest whose images differ from the claimed ones. Raises SubmissionLostError."""
+    if record.submittedImages != selection(request.pendingImageIds, image_ids):
+        raise lost(record, "others than can be sent by now")
+
+
+def lost(record: Submission, why: str) -> SubmissionLostError:
+    """Return the error of a run that cannot write the manifest of an intent that has begun."""
+    return SubmissionLostError(
+        f"intent {record.intentId!r} was begun at {record.submitTime} with {record.imageCount} images, {why}: another "
+        "function may still be at it, so send the request again. Where the record is older than a function lives (15 "
+        "minutes) and has no manifestPublished, that one died before Bedrock was asked for a job: delete the record "
+        "first."
+    )

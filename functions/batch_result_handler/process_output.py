@@ -1,0 +1,218 @@
+"""Processes an output file: stores its transactions, moves their images, and completes the job.
+
+The order of the steps makes it safe to die at any call and to run again. The job is claimed; transactions are written;
+images are copied, marked as processed and deleted from `uploads/`; dead letters are written; the job is completed.
+Every step before the last is idempotent, and the claim lets one function at a time repeat it. Only the last step makes
+a repetition unnecessary.
+"""
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from time import perf_counter
+
+from aws_lambda_powertools import Logger
+from botocore.exceptions import BotoCoreError, ClientError
+
+from yorutsuke_common.aws.batch_jobs import is_processed, new_token
+from yorutsuke_common.aws.calls import map_ahead
+from yorutsuke_common.aws.dead_letters import DeadLetterFile
+from yorutsuke_common.aws.errors import error_code
+from yorutsuke_common.aws.image_moves import NOT_IN_PENDING_IMAGES, MoveFailure
+from yorutsuke_common.aws.output_files import Output, open_output
+from yorutsuke_common.aws.stores import ResultStores
+from yorutsuke_common.errors import JobClaimedError, OutputConflictError, RetryableError
+from yorutsuke_common.events import OutputObject
+from yorutsuke_common.names import LogEvent
+from yorutsuke_common.object_keys import processed_date
+from yorutsuke_common.records.parser import RecordParser
+from yorutsuke_common.records.reader import RecordChunk, read_chunks
+from yorutsuke_common.schema import BatchJob, DeadLetter, Reason, ResultStats, Transaction, TransactionStatus, iso_utc
+from yorutsuke_common.settings import ResultSettings
+
+from .result_metrics import ResultMetrics
+
+CONCURRENT_CHUNKS = 2
+"""Number of chunks that are stored while the next one is read.
+
+Each step of a chunk waits for its slowest call, and the other chunk uses the time.
+"""
+
+
+@dataclass(frozen=True)
+class OutputProcessor:
+    """Processes the output files of batch jobs."""
+
+    stores: ResultStores
+    settings: ResultSettings
+    metrics: ResultMetrics
+    logger: Logger
+
+    def process(self, found: BatchJob, source: OutputObject, remaining_seconds: float) -> None:
+        """Process an output file, unless this content was processed before, and report its counts.
+
+        If an error is raised, the steps done so far remain, and running them again changes nothing.
+
+        Args:
+            found: The job, as the index has it.
+            source: The output file.
+            remaining_seconds: How long Lambda lets this function run from now on.
+
+        Raises:
+            JobClaimedError: Another function is processing the job's output.
+            OutputConflictError: The job's results come from another output file.
+            YorutsukeError, botocore's errors: The job could not be completed.
+        """
+        started = perf_counter()
+        if is_processed(found, source.key, source.etag):
+            self._report_duplicate()
+            return
+        token = new_token()
+        try:
+            job = self.stores.jobs.claim(found, token, remaining_seconds)
+            require_sole_output(job, source)
+            with open_output(self.stores.s3, source.bucket, source.key) as output:
+                if is_processed(job, source.key, output.etag):
+                    self._release(job, token)
+                    self._report_duplicate()
+                    return
+                self.logger.info("batch result started", event=LogEvent.BATCH_RESULT_STARTED)
+                stats, missing = self._store(job, output)
+            self.stores.jobs.complete(job, source.key, output.etag, stats, iso_utc(datetime.now(UTC)))
+        except JobClaimedError:
+            raise
+        except Exception:
+            # Also if the claim itself failed: it may have taken effect, and its answer was lost.
+            self._release(found, token)
+            raise
+        self._report_completion(stats, missing)
+        self.metrics.job_completed(job.jobId, stats, (perf_counter() - started) * 1000)
+
+    def _store(self, job: BatchJob, output: Output) -> tuple[ResultStats, set[str]]:
+        """Store every record of an output; return the counts and the ids of requested images that no line names."""
+        parser = RecordParser(job, output.last_modified, self.settings.transaction_ttl_days)
+        store_chunk = partial(self._store_chunk, job, processed_date(output.last_modified, self.settings.timezone))
+        letters = DeadLetterFile(self.stores.s3, self.stores.bucket, job.jobId)
+        missing = set(job.pendingImageIds or ())
+        success_count = migration_failed_count = 0
+        # Leaving the executor waits for the chunks that are still being stored, also after an error.
+        with ThreadPoolExecutor(CONCURRENT_CHUNKS) as executor:
+            chunks = read_chunks(output.lines(), parser)
+            for stored in map_ahead(executor, store_chunk, chunks, CONCURRENT_CHUNKS):
+                for letter in stored.rejected:
+                    letters.add(letter)
+                self._report_chunk(stored)
+                missing.difference_update(stored.image_ids)
+                success_count += len(stored.transactions)
+                migration_failed_count += len(stored.failures)
+        # The file is written even if it is empty: an earlier run may have left the letters of an earlier output.
+        letters.close()
+        stats = ResultStats(
+            successCount=success_count,
+            failureCount=letters.count,
+            totalCount=success_count + letters.count,
+            migrationFailedCount=migration_failed_count,
+            missingCount=None if job.pendingImageIds is None else len(missing),
+        )
+        return stats, missing
+
+    def _store_chunk(self, job: BatchJob, date: str, chunk: RecordChunk) -> "StoredChunk":
+        """Write transactions, move their images, then set the status of those whose image was not moved."""
+        images = self.stores.pending.find([record.transaction.imageId for record in chunk.parsed])
+        foreign = {image.image_id for image in images.values() if image.user_id != job.userId}
+        transactions = [r.transaction for r in chunk.parsed if r.transaction.imageId not in foreign]
+        unknown = {t.imageId: NOT_IN_PENDING_IMAGES for t in transactions if t.imageId not in images}
+        self.stores.transactions.put(_migration_failed(t) if t.imageId in unknown else t for t in transactions)
+        failures = self.stores.images.move([images[t.imageId] for t in transactions if t.imageId in images], date)
+        self.stores.transactions.put(_migration_failed(t) for t in transactions if t.imageId in failures)
+        mismatches = [
+            record.reject(Reason.OWNER_MISMATCH, "the image belongs to another user than the job")
+            for record in chunk.parsed
+            if record.transaction.imageId in foreign
+        ]
+        return StoredChunk(
+            image_ids=set(chunk.image_ids()),
+            transactions=transactions,
+            failures=unknown | failures,
+            rejected=sorted([*chunk.rejected, *mismatches], key=lambda letter: letter.line),
+        )
+
+    def _release(self, job: BatchJob, token: str) -> None:
+        """Release the claim. If that fails, the claim expires."""
+        try:
+            self.stores.jobs.release(job, token)
+        except (ClientError, BotoCoreError, RetryableError) as exc:
+            code = type(exc).__name__ if isinstance(exc, RetryableError) else error_code(exc)
+            self.logger.warning("the claim was not released", event=LogEvent.BATCH_RESULT_CLAIM_KEPT, code=code)
+
+    def _report_duplicate(self) -> None:
+        self.logger.info("batch result already processed", event=LogEvent.BATCH_RESULT_DUPLICATE)
+
+    def _report_chunk(self, stored: "StoredChunk") -> None:
+        for letter in stored.rejected:
+            self.logger.error(
+                "line skipped",
+                event=LogEvent.BATCH_RESULT_LINE_SKIPPED,
+                line=letter.line,
+                imageId=letter.imageId,
+                reason=letter.reason.value,
+            )
+        for image_id, failure in stored.failures.items():
+            self.logger.warning(
+                "the image was not moved",
+                event=LogEvent.BATCH_RESULT_IMAGE_MIGRATION_FAILED,
+                imageId=image_id,
+                operation=failure.operation,
+                code=failure.code,
+            )
+        for transaction in stored.transactions:
+            self.logger.debug(
+                "transaction stored",
+                event=LogEvent.BATCH_RESULT_PER_TRANSACTION,
+                transactionId=transaction.transactionId,
+                imageId=transaction.imageId,
+            )
+
+    def _report_completion(self, stats: ResultStats, missing: Iterable[str]) -> None:
+        self.logger.info(
+            "batch result completed", event=LogEvent.BATCH_RESULT_COMPLETED, **stats.model_dump(exclude_none=True)
+        )
+        for image_id in sorted(missing):
+            self.logger.warning("no line names the image", event=LogEvent.BATCH_RESULT_IMAGE_MISSING, imageId=image_id)
+
+
+@dataclass(frozen=True)
+class StoredChunk:
+    """The results of one chunk of lines.
+
+    `image_ids` are the images that its lines name, `failures` those that were not moved, `rejected` its dead letters in
+    the order of their lines.
+    """
+
+    image_ids: set[str]
+    transactions: Sequence[Transaction]
+    failures: dict[str, MoveFailure]
+    rejected: Sequence[DeadLetter]
+
+
+def require_sole_output(job: BatchJob, source: OutputObject) -> None:
+    """Refuse a second output file: counts and dead letters are stored per job.
+
+    A job has one input file, so Bedrock writes one output file for it.
+
+    Raises:
+        OutputConflictError: The job's results come from another output file.
+    """
+    others = [key for key in job.processedOutputs if key != source.key]
+    if others:
+        raise OutputConflictError(
+            f"object key {source.key!r} is a second output of job {job.jobId!r}, whose results came from "
+            f"{others[0]!r}: submit one input file a job; to process this one instead, remove processedOutputs from "
+            "the job's record and redrive the message."
+        )
+
+
+def _migration_failed(transaction: Transaction) -> Transaction:
+    return transaction.model_copy(update={"status": TransactionStatus.MIGRATION_FAILED})

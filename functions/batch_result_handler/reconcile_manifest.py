@@ -1,0 +1,67 @@
+"""Compares Bedrock's manifest with the output that was processed."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from aws_lambda_powertools import Logger
+
+from yorutsuke_common.aws.output_files import read_manifest
+from yorutsuke_common.aws.stores import ResultStores
+from yorutsuke_common.errors import NotReconciledError
+from yorutsuke_common.events import ManifestObject
+from yorutsuke_common.names import LogEvent
+from yorutsuke_common.records.manifest import is_premature, parse_counts, processed_lines
+from yorutsuke_common.schema import BatchJob
+
+from .result_metrics import ResultMetrics
+
+
+@dataclass(frozen=True)
+class ManifestReconciler:
+    """Compares manifests with the processed outputs."""
+
+    stores: ResultStores
+    metrics: ResultMetrics
+    logger: Logger
+
+    def reconcile(self, job: BatchJob, source: ManifestObject) -> None:
+        """Store the manifest's counts in the job's record if the processed output has as many lines.
+
+        Bedrock writes the manifest again while the job runs. A message about an earlier content is skipped, because the
+        later content has its own message. Records that Bedrock has not processed have no line. They are reported and
+        are not a difference.
+
+        Raises:
+            NotReconciledError: The counts differ. The message returns when more output may have arrived.
+            InvalidManifestError: The object is not Bedrock's manifest.
+            YorutsukeError, botocore's errors: Something could not be read or written.
+        """
+        etag, content = read_manifest(self.stores.s3, source.bucket, source.key)
+        if source.etag not in (None, etag):
+            self._skip("the manifest has been written again")
+            return
+        counts = parse_counts(content, source.key)
+        lines = processed_lines(job)
+        difference = abs(counts.processedRecordCount - lines)
+        unprocessed = counts.totalRecordCount - counts.processedRecordCount
+        self.metrics.manifest_compared(job.jobId, difference, unprocessed)
+        if is_premature(counts, job):
+            self._skip("Bedrock has processed nothing yet")
+            return
+        comparison: dict[str, Any] = {
+            "processedRecords": counts.processedRecordCount,
+            "unprocessedRecords": unprocessed,
+            "lines": lines,
+            "difference": difference,
+        }
+        if difference or not self.stores.jobs.record_counts(job, counts):
+            self.logger.warning("manifest and output differ", event=LogEvent.BATCH_RESULT_NOT_RECONCILED, **comparison)
+            raise NotReconciledError(
+                f"{source.key!r} counts {counts.processedRecordCount} processed records, the output of job "
+                f"{job.jobId!r} that was taken in has {lines} lines: the message comes back by itself when the rest may"
+                " be there; if it ends in the dead-letter queue, look for the output's own message and redrive both."
+            )
+        self.logger.info("manifest and output agree", event=LogEvent.BATCH_RESULT_RECONCILED, **comparison)
+
+    def _skip(self, why: str) -> None:
+        self.logger.info("manifest skipped", event=LogEvent.BATCH_RESULT_MANIFEST_SKIPPED, why=why)

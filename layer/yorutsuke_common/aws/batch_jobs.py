@@ -1,0 +1,325 @@
+"""The batch-jobs table: one record per intent, from the submission of its job to the processing of its output."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from pydantic import ValidationError
+
+from yorutsuke_common.errors import JobClaimedError, JobConflictError, RetryableError, UnknownJobError
+from yorutsuke_common.names import JOB_ID_INDEX, BedrockEnd
+from yorutsuke_common.schema import (
+    MAX_DETAIL_CHARACTERS,
+    BatchJob,
+    JobStatus,
+    RecordCounts,
+    ResultStats,
+    Submission,
+    iso_utc,
+    problems,
+)
+
+from .dynamodb import Item, from_item, to_item
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+NOT_CLAIMED = "attribute_not_exists(claimedUntil) OR claimedUntil < :now"
+"""The condition that no function holds a claim on the job. `:now` is in epoch seconds."""
+CLAIM_MARGIN_SECONDS = 5
+"""Seconds by which a claim outlives its function: clocks differ, and a dying function's last request may still run."""
+
+
+@dataclass(frozen=True)
+class BatchJobs:
+    """The batch-jobs table. Every method raises botocore's errors as well."""
+
+    client: "DynamoDBClient"
+    table: str
+
+    # Submission
+
+    def find_submission(self, intent_id: str) -> Submission | None:
+        """Return the intent's current record, or None if there is none.
+
+        Raises:
+            UnknownJobError: The record breaks the schema.
+        """
+        response = self.client.get_item(TableName=self.table, Key=_key(intent_id), ConsistentRead=True)
+        return self._submission(response["Item"]) if "Item" in response else None
+
+    def claim_intent(self, submission: Submission) -> Submission:
+        """Write the intent's record unless it has one, and return the stored record, which may be another function's.
+
+        Raises:
+            UnknownJobError: The stored record breaks the schema.
+        """
+        try:
+            self.client.put_item(
+                TableName=self.table,
+                Item=to_item(submission.item()),
+                ConditionExpression="attribute_not_exists(intentId)",
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            )
+        except self.client.exceptions.ConditionalCheckFailedException as exc:
+            # The stored record may be this function's: the client repeats a PutItem whose answer was lost.
+            return self._submission(exc.response.get("Item", {}))
+        return submission
+
+    def mark_manifest_published(self, submission: Submission) -> None:
+        """Record that the intent's manifest is complete, so that no other run writes it or reads its images.
+
+        Raises:
+            RetryableError: The record was deleted.
+        """
+        try:
+            self.client.update_item(
+                TableName=self.table,
+                Key=_key(submission.intentId),
+                UpdateExpression="SET manifestPublished = :manifestPublished",
+                ConditionExpression="submitTime = :submitTime",
+                ExpressionAttributeValues=to_item({":manifestPublished": True, ":submitTime": submission.submitTime}),
+            )
+        except self.client.exceptions.ConditionalCheckFailedException as exc:
+            raise RetryableError(
+                f"the record of intent {submission.intentId!r} vanished from table {self.table!r} while its manifest "
+                "was written: send the request again."
+            ) from exc
+
+    def record_job_id(self, submission: Submission, job_id: str) -> Submission:
+        """Store the id of the intent's job, unless the record has it, and return the record.
+
+        Raises:
+            JobConflictError: The record has another job.
+            RetryableError: The record was deleted.
+        """
+        try:
+            response = self.client.update_item(
+                TableName=self.table,
+                Key=_key(submission.intentId),
+                UpdateExpression="SET jobId = :jobId, #status = :status",
+                # If the record has the id, the job may already have a later status than SUBMITTED.
+                ConditionExpression="submitTime = :submitTime AND attribute_not_exists(jobId)",
+                ExpressionAttributeNames={"#status": "status"},
+                ExpressionAttributeValues=to_item(
+                    {":jobId": job_id, ":status": JobStatus.SUBMITTED.value, ":submitTime": submission.submitTime}
+                ),
+                ReturnValues="ALL_NEW",
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            )
+        except self.client.exceptions.ConditionalCheckFailedException as exc:
+            current = exc.response.get("Item", {})
+            if current.get("jobId", {}).get("S") == job_id:
+                return self._submission(current)
+            if "jobId" in current:
+                raise JobConflictError(
+                    f"Bedrock has job {job_id!r} for intent {submission.intentId!r}, whose record has another: stop "
+                    "the former."
+                ) from exc
+            raise RetryableError(
+                f"the record of intent {submission.intentId!r} vanished from table {self.table!r} while its job "
+                f"{job_id!r} was created: stop that job, then send the request again."
+            ) from exc
+        return self._submission(response["Attributes"])
+
+    # Results
+
+    def find(self, job_id: str) -> BatchJob:
+        """Return the job with this id, through `jobIdIndex`, which lags behind the table.
+
+        Raises:
+            UnknownJobError: The job has no record or more than one, or its record breaks the schema.
+        """
+        response = self.client.query(
+            TableName=self.table,
+            IndexName=JOB_ID_INDEX,
+            KeyConditionExpression="jobId = :jobId",
+            ExpressionAttributeValues={":jobId": {"S": job_id}},
+            Limit=2,
+        )
+        if len(response["Items"]) != 1:
+            count = "more than one record" if response["Items"] else "no record"
+            raise UnknownJobError(
+                f"job id {job_id!r} has {count} in table {self.table!r}: the orchestrator writes exactly one when it "
+                "submits the job. Restore it, then redrive the message."
+            )
+        return self._job(job_id, from_item(response["Items"][0]))
+
+    def claim(self, job: BatchJob, token: str, remaining_seconds: float) -> BatchJob:
+        """Claim the job for this function alone, and return its current record.
+
+        Two functions that process the same output could undo each other's steps, even though each step is idempotent.
+        A claim ends with `complete` or `release`. The claim of a function that died expires.
+
+        Args:
+            job: The job as it was found through the index.
+            token: Identifies the function's claim.
+            remaining_seconds: How long Lambda lets this function run from now on.
+
+        Raises:
+            JobClaimedError: Another function has claimed the job.
+            RetryableError: The record was deleted.
+            UnknownJobError: The record breaks the schema by now.
+        """
+        now = time.time()
+        claim = {"claimedBy": token, "claimedUntil": int(now + remaining_seconds + CLAIM_MARGIN_SECONDS)}
+        # The function's own claim counts as free: the client repeats an UpdateItem whose answer was lost.
+        free = f"({NOT_CLAIMED} OR claimedBy = :claimedBy)"
+        claimed, record = self.update(job, claim, free, {":now": int(now)})
+        if claimed:
+            return self._job(job.jobId, record)
+        until = iso_utc(datetime.fromtimestamp(int(record["claimedUntil"]), UTC))
+        raise JobClaimedError(
+            f"job {job.jobId!r} is claimed by another function until {until} at the latest: the "
+            "message comes back by itself, and finds the job completed or free.",
+            until,
+        )
+
+    def release(self, job: BatchJob, token: str) -> None:
+        """Remove the claim with this token, so that the next delivery does not wait until it expires.
+
+        Raises:
+            RetryableError: The record was deleted.
+        """
+        self.update(job, {}, *_claimed_by(token), remove=("claimedBy", "claimedUntil"))
+
+    def complete(self, job: BatchJob, key: str, etag: str, stats: ResultStats, completed_at: str) -> None:
+        """Mark the claimed job as COMPLETED, store its counts and its output's ETag, and end the claim.
+
+        The counts of an earlier manifest are removed, because they were compared with an earlier output.
+
+        Raises:
+            RetryableError: The claim was lost, or the record was deleted.
+        """
+        attributes = {
+            "status": JobStatus.COMPLETED.value,
+            "completedAt": completed_at,
+            "resultStats": stats.model_dump(exclude_none=True),
+            "processedOutputs": {**job.processedOutputs, key: etag},
+        }
+        remove = ("bedrockCounts", "claimedBy", "claimedUntil")
+        completed, record = self.update(job, attributes, *_claimed_by(job.claimedBy), remove=remove)
+        # If the client repeated an UpdateItem whose answer was lost, the first one has ended the claim.
+        if not completed and record.get("processedOutputs", {}).get(key) != etag:
+            raise RetryableError(
+                f"the claim on job {job.jobId!r} was taken away while {key!r} was processed: the message comes "
+                "back by itself and is processed again."
+            )
+
+    def record_counts(self, job: BatchJob, counts: RecordCounts) -> bool:
+        """Store the counts of Bedrock's manifest. Return False if an output was processed since `job` was read.
+
+        Raises:
+            RetryableError: The record was deleted.
+        """
+        attributes = {"bedrockCounts": counts.model_dump(exclude_none=True)}
+        recorded, _ = self.update(job, attributes, *outputs_unchanged(job))
+        return recorded
+
+    def record_end(self, job: BatchJob, end: BedrockEnd, message: str) -> None:
+        """Store how Bedrock ended the job. The job's status follows, unless its output was processed before.
+
+        Raises:
+            RetryableError: The record was deleted.
+        """
+        facts = {"bedrockStatus": end.value, "bedrockMessage": message[:MAX_DETAIL_CHARACTERS]}
+        ended = {"status": JobStatus[end.name].value, **facts}
+        recorded, _ = self.update(job, ended, "#status <> :completed", {":completed": JobStatus.COMPLETED.value})
+        if not recorded:
+            self.update(job, facts)
+
+    def update(
+        self,
+        job: BatchJob,
+        attributes: dict[str, Any],
+        condition: str | None = None,
+        compared: dict[str, Any] | None = None,
+        remove: Sequence[str] = (),
+    ) -> tuple[bool, dict[str, Any]]:
+        """Set and remove attributes of the job's record if a condition holds.
+
+        Args:
+            job: The job, possibly as read through the index, which lags behind.
+            attributes: The attributes to set. The condition may name one as `#name`.
+            condition: A condition on the record, or None.
+            compared: The values that the condition names.
+            remove: The attributes to remove.
+
+        Returns:
+            Whether the condition held, and the record as it is now.
+
+        Raises:
+            RetryableError: The record was deleted, or is another job's by now.
+        """
+        values = {":jobId": job.jobId, **{f":{name}": value for name, value in attributes.items()}, **(compared or {})}
+        steps = ["SET " + ", ".join(f"#{name} = :{name}" for name in attributes)] if attributes else []
+        steps += ["REMOVE " + ", ".join(remove)] if remove else []
+        names: Any = {"ExpressionAttributeNames": {f"#{name}": name for name in attributes}} if attributes else {}
+        try:
+            response = self.client.update_item(
+                TableName=self.table,
+                Key=_key(job.intentId),
+                UpdateExpression=" ".join(steps),
+                # The job id must match: UpdateItem would otherwise create a record that the orchestrator never wrote.
+                ConditionExpression=" AND ".join(filter(None, ("jobId = :jobId", condition))),
+                ExpressionAttributeValues=to_item(values),
+                ReturnValues="ALL_NEW",
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                **names,
+            )
+        except self.client.exceptions.ConditionalCheckFailedException as exc:
+            current = from_item(exc.response.get("Item", {}))
+            if current.get("jobId") == job.jobId:
+                return False, current
+            raise RetryableError(
+                f"the record of job {job.jobId!r} vanished from table {self.table!r} while it was worked on: "
+                "restore it, then redrive the message."
+            ) from exc
+        return True, from_item(response["Attributes"])
+
+    def _submission(self, item: Item) -> Submission:
+        try:
+            return Submission.model_validate(from_item(item))
+        except ValidationError as exc:
+            raise UnknownJobError(
+                f"the intent's record in table {self.table!r} breaks the schema ({problems(exc.errors())}): correct "
+                "it, then send the request again."
+            ) from exc
+
+    def _job(self, job_id: str, record: dict[str, Any]) -> BatchJob:
+        try:
+            return BatchJob.model_validate(record)
+        except ValidationError as exc:
+            raise UnknownJobError(
+                f"the record of job id {job_id!r} in table {self.table!r} breaks the schema "
+                f"({problems(exc.errors())}): correct it, then redrive the message."
+            ) from exc
+
+
+def new_token() -> str:
+    """Return a new token for a claim. The request id does not serve: Lambda reuses it for a retried invocation."""
+    return uuid4().hex
+
+
+def is_processed(job: BatchJob, key: str, etag: str | None) -> bool:
+    """Tell whether this content of an output file has already been processed."""
+    return etag is not None and job.processedOutputs.get(key) == etag
+
+
+def outputs_unchanged(job: BatchJob) -> tuple[str, dict[str, Any]]:
+    """Return the condition that no output was processed since `job` was read, and the values that it names."""
+    if job.processedOutputs:
+        return "processedOutputs = :seen", {":seen": job.processedOutputs}
+    return "attribute_not_exists(processedOutputs)", {}
+
+
+def _claimed_by(token: str | None) -> tuple[str, dict[str, Any]]:
+    """Return the condition that the claim with this token stands, and the value that it names."""
+    return "claimedBy = :claim", {":claim": token}
+
+
+def _key(intent_id: str) -> Item:
+    return {"intentId": {"S": intent_id}}

@@ -1,0 +1,53 @@
+"""The files that Bedrock writes for a job, read from the images bucket."""
+
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from yorutsuke_common.records.lines import Line, split_lines
+from yorutsuke_common.records.manifest import MAX_MANIFEST_BYTES
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+CHUNK_BYTES = 256 * 1024
+"""Size of the pieces in which an object's body is read, in bytes."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """An open output file: `etag` without quotes, `last_modified` in UTC, `chunks` the body that is still unread."""
+
+    etag: str
+    last_modified: datetime
+    chunks: Iterable[bytes]
+
+    def lines(self) -> Iterator[Line]:
+        """Yield the lines that are not blank, each as soon as it has been read."""
+        return split_lines(self.chunks)
+
+
+@contextmanager
+def open_output(s3: "S3Client", bucket: str, key: str) -> Generator[Output]:
+    """Open an output file with one GetObject. Consuming `lines` reads the body; leaving the context closes it.
+
+    Raises:
+        ClientError: The object cannot be read.
+        BotoCoreError: The connection breaks. `lines` raises it as well.
+    """
+    response = s3.get_object(Bucket=bucket, Key=key)
+    with closing(response["Body"]) as body:
+        yield Output(
+            etag=response["ETag"].strip('"'),
+            last_modified=response["LastModified"],
+            chunks=body.iter_chunks(CHUNK_BYTES),
+        )
+
+
+def read_manifest(s3: "S3Client", bucket: str, key: str) -> tuple[str, bytes]:
+    """Return the ETag and the content of a manifest. One byte above the limit is enough to refuse a larger one."""
+    response = s3.get_object(Bucket=bucket, Key=key)
+    with closing(response["Body"]) as body:
+        return response["ETag"].strip('"'), body.read(MAX_MANIFEST_BYTES + 1)

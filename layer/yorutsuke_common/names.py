@@ -1,0 +1,132 @@
+"""Names and limits that the functions, the infrastructure and the operator's command share. Pure.
+
+The Pulumi program imports this module, so it needs nothing but the standard library.
+"""
+
+from enum import StrEnum
+
+PROJECT = "yorutsuke"
+
+# Components of a stage. `physical_name` adds the stage.
+RESULT_HANDLER = f"{PROJECT}-batch-result-handler"
+ORCHESTRATOR = f"{PROJECT}-batch-orchestrator"
+OUTPUT_QUEUE = f"{PROJECT}-batch-output"
+COMMON_LAYER = f"{PROJECT}-common"
+
+
+def physical_name(name: str, stage: str) -> str:
+    """Return the name in AWS of a resource, from its name in the Pulumi program."""
+    return f"{name}-{stage}"
+
+
+def dead_letter_queue(name: str) -> str:
+    """Return the name of the dead-letter queue that belongs to a queue or a function."""
+    return f"{name}-dlq"
+
+
+def alarm_topic(name: str) -> str:
+    """Return the name of the topic that the alarms of a component notify."""
+    return f"{name}-alarms"
+
+
+def job_name_prefix(stage: str) -> str:
+    """Return the prefix of the names of a stage's Bedrock jobs.
+
+    The prefix ends with a dot. Stage names have no dot, so no stage's prefix is the beginning of another stage's.
+
+    Source: Amazon Bedrock API reference, CreateModelInvocationJob (letters, digits, `+`, `-` and `.`, at most 63).
+    """
+    return f"{PROJECT}-{stage}."
+
+
+# Prefixes and suffixes of object keys in the images bucket.
+UPLOADS_PREFIX = "uploads/"
+PROCESSED_PREFIX = "processed/"
+BATCH_INPUT_PREFIX = "batch-input/"
+BATCH_OUTPUT_PREFIX = "batch-output/"
+DEAD_LETTERS_PREFIX = "dead-letters/"
+OUTPUT_SUFFIXES = (".jsonl", ".jsonl.out")
+"""Suffixes of output files: of the plan's layout, and of the layout that Bedrock writes."""
+OUTPUT_MANIFEST_NAME = "manifest.json.out"
+"""Name of the file beside an output file in which Bedrock counts a job's records."""
+
+# Global secondary indexes.
+JOB_ID_INDEX = "jobIdIndex"
+JOB_TRANSACTIONS_INDEX = "jobId-extractedAt"
+IMAGE_TRANSACTIONS_INDEX = "imageId-jobId"
+
+# Metrics that the batch_result_handler emits, with the dimensions `service` and `stage`.
+METRIC_NAMESPACE = "BatchResult"
+RESULT_SERVICE = "batch_result_handler"
+ORCHESTRATOR_SERVICE = "batch_orchestrator"
+
+
+class ResultMetric(StrEnum):
+    """The names of the metrics in the namespace `BatchResult`."""
+
+    SUCCESS_COUNT = "SuccessCount"
+    FAILURE_COUNT = "FailureCount"
+    MIGRATION_FAILED_COUNT = "MigrationFailedCount"
+    MISSING_COUNT = "MissingCount"
+    PROCESSING_TIME = "ProcessingTime"
+    JOB_FAILED = "JobFailed"
+    UNPROCESSED_COUNT = "UnprocessedCount"
+    MANIFEST_DIFFERENCE = "ManifestDifference"
+
+
+# Bedrock's events on EventBridge.
+BEDROCK_EVENT_SOURCE = "aws.bedrock"
+JOB_STATE_CHANGE = "Batch Inference Job State Change"
+"""Source: Amazon Bedrock user guide, "How EventBridge for Amazon Bedrock works"."""
+
+
+class BedrockEnd(StrEnum):
+    """The states in which a batch inference job ends without completing.
+
+    An `Expired` job never started. The others may have output; `PartiallyCompleted` always has.
+
+    Source: Amazon Bedrock API reference, GetModelInvocationJob.
+    """
+
+    FAILED = "Failed"
+    EXPIRED = "Expired"
+    STOPPED = "Stopped"
+    PARTIALLY_COMPLETED = "PartiallyCompleted"
+
+
+# Quotas of a batch inference job. Source: AWS General Reference, "Amazon Bedrock endpoints and quotas".
+BEDROCK_MIN_RECORDS = 100
+"""Minimum number of records of a job for most models. Bedrock refuses a smaller job."""
+MAX_RECORDS = 50_000
+"""Maximum number of records of a job, by Bedrock's default quota."""
+
+
+class LogEvent(StrEnum):
+    """The `event` key of a log entry. Queries and dashboards rely on these names."""
+
+    BATCH_RESULT_STARTED = "BATCH_RESULT_STARTED"
+    BATCH_RESULT_PER_TRANSACTION = "BATCH_RESULT_PER_TRANSACTION"
+    BATCH_RESULT_LINE_SKIPPED = "BATCH_RESULT_LINE_SKIPPED"
+    BATCH_WRITE_RETRIED = "BATCH_WRITE_RETRIED"
+    BATCH_WRITE_FAILED_FINAL = "BATCH_WRITE_FAILED_FINAL"
+    BATCH_RESULT_IMAGE_MIGRATION_FAILED = "BATCH_RESULT_IMAGE_MIGRATION_FAILED"
+    BATCH_RESULT_COPIER_GAVE_UP = "BATCH_RESULT_COPIER_GAVE_UP"
+    BATCH_RESULT_DUPLICATE = "BATCH_RESULT_DUPLICATE"
+    BATCH_RESULT_JOB_CLAIMED = "BATCH_RESULT_JOB_CLAIMED"
+    BATCH_RESULT_CLAIM_KEPT = "BATCH_RESULT_CLAIM_KEPT"
+    BATCH_RESULT_IMAGE_MISSING = "BATCH_RESULT_IMAGE_MISSING"
+    BATCH_RESULT_TEST_EVENT = "BATCH_RESULT_TEST_EVENT"
+    BATCH_RESULT_COMPLETED = "BATCH_RESULT_COMPLETED"
+    BATCH_RESULT_RECONCILED = "BATCH_RESULT_RECONCILED"
+    BATCH_RESULT_NOT_RECONCILED = "BATCH_RESULT_NOT_RECONCILED"
+    BATCH_RESULT_MANIFEST_SKIPPED = "BATCH_RESULT_MANIFEST_SKIPPED"
+    BATCH_RESULT_JOB_FAILED = "BATCH_RESULT_JOB_FAILED"
+    BATCH_RESULT_FAILED = "BATCH_RESULT_FAILED"
+    BATCH_SUBMIT_STARTED = "BATCH_SUBMIT_STARTED"
+    BATCH_SUBMIT_RESUMED = "BATCH_SUBMIT_RESUMED"
+    BATCH_SUBMIT_DUPLICATE = "BATCH_SUBMIT_DUPLICATE"
+    BATCH_SUBMIT_IMAGE_LEFT_OUT = "BATCH_SUBMIT_IMAGE_LEFT_OUT"
+    BATCH_SUBMIT_UPLOAD_KEPT = "BATCH_SUBMIT_UPLOAD_KEPT"
+    BATCH_SUBMITTED = "BATCH_SUBMITTED"
+    BATCH_SUBMIT_REFUSED = "BATCH_SUBMIT_REFUSED"
+    BATCH_SUBMIT_FAILED = "BATCH_SUBMIT_FAILED"

@@ -1,0 +1,38 @@
+"""`manifest.json.out`: Bedrock's count of a job's records, compared with the lines that were processed."""
+
+from pydantic import ValidationError
+
+from yorutsuke_common.errors import InvalidManifestError
+from yorutsuke_common.schema import BatchJob, RecordCounts, problems
+
+MAX_MANIFEST_BYTES = 64 * 1024
+"""Maximum size of a manifest, in bytes. Hundreds of times the size of its six counts."""
+
+
+def parse_counts(content: bytes, key: str) -> RecordCounts:
+    """Return the counts in a manifest.
+
+    Raises:
+        InvalidManifestError: The content is too large or is not Bedrock's manifest.
+    """
+    if len(content) > MAX_MANIFEST_BYTES:
+        raise InvalidManifestError(
+            f"{key!r} is larger than {MAX_MANIFEST_BYTES} bytes: only Bedrock's own manifest goes there."
+        )
+    try:
+        return RecordCounts.model_validate_json(content)
+    except ValidationError as exc:
+        raise InvalidManifestError(
+            f"{key!r} is not Bedrock's manifest ({problems(exc.errors(include_input=False))}): "
+            "correct it, then redrive the message."
+        ) from exc
+
+
+def processed_lines(job: BatchJob) -> int:
+    """Return the number of lines in a job's processed output: 0 if its output is to be processed again."""
+    return job.resultStats.totalCount if job.resultStats and job.processedOutputs else 0
+
+
+def is_premature(counts: RecordCounts, job: BatchJob) -> bool:
+    """Tell whether a manifest cannot be compared yet: Bedrock has processed nothing, and neither have we."""
+    return not counts.processedRecordCount and not job.processedOutputs

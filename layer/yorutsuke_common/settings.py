@@ -1,0 +1,61 @@
+"""The settings of a function: its environment variables, validated as one model."""
+
+import os
+from collections.abc import Mapping
+from typing import TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from .errors import SettingsError
+from .schema import problems
+
+_Settings = TypeVar("_Settings", bound=BaseModel)
+
+
+class StageSettings(BaseModel):
+    """The settings that every function has.
+
+    A missing or malformed variable fails the first invocation with its name, instead of failing an import with a stack
+    trace. The error quotes no values: some variables hold the function's credentials.
+    """
+
+    model_config = ConfigDict(
+        alias_generator=str.upper, arbitrary_types_allowed=True, frozen=True, hide_input_in_errors=True
+    )
+
+    stage: str = Field(min_length=1)
+    images_bucket: str = Field(min_length=1)
+    batch_jobs_table: str = Field(min_length=1)
+    pending_images_table: str = Field(min_length=1)
+
+
+class ResultSettings(StageSettings):
+    """The settings of the batch_result_handler, which the operator's command reads from the deployed function."""
+
+    transactions_table: str = Field(min_length=1)
+    transaction_ttl_days: int = Field(gt=0, le=36_500)
+    timezone: ZoneInfo
+
+    @field_validator("timezone", mode="before")
+    @classmethod
+    def _known_timezone(cls, value: object) -> ZoneInfo:
+        try:
+            return ZoneInfo(str(value))
+        except (ZoneInfoNotFoundError, ValueError, OSError) as exc:
+            # The name of a folder in the database, such as America, raises OSError.
+            raise ValueError(f"{value!r} is not an IANA time zone; use a name such as Asia/Tokyo") from exc
+
+
+def read_settings(settings: type[_Settings], variables: Mapping[str, str] = os.environ) -> _Settings:
+    """Return environment variables, by default those of this process, as a function's settings.
+
+    Raises:
+        SettingsError: A variable is missing or malformed. The message names variables and no values.
+    """
+    try:
+        return settings.model_validate(dict(variables))
+    except ValidationError as exc:
+        raise SettingsError(
+            f"the function's environment is not valid ({problems(exc.errors())}): deploy the stage again."
+        ) from exc

@@ -1,0 +1,48 @@
+"""Reads the request for a job from an event, which is the request or API Gateway's event with it as its body. Pure.
+
+Source: Amazon API Gateway developer guide, "Input format of a Lambda function for proxy integration".
+"""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import Any, TypeGuard
+
+from pydantic import ValidationError
+
+from .errors import InvalidRequestError
+from .schema import SubmitRequest, problems
+
+FORM = '{"intentId": "…", "pendingImageIds": ["…"], "userId": "…", "modelId": "…"}'
+
+
+def is_http_event(event: object) -> TypeGuard[Mapping[str, Any]]:
+    """Tell whether an event, which may be any JSON value, is API Gateway's."""
+    return isinstance(event, Mapping) and "body" in event
+
+
+def parse_request(event: object) -> SubmitRequest:
+    """Return the request in an event of either form.
+
+    Raises:
+        InvalidRequestError: The request breaks a rule of the schema.
+    """
+    try:
+        if is_http_event(event):
+            return SubmitRequest.model_validate_json(_body(event))
+        return SubmitRequest.model_validate(event)
+    except ValidationError as exc:
+        found = problems(exc.errors(include_input=False, include_url=False))
+        raise InvalidRequestError(f"the request is not valid ({found}): send {FORM}, modelId if need be.") from exc
+
+
+def _body(event: Mapping[str, Any]) -> bytes:
+    body = event["body"]
+    if not isinstance(body, str) or not body:
+        raise InvalidRequestError(f"the request has no body: send {FORM}.")
+    if not event.get("isBase64Encoded"):
+        return body.encode("utf-8", "replace")
+    try:
+        return base64.b64decode(body, validate=True)
+    except (binascii.Error, ValueError) as exc:
+        raise InvalidRequestError("the body is said to be base64 and is not: send JSON as it is.") from exc

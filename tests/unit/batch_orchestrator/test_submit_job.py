@@ -1,0 +1,109 @@
+"""What makes two requests the same, and what the caller is told."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batch_orchestrator.images import Unfit
+from batch_orchestrator.submit_job import SubmittedJob, require_allowed, require_same_images, require_same_request
+from yorutsuke_common.errors import IntentConflictError, InvalidRequestError, SubmissionLostError
+from yorutsuke_common.schema import SubmitRequest
+
+from .samples import REQUEST, SETTINGS, SUBMISSION
+
+
+@given(st.permutations(REQUEST.pendingImageIds), st.sampled_from([None, SUBMISSION.modelId]))
+def test_neither_the_order_of_images_nor_a_model_left_out_makes_another_request(
+    image_ids: list[str], model_id: str | None
+) -> None:
+    require_same_request(SUBMISSION, REQUEST.model_copy(update={"pendingImageIds": image_ids, "modelId": model_id}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({"userId": "user-2"}, "userId"),
+        ({"modelId": "apac.amazon.nova-pro-v1:0"}, "modelId"),
+        ({"pendingImageIds": ["image-1", "image-2"]}, "pendingImageIds"),
+        (
+            {"userId": "user-2", "modelId": "other", "pendingImageIds": ["image-4"]},
+            "userId, modelId, pendingImageIds",
+        ),
+    ],
+)
+def test_another_request_under_the_same_intent_is_refused_with_what_differs(
+    changes: dict[str, object], names: str
+) -> None:
+    with pytest.raises(IntentConflictError) as raised:
+        require_same_request(SUBMISSION, REQUEST.model_copy(update=changes))
+
+    assert str(raised.value) == (
+        f"intent 'intent-1' was begun at 2026-11-22T15:00:00.000000Z with another {names}: send this request under an "
+        "intentId of its own."
+    )
+
+
+def test_a_manifest_of_other_images_than_claimed_is_not_published() -> None:
+    require_same_images(SUBMISSION, REQUEST, ["image-1", "image-2"])
+
+    with pytest.raises(SubmissionLostError) as raised:
+        require_same_images(SUBMISSION, REQUEST, ["image-1"])
+
+    assert str(raised.value) == (
+        "intent 'intent-1' was begun at 2026-11-22T15:00:00.000000Z with 2 images, others than can be sent by now: "
+        "another function may still be at it, so send the request again. Where the record is older than a function "
+        "lives (15 minutes) and has no manifestPublished, that one died before Bedrock was asked for a job: delete the "
+        "record first."
+    )
+
+
+def test_the_caller_is_told_the_job_and_what_it_lacks() -> None:
+    outcome = SubmittedJob(SUBMISSION, 4, {"image-4": Unfit.FOREIGN, "image-3": Unfit.UNKNOWN})
+
+    assert outcome.answer() == {
+        "intentId": "intent-1",
+        "jobId": "abcdefgh1234",
+        "status": "SUBMITTED",
+        "submitTime": "2026-11-22T15:00:00.000000Z",
+        "modelId": "amazon.nova-lite-v1:0",
+        "manifestUri": "s3://yorutsuke-images-dev-123456789012/batch-input/intent-1/manifest.jsonl",
+        "traceId": "trace-1",
+        "imageCount": 2,
+        "leftOutCount": 2,
+        "leftOut": [{"imageId": "image-3", "reason": "UNKNOWN"}, {"imageId": "image-4", "reason": "FOREIGN"}],
+    }
+
+
+def test_of_many_images_left_out_fifty_are_named() -> None:
+    answer = SubmittedJob(SUBMISSION, 1_002, {f"image-{number:04}": Unfit.UNKNOWN for number in range(1_000)}).answer()
+
+    assert (answer["leftOutCount"], len(answer["leftOut"])) == (1_000, 50)
+    assert answer["leftOut"][49] == {"imageId": "image-0049", "reason": "UNKNOWN"}
+
+
+@pytest.mark.parametrize("model_id", [None, "amazon.nova-lite-v1:0", "apac.amazon.nova-pro-v1:0"])
+def test_the_stages_models_may_be_asked_for_and_none(model_id: str | None) -> None:
+    require_allowed(REQUEST.model_copy(update={"modelId": model_id}), SETTINGS)
+
+
+def test_another_model_is_refused_with_those_there_are() -> None:
+    with pytest.raises(InvalidRequestError) as raised:
+        require_allowed(REQUEST.model_copy(update={"modelId": "secret"}), SETTINGS)
+
+    assert str(raised.value) == (
+        "modelId is none that this stage knows: ask for one of amazon.nova-lite-v1:0, apac.amazon.nova-pro-v1:0, or "
+        "for none."
+    )
+
+
+def test_fewer_images_than_the_stage_takes_are_refused() -> None:
+    def of(count: int) -> SubmitRequest:
+        return REQUEST.model_copy(update={"pendingImageIds": [str(number) for number in range(count)]})
+
+    require_allowed(of(2), SETTINGS)
+    with pytest.raises(InvalidRequestError) as raised:
+        require_allowed(of(1), SETTINGS)
+
+    assert str(raised.value) == (
+        "pendingImageIds names 1 images, a batch job takes at least 2: wait until there are more."
+    )

@@ -1,0 +1,54 @@
+"""What a job's record says of an output: known, new, or one too many."""
+
+import pytest
+
+from batch_result_handler.process_output import require_sole_output
+from tests.unit.layer.samples import JOB
+from yorutsuke_common.aws.batch_jobs import is_processed
+from yorutsuke_common.errors import OutputConflictError
+from yorutsuke_common.events import OutputObject
+from yorutsuke_common.schema import BatchJob
+
+KEY = "batch-output/abcdefgh1234/output.jsonl"
+OTHER_KEY = "batch-output/abcdefgh1234/other.jsonl"
+OUTPUT = OutputObject("images", KEY)
+
+
+def job(**processed_outputs: str) -> BatchJob:
+    """Return a job with these outputs processed."""
+    return JOB.model_copy(update={"processedOutputs": processed_outputs})
+
+
+@pytest.mark.parametrize(
+    ("processed_outputs", "etag", "expected"),
+    [
+        ({}, "etag-1", False),
+        ({}, None, False),
+        ({KEY: "etag-1"}, "etag-1", True),
+        ({KEY: "etag-1"}, "etag-2", False),
+        ({KEY: "etag-1"}, None, False),
+        ({OTHER_KEY: "etag-1"}, "etag-1", False),
+        ({OTHER_KEY: "etag-2", KEY: "etag-1"}, "etag-1", True),
+    ],
+)
+def test_an_output_is_processed_where_its_key_and_etag_are_remembered(
+    processed_outputs: dict[str, str], etag: str | None, *, expected: bool
+) -> None:
+    assert is_processed(job(**processed_outputs), KEY, etag) is expected
+
+
+@pytest.mark.parametrize("processed_outputs", [{}, {KEY: "etag-1"}])
+def test_the_first_output_and_a_new_content_of_it_are_taken(processed_outputs: dict[str, str]) -> None:
+    require_sole_output(job(**processed_outputs), OUTPUT)
+
+
+@pytest.mark.parametrize("processed_outputs", [{OTHER_KEY: "etag-1"}, {KEY: "etag-1", OTHER_KEY: "etag-2"}])
+def test_a_second_output_is_refused_with_both_keys_and_the_remedy(processed_outputs: dict[str, str]) -> None:
+    with pytest.raises(OutputConflictError) as raised:
+        require_sole_output(job(**processed_outputs), OUTPUT)
+
+    assert str(raised.value) == (
+        f"object key '{KEY}' is a second output of job 'abcdefgh1234', whose results came from '{OTHER_KEY}': "
+        "submit one input file a job; to process this one instead, remove processedOutputs from the job's record "
+        "and redrive the message."
+    )

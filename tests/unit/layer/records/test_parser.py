@@ -1,0 +1,649 @@
+"""A line becomes a transaction or a dead letter; whatever it holds, it never becomes an exception."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import JsonValue
+
+from tests.unit.layer.samples import (
+    EXTRACTED_AT,
+    JOB,
+    RECEIPT,
+    bedrock_line,
+    nova_output,
+    plan_line,
+    receipt_text,
+    with_amount,
+)
+from yorutsuke_common.aws.dynamodb import to_item
+from yorutsuke_common.records.dead_letter import MAX_RECORD_BYTES
+from yorutsuke_common.records.lines import Line
+from yorutsuke_common.records.parser import ParsedRecord, RecordParser
+from yorutsuke_common.records.receipt import parse_receipt
+from yorutsuke_common.records.record import parse_record
+from yorutsuke_common.schema import MAX_DETAIL_CHARACTERS, BedrockRecord, DeadLetter, Reason, Transaction
+
+PARSER = RecordParser(JOB, EXTRACTED_AT, ttl_days=730)
+TRANSACTION = Transaction(
+    amount=Decimal(1280),
+    type="expense",
+    date="2026-11-20",
+    merchant="喫茶ほし",
+    category="other",
+    description="Coffee with a client",
+    transactionId=hashlib.sha256(b"abcdefgh1234#image-1#2026-11-22T15:00:00.000Z").hexdigest()[:24],
+    imageId="image-1",
+    userId="user-1",
+    jobId="abcdefgh1234",
+    intentId="intent-1",
+    traceId="trace-1",
+    extractedAt="2026-11-22T18:42:07Z",
+    ttl=int(datetime(2028, 11, 21, 18, 42, 7, tzinfo=UTC).timestamp()),
+)
+
+
+def nova_line(text: str) -> bytes:
+    """Return a line in which Nova wrote this text."""
+    return bedrock_line(modelOutput=nova_output(text))
+
+
+def read(content: bytes, number: int = 1) -> ParsedRecord | DeadLetter:
+    """Read one line."""
+    return PARSER.parse(Line(number, content))
+
+
+def transaction_of(content: bytes) -> Transaction:
+    """Return the transaction that the line says."""
+    good = read(content)
+    assert isinstance(good, ParsedRecord), good
+    return good.transaction
+
+
+def letter_of(content: bytes) -> DeadLetter:
+    """Return the dead letter that the line becomes."""
+    letter = read(content)
+    assert isinstance(letter, DeadLetter), letter
+    return letter
+
+
+def reason_of(content: bytes) -> Reason:
+    """Return why the line becomes a dead letter."""
+    return letter_of(content).reason
+
+
+# What a good line says
+
+
+def test_a_line_of_the_plans_layout_is_a_transaction() -> None:
+    text = receipt_text()
+
+    assert read(plan_line(text), number=7) == ParsedRecord(
+        7, TRANSACTION, {"customData": "image-1", "output": {"text": text}}
+    )
+
+
+def test_a_line_of_bedrocks_layout_is_the_same_transaction_its_record_without_the_echoed_request() -> None:
+    output = nova_output(receipt_text())
+
+    assert read(bedrock_line(modelOutput=output), number=7) == ParsedRecord(
+        7, TRANSACTION, {"recordId": "image-1", "modelOutput": output}
+    )
+
+
+def test_the_order_of_a_records_keys_does_not_matter() -> None:
+    record = {"modelOutput": nova_output(receipt_text()), "modelInput": {}, "recordId": "image-1"}
+
+    assert transaction_of(json.dumps(record).encode()) == TRANSACTION
+
+
+def test_an_error_of_null_is_no_error() -> None:
+    assert transaction_of(bedrock_line(modelOutput=nova_output(receipt_text()), error=None)) == TRANSACTION
+
+
+def test_the_carriage_return_of_a_windows_line_does_not_matter() -> None:
+    assert transaction_of(plan_line(receipt_text()) + b"\r") == TRANSACTION
+
+
+def test_the_image_id_is_part_of_the_transaction_id() -> None:
+    documented = hashlib.sha256("abcdefgh1234#画像#2026-11-22T15:00:00.000Z".encode()).hexdigest()[:24]
+
+    assert transaction_of(plan_line(receipt_text(), image_id="画像")) == TRANSACTION.model_copy(
+        update={"transactionId": documented, "imageId": "画像"}
+    )
+
+
+def test_a_job_without_a_trace_lends_its_transactions_a_derived_one() -> None:
+    parser = RecordParser(JOB.model_copy(update={"traceId": None}), EXTRACTED_AT, ttl_days=730)
+
+    read_without = parser.parse(Line(1, plan_line(receipt_text())))
+
+    assert isinstance(read_without, ParsedRecord)
+    assert read_without.transaction == TRANSACTION.model_copy(update={"traceId": "job-abcdefgh1234"})
+
+
+def test_the_days_that_a_transaction_lives_count_from_its_extraction() -> None:
+    tokyo = EXTRACTED_AT.astimezone(timezone(timedelta(hours=9)))
+
+    read_in_tokyo = RecordParser(JOB, tokyo, ttl_days=1).parse(Line(1, plan_line(receipt_text())))
+
+    assert isinstance(read_in_tokyo, ParsedRecord)
+    assert read_in_tokyo.transaction == TRANSACTION.model_copy(
+        update={"ttl": int(datetime(2026, 11, 23, 18, 42, 7, tzinfo=UTC).timestamp())}
+    )
+
+
+def test_of_a_repeated_key_the_last_counts_as_in_every_json_parser() -> None:
+    text = with_amount('1, "amount": 1280')
+    line = b'{"customData": "image-0", ' + plan_line(text).removeprefix(b"{")
+
+    assert transaction_of(line) == TRANSACTION
+
+
+def test_what_a_receipt_has_beyond_its_fields_is_left_out() -> None:
+    assert transaction_of(plan_line(receipt_text(status="migrationFailed", userId="user-2", ttl=0))) == TRANSACTION
+
+
+# Amounts
+
+
+@pytest.mark.parametrize(
+    ("literal", "amount"),
+    [
+        ("1280", Decimal(1280)),
+        ("0.1", Decimal("0.1")),
+        ("1280.50", Decimal("1280.50")),
+        ("1e3", Decimal(1000)),
+        ("1.5E+2", Decimal(150)),
+        ("1e37", Decimal(10) ** 37),
+        ("1e-38", Decimal("1e-38")),
+        ("9" * 38, Decimal("9" * 38)),
+        ("0.30000000000000004441", Decimal("0.30000000000000004441")),
+    ],
+)
+def test_an_amount_is_kept_exactly_up_to_38_digits(literal: str, amount: Decimal) -> None:
+    transaction = transaction_of(plan_line(with_amount(literal)))
+
+    assert transaction == TRANSACTION.model_copy(update={"amount": amount})
+    assert Decimal(to_item(transaction.item())["amount"]["N"]) == amount
+
+
+@given(st.integers(min_value=1, max_value=10**38 - 1), st.integers(min_value=0, max_value=38))
+def test_any_amount_of_up_to_38_digits_goes_in_and_comes_out_the_same(digits: int, places: int) -> None:
+    amount = Decimal((0, tuple(map(int, str(digits))), -places))
+
+    transaction = transaction_of(plan_line(with_amount(f"{amount:f}")))
+
+    assert transaction.amount.as_tuple() == amount.as_tuple()
+    assert Decimal(to_item(transaction.item())["amount"]["N"]) == amount
+
+
+@pytest.mark.parametrize(
+    ("literal", "reason"),
+    [
+        ("NaN", Reason.INVALID_AI_JSON),
+        ("Infinity", Reason.INVALID_AI_JSON),
+        ("-Infinity", Reason.INVALID_AI_JSON),
+        ("1,280", Reason.INVALID_AI_JSON),
+        ("0x10", Reason.INVALID_AI_JSON),
+        ("01", Reason.INVALID_AI_JSON),
+        ("¥1280", Reason.INVALID_AI_JSON),
+        ("1e400", Reason.INVALID_TRANSACTION),
+        ("1e-400", Reason.INVALID_TRANSACTION),
+        ("1e999999", Reason.INVALID_TRANSACTION),
+        ("9" * 39, Reason.INVALID_TRANSACTION),
+        ("9" * 5_000, Reason.INVALID_TRANSACTION),
+        ("0." + "9" * 39, Reason.INVALID_TRANSACTION),
+        ("0", Reason.INVALID_TRANSACTION),
+        ("-0.0", Reason.INVALID_TRANSACTION),
+        ("-1280", Reason.INVALID_TRANSACTION),
+        ("true", Reason.INVALID_TRANSACTION),
+        ("null", Reason.INVALID_TRANSACTION),
+        ('"1280"', Reason.INVALID_TRANSACTION),
+        ("[1280]", Reason.INVALID_TRANSACTION),
+        ("{}", Reason.INVALID_TRANSACTION),
+    ],
+)
+def test_an_amount_that_is_no_positive_number_of_38_digits_is_refused(literal: str, reason: Reason) -> None:
+    assert reason_of(plan_line(with_amount(literal))) is reason
+
+
+@pytest.mark.parametrize("literal", ["1e9999999999999999999", "1e-9999999999999999999", "-1e9999999999999999999"])
+def test_an_exponent_beyond_any_decimal_is_refused(literal: str) -> None:
+    assert reason_of(plan_line(with_amount(literal))) in {Reason.INVALID_AI_JSON, Reason.INVALID_TRANSACTION}
+
+
+@pytest.mark.parametrize(
+    "literal", ["1280." + "0" * 50, "0.1" + "0" * 40, "1." + "2" * 37 + "0", "1280" + "0" * 35, "1280.0e-45"]
+)
+def test_an_amount_with_zeros_beyond_38_digits_is_refused_or_can_be_stored(literal: str) -> None:
+    """boto3 raises decimal.Rounded for a number of more than 38 digits, trailing zeros included."""
+    result = read(plan_line(with_amount(literal)))
+
+    if isinstance(result, ParsedRecord):
+        assert Decimal(to_item(result.transaction.item())["amount"]["N"]) == Decimal(literal)
+    else:
+        assert result.reason is Reason.INVALID_TRANSACTION
+
+
+# Replies that are no transaction
+
+
+@pytest.mark.parametrize(
+    ("changes", "detail"),
+    [
+        ({"date": "2026-02-30"}, "date: Value error, must be a day that the calendar has"),
+        ({"date": "20260101"}, "date: Value error, must be a date written YYYY-MM-DD"),
+        ({"merchant": ""}, "merchant: String should have at least 1 character"),
+        ({"merchant": " \u3000"}, "merchant: String should have at least 1 character"),
+        ({"merchant": 7}, "merchant: Input should be a valid string"),
+        (
+            {"category": "food"},
+            "category: Input should be 'sale', 'purchase', 'shipping', 'packaging', 'fee' or 'other'",
+        ),
+        ({"type": "refund"}, "type: Input should be 'income' or 'expense'"),
+        ({"description": "x" * 10_001}, "description: String should have at most 10000 characters"),
+        ({"description": None}, "description: Input should be a valid string"),
+        ({"amount": True}, "amount: Input should be an instance of Decimal"),
+        (
+            {"amount": 0, "type": None},
+            "amount: Input should be greater than 0; type: Input should be 'income' or 'expense'",
+        ),
+    ],
+)
+def test_a_receipt_that_breaks_a_rule_is_a_dead_letter_that_names_the_field(
+    changes: dict[str, object], detail: str
+) -> None:
+    text = receipt_text(**changes)
+
+    assert read(plan_line(text), number=3) == DeadLetter(
+        line=3,
+        imageId="image-1",
+        reason=Reason.INVALID_TRANSACTION,
+        detail=detail,
+        record={"customData": "image-1", "output": {"text": text}},
+    )
+
+
+@pytest.mark.parametrize("name", ["merchant", "description", "date", "type", "category"])
+def test_a_lone_surrogate_in_the_reply_is_no_text(name: str) -> None:
+    letter = letter_of(plan_line(receipt_text(**{name: "x\ud800"})))
+
+    assert (letter.reason, letter.detail.split(":")[0]) == (Reason.INVALID_TRANSACTION, name)
+
+
+@pytest.mark.parametrize("value", [[], [RECEIPT], "text", 1280, True, None])
+def test_a_reply_that_is_no_object_is_no_transaction(value: object) -> None:
+    letter = letter_of(plan_line(json.dumps(value)))
+
+    assert (letter.reason, letter.detail) == (
+        Reason.INVALID_TRANSACTION,
+        "value: Input should be a valid dictionary or instance of Receipt",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "detail"),
+    [
+        ("", "the model's reply is no JSON: Expecting value"),
+        ("I cannot read this receipt.", "the model's reply is no JSON: Expecting value"),
+        ('{"amount": 1', "the model's reply is no JSON: Expecting ',' delimiter"),
+        ("{} {}", "the model's reply is no JSON: Extra data"),
+        ("[" * 10_000 + "]" * 10_000, "the model's reply is no JSON: RecursionError"),
+        ('{"a":' * 3_000, "the model's reply is no JSON: RecursionError"),
+        ("[NaN]", "the model's reply is no JSON: ValueError"),
+    ],
+)
+def test_a_reply_that_is_no_json_is_a_dead_letter_that_says_so(text: str, detail: str) -> None:
+    assert read(plan_line(text)) == DeadLetter(
+        line=1,
+        imageId="image-1",
+        reason=Reason.INVALID_AI_JSON,
+        detail=detail,
+        record={"customData": "image-1", "output": {"text": text}},
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        receipt_text(merchant="", description="Kissa Hoshi", amount=987_654),
+        receipt_text(merchant=["Kissa Hoshi"], amount="987654"),
+        receipt_text(date="Kissa Hoshi", type="987654", category="Kissa Hoshi"),
+        "Kissa Hoshi 987654",
+        '{"Kissa Hoshi": 987654',
+    ],
+)
+@pytest.mark.parametrize("layout", [plan_line, nova_line])
+def test_the_detail_of_a_dead_letter_quotes_nothing_off_the_receipt(layout: Callable[[str], bytes], text: str) -> None:
+    detail = letter_of(layout(text)).detail
+
+    assert [word for word in ("Kissa", "987654") if word in detail] == []
+
+
+def test_a_truncated_reply_is_its_own_failure() -> None:
+    output = nova_output(receipt_text()[:20], stopReason="max_tokens")
+
+    assert read(bedrock_line(modelOutput=output), number=2) == DeadLetter(
+        line=2,
+        imageId="image-1",
+        reason=Reason.TRUNCATED_OUTPUT,
+        detail="the model stopped at 'max_tokens': raise the request's token limit",
+        record={"recordId": "image-1", "modelOutput": output},
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "detail"),
+    [
+        ({"errorCode": 400, "errorMessage": "bad"}, "the model failed with code 400: bad"),
+        ({"errorCode": "Throttled", "errorMessage": "slow"}, "the model failed with code Throttled: slow"),
+        ({}, "the model failed with code None: None"),
+        ("the image is too large", "the model failed: the image is too large"),
+        ("", "the model failed: "),
+        (["x"], "the model failed: ['x']"),
+        (500, "the model failed: 500"),
+    ],
+)
+def test_a_models_error_is_a_dead_letter_that_says_its_code_and_message(error: JsonValue, detail: str) -> None:
+    assert read(bedrock_line(error=error), number=4) == DeadLetter(
+        line=4,
+        imageId="image-1",
+        reason=Reason.MODEL_ERROR,
+        detail=detail,
+        record={"recordId": "image-1", "error": error},
+    )
+
+
+def test_an_error_counts_also_beside_an_output() -> None:
+    assert reason_of(bedrock_line(modelOutput=nova_output(receipt_text()), error="failed")) is Reason.MODEL_ERROR
+
+
+# Code fences
+
+
+@pytest.mark.parametrize(
+    "fenced",
+    [
+        "```\n{}\n```",
+        "```json\n{}\n```",
+        "```JSON \t\n{}\n```",
+        "\n  ```json\n\n  {}  \n\n```  \n",
+        "```json\n{}```",
+        "```json\r\n{}\r\n```\r\n",
+    ],
+)
+def test_a_reply_that_is_one_fence_is_unwrapped(fenced: str) -> None:
+    assert transaction_of(plan_line(fenced.replace("{}", receipt_text()))) == TRANSACTION
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        "Here it is:\n```json\n{}\n```",
+        "```json\n{}\n```\nAnything else?",
+        "```json\n{}\n```\n```json\n{}\n```",
+        "```json\n{}",
+        "{}\n```",
+        "json\n{}\n```",
+        "`{}`",
+    ],
+)
+def test_a_fence_that_is_not_the_whole_reply_is_left_alone(wrapped: str) -> None:
+    assert reason_of(plan_line(wrapped.replace("{}", receipt_text()))) is Reason.INVALID_AI_JSON
+
+
+@pytest.mark.parametrize("fence", ["{}", "```json\n{}\n```"])
+def test_a_fence_inside_a_field_is_text(fence: str) -> None:
+    quoting = "read:\n```json\n{}\n```"
+
+    text = fence.replace("{}", receipt_text(description=quoting))
+
+    assert transaction_of(plan_line(text)) == TRANSACTION.model_copy(update={"description": quoting})
+
+
+def test_a_fence_full_of_blanks_takes_no_longer_than_its_length_explains() -> None:
+    """A model that runs away writes blanks without end; the plan's layout does not say that it was cut off."""
+    line = plan_line("```json\n" + " " * 20_000 + "x")
+    started = time.process_time()
+
+    assert reason_of(line) is Reason.INVALID_AI_JSON
+    assert time.process_time() - started < 0.25
+
+
+# Records that are none
+
+
+def does_not_fit(problem: str, *keys: str) -> str:
+    """Return the detail of a record with these keys and this problem."""
+    return f"the record with the keys {list(keys)} does not fit: {problem}"
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"{", "EOF while parsing an object"),
+        (b"hello", "expected"),
+        (b'{"customData": "\xff\xfe", "output": {"text": ""}}', "invalid unicode code point"),
+        (b'{"recordId": "\xed\xa0\x80", "error": "x"}', "invalid unicode code point"),
+        (rb'{"recordId": "\ud800", "error": "x"}', "hex escape"),
+        (b"[" * 10_000, "recursion limit exceeded"),
+        (b'{"recordId": "a", "modelInput": ' + b"[" * 10_000 + b"]" * 10_000 + b"}", "recursion limit exceeded"),
+        (b'{"recordId": "a", "modelInput": ' + b"9" * 5_000 + b"}", "number out of range"),
+        (plan_line("{}") + plan_line("{}"), "trailing characters"),
+    ],
+)
+def test_a_line_that_is_no_json_is_a_dead_letter_with_its_beginning(content: bytes, problem: str) -> None:
+    letter = letter_of(content)
+
+    assert letter == DeadLetter(
+        line=1,
+        imageId=None,
+        reason=Reason.INVALID_JSON,
+        detail=letter.detail,
+        record=content.decode("utf-8", "replace"),
+    )
+    assert problem in letter.detail
+
+
+@pytest.mark.parametrize(
+    ("record", "detail"),
+    [
+        ([1], "the line is a JSON list, not an object"),
+        (7, "the line is a JSON int, not an object"),
+        ("text", "the line is a JSON str, not an object"),
+        ({}, does_not_fit("recordId: Field required")),
+        ({"b": 1, "a": 2}, does_not_fit("recordId: Field required", "a", "b")),
+        ({"output": {"text": "{}"}}, does_not_fit("recordId: Field required", "output")),
+        ({"customData": "image-1"}, does_not_fit("output: Field required", "customData")),
+        (
+            {"customData": "image-1", "output": {"text": None}},
+            does_not_fit("output.text: Input should be a valid string", "customData", "output"),
+        ),
+        (
+            {"customData": "", "output": {"text": "{}"}},
+            does_not_fit("customData: String should have at least 1 character", "customData", "output"),
+        ),
+        (
+            {"customData": "x" * 3_072, "output": {"text": "{}"}},
+            does_not_fit("customData: Value error, is 3072 bytes long, at most 1024 fit", "customData", "output"),
+        ),
+        (
+            {"recordId": "", "error": "x"},
+            does_not_fit("recordId: String should have at least 1 character", "error", "recordId"),
+        ),
+        (
+            {"recordId": "é" * 1_536, "error": "x"},
+            does_not_fit("recordId: Value error, is 3072 bytes long, at most 1024 fit", "error", "recordId"),
+        ),
+        ({"recordId": 7, "error": "x"}, does_not_fit("recordId: Input should be a valid string", "error", "recordId")),
+    ],
+)
+def test_json_that_fits_neither_layout_is_a_dead_letter_that_says_where(record: JsonValue, detail: str) -> None:
+    named = "image-1" if "image-1" in json.dumps(record) else None
+    assert read(json.dumps(record).encode(), number=5) == DeadLetter(
+        line=5, imageId=named, reason=Reason.INVALID_RECORD, detail=detail, record=record
+    )
+
+
+def test_a_record_without_an_outcome_is_a_dead_letter() -> None:
+    assert read(bedrock_line()) == DeadLetter(
+        line=1,
+        imageId="image-1",
+        reason=Reason.INVALID_RECORD,
+        detail="the record has neither modelOutput nor error",
+        record={"recordId": "image-1"},
+    )
+
+
+def test_an_output_of_an_unknown_form_is_a_dead_letter() -> None:
+    assert read(bedrock_line(modelOutput={"answer": "Kissa Hoshi"})) == DeadLetter(
+        line=1,
+        imageId="image-1",
+        reason=Reason.INVALID_RECORD,
+        detail="modelOutput has no reply we can read: "
+        "expected output.message.content, content, results or generation, found ['answer']",
+        record={"recordId": "image-1", "modelOutput": {"answer": "Kissa Hoshi"}},
+    )
+
+
+def test_a_line_that_is_too_long_is_a_dead_letter_with_its_beginning() -> None:
+    assert PARSER.parse(Line(9, b"x" * 40_000, too_long=True)) == DeadLetter(
+        line=9,
+        imageId=None,
+        reason=Reason.LINE_TOO_LONG,
+        detail="the line is longer than 40000 bytes and was not read",
+        record="x" * (MAX_RECORD_BYTES - len('""')),
+    )
+
+
+def test_a_too_long_line_is_refused_even_where_its_beginning_reads_well() -> None:
+    letter = PARSER.parse(Line(9, plan_line(receipt_text()), too_long=True))
+
+    assert isinstance(letter, DeadLetter)
+    assert (letter.reason, letter.record) == (Reason.LINE_TOO_LONG, plan_line(receipt_text()).decode())
+
+
+# The record that a dead letter keeps
+
+
+def compact(value: object) -> str:
+    """Return the value as JSON without blanks: what the record's size is measured in."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def test_a_record_of_32_kb_is_kept_whole_and_one_byte_more_leaves_its_beginning() -> None:
+    def record(size: int) -> dict[str, JsonValue]:
+        empty = len(compact({"recordId": "image-1", "error": ""}))
+        return {"recordId": "image-1", "error": "x" * (size - empty)}
+
+    at_the_bound, above = record(MAX_RECORD_BYTES), record(MAX_RECORD_BYTES + 1)
+
+    assert letter_of(json.dumps(at_the_bound).encode()).record == at_the_bound
+    beginning = letter_of(json.dumps(above).encode()).record
+    assert beginning == compact(above)[: len(str(beginning))]
+    assert len(compact(beginning)) == MAX_RECORD_BYTES
+
+
+def test_a_record_is_measured_in_utf8_not_in_escapes() -> None:
+    record: dict[str, JsonValue] = {"recordId": "image-1", "error": "画" * 10_000}
+
+    assert letter_of(json.dumps(record).encode()).record == record
+
+
+def test_a_megabyte_of_echoed_image_leaves_the_record_whole() -> None:
+    line = json.dumps({"recordId": "image-1", "modelInput": "x" * 1_000_000, "error": "failed"}).encode()
+
+    assert letter_of(line).record == {"recordId": "image-1", "error": "failed"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"\xff" * 100_000, id="no UTF-8"),
+        pytest.param(b"x" + "画".encode() * 50_000, id="cut inside a character"),
+        pytest.param(plan_line("画" * 50_000), id="escaped"),
+        pytest.param(json.dumps({"recordId": "a", "error": "画" * 50_000}).encode(), id="a record"),
+    ],
+)
+def test_a_record_that_is_cut_is_at_most_32_kb(content: bytes) -> None:
+    record = letter_of(content).record
+
+    assert isinstance(record, str)
+    assert len(compact(record).encode()) <= MAX_RECORD_BYTES
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "NaN", "Infinity"])
+def test_the_echoed_request_is_dropped_also_from_a_record_whose_numbers_cannot_be_written_again(number: str) -> None:
+    line = '{"recordId": "image-1", "modelInput": {"bytes": "aGVsbG8="}, "error": {"errorCode": ' + number + "}}"
+
+    assert "aGVsbG8=" not in json.dumps(letter_of(line.encode()).record)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param(bedrock_line(error={"errorMessage": "x" * 1_000_000}), id="a message of the model"),
+        pytest.param(bedrock_line(error="x" * 1_000_000), id="a bare message of the model"),
+        pytest.param(bedrock_line(modelOutput={"x" * 1_000_000: 1}), id="a key of the output"),
+        pytest.param(json.dumps({"x" * 1_000_000: 1}).encode(), id="a key of the record"),
+        pytest.param(json.dumps(dict.fromkeys(map(str, range(100_000)))).encode(), id="keys of the record"),
+    ],
+)
+def test_a_dead_letter_is_small_whatever_the_line_holds(line: bytes) -> None:
+    """A file may hold 50,000 of them: `detail` is bounded as `record` is."""
+    letter = letter_of(line)
+
+    assert len(letter.detail) <= MAX_DETAIL_CHARACTERS
+
+
+# Numbers in a good record that cannot be written again
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "1e-400", "9" * 4_000])
+def test_a_number_beyond_a_float_beside_the_reply_does_not_matter(number: str) -> None:
+    line = bedrock_line(modelOutput=nova_output(receipt_text(), usage="USAGE")).replace(b'"USAGE"', number.encode())
+
+    assert transaction_of(line) == TRANSACTION
+
+
+# A good line that may still not be used
+
+
+def test_a_good_line_that_is_rejected_keeps_its_number_its_image_and_its_record() -> None:
+    good = read(bedrock_line(modelOutput=nova_output(receipt_text())), number=6)
+    assert isinstance(good, ParsedRecord)
+
+    assert good.reject(Reason.DUPLICATE_IMAGE, "an earlier line has the same image") == DeadLetter(
+        line=6,
+        imageId="image-1",
+        reason=Reason.DUPLICATE_IMAGE,
+        detail="an earlier line has the same image",
+        record={"recordId": "image-1", "modelOutput": nova_output(receipt_text())},
+    )
+
+
+def test_the_record_of_a_good_line_is_cut_at_32_kb() -> None:
+    good = read(bedrock_line(modelOutput=nova_output(receipt_text(), trace="x" * 40_000)))
+    assert isinstance(good, ParsedRecord)
+
+    whole = {"recordId": "image-1", "modelOutput": nova_output(receipt_text(), trace="x" * 40_000)}
+    assert good.record == compact(whole)[: len(str(good.record))]
+    assert len(compact(good.record)) == MAX_RECORD_BYTES
+
+
+def test_the_receipt_of_a_reply_is_read_without_its_record() -> None:
+    assert parse_receipt(receipt_text()).model_dump() == {**RECEIPT, "amount": Decimal(1280)}
+
+
+@pytest.mark.parametrize("more", [{}, {"error": "ThrottlingException"}, {"modelOutput": {"content": []}}])
+def test_a_line_with_the_keys_of_both_layouts_is_bedrocks(more: dict[str, object]) -> None:
+    line = {"customData": "image-2", "output": {"text": "{}"}, "recordId": "image-1", **more}
+
+    assert parse_record(Line(1, json.dumps(line).encode())) == BedrockRecord.model_validate(line)

@@ -1,0 +1,95 @@
+"""The text of the reply in each model's `modelOutput`."""
+
+import pytest
+from pydantic import JsonValue
+
+from tests.unit.layer.samples import nova_output
+from yorutsuke_common.records.rejection import Rejection
+from yorutsuke_common.records.replies import reply_text
+from yorutsuke_common.schema import Reason
+
+
+def rejection_of(model_output: JsonValue) -> tuple[Reason, str]:
+    """Return why this output is refused."""
+    with pytest.raises(Rejection) as raised:
+        reply_text(model_output)
+    return raised.value.reason, raised.value.detail
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ([{"text": '{"amount": 1}'}], '{"amount": 1}'),
+        ([{"text": '{"amount"'}, {"text": ": 1}"}], '{"amount": 1}'),
+        ([{"reasoningContent": {"reasoningText": {"text": "hm"}}}, {"text": "{}"}, {"toolUse": {"name": "x"}}], "{}"),
+        ([{"text": None}, {"text": "{}"}], "{}"),
+        ([{"toolUse": {"name": "x"}}], ""),
+        ([], ""),
+    ],
+)
+def test_the_text_blocks_of_nova_and_converse_are_joined_and_others_left_out(content: JsonValue, text: str) -> None:
+    assert reply_text({"output": {"message": {"role": "assistant", "content": content}}}) == text
+
+
+@pytest.mark.parametrize("stop_reason", ["end_turn", "stop_sequence", "content_filtered", "MAX_TOKENS", "", None])
+def test_a_reply_that_did_not_run_out_of_tokens_is_read(stop_reason: JsonValue) -> None:
+    assert reply_text(nova_output("{}", stopReason=stop_reason)) == "{}"
+
+
+def test_a_reply_that_ran_out_of_tokens_is_truncated_even_where_it_reads_well() -> None:
+    assert rejection_of(nova_output("{}", stopReason="max_tokens")) == (
+        Reason.TRUNCATED_OUTPUT,
+        "the model stopped at 'max_tokens': raise the request's token limit",
+    )
+
+
+@pytest.mark.parametrize(
+    ("model_output", "found"),
+    [
+        ({}, "[]"),
+        ({"b": 1, "a": 2}, "['a', 'b']"),
+        ({"output": {}}, "['output']"),
+        ({"output": {"message": {}}}, "['output']"),
+        ({"output": {"message": {"content": "{}"}}}, "['output']"),
+        ({"output": {"message": {"content": ["{}"]}}}, "['output']"),
+        ({"output": {"message": {"content": [{"text": 1}]}}}, "['output']"),
+        ({"output": None}, "['output']"),
+        ({"output": {"message": {"content": []}}, "stopReason": 5}, "['output', 'stopReason']"),
+        ([], "list"),
+        ("{}", "str"),
+        (True, "bool"),
+        (1.5, "float"),
+    ],
+)
+def test_a_form_that_is_no_models_is_refused_with_its_keys_and_not_its_values(
+    model_output: JsonValue, found: str
+) -> None:
+    reason, detail = rejection_of(model_output)
+
+    assert (reason, detail.endswith(f"found {found}")) == (Reason.INVALID_RECORD, True)
+
+
+@pytest.mark.parametrize(
+    "model_output",
+    [
+        pytest.param({"content": [{"type": "text", "text": "{}"}], "stop_reason": "end_turn"}, id="anthropic"),
+        pytest.param({"results": [{"outputText": "{}", "completionReason": "FINISH"}]}, id="titan"),
+        pytest.param({"generation": "{}", "stop_reason": "stop"}, id="llama"),
+    ],
+)
+def test_the_replies_of_anthropic_titan_and_llama_are_read(model_output: JsonValue) -> None:
+    assert reply_text(model_output) == "{}"
+
+
+@pytest.mark.parametrize(
+    "model_output",
+    [
+        pytest.param({"content": [{"type": "text", "text": "{"}], "stop_reason": "max_tokens"}, id="anthropic"),
+        pytest.param({"results": [{"outputText": "{", "completionReason": "LENGTH"}]}, id="titan"),
+        pytest.param({"generation": "{", "stop_reason": "length"}, id="llama"),
+    ],
+)
+def test_a_reply_of_any_family_that_ran_out_of_tokens_is_truncated(model_output: JsonValue) -> None:
+    reason, _ = rejection_of(model_output)
+
+    assert reason is Reason.TRUNCATED_OUTPUT

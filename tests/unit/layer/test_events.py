@@ -1,0 +1,283 @@
+"""What an invocation is about, in each envelope."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from yorutsuke_common.errors import InvalidEventError
+from yorutsuke_common.events import JobEnd, ManifestObject, OutputObject, job_events, job_events_in_message
+from yorutsuke_common.names import BedrockEnd
+
+EVENTS = Path(__file__).parents[2] / "events"
+BUCKET = "yorutsuke-images-dev-123456789012"
+OUTPUT = OutputObject(BUCKET, "batch-output/abcdefgh1234/night 1+2.jsonl.out", etag="d41d8cd98f00b204e9800998ecf8427e")
+
+
+def event(name: str) -> dict[str, Any]:
+    """Return a real event."""
+    return json.loads((EVENTS / f"{name}.json").read_text())
+
+
+def notification(key: object, bucket: object = "images", **more: object) -> dict[str, Any]:
+    """Return an S3 event notification of one object."""
+    return {"Records": [{"s3": {"bucket": {"name": bucket}, "object": {"key": key, **more}}}]}
+
+
+def message_of(read: Callable[[], object]) -> str:
+    """Return the message that the event is refused with."""
+    with pytest.raises(InvalidEventError) as raised:
+        read()
+    return str(raised.value)
+
+
+def test_a_bare_s3_event_names_its_object_with_the_key_decoded() -> None:
+    assert job_events(event("s3_event"), BUCKET) == [OUTPUT]
+
+
+@pytest.mark.parametrize("name", ["sqs_s3_event", "sqs_sns_s3_event", "sqs_lambda_failure_event"])
+def test_an_sqs_message_names_the_same_object_whatever_is_around_it(name: str) -> None:
+    assert job_events_in_message(event(name)["Records"][0]["body"], BUCKET) == [OUTPUT]
+
+
+def test_the_test_event_of_s3_names_no_object() -> None:
+    assert job_events(event("s3_test_event"), BUCKET) == []
+
+
+@pytest.mark.parametrize("in_sns", [False, True])
+def test_the_test_event_of_s3_is_acknowledged_in_every_envelope(*, in_sns: bool) -> None:
+    body = json.dumps(event("s3_test_event"))
+    if in_sns:
+        body = json.dumps({"Type": "Notification", "Message": body})
+
+    assert job_events_in_message(body, BUCKET) == []
+
+
+def test_every_record_of_a_notification_counts() -> None:
+    records = [notification(f"batch-output/job{number}/output.jsonl")["Records"][0] for number in range(3)]
+
+    assert job_events({"Records": records}, "images") == [
+        OutputObject("images", "batch-output/job0/output.jsonl"),
+        OutputObject("images", "batch-output/job1/output.jsonl"),
+        OutputObject("images", "batch-output/job2/output.jsonl"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("encoded", "key"),
+    [
+        ("batch-output/job/output.jsonl", "batch-output/job/output.jsonl"),
+        ("batch-output/job/input.jsonl.out", "batch-output/job/input.jsonl.out"),
+        ("batch-output/job/a+b.jsonl", "batch-output/job/a b.jsonl"),
+        ("batch-output/job/a%2Bb.jsonl", "batch-output/job/a+b.jsonl"),
+        ("batch-output/job/%E5%96%AB%E8%8C%B6.jsonl", "batch-output/job/喫茶.jsonl"),
+        ("batch-output/job/100%2525.jsonl", "batch-output/job/100%25.jsonl"),
+        ("batch-output%2Fjob%2Foutput.jsonl", "batch-output/job/output.jsonl"),
+    ],
+)
+def test_a_key_is_decoded_once_as_a_form(encoded: str, key: str) -> None:
+    assert job_events(notification(encoded), "images") == [OutputObject("images", key)]
+
+
+@pytest.mark.parametrize(
+    ("etag", "plain"), [("abc", "abc"), ('"abc"', "abc"), ("abc-2", "abc-2"), ("", None), (None, None)]
+)
+def test_an_etag_is_read_without_quotes_where_there_is_one(etag: str | None, plain: str | None) -> None:
+    key = "batch-output/job/output.jsonl"
+
+    assert job_events(notification(key, eTag=etag), "images") == [OutputObject("images", key, plain)]
+
+
+def test_the_job_id_is_the_folder_of_the_output() -> None:
+    assert OUTPUT.job_id == "abcdefgh1234"
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "output.jsonl",
+        "batch-output",
+        "batch-output/",
+        "batch-output/output.jsonl",
+        "batch-output//output.jsonl",
+        "batch-output/job/",
+        "batch-output/job/part/output.jsonl",
+        "/batch-output/job/output.jsonl",
+        "other/batch-output/job/output.jsonl",
+        "batch-outputs/job/output.jsonl",
+        "BATCH-OUTPUT/job/output.jsonl",
+        "uploads/user/a.jsonl",
+        "batch-output/job/output.json",
+        "batch-output/job/output.jsonl.gz",
+        "batch-output/job/other.json.out",
+        "batch-output/job/manifest.json.out.gz",
+        "batch-output/manifest.json.out",
+        "batch-output/job/part/manifest.json.out",
+        "batch-input/job/manifest.json.out",
+        "batch-output/job/output.JSONL",
+    ],
+)
+def test_a_key_that_is_no_output_is_refused_with_the_key_the_rule_and_the_remedy(key: str) -> None:
+    assert message_of(lambda: job_events(notification(key), "images")) == (
+        f"object key {key!r} is not batch-output/{{jobId}}/{{file}} with a file ending in .jsonl or .jsonl.out, or "
+        "named manifest.json.out: put batch output there, and nothing else."
+    )
+
+
+def test_the_manifest_beside_an_output_is_told_from_it_and_comes_after_it() -> None:
+    keys = ["batch-output/job/manifest.json.out", "batch-output/job/manifest.jsonl.out"]
+    records = [notification(key, eTag="abc")["Records"][0] for key in keys]
+
+    assert job_events({"Records": records}, "images") == [
+        OutputObject("images", keys[1], "abc"),
+        ManifestObject("images", keys[0], "abc"),
+    ]
+
+
+def state_change(**changes: object) -> dict[str, Any]:
+    """Return Bedrock's event of a failed job; `changes` are to its detail."""
+    change = event("bedrock/job_state_change")
+    return {**change, "detail": {**change["detail"], **changes}}
+
+
+@pytest.mark.parametrize("status", list(BedrockEnd))
+@pytest.mark.parametrize(("message", "read"), [("No permission.", "No permission."), ("", ""), (None, ""), (..., "")])
+def test_the_end_of_a_job_that_did_not_complete_is_read(status: BedrockEnd, message: object, read: str) -> None:
+    change = state_change(status=status.value, failureMessage=message)
+    if message is ...:
+        del change["detail"]["failureMessage"]
+    ends = [JobEnd("abcdefgh1234", status, read)]
+
+    assert job_events(change, BUCKET) == ends
+    assert job_events_in_message(json.dumps(change), BUCKET) == ends
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"status": "Completed"}, "detail.status: Input should be 'Failed', 'Expired', 'Stopped' or "),
+        ({"status": "InProgress"}, "detail.status: Input should be 'Failed', 'Expired', 'Stopped' or "),
+        ({"status": "FAILED"}, "detail.status: Input should be 'Failed', 'Expired', 'Stopped' or "),
+        ({"status": None}, "detail.status: Input should be 'Failed', 'Expired', 'Stopped' or "),
+        ({"batchJobArn": None}, "detail.batchJobArn: Input should be a valid string"),
+        ({"batchJobArn": "abcdefgh1234"}, "detail.batchJobArn: String should match pattern"),
+        (
+            {"batchJobArn": "arn:aws:bedrock:eu-west-1:123456789012:model-customization-job/abcdefgh1234"},
+            "detail.batchJobArn: String should match pattern",
+        ),
+        (
+            {"batchJobArn": "arn:aws:bedrock:eu-west-1:123456789012:model-invocation-job/../abcdefgh12"},
+            "detail.batchJobArn: String should match pattern",
+        ),
+        ({"failureMessage": {"code": 1}}, "detail.failureMessage: Input should be a valid string"),
+    ],
+)
+def test_a_state_change_that_is_no_such_end_is_refused(changes: dict[str, object], problem: str) -> None:
+    refused = message_of(lambda: job_events(state_change(**changes), BUCKET))
+
+    assert refused.startswith(f"Batch Inference Job State Change is malformed: {problem}")
+    assert refused.endswith("Send Bedrock's own events, of jobs that ended otherwise than completely.")
+
+
+@pytest.mark.parametrize("detail", [{}, None, [], "Failed"])
+def test_a_state_change_without_its_detail_is_refused(detail: object) -> None:
+    change = {"detail-type": "Batch Inference Job State Change", "detail": detail}
+
+    assert "is malformed: detail" in message_of(lambda: job_events(change, BUCKET))
+
+
+def test_an_object_of_another_bucket_is_refused() -> None:
+    foreign = notification("batch-output/job/output.jsonl", bucket="theirs")
+
+    assert message_of(lambda: job_events(foreign, "images")) == (
+        "bucket 'theirs' is not this stage's bucket 'images': correct the notification's source."
+    )
+
+
+def test_one_wrong_record_refuses_the_whole_notification() -> None:
+    records = [
+        *notification("batch-output/job/output.jsonl")["Records"],
+        *notification("uploads/user/a.jpg")["Records"],
+    ]
+
+    assert "'uploads/user/a.jpg'" in message_of(lambda: job_events({"Records": records}, "images"))
+
+
+@pytest.mark.parametrize(
+    ("value", "keys"),
+    [
+        ({}, "[]"),
+        ({"Records": []}, "['Records']"),
+        ({"Records": None}, "['Records']"),
+        ({"Records": "x"}, "['Records']"),
+        ({"Records": {"s3": {}}}, "['Records']"),
+        ({"source": "aws.s3", "detail": {}}, "['detail', 'source']"),
+        ({"Event": "s3:OtherEvent"}, "['Event']"),
+        ({"detail-type": "Model Customization Job State Change"}, "['detail-type']"),
+    ],
+)
+def test_an_event_without_records_is_refused_with_the_keys_it_has(value: dict[str, Any], keys: str) -> None:
+    assert message_of(lambda: job_events(value, "images")) == (
+        f"event with the keys {keys} is no S3 event notification (it has no Records) and no Batch Inference Job State "
+        "Change. Send S3 ObjectCreated notifications to this function, bare, through SQS, or through SNS and SQS, and "
+        "Bedrock's job state changes, bare or through SQS."
+    )
+
+
+@pytest.mark.parametrize(
+    ("record", "problem"),
+    [
+        ({}, "s3: Field required"),
+        ({"s3": {"bucket": {"name": "images"}}}, "s3.object: Field required"),
+        ({"s3": {"object": {"key": "k"}}}, "s3.bucket: Field required"),
+        ({"s3": {"bucket": {"name": 5}, "object": {}}}, "s3.bucket.name: Input should be a valid string"),
+        ({"s3": {"bucket": {}, "object": {"key": None}}}, "s3.object.key: Input should be a valid string"),
+        (None, "Input should be a valid dictionary"),
+        ("x", "Input should be a valid dictionary"),
+    ],
+)
+def test_a_malformed_record_is_refused_with_the_field_that_is_wrong(record: object, problem: str) -> None:
+    refused = message_of(lambda: job_events({"Records": [record]}, "images"))
+
+    assert refused.startswith("record of an S3 event notification is malformed: ")
+    assert problem in refused
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("", "SQS message body is no JSON: send S3 event notifications to this queue."),
+        ("hello", "SQS message body is no JSON: send S3 event notifications to this queue."),
+        ("[" * 10_000, "SQS message body is no JSON: send S3 event notifications to this queue."),
+        ("1" * 5_000, "SQS message body is no JSON: send S3 event notifications to this queue."),
+        ("[]", "SQS message body is a JSON list, not an object with S3 Records."),
+        ("7", "SQS message body is a JSON int, not an object with S3 Records."),
+        ('{"Type": "Notification"}', "SNS message is no JSON: send S3 event notifications to this queue."),
+        (
+            '{"Type": "Notification", "Message": {"Records": []}}',
+            "SNS message is no JSON: send S3 event notifications to this queue.",
+        ),
+        (
+            '{"Type": "Notification", "Message": "hello"}',
+            "SNS message is no JSON: send S3 event notifications to this queue.",
+        ),
+        ('{"Type": "Notification", "Message": "7"}', "SNS message is a JSON int, not an object with S3 Records."),
+        (
+            '{"requestContext": {"condition": "RetriesExhausted"}, "requestPayload": 7}',
+            "event that Lambda gave up is a JSON int, not an object with S3 Records.",
+        ),
+    ],
+)
+def test_a_message_that_is_no_json_object_is_refused(body: str, message: str) -> None:
+    assert message_of(lambda: job_events_in_message(body, "images")) == message
+
+
+def test_an_sns_message_that_is_no_notification_is_refused() -> None:
+    confirmation = json.dumps({"Type": "SubscriptionConfirmation", "Message": json.dumps(event("s3_event"))})
+
+    assert "['Message', 'Type'] is no S3 event notification" in message_of(
+        lambda: job_events_in_message(confirmation, BUCKET)
+    )
