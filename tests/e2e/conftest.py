@@ -24,7 +24,7 @@ OutputFile = Callable[..., Path]
 NIGHTS = itertools.count(1)
 REDELIVERY_SECONDS = 10
 """Visibility timeout for quick tests, in seconds. Longer than a job takes on a busy machine."""
-FAULTY_TIMEOUT_SECONDS = 15
+FAULTY_TIMEOUT_SECONDS = 30
 """Timeout of the function behind the faulty proxy, in seconds. Longer than a small job takes on a busy machine."""
 
 
@@ -96,19 +96,21 @@ def faulty_proxy(emulator: Emulator) -> Generator[FaultyEndpoint]:
 
 
 @pytest.fixture
-def faulty_endpoint(faulty_proxy: FaultyEndpoint, stage: Night) -> Generator[FaultyEndpoint]:
+def faulty_endpoint(
+    faulty_proxy: FaultyEndpoint, stage: Night, request: pytest.FixtureRequest
+) -> Generator[FaultyEndpoint]:
     """The proxy between the batch_result_handler and AWS.
 
-    The function has a short timeout, and a failed message returns when the claim of a function that died has expired.
+    The parameter is the function's timeout in seconds. A failed message returns when the claim of a function that died
+    has expired.
     """
+    timeout: int = getattr(request, "param", FAULTY_TIMEOUT_SECONDS)
     lambda_, name = stage.aws.lambda_, stage.outputs["functionName"]
     before = lambda_.get_function_configuration(FunctionName=name)
     variables = before["Environment"].get("Variables", {})
     through = {**variables, "AWS_ENDPOINT_URL": faulty_proxy.url}
-    with redelivered_after(stage, FAULTY_TIMEOUT_SECONDS + CLAIM_MARGIN_SECONDS + 1):
-        lambda_.update_function_configuration(
-            FunctionName=name, Timeout=FAULTY_TIMEOUT_SECONDS, Environment={"Variables": through}
-        )
+    with redelivered_after(stage, timeout + CLAIM_MARGIN_SECONDS + 1):
+        lambda_.update_function_configuration(FunctionName=name, Timeout=timeout, Environment={"Variables": through})
         try:
             yield faulty_proxy.renewed()
         finally:

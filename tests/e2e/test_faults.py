@@ -82,6 +82,7 @@ def _kill_functions(stage: Night) -> int:
     return len(running)
 
 
+@pytest.mark.parametrize("faulty_endpoint", [12], indirect=True)
 def test_a_function_killed_in_mid_run_is_made_good_by_the_next(faulty_endpoint: FaultyEndpoint, submit: Submit) -> None:
     night, file = submit(RECEIPTS)
     faulty_endpoint.fail({**COPIES, "latency": 60_000})
@@ -100,6 +101,7 @@ def test_a_function_killed_in_mid_run_is_made_good_by_the_next(faulty_endpoint: 
     assert _started(night) == 2
 
 
+@pytest.mark.parametrize("faulty_endpoint", [12], indirect=True)
 def test_an_aws_that_answers_500_and_503_for_a_while_delays_the_job_alone(
     faulty_endpoint: FaultyEndpoint, submit: Submit
 ) -> None:
