@@ -64,7 +64,7 @@ def tests(session: nox.Session) -> None:
     prepare(session, "dev")
     # The tests on the emulator mostly wait, so one worker more than there are processors keeps all of them busy.
     workers = str((os.cpu_count() or 1) + 1)
-    session.run("python", "-m", "pytest", "--numprocesses", workers, "--dist", "loadgroup", *session.posargs)
+    session.run("python", "-m", "pytest", "--numprocesses", workers, "--no-loadscope-reorder", *session.posargs)
 
 
 @nox.session

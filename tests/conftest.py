@@ -1,26 +1,29 @@
 """The distribution of tests among workers: one by one, except for tests that share an expensive set-up."""
 
-from collections.abc import Iterable
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling  # pyright: ignore[reportMissingTypeStubs] - it has types, unmarked
 
 SHARED_SETUP = (
-    "e2e/test_bedrock.py",
-    "e2e/test_broken_night.py",
-    "e2e/test_least_privilege.py",
-    "e2e/test_loop.py",
-    "e2e/test_monitoring_contract.py",
-    "infra/test_artifacts.py",
-    "integration/",
+    "tests/e2e/test_bedrock.py",
+    "tests/e2e/test_broken_night.py",
+    "tests/e2e/test_least_privilege.py",
+    "tests/e2e/test_loop.py",
+    "tests/e2e/test_monitoring_contract.py",
+    "tests/infra/test_artifacts.py",
+    "tests/integration/",
 )
 """Folders and files whose tests stay together, file by file: they share a stage, its log, or a build."""
 
 
-# First: xdist reads the groups in its own hook.
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
-    """Group the tests of a file that share their set-up."""
-    for item in items:
-        path = item.nodeid.partition("::")[0].removeprefix("tests/")
-        if path.startswith(SHARED_SETUP):
-            item.add_marker(pytest.mark.xdist_group(path))
+class SharedSetupScheduling(LoadScopeScheduling):
+    """Sends the tests of a file with a shared set-up to one worker, and all others one by one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid.partition("::")[0] if nodeid.startswith(SHARED_SETUP) else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SharedSetupScheduling:
+    """Return the scheduler. xdist's own groups (`--dist loadgroup`) have no effect with pytest 9."""
+    return SharedSetupScheduling(config, log)
