@@ -13,6 +13,7 @@ nox.options.sessions = ["tests", "lint", "types", "imports", "docs"]
 ROOT = Path(__file__).parent
 SOURCE_PATHS = ["infra", "layer", "functions", "."]
 REQUIREMENTS = ("layer", "emulator", "local", "operator", "dev", "bench", "lint", "docs")
+WITH_OPERATOR = ("operator", "dev", "bench")
 WORKFLOW_SCHEMAS = {
     "github-workflows": "workflows/*.yml",
     "github-issue-forms": "ISSUE_TEMPLATE/[!c]*.yml",
@@ -177,5 +178,7 @@ def lock(session: nox.Session) -> None:
     for name in REQUIREMENTS:
         options = ["--universal", "--python-version", "3.11", "--generate-hashes", *session.posargs]
         options += ["--no-emit-index-url", "--no-emit-find-links", "--no-annotate", "--no-header", "--quiet"]
-        files = [f"requirements/{name}.in", "--output-file", f"requirements/{name}.txt"]
-        session.run("uv", "pip", "compile", *options, *files)
+        # The operator's command names its requirements in pyproject.toml. Other environments run the command, too.
+        sources = ["pyproject.toml"] if name in WITH_OPERATOR else []
+        sources += [f"requirements/{name}.in"] if name != "operator" else ["--constraints", "requirements/layer.txt"]
+        session.run("uv", "pip", "compile", *options, *sources, "--output-file", f"requirements/{name}.txt")
