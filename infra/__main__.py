@@ -1,14 +1,21 @@
 """A Yorutsuke stage: where batch results come in, what turns them into transactions, and who is told."""
 
+import site
+from pathlib import Path
+
+# Pulumi puts only `infra/` on the path, and the names that are shared with the functions are in the layer.
+site.addsitedir(str(Path(__file__).resolve().parents[1] / "layer"))
+
 import pulumi
 import pulumi_aws as aws
 
+from yorutsuke_common.names import job_name_prefix
 from yorutsuke_infra.artifacts import stage_target
 from yorutsuke_infra.batch_models import Place
 from yorutsuke_infra.batch_results import BatchResults, BatchResultsArgs
 from yorutsuke_infra.batch_submission import BatchSubmission, BatchSubmissionArgs
 from yorutsuke_infra.common_layer import CommonLayer, CommonLayerArgs
-from yorutsuke_infra.config import job_name_prefix, load_config
+from yorutsuke_infra.config import load_config
 from yorutsuke_infra.dashboard import Dashboard, DashboardArgs
 from yorutsuke_infra.messaging import Messaging, MessagingArgs
 from yorutsuke_infra.metrics import StageMetrics

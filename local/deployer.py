@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, cast
 import pulumi
 from pulumi.runtime import MockCallArgs, MockResourceArgs
 
+from yorutsuke_common.names import PROJECT
 from yorutsuke_infra.artifacts import LOCAL_STAGE
-from yorutsuke_infra.config import CONFIG_KEY, PROJECT
+from yorutsuke_infra.config import CONFIG_KEY
 from yorutsuke_infra.stage_file import ROOT, read_stage_values
 
 from .aws import Aws

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from yorutsuke_infra.config import CONFIG_KEY, PROJECT
+from yorutsuke_common.names import PROJECT
+from yorutsuke_infra.config import CONFIG_KEY
 from yorutsuke_infra.stage_file import ROOT
 
 from .deployer import infra_program

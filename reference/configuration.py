@@ -7,8 +7,9 @@ from pydantic import BaseModel
 
 from batch_orchestrator.settings import Settings as OrchestratorSettings
 from local.recording import MARK, record
+from yorutsuke_common.names import PROJECT
 from yorutsuke_common.settings import ResultSettings as ResultHandlerSettings
-from yorutsuke_infra.config import CONFIG_KEY, PROJECT, StageConfig
+from yorutsuke_infra.config import CONFIG_KEY, StageConfig
 from yorutsuke_infra.stage_file import ROOT
 
 from .fields import default, takes

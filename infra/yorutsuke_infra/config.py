@@ -11,10 +11,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from yorutsuke_common.names import BEDROCK_MIN_RECORDS, MAX_RECORDS, PROJECT
+
 from .batch_models import GEOGRAPHIES
 from .errors import ConfigError
 
-PROJECT = "yorutsuke"
 CONFIG_KEY = "stage"
 REGION_KEY = "aws:region"
 REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-[1-9]")
@@ -110,7 +111,7 @@ class StageConfig(BaseModel):
     """Models of Amazon Nova that a job may be of, or inference profiles of them, as Bedrock names them in the stage's
     Region; the first where none is asked for. The default is one of Asia Pacific."""
 
-    min_records: Annotated[int, Field(ge=1, le=50_000)] = 100
+    min_records: Annotated[int, Field(ge=1, le=MAX_RECORDS)] = BEDROCK_MIN_RECORDS
     """Images that a job has at least: a quota of Bedrock's for most models, below which it refuses the job."""
 
     trigger: Literal["sqs", "s3"] = "sqs"
@@ -197,16 +198,6 @@ def _rule(error: ErrorDetails, keys: list[str]) -> str:
             return "must be an object, with its keys below it"
         case _:
             return error["msg"]
-
-
-def job_name_prefix(stage: str) -> str:
-    """Return how the names of the stage's Bedrock jobs begin.
-
-    It ends with a dot, which no stage has in its name (queues take none): no prefix is the beginning of another.
-
-    Source: Amazon Bedrock API reference, CreateModelInvocationJob: letters, digits, `+`, `-` and `.`, at most 63.
-    """
-    return f"{PROJECT}-{stage}."
 
 
 def physical_name(name: str, stage: str) -> str:

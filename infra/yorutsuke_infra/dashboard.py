@@ -6,32 +6,34 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
+from yorutsuke_common.names import LogEvent
+
 from .config import physical_name
 from .metrics import MAX_FAILURE_PERCENT, MAX_PROCESSING_MILLISECONDS, PERIOD_SECONDS, StageMetrics
 from .widgets import COLUMNS, Document, Row, Widgets, alarm_states, dashboard_body, thirds
 
 DAY_SECONDS = 24 * 3600
 
-# Names and fields are the handler's; a test holds them against its log.
+# A test compares the fields with the log entries that the functions write.
 LATEST_FAILURES = (
     "fields @timestamp, event, jobId, error, detail, bedrockStatus",
-    'filter event in ["BATCH_RESULT_FAILED", "BATCH_RESULT_JOB_FAILED"]',
+    f'filter event in ["{LogEvent.BATCH_RESULT_FAILED}", "{LogEvent.BATCH_RESULT_JOB_FAILED}"]',
     "sort @timestamp desc",
     "limit 20",
 )
 LATEST_FAILED_SUBMISSIONS = (
     "fields @timestamp, event, intentId, error, detail",
-    'filter event in ["BATCH_SUBMIT_FAILED", "BATCH_SUBMIT_REFUSED"]',
+    f'filter event in ["{LogEvent.BATCH_SUBMIT_FAILED}", "{LogEvent.BATCH_SUBMIT_REFUSED}"]',
     "sort @timestamp desc",
     "limit 20",
 )
 SKIPPED_LINES = (
-    'filter event in ["BATCH_RESULT_LINE_SKIPPED"]',
+    f'filter event in ["{LogEvent.BATCH_RESULT_LINE_SKIPPED}"]',
     "stats count(*) as lines by reason",
     "sort lines desc",
 )
 UNMOVED_IMAGES = (
-    'filter event in ["BATCH_RESULT_IMAGE_MIGRATION_FAILED"]',
+    f'filter event in ["{LogEvent.BATCH_RESULT_IMAGE_MIGRATION_FAILED}"]',
     "stats count(*) as images by operation, code",
     "sort images desc",
 )

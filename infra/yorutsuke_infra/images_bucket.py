@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
+from yorutsuke_common.names import BATCH_INPUT_PREFIX, BATCH_OUTPUT_PREFIX, DEAD_LETTERS_PREFIX
+
 from .policies import bucket_policy
 
-EXPIRES_AFTER_DAYS = {"batch-input/": 30, "batch-output/": 30, "dead-letters/": 90}
+EXPIRES_AFTER_DAYS = {BATCH_INPUT_PREFIX: 30, BATCH_OUTPUT_PREFIX: 30, DEAD_LETTERS_PREFIX: 90}
 """Receipts in `uploads/` and `processed/` do not expire."""
 EARLIER_VERSION_DAYS = 30
 """How long a receipt that was deleted by mistake can be restored, or the dead letters that a replay replaced."""

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
-from .config import job_name_prefix, physical_name
+from yorutsuke_common.names import BEDROCK_EVENT_SOURCE, JOB_STATE_CHANGE, BedrockEnd, job_name_prefix
+
+from .config import physical_name
 from .policies import queue_policy, topic_policy
 
 MAX_RECEIVES = 5
@@ -19,15 +21,6 @@ VISIBILITY_PER_TIMEOUT = 6
 """AWS asks for a visibility timeout of at least six times the function's timeout."""
 
 NOBODY = {"redrivePermission": "denyAll"}
-
-STATE_CHANGE_SOURCE = "aws.bedrock"
-STATE_CHANGE = "Batch Inference Job State Change"
-FAILED_STATES = ("Failed", "Expired", "Stopped", "PartiallyCompleted")
-"""How a job ends otherwise than completely. Of a completion its output tells.
-
-Source: Amazon Bedrock API reference, GetModelInvocationJob; Amazon Bedrock user guide, "How EventBridge for Amazon
-Bedrock works".
-"""
 
 
 @dataclass(frozen=True)
@@ -106,12 +99,12 @@ class Messaging(pulumi.ComponentResource):
         return aws.sns.Topic("batch-output", name=physical_name("batch-output", stage), opts=self._child)
 
     def _rule(self, args: MessagingArgs) -> aws.cloudwatch.EventRule:
-        sources = [STATE_CHANGE_SOURCE, *filter(None, [args.drill_event_source])]
+        sources = [BEDROCK_EVENT_SOURCE, *filter(None, [args.drill_event_source])]
         pattern = {
             "source": sources,
-            "detail-type": [STATE_CHANGE],
+            "detail-type": [JOB_STATE_CHANGE],
             # Every job of the account comes by, also those of other stages and other applications.
-            "detail": {"batchJobName": [{"prefix": job_name_prefix(args.stage)}], "status": list(FAILED_STATES)},
+            "detail": {"batchJobName": [{"prefix": job_name_prefix(args.stage)}], "status": list(BedrockEnd)},
         }
         return aws.cloudwatch.EventRule(
             "failed-jobs",

@@ -1,6 +1,6 @@
 """Every metric that a stage's alarms and its dashboard look at, and the limits that both hold them to.
 
-Pure: names of resources in, metrics out. What the handler emits it names itself; a test holds the two together.
+Pure: names of resources in, metrics out.
 """
 
 from collections.abc import Mapping
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from pulumi import Input
 
+from yorutsuke_common.names import JOB_TRANSACTIONS_INDEX, METRIC_NAMESPACE, RESULT_SERVICE, ResultMetric
+
 from .messaging import VISIBILITY_PER_TIMEOUT
 
-NAMESPACE = "BatchResult"
-SERVICE = "batch_result_handler"
 PERIOD_SECONDS = 300
 MAX_FAILURE_PERCENT = 5.0
 MAX_PROCESSING_MILLISECONDS = 60_000
@@ -56,21 +56,21 @@ class StageMetrics:
         pending_images: Input[str],
         function_timeout_seconds: int,
     ) -> None:
-        own = {"service": SERVICE, "stage": stage}
-        self.good_lines = Metric(NAMESPACE, "SuccessCount", own, "Sum")
-        self.failed_lines = Metric(NAMESPACE, "FailureCount", own, "Sum")
+        own = {"service": RESULT_SERVICE, "stage": stage}
+        self.good_lines = Metric(METRIC_NAMESPACE, ResultMetric.SUCCESS_COUNT, own, "Sum")
+        self.failed_lines = Metric(METRIC_NAMESPACE, ResultMetric.FAILURE_COUNT, own, "Sum")
         self.failure_percent = Rate(
             # An output without lines has counted nothing, and must not divide by it.
             "IF(success + failure > 0, 100 * failure / (success + failure), 0)",
             {"success": self.good_lines, "failure": self.failed_lines},
         )
-        self.failed_migrations = Metric(NAMESPACE, "MigrationFailedCount", own, "Sum")
-        self.failed_jobs = Metric(NAMESPACE, "JobFailed", own, "Sum")
-        self.processing_milliseconds = Metric(NAMESPACE, "ProcessingTime", own, "Maximum")
+        self.failed_migrations = Metric(METRIC_NAMESPACE, ResultMetric.MIGRATION_FAILED_COUNT, own, "Sum")
+        self.failed_jobs = Metric(METRIC_NAMESPACE, ResultMetric.JOB_FAILED, own, "Sum")
+        self.processing_milliseconds = Metric(METRIC_NAMESPACE, ResultMetric.PROCESSING_TIME, own, "Maximum")
         # Counted anew with each content of an output and each look at a manifest: their sum says nothing.
-        self.missing_images = Metric(NAMESPACE, "MissingCount", own, "Maximum")
-        self.unprocessed_records = Metric(NAMESPACE, "UnprocessedCount", own, "Maximum")
-        self.manifest_difference = Metric(NAMESPACE, "ManifestDifference", own, "Maximum")
+        self.missing_images = Metric(METRIC_NAMESPACE, ResultMetric.MISSING_COUNT, own, "Maximum")
+        self.unprocessed_records = Metric(METRIC_NAMESPACE, ResultMetric.UNPROCESSED_COUNT, own, "Maximum")
+        self.manifest_difference = Metric(METRIC_NAMESPACE, ResultMetric.MANIFEST_DIFFERENCE, own, "Maximum")
 
         self.waiting_messages = _queue_metric("ApproximateNumberOfMessagesVisible", queue)
         self.messages_in_flight = _queue_metric("ApproximateNumberOfMessagesNotVisible", queue)
@@ -96,7 +96,7 @@ class StageMetrics:
         self.throttled_transactions = _table_metric("WriteThrottleEvents", {"TableName": transactions})
         # A job's transactions all have one key there; what its partition cannot take holds up the table's own writes.
         self.throttled_by_job_index = _table_metric(
-            "WriteThrottleEvents", {"TableName": transactions, "GlobalSecondaryIndexName": "jobId-extractedAt"}
+            "WriteThrottleEvents", {"TableName": transactions, "GlobalSecondaryIndexName": JOB_TRANSACTIONS_INDEX}
         )
         self.throttled_image_writes = _table_metric("WriteThrottleEvents", {"TableName": pending_images})
         self.throttled_image_reads = _table_metric("ReadThrottleEvents", {"TableName": pending_images})

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
+from yorutsuke_common.names import BATCH_OUTPUT_PREFIX, OUTPUT_MANIFEST_NAME, OUTPUT_SUFFIXES
+
 from .messaging import Messaging
 from .python_function import keep_failed_events
 
 CREATED = ["s3:ObjectCreated:*"]
-PREFIX = "batch-output/"
-SUFFIXES = {"plan": ".jsonl", "results": ".jsonl.out", "manifest": "/manifest.json.out"}
-"""What the function reads of what is created below the prefix."""
+SUFFIXES = (*OUTPUT_SUFFIXES, f"/{OUTPUT_MANIFEST_NAME}")
+"""Suffixes of the objects below `batch-output/` that the function reads."""
 
 
 @dataclass(frozen=True)
@@ -74,16 +75,20 @@ class OutputNotification(pulumi.ComponentResource):
 def _on_topic(topic: aws.sns.Topic) -> list[aws.s3.BucketNotificationTopicArgs]:
     return [
         aws.s3.BucketNotificationTopicArgs(
-            id=output, topic_arn=topic.arn, events=CREATED, filter_prefix=PREFIX, filter_suffix=suffix
+            id=suffix, topic_arn=topic.arn, events=CREATED, filter_prefix=BATCH_OUTPUT_PREFIX, filter_suffix=suffix
         )
-        for output, suffix in SUFFIXES.items()
+        for suffix in SUFFIXES
     ]
 
 
 def _to_function(function: aws.lambda_.Function) -> list[aws.s3.BucketNotificationLambdaFunctionArgs]:
     return [
         aws.s3.BucketNotificationLambdaFunctionArgs(
-            id=output, lambda_function_arn=function.arn, events=CREATED, filter_prefix=PREFIX, filter_suffix=suffix
+            id=suffix,
+            lambda_function_arn=function.arn,
+            events=CREATED,
+            filter_prefix=BATCH_OUTPUT_PREFIX,
+            filter_suffix=suffix,
         )
-        for output, suffix in SUFFIXES.items()
+        for suffix in SUFFIXES
     ]

@@ -5,7 +5,9 @@ from typing import cast
 
 import yaml
 
-from .config import CONFIG_KEY, PROJECT, REGION_KEY, StageConfig, parse_config, require_well_formed
+from yorutsuke_common.names import PROJECT
+
+from .config import CONFIG_KEY, REGION_KEY, StageConfig, parse_config, require_well_formed
 from .errors import ConfigError
 
 EMAILS_KEY = "alarmEmails"

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
+from yorutsuke_common.names import IMAGE_TRANSACTIONS_INDEX, JOB_ID_INDEX, JOB_TRANSACTIONS_INDEX
+
 from .config import physical_name
 from .images_bucket import ImagesBucket, ImagesBucketArgs
 
@@ -37,10 +39,10 @@ class Storage(pulumi.ComponentResource):
         self.transactions = self._table(
             "transactions",
             ("userId", "transactionId"),
-            {"jobId-extractedAt": ("jobId", "extractedAt"), "imageId-jobId": ("imageId", "jobId")},
+            {JOB_TRANSACTIONS_INDEX: ("jobId", "extractedAt"), IMAGE_TRANSACTIONS_INDEX: ("imageId", "jobId")},
             ttl=True,
         )
-        self.batch_jobs = self._table("batch-jobs", ("intentId",), {"jobIdIndex": ("jobId",)}, ttl=True)
+        self.batch_jobs = self._table("batch-jobs", ("intentId",), {JOB_ID_INDEX: ("jobId",)}, ttl=True)
         self.pending_images = self._table("pending-images", ("imageId",))
         self.register_outputs({})
 

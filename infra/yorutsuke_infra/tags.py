@@ -2,7 +2,7 @@
 
 import pulumi
 
-from .config import PROJECT
+from yorutsuke_common.names import PROJECT
 
 
 def tag_everything(stage: str) -> None:

@@ -13,7 +13,12 @@ INFRA = Path(__file__).parents[2] / "infra"
 
 def _errors(folder: Path) -> list[str]:
     """Return the errors that the type checker finds in a folder's program, strictly."""
-    config = {"typeCheckingMode": "strict", "include": ["."], "reportUnknownMemberType": False}
+    config = {
+        "typeCheckingMode": "strict",
+        "include": ["."],
+        "extraPaths": [str(INFRA.parent / "layer")],
+        "reportUnknownMemberType": False,
+    }
     (folder / "pyrightconfig.json").write_text(json.dumps(config))
     command = [sys.executable, "-m", "basedpyright", "--outputjson", "--pythonpath", sys.executable, "-p", str(folder)]
     checked = subprocess.run(command, capture_output=True, text=True, check=False)
