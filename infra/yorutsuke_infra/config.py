@@ -101,8 +101,9 @@ class StageConfig(BaseModel):
     this."""
 
     function_memory_mb: Annotated[int, Field(ge=1024, le=10240)] = 1769
-    """Lambda gives CPU by memory; at 1769 MB it is one whole, which is what one process of Python can use. The images
-    that are read ahead take some 300 MB."""
+    """Memory of each function, in MB. Lambda allocates CPU in proportion to memory: 1,769 MB is one vCPU, and one
+    Python process uses no more. The minimum leaves room for the 32 images of up to 18 MB that the orchestrator holds
+    while it reads ahead."""
 
     function_max_concurrency: Annotated[int, Field(ge=2, le=1000)] = 2
     """Jobs taken in at once; with `trigger: s3` they are as many as end at once. Lambda's bounds."""
