@@ -1,4 +1,4 @@
-"""What a stage may choose, validated as a whole before any resource is declared."""
+"""The configuration of a stage, validated as a whole before a resource is declared."""
 
 import difflib
 import re
@@ -19,8 +19,9 @@ from .errors import ConfigError
 CONFIG_KEY = "stage"
 REGION_KEY = "aws:region"
 REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-[1-9]")
-STAGE = re.compile(r"[a-z]([a-z0-9-]{0,31}[a-z0-9])?")
-"""What every name in AWS can end in: a role's has 64 characters, a bucket's 63, none of them a capital or a dot."""
+STAGE = re.compile(r"[a-z]([a-z0-9-]{0,25}[a-z0-9])?")
+"""Pattern of a stage's name. Names in AWS end with it: a role's name has at most 64 characters, a bucket's at most 63,
+and a bucket's has no capital letters."""
 
 PythonVersion = Literal["3.11", "3.12", "3.13", "3.14"]
 
@@ -131,7 +132,7 @@ class StageConfig(BaseModel):
 
 def load_config(stage: str) -> StageConfig:
     """Return the config of the stage being deployed. Raises ConfigError."""
-    # Where Pulumi's engine has everything that is configured.
+    # The environment has every configured key. Pulumi's API only returns keys that the program names.
     require_well_formed(stage, pulumi.runtime.get_config_env(), pulumi.Config("aws").get("region"))
     try:
         values: object = pulumi.Config(PROJECT).get_object(CONFIG_KEY)
@@ -144,14 +145,20 @@ def load_config(stage: str) -> StageConfig:
 
 
 def require_well_formed(stage: str, keys: Iterable[str], region: object) -> None:
-    """Refuse a stage whose name AWS could not take, whose keys nobody reads, or that does not say where it is.
+    """Check the parts of a stage's file that are not below `yorutsuke:stage`.
 
-    Raises ConfigError.
+    Args:
+        stage: The name of the stage.
+        keys: All keys of the file.
+        region: The value of `aws:region`.
+
+    Raises:
+        ConfigError: The stage's name is not valid in AWS, a key is unknown, or the Region is missing.
     """
     if not STAGE.fullmatch(stage):
         raise ConfigError(
             f"stage {stage!r} is no name for one: names in AWS end in it, so take small letters, digits and hyphens, "
-            "33 at most, a letter first and no hyphen last."
+            "27 at most, a letter first and no hyphen last."
         )
     known = f"{PROJECT}:{CONFIG_KEY}"
     unknown = [key for key in keys if key.startswith(f"{PROJECT}:") and key != known]
@@ -167,9 +174,16 @@ def require_well_formed(stage: str, keys: Iterable[str], region: object) -> None
 
 
 def parse_config(values: object, stage: str, *, secret: bool = False) -> StageConfig:
-    """Return the validated config. Raises ConfigError, naming every key that is wrong.
+    """Return the validated config.
 
-    Where some of it is `secret`, the error names no value: nobody can tell any more which one was encrypted.
+    Args:
+        values: The object under `yorutsuke:stage`.
+        stage: The name of the stage.
+        secret: Whether a value is secret. The error then names no values, because Pulumi does not tell which value was
+            encrypted.
+
+    Raises:
+        ConfigError: A key is unknown or a value is not valid. The message names all of these keys.
     """
     try:
         return StageConfig.model_validate(values)
@@ -199,8 +213,3 @@ def _rule(error: ErrorDetails, keys: list[str]) -> str:
             return "must be an object, with its keys below it"
         case _:
             return error["msg"]
-
-
-def physical_name(name: str, stage: str) -> str:
-    """Return the name of a resource in AWS."""
-    return f"{PROJECT}-{name}-{stage}"

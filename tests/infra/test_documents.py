@@ -21,7 +21,7 @@ from yorutsuke_common.settings import ResultSettings, StageSettings
 from yorutsuke_infra.config import StageConfig
 from yorutsuke_infra.stage_file import ROOT
 
-from .conftest import REGION, Program, RunProgram
+from .conftest import Program, RunProgram, stage_config
 
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
@@ -117,9 +117,9 @@ def test_the_runbook_has_a_section_on_every_alarm_and_on_no_other(run: RunProgra
 
 @pytest.mark.parametrize("trigger", ["sqs", "s3"])
 def test_every_output_of_the_stack_is_documented(trigger: str) -> None:
-    config = {"aws:region": REGION, "yorutsuke:stage": f'{{"trigger": "{trigger}"}}'}
+    outputs = run_program(Program(), "dev", stage_config(trigger=trigger))
 
-    assert _first_cells(_section(DEPLOYING, "Handing on")) == set(run_program(Program(), "dev", config))
+    assert _first_cells(_section(DEPLOYING, "Handing on")) == set(outputs)
 
 
 def _is_run(command: str) -> bool:

@@ -1,10 +1,13 @@
 """Runs `infra/__main__.py` as Pulumi's Python language host does, in a process of its own."""
 
+import json
 import os
 import subprocess
 import sys
 
 from yorutsuke_infra.stage_file import ROOT
+
+from .conftest import stage_config
 
 DRIVER = """
 import runpy
@@ -19,7 +22,6 @@ class Engine(pulumi.runtime.Mocks):
         return {"accountId": "123456789012", "region": "ap-northeast-1", "partition": "aws"}, []
 
 pulumi.runtime.set_mocks(Engine(), project="yorutsuke", stack="dev")
-pulumi.runtime.set_all_config({"aws:region": "ap-northeast-1"})
 pulumi.runtime.test(lambda: runpy.run_path("__main__.py", run_name="__main__") and None)()
 print(pulumi.runtime.get_root_resource().outputs["jobNamePrefix"])
 """
@@ -27,6 +29,7 @@ print(pulumi.runtime.get_root_resource().outputs["jobNamePrefix"])
 
 def test_program_runs_with_only_infra_on_the_path() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment["PULUMI_CONFIG"] = json.dumps(stage_config())
 
     run = subprocess.run(
         [sys.executable, "-c", DRIVER], cwd=ROOT / "infra", env=environment, capture_output=True, text=True, check=False
