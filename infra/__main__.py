@@ -32,12 +32,10 @@ from yorutsuke_infra.monitoring import Monitoring, MonitoringArgs
 from yorutsuke_infra.output_notification import OutputNotification, OutputNotificationArgs
 from yorutsuke_infra.python_function import CommonArgs
 from yorutsuke_infra.storage import Storage, StorageArgs
-from yorutsuke_infra.tags import tag_everything
 
 stage = pulumi.get_stack()
 config = load_config(stage)
 target = stage_target(stage, config)
-tag_everything(stage)
 account_id = aws.get_caller_identity_output().account_id
 region = aws.get_region_output().region
 place = Place(partition=aws.get_partition_output().partition, region=region, account_id=account_id)

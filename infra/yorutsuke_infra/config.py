@@ -1,9 +1,10 @@
 """The configuration of a stage, validated as a whole before a resource is declared."""
 
 import difflib
+import json
 import re
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 from zoneinfo import available_timezones
 
 import pulumi
@@ -18,6 +19,7 @@ from .errors import ConfigError
 
 CONFIG_KEY = "stage"
 REGION_KEY = "aws:region"
+TAGS_KEY = "aws:defaultTags"
 REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-[1-9]")
 STAGE = re.compile(r"[a-z]([a-z0-9-]{0,25}[a-z0-9])?")
 """Pattern of a stage's name. Names in AWS end with it: a role's name has at most 64 characters, a bucket's at most 63,
@@ -132,8 +134,9 @@ class StageConfig(BaseModel):
 
 def load_config(stage: str) -> StageConfig:
     """Return the config of the stage being deployed. Raises ConfigError."""
+    aws = pulumi.Config("aws")
     # The environment has every configured key. Pulumi's API only returns keys that the program names.
-    require_well_formed(stage, pulumi.runtime.get_config_env(), pulumi.Config("aws").get("region"))
+    require_well_formed(stage, pulumi.runtime.get_config_env(), aws.get("region"), _decoded(aws.get("defaultTags")))
     try:
         values: object = pulumi.Config(PROJECT).get_object(CONFIG_KEY)
     except pulumi.ConfigTypeError as exc:
@@ -144,16 +147,22 @@ def load_config(stage: str) -> StageConfig:
     return parse_config({} if values is None else values, stage, secret=secret)
 
 
-def require_well_formed(stage: str, keys: Iterable[str], region: object) -> None:
+def stage_tags(stage: str) -> dict[str, str]:
+    """Return the tags that every resource of a stage has."""
+    return {"project": PROJECT, "stage": stage, "managed-by": "pulumi"}
+
+
+def require_well_formed(stage: str, keys: Iterable[str], region: object, default_tags: object) -> None:
     """Check the parts of a stage's file that are not below `yorutsuke:stage`.
 
     Args:
         stage: The name of the stage.
         keys: All keys of the file.
         region: The value of `aws:region`.
+        default_tags: The value of `aws:defaultTags`, from which the provider tags every resource.
 
     Raises:
-        ConfigError: The stage's name is not valid in AWS, a key is unknown, or the Region is missing.
+        ConfigError: The stage's name is not valid in AWS, a key is unknown, or the Region or a tag is missing.
     """
     if not STAGE.fullmatch(stage):
         raise ConfigError(
@@ -171,6 +180,22 @@ def require_well_formed(stage: str, keys: Iterable[str], region: object) -> None
             f"{REGION_KEY} in Pulumi.{stage}.yaml is {region!r}: name the AWS Region of the stage, such as "
             "ap-northeast-1."
         )
+    tags = cast("dict[str, object]", default_tags).get("tags") if isinstance(default_tags, dict) else None
+    required = stage_tags(stage)
+    if not isinstance(tags, dict) or not required.items() <= cast("dict[str, object]", tags).items():
+        written = ", ".join(f"{key}: {value}" for key, value in required.items())
+        raise ConfigError(
+            f"{TAGS_KEY} in Pulumi.{stage}.yaml is {default_tags!r}: every resource of a stage needs the tags project, "
+            f"stage and managed-by. Write `{TAGS_KEY}: {{tags: {{{written}}}}}`."
+        )
+
+
+def _decoded(text: str | None) -> object:
+    """Return a value that Pulumi passes as JSON, or the text if it is not JSON."""
+    try:
+        return json.loads(text) if text else None
+    except ValueError:
+        return text
 
 
 def parse_config(values: object, stage: str, *, secret: bool = False) -> StageConfig:

@@ -11,6 +11,7 @@ from pulumi.runtime import MockCallArgs, MockResourceArgs
 
 from local.deployer import run_program
 from yorutsuke_common.names import PROJECT
+from yorutsuke_infra.config import stage_tags
 
 ACCOUNT = "123456789012"
 REGION = "ap-northeast-1"
@@ -63,10 +64,11 @@ class Program(pulumi.runtime.Mocks):
         return {resource.typ for resource in self.resources if resource.typ.startswith("aws:")}
 
 
-def stage_config(_stage: str = "dev", **choices: object) -> dict[str, str]:
+def stage_config(stage: str = "dev", **choices: object) -> dict[str, str]:
     """Return the configuration of a stage as Pulumi's engine passes it, with these keys below `yorutsuke:stage`."""
     return {
         "aws:region": REGION,
+        "aws:defaultTags": json.dumps({"tags": stage_tags(stage)}),
         "yorutsuke:stage": json.dumps(choices),
     }
 

@@ -2,7 +2,7 @@
 
 import json
 import traceback
-from typing import Any, cast
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -13,7 +13,7 @@ from local.resources import CREATORS
 from yorutsuke_common.names import JOB_STATE_CHANGE
 from yorutsuke_infra.errors import ConfigError
 
-from .conftest import ACCOUNT, Program, RunProgram, policy, stage_config
+from .conftest import ACCOUNT, REGION, Program, RunProgram, policy, stage_config
 
 
 def _statements(run: RunProgram) -> list[dict[str, Any]]:
@@ -211,30 +211,6 @@ def test_failed_jobs_and_what_is_redriven_come_through_the_queue_with_either_tri
         program.inputs("EventSourceMapping", "batch-result-handler")["eventSourceArn"]
         == "arn:Queue:yorutsuke-batch-output"
     )
-
-
-def test_everything_that_takes_tags_has_those_of_its_stage(run: RunProgram) -> None:
-    program = run("prod", alarmEmails=["night@example.com"])
-    tagged = [
-        (resource.typ.rsplit(":", 1)[-1], cast("dict[str, Any]", resource.inputs)["tags"])
-        for resource in program.resources
-        if "tags" in resource.inputs
-    ]
-
-    tags = {"managed-by": "pulumi", "project": "yorutsuke", "stage": "prod"}
-    assert [found for _, found in tagged if found != tags] == []
-    assert {kind for kind, _ in tagged} == {
-        "Bucket",
-        "EventRule",
-        "EventSourceMapping",
-        "Function",
-        "LogGroup",
-        "MetricAlarm",
-        "Queue",
-        "Role",
-        "Table",
-        "Topic",
-    }
 
 
 def test_the_failed_jobs_of_this_stage_and_no_others_reach_the_queue(run: RunProgram) -> None:
@@ -527,6 +503,19 @@ def test_a_key_that_nobody_reads_is_refused_by_the_program_as_well(
 
     with pytest.raises(ConfigError, match=r"Pulumi.dev.yaml has the key 'yorutsuke:stge'"):
         run("dev")
+
+
+@pytest.mark.parametrize(
+    ("configured", "told"),
+    [
+        ({}, "is None"),
+        ({"aws:defaultTags": "tags"}, "is 'tags'"),
+        ({"aws:defaultTags": '{"tags": {"project": "yorutsuke", "stage": "prod", "managed-by": "pulumi"}}'}, "prod"),
+    ],
+)
+def test_program_refuses_a_stage_without_its_default_tags(configured: dict[str, str], told: str) -> None:
+    with pytest.raises(ConfigError, match=f"aws:defaultTags in Pulumi.dev.yaml .*{told}.* Write `aws:defaultTags"):
+        run_program(Program(), "dev", {"aws:region": REGION, **configured})
 
 
 @pytest.mark.parametrize("text", ["text", "[1]", "7"])

@@ -16,6 +16,7 @@ from local.aws import Aws
 from local.deployer import LocalDeployer, run_program
 from local.emulator import REGION
 from yorutsuke_common.names import PROJECT
+from yorutsuke_infra.config import stage_tags
 from yorutsuke_infra.storage import Storage, StorageArgs
 
 from .aws_calls import AwsCalls
@@ -37,7 +38,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Generator[Stage]:
     with mock_aws(config={"core": {"passthrough": {"services": ["bedrock"]}}}):
         aws = Aws(endpoint=None)
         storage = StorageArgs(stage="test", account_id="123456789012", protect_data=False)
-        run_program(LocalDeployer(aws), "test", {}, lambda: Storage(PROJECT, storage))
+        run_program(LocalDeployer(aws, stage_tags("test")), "test", {}, lambda: Storage(PROJECT, storage))
         # moto heeds no conditions: the refusal of whoever does not come over TLS would be one of everybody.
         aws.s3.delete_bucket_policy(Bucket=ENVIRONMENT["IMAGES_BUCKET"])
         calls = AwsCalls()
