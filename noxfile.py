@@ -117,20 +117,6 @@ def imports(session: nox.Session) -> None:
 
 
 @nox.session
-def picture(session: nox.Session) -> None:
-    """Write docs/resources.md from the program. [-- --check]"""
-    prepare(session, "local")
-    session.run("python", "-m", "local.picture", *session.posargs)
-
-
-@nox.session
-def reference(session: nox.Session) -> None:
-    """Write docs/configuration.md from the models. [-- --check]"""
-    prepare(session, "local")
-    session.run("python", "-m", "reference", *session.posargs)
-
-
-@nox.session
 def docs(session: nox.Session) -> None:
     """Build the site into dist/docs/; a link that leads nowhere fails. [-- --serve]"""
     prepare(session, "docs")

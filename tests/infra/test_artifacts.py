@@ -143,7 +143,7 @@ def test_both_functions_are_on_the_one_layer(run: RunProgram) -> None:
     assert program.names("LayerVersion") == ["common"]
     assert sorted(program.names("Function")) == ["batch-orchestrator", "batch-result-handler"]
     for name in program.names("Function"):
-        assert program.inputs("Function", name)["layers"] == ["arn:LayerVersion:common"]
+        assert program.inputs("Function", name)["layers"] == ["arn:LayerVersion:yorutsuke-common"]
 
 
 def test_a_stage_is_built_for_its_lambda_and_the_local_one_for_this_machine() -> None:

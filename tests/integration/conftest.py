@@ -15,6 +15,8 @@ from batch_result_handler import handler as handler_module
 from local.aws import Aws
 from local.deployer import LocalDeployer, run_program
 from local.emulator import REGION
+from yorutsuke_common.names import PROJECT
+from yorutsuke_infra.config import stage_tags
 from yorutsuke_infra.storage import Storage, StorageArgs
 
 from .aws_calls import AwsCalls
@@ -37,7 +39,7 @@ def deployed_stage() -> Generator[Stage]:
             patch.setenv(name, value)
         aws = Aws(endpoint=None)
         storage = StorageArgs(stage="test", account_id="123456789012", protect_data=False)
-        run_program(LocalDeployer(aws), "test", {}, lambda: Storage("storage", storage))
+        run_program(LocalDeployer(aws, stage_tags("test")), "test", {}, lambda: Storage(PROJECT, storage))
         # moto ignores conditions, so the policy that refuses plain HTTP would refuse every call.
         aws.s3.delete_bucket_policy(Bucket=ENVIRONMENT["IMAGES_BUCKET"])
         calls = AwsCalls()
