@@ -67,6 +67,11 @@ OutputNotification(
     ),
 )
 
+lost_outputs = (
+    lost_notifications("Outputs and manifests", messaging.topic.name)
+    if messaging.topic
+    else lost_invocations("Outputs and manifests", handler.function.name)
+)
 metrics = StageMetrics(
     jobs=JobMetrics(stage),
     queue=QueueMetrics(messaging.queue.name),
@@ -75,9 +80,7 @@ metrics = StageMetrics(
     orchestrator=FunctionMetrics(orchestrator.function.name, orchestrator.timeout_seconds),
     failed_requests=QueueMetrics(submission.dead_letter_queue.name),
     tables=TableMetrics(storage.transactions.name, storage.pending_images.name),
-    lost_outputs=lost_notifications("Outputs and manifests", messaging.topic.name)
-    if messaging.topic
-    else lost_invocations("Outputs and manifests", handler.function.name),
+    lost_outputs=lost_outputs,
     lost_requests=lost_invocations("Requests for jobs", orchestrator.function.name),
     lost_job_ends=lost_events("Ends of jobs", messaging.rule.name),
 )
