@@ -25,7 +25,7 @@ from yorutsuke_infra.errors import ConfigError
 from .aws import Aws, forget_own_account
 from .broken_night import FUNCTION_TIMEOUT_SECONDS, break_night
 from .deployer import deploy
-from .emulator import Emulator, start_emulator
+from .emulator import start_emulator
 from .errors import LocalStageError
 from .kept_stage import STAGE_FILE, end_kept_stage, how_to_reach, keep_stage, require_none_kept
 from .loop import INTENT_ID, running_loop
@@ -89,8 +89,8 @@ def _summary(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.broken:
         return _broken(kept_in, arguments.picture)
     output = _output(arguments.input, bedrock=arguments.bedrock)
-    with output as (file, image_ids, counts), _stage(kept_in) as (emulator, night):
-        outcome = _loop(emulator, night) if arguments.loop else _run(night, file, image_ids, counts)
+    with output as (file, image_ids, counts), _stage(kept_in) as night:
+        outcome = _loop(night) if arguments.loop else _run(night, file, image_ids, counts)
         _tell(arguments.picture, *outcome.tables())
     return outcome.summary()
 
@@ -116,14 +116,14 @@ def _tell(picture: Path | None, *tables: Table) -> None:
 
 
 def _broken(kept_in: Path | None, picture: Path | None) -> dict[str, Any]:
-    with _stage(kept_in, functionTimeoutSeconds=FUNCTION_TIMEOUT_SECONDS) as (_, stage):
+    with _stage(kept_in, functionTimeoutSeconds=FUNCTION_TIMEOUT_SECONDS) as stage:
         night = break_night(stage)
         _tell(picture, night.table())
     return night.summary()
 
 
 @contextmanager
-def _stage(kept_in: Path | None, **choices: str | int) -> Generator[tuple[Emulator, Night]]:
+def _stage(kept_in: Path | None, **choices: str | int) -> Generator[Night]:
     """Build, start and deploy the local stage; end it again, unless it is to be kept and all went well.
 
     `kept_in` is the file that is to tell of the kept one; `choices` are a stage's.
@@ -139,7 +139,7 @@ def _stage(kept_in: Path | None, **choices: str | int) -> Generator[tuple[Emulat
         with step("Deploying the Pulumi program of infra/"):
             aws = Aws(emulator.endpoint, emulator.ca_bundle)
             night = Night(aws, deploy(aws, **choices))
-        yield emulator, night
+        yield night
         if kept_in:
             show_whole(how_to_reach(keep_stage(emulator, kept_in), night.outputs, kept_in))
         on_failure.pop_all()
@@ -178,20 +178,21 @@ def _run(night: Night, file: Path, image_ids: list[str], counts: RecordCounts | 
     return read_outcome(night, seconds)
 
 
-def _loop(emulator: Emulator, stage: Night) -> Outcome:
+def _loop(stage: Night) -> Outcome:
     """Submit images under one intent, twice, and wait until what Bedrock makes of them has been taken in."""
     image_ids = [receipt.image_id for receipt in make_receipts(SUBMITTED)]
     with step(f"Seeding {len(image_ids)} receipt images"):
         stage.seed_images(image_ids)
-    with running_loop(emulator, stage) as loop:
+    with running_loop(stage) as loop:
         started = time.perf_counter()
         with step("Submitting them, and once more under the same intent"):
             answers = [loop.submit(image_ids) for _ in range(2)]
         night = replace(stage, job_id=answers[0]["jobId"], intent=INTENT_ID)
-        with step("Waiting for Bedrock's stand-in, then S3 → SNS → SQS → Lambda by themselves"):
+        with step("Running the job in Bedrock's stand-in, then S3 → SNS → SQS → Lambda by themselves"):
+            loop.bedrock.finish(night.job_id)
             night.wait_until_completed()
             seconds = time.perf_counter() - started
-        return read_outcome(night, seconds, Submission(answers, loop.changes))
+        return read_outcome(night, seconds, Submission(answers, loop.bedrock.changes))
 
 
 if __name__ == "__main__":

@@ -56,12 +56,6 @@ class Emulator:
         """The authority that vouches for the endpoint, made for this emulator alone (PEM)."""
         return _ca_bundle(self.folder)
 
-    def server_tls(self) -> ssl.SSLContext:
-        """Return what another server on this machine can answer TLS with: whoever trusts the emulator trusts it."""
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(_certificate(self.folder), _key(self.folder))
-        return context
-
     def stop(self) -> None:
         """End the emulator, and with it the functions that it runs."""
         self.process.terminate()

@@ -1,4 +1,4 @@
-"""What Bedrock says on the event bus when a batch inference job has changed its state.
+"""The event that Bedrock sends when the state of a batch inference job changes.
 
 Source: Amazon Bedrock user guide, "How EventBridge for Amazon Bedrock works".
 """
@@ -6,19 +6,19 @@ Source: Amazon Bedrock user guide, "How EventBridge for Amazon Bedrock works".
 import json
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from yorutsuke_common.names import JOB_STATE_CHANGE
 
 from .errors import LocalStageError
 
 if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
 
-DETAIL_TYPE = "Batch Inference Job State Change"
-
 
 @dataclass(frozen=True)
 class StateChange:
-    """A job's new `status`, in Bedrock's words. `message` is empty where there is nothing to say."""
+    """A job's new `status`, as Bedrock names it. `message` is empty unless the job failed."""
 
     job_arn: str
     job_name: str
@@ -46,20 +46,23 @@ class StateChange:
         }
 
     def put(self, events: "EventBridgeClient", source: str) -> None:
-        """Put the event on the default bus. Raises LocalStageError where the bus does not take it.
+        """Put the event on the default bus. Raises LocalStageError if the bus refuses it.
 
-        `source` cannot be Bedrock's own, `aws.bedrock`: only AWS sends as `aws.`. Source: EventBridge API reference,
-        PutEvents.
+        `source` cannot be Bedrock's own, `aws.bedrock`: only AWS sends events from `aws.` sources. Source: EventBridge
+        API reference, PutEvents.
         """
-        entry: Any = {
-            "Source": source,
-            "DetailType": DETAIL_TYPE,
-            "Resources": [self.job_arn],
-            "Detail": json.dumps(self.detail()),
-        }
-        [taken] = events.put_events(Entries=[entry])["Entries"]
-        if "EventId" not in taken:
+        [result] = events.put_events(
+            Entries=[
+                {
+                    "Source": source,
+                    "DetailType": JOB_STATE_CHANGE,
+                    "Resources": [self.job_arn],
+                    "Detail": json.dumps(self.detail()),
+                }
+            ]
+        )["Entries"]
+        if "EventId" not in result:
             raise LocalStageError(
-                f"the event bus refused to hear from {source!r} that job {self.job_id!r} is {self.status}: "
-                f"{taken.get('ErrorMessage')}"
+                f"the event bus refused the event from {source!r} that job {self.job_id!r} is {self.status}: "
+                f"{result.get('ErrorMessage')}"
             )

@@ -1,11 +1,11 @@
-"""A stand-in for Amazon Bedrock's batch inference, since the emulator's own writes no output.
+"""A stand-in for Amazon Bedrock's batch inference, which the emulator does not have.
 
-It is an endpoint for boto3's `bedrock` client: it takes jobs, reads their input from the emulator's S3 in their role,
-makes up what a model might reply, and writes the output and the manifest where Bedrock would.
+It creates jobs through Bedrock's API, reads their manifests with the rights of their role, makes up replies, and writes
+the output files.
 """
 
-from .jobs import Limits
-from .replies import Kind, Mix, Model
-from .server import Bedrock, running_bedrock
+from .jobs import Bedrock
+from .replies import Kind, kind_of
+from .server import serving
 
-__all__ = ["Bedrock", "Kind", "Limits", "Mix", "Model", "running_bedrock"]
+__all__ = ["Bedrock", "Kind", "kind_of", "serving"]
