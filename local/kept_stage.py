@@ -1,6 +1,6 @@
-"""A local stage that was left running: written down for whoever uses it next, and ended by what was written.
+"""The local stage that `demo -- --keep` leaves running: a file describes it, and `demo -- --stop` ends it.
 
-It is one at a time. Its emulator is told from whatever else runs by the lock that it holds, not by its process id.
+There is at most one. The lock in its folder identifies its emulator, and not its process id.
 """
 
 import json
@@ -25,12 +25,13 @@ from yorutsuke_common.schema import iso_utc, problems
 
 from .emulator import (
     ACCESS_KEY_ID,
+    LOG,
     REGION,
     SECRET_ACCESS_KEY,
     STOP_SECONDS,
     WORK_FOLDER,
     Emulator,
-    is_emulators,
+    is_emulator_folder,
     is_running,
 )
 from .errors import KeptStageError
@@ -41,60 +42,46 @@ NOX = "python3 -m nox -s"
 
 
 class KeptStage(BaseModel):
-    """The object in `.local/stage.json`, its keys in camelCase. `start_time` is the emulator's, ISO 8601 UTC."""
+    """The content of the file, with keys in camelCase. `start_time` is the emulator's, in ISO 8601 UTC."""
 
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, strict=True, validate_by_name=True)
 
     endpoint: str
     ca_bundle: Path
-    region: str
-    access_key_id: str
-    secret_access_key: str
+    region: str = REGION
+    access_key_id: str = ACCESS_KEY_ID
+    secret_access_key: str = SECRET_ACCESS_KEY
     pid: Annotated[int, Field(gt=1)]
-    """Signals to 1 and below are for others, or for many."""
+    """The emulator's process id. A signal to 1 or less reaches other processes."""
     start_time: str
 
     @property
     def folder(self) -> Path:
-        """Where the emulator keeps what it needs while it runs."""
+        """The emulator's folder."""
         return self.ca_bundle.parent
-
-    def environment(self) -> dict[str, str]:
-        """Return what AWS's own tools have to be told to reach it."""
-        return {
-            "AWS_ENDPOINT_URL": self.endpoint,
-            "AWS_CA_BUNDLE": str(self.ca_bundle),
-            "AWS_DEFAULT_REGION": self.region,
-            "AWS_ACCESS_KEY_ID": self.access_key_id,
-            "AWS_SECRET_ACCESS_KEY": self.secret_access_key,
-        }
 
 
 @dataclass(frozen=True)
 class Ending:
-    """What was ended: a stage that ran, or the remains of one that had ended by itself."""
+    """The result of ending a stage. If the emulator had ended by itself, `was_running` is false."""
 
     stage: KeptStage
     was_running: bool
 
 
 def keep_stage(emulator: Emulator, file: Path = STAGE_FILE) -> KeptStage:
-    """Write down how to reach and to end an emulator, for its user alone, and return that.
+    """Write the file of an emulator, readable for its user only, and return its content.
 
-    Whoever reads the file finds it whole. Raises KeptStageError where there is one already: what it names would be
-    orphaned.
+    Readers never see a part of the file. Raises KeptStageError if the file exists, because its stage would be orphaned.
     """
     stage = KeptStage(
         endpoint=emulator.endpoint,
         ca_bundle=emulator.ca_bundle,
-        region=REGION,
-        access_key_id=ACCESS_KEY_ID,
-        secret_access_key=SECRET_ACCESS_KEY,
         pid=emulator.process.pid,
         start_time=iso_utc(emulator.started),
     )
     file.parent.mkdir(parents=True, exist_ok=True)
-    # A temporary file is readable for its owner alone (0600), and a link, other than a renaming, replaces nothing.
+    # A temporary file has the mode 0600. A link, unlike a renaming, does not replace a file.
     with tempfile.NamedTemporaryFile("w", dir=file.parent) as draft:
         draft.write(json.dumps(stage.model_dump(mode="json", by_alias=True), indent=2) + "\n")
         draft.flush()
@@ -106,34 +93,34 @@ def keep_stage(emulator: Emulator, file: Path = STAGE_FILE) -> KeptStage:
 
 
 def require_none_kept(file: Path = STAGE_FILE) -> None:
-    """Make sure that no stage is kept; what one that has ended by itself left is removed. Raises KeptStageError."""
+    """Raise KeptStageError if a stage is kept. Remove the remains of a stage that ended by itself."""
     stage = read_kept_stage(file)
-    if stage is None:
-        return
-    if is_running(stage.folder):
+    if stage and is_running(stage.folder):
         raise KeptStageError(
             f"a stage has been kept since {stage.start_time} at {stage.endpoint} (process {stage.pid}), and there is "
             f"one at a time: {_remedy(file)}"
         )
-    _remove(stage, file)
+    if stage:
+        _remove(stage, file)
 
 
 def end_kept_stage(file: Path = STAGE_FILE) -> Ending | None:
-    """End the kept stage and leave nothing of it; None where none is kept. Raises KeptStageError."""
+    """End the kept stage and remove its files, or return None if there is none. Raises KeptStageError."""
     stage = read_kept_stage(file)
     if stage is None:
         return None
-    ending = Ending(stage, was_running=is_running(stage.folder))
-    if ending.was_running:
+    was_running = is_running(stage.folder)
+    if was_running:
         _end(stage)
     _remove(stage, file)
-    return ending
+    return Ending(stage, was_running)
 
 
 def read_kept_stage(file: Path = STAGE_FILE) -> KeptStage | None:
-    """Return what is written of the kept stage, or None where none is. Raises KeptStageError where it is no such file.
+    """Return the content of the file, or None if there is no file.
 
-    A folder elsewhere than emulators have theirs is not taken for one's: it would be removed.
+    Raises:
+        KeptStageError: The content is invalid, or its folder is not below WORK_FOLDER and must not be removed.
     """
     try:
         stage = KeptStage.model_validate_json(file.read_bytes())
@@ -150,14 +137,20 @@ def read_kept_stage(file: Path = STAGE_FILE) -> KeptStage | None:
     return stage
 
 
-def how_to_reach(stage: KeptStage, outputs: Mapping[str, str], file: Path = STAGE_FILE) -> Table:
-    """Return the way to a kept stage, and what to do with it next, ready to be copied."""
+def kept_stage_table(stage: KeptStage, outputs: Mapping[str, str], file: Path = STAGE_FILE) -> Table:
+    """Return the addresses of a kept stage, and the commands to use and to end it, as a table."""
     table = Table(title="Left running", title_justify="left", box=SIMPLE_HEAD, show_header=False)
-    log = stage.folder / "emulator.log"
-    for name, value in {"endpoint": stage.endpoint, **outputs, "its own log": log}.items():
+    for name, value in {"endpoint": stage.endpoint, **outputs, "its own log": stage.folder / LOG}.items():
         table.add_row(name, escape(str(value)))
     table.add_section()
-    for number, (name, value) in enumerate(stage.environment().items()):
+    exports = {
+        "AWS_ENDPOINT_URL": stage.endpoint,
+        "AWS_CA_BUNDLE": stage.ca_bundle,
+        "AWS_DEFAULT_REGION": stage.region,
+        "AWS_ACCESS_KEY_ID": stage.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": stage.secret_access_key,
+    }
+    for number, (name, value) in enumerate(exports.items()):
         table.add_row("" if number else "for AWS's tools", escape(f"export {name}={value}"))
     table.add_section()
     table.add_row("look at it", f"{NOX} yorutsuke -- doctor --stage local")
@@ -174,28 +167,25 @@ def _stop_command(file: Path) -> str:
 
 
 def _end(stage: KeptStage) -> None:
-    # It may end by itself at this very moment.
+    # The emulator may end by itself at the same moment. It leads a process group, to which its functions belong.
     with suppress(ProcessLookupError):
         os.kill(stage.pid, signal.SIGTERM)
-        if not _has_ended(stage):
-            # It began a group of its own, in which its functions are.
+        if _runs_on(stage):
             os.killpg(stage.pid, signal.SIGKILL)
-            if not _has_ended(stage):
+            if _runs_on(stage):
                 raise KeptStageError(f"process {stage.pid} does not end, not even killed: see what it waits for.")
 
 
-def _has_ended(stage: KeptStage) -> bool:
-    """Wait until the emulator has ended, and tell whether it has."""
+def _runs_on(stage: KeptStage) -> bool:
+    """Wait until the emulator has ended, and return whether it still runs after STOP_SECONDS."""
     deadline = time.monotonic() + STOP_SECONDS
-    while running := is_running(stage.folder):
-        if time.monotonic() > deadline:
-            break
+    while (running := is_running(stage.folder)) and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
-    return not running
+    return running
 
 
 def _remove(stage: KeptStage, file: Path) -> None:
-    # Somebody may have removed it by hand.
-    if is_emulators(stage.folder):
+    # The user may have removed the folder.
+    if is_emulator_folder(stage.folder):
         shutil.rmtree(stage.folder)
     file.unlink()
