@@ -36,6 +36,7 @@ def compared(measured: Sequence[Measured], cold: ColdStart) -> list[Comparison]:
     )
     smallest, largest, large_lines = handler[0], handler[-2], handler[-1]
     [beside_plan] = [one for one in handler if one.records == plan.records]
+    excess_calls = Counter(largest.calls) - Counter(fewest_calls(largest.records))
     submitted = last[ways.SUBMISSION]
     more = f"MiB more than {smallest.records}"
     of_large_lines = f"{large_lines.records:,} lines of {large_lines.line_bytes // 1000} kB"
@@ -47,7 +48,7 @@ def compared(measured: Sequence[Measured], cold: ColdStart) -> list[Comparison]:
         _speed("writes: as fast as batch_writer", last[ways.WRITES_BATCH_WRITER], writes, 1),
         _speed("large lines read: as fast as json.loads", last[ways.READS_JSON_LOADS], reads, 5),
         Comparison(f"{largest.records:,} records", largest.seconds, 60, "s"),
-        Comparison(f"{largest.records:,} records: calls more than the fewest", _excess_calls(largest), 0, "calls"),
+        Comparison(f"{largest.records:,} records: calls more than the fewest", excess_calls.total(), 0, "calls"),
         Comparison(f"{largest.records:,} records: left undone", _undone(largest), 0, "records"),
         Comparison(f"{largest.records:,} records: peak memory", largest.peak_mib - smallest.peak_mib, 64, more),
         Comparison(f"{of_large_lines}: peak memory", large_lines.peak_mib - smallest.peak_mib, 64, more),
@@ -76,10 +77,6 @@ def fewest_calls(records: int) -> dict[str, int]:
 
 def _speed(what: str, slower: Measured, faster: Measured, bound: float) -> Comparison:
     return Comparison(what, slower.seconds / faster.seconds, bound, least=True)
-
-
-def _excess_calls(one: Measured) -> int:
-    return (Counter(one.calls) - Counter(fewest_calls(one.records))).total()
 
 
 def _undone(one: Measured) -> int:

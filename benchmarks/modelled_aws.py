@@ -3,6 +3,7 @@
 A store would grow with the job and hide the memory that the pipeline itself holds. Only the job's record is stored.
 """
 
+import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from datetime import UTC, datetime
 
 from local.in_memory import InMemoryAws, Item, StoredObject, Table
 from yorutsuke_common.aws.dynamodb import to_item
-from yorutsuke_common.names import UPLOADS_PREFIX
+from yorutsuke_common.names import PROCESSED_PREFIX, UPLOADS_PREFIX
 from yorutsuke_common.schema import BatchJob, ImageStatus, JobStatus
 
 LATENCY_SECONDS = {
@@ -54,6 +55,25 @@ PENDING_IMAGE = to_item(
 """The attributes that every image has in common."""
 
 
+class GeneratedBody(io.BufferedIOBase):
+    """The body of a response that is generated while botocore reads it. It holds one piece at a time."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        super().__init__()
+        self._pieces = iter(pieces)
+        self._held = b""
+
+    def read(self, amount: int | None = -1, /) -> bytes:
+        """Return up to `amount` bytes, or the rest of the body."""
+        if amount is None or amount < 0:
+            held, self._held = self._held, b""
+            return held + b"".join(self._pieces)
+        while len(self._held) < amount and (piece := next(self._pieces, b"")):
+            self._held += piece
+        read, self._held = self._held[:amount], self._held[amount:]
+        return read
+
+
 @dataclass(frozen=True)
 class GeneratedObject(StoredObject):
     """An object whose content is generated each time it is read."""
@@ -66,9 +86,9 @@ class GeneratedObject(StoredObject):
         """The length of the content, in bytes."""
         return self.length
 
-    def pieces(self) -> Iterable[bytes]:
-        """Return the content in pieces."""
-        return self.content()
+    def open(self) -> io.BufferedIOBase:
+        """Return the content as a response's body."""
+        return GeneratedBody(self.content())
 
 
 class GeneratedTable(Table):
@@ -118,13 +138,9 @@ class ModelledAws(InMemoryAws):
         """Return an object."""
         return self._object
 
-    def put_object(self, _: str, __: bytes, /) -> None:
-        """Store nothing."""
-
-    def copy_object(self, _: str, __: str, /) -> bool:
-        """Count a copy."""
-        self.written["copied"] += 1
-        return True
+    def put_object(self, key: str, _: bytes, /) -> None:
+        """Count an object in `processed/`, which is a copy of an image."""
+        self.written["copied"] += key.startswith(PROCESSED_PREFIX)
 
     def delete_object(self, _: str, /) -> None:
         """Count a deletion."""

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from rich.markup import escape
@@ -20,7 +20,7 @@ from yorutsuke_common.schema import JobStatus, TransactionStatus
 from yorutsuke_infra.messaging import MAX_RECEIVES, VISIBILITY_PER_TIMEOUT
 
 from .night import USER_ID, Night, until
-from .receipts import make_receipts, plan_lines
+from .receipts import Receipt, make_receipts, plan_lines
 from .terminal import step
 
 RECEIPTS = 40
@@ -31,25 +31,14 @@ FUNCTION_TIMEOUT_SECONDS = 2
 """The function's timeout, in seconds. A failed message returns after six times the timeout, so five receives take a
 minute instead of two and a half hours. A warm function processes forty receipts in less than a second."""
 DEAD_LETTER_SECONDS = 3 * MAX_RECEIVES * VISIBILITY_PER_TIMEOUT * FUNCTION_TIMEOUT_SECONDS
-
-
-@dataclass(frozen=True)
-class Trouble:
-    """A job, its problem, and the operator's command that repairs it, if there is one."""
-
-    job_id: str
-    broke: str
-    command: str | None = None
-
-
-COPIES_DENIED = Trouble("copiesdenied", "its images could not be copied to processed/", "retry-migrations copiesdenied")
-OUTPUT_DENIED = Trouble("outputdenied", f"its output could not be read, {MAX_RECEIVES} times", "redrive")
-FOREIGN_OWNER = Trouble(
-    "foreignowner", f"{MISATTRIBUTED} of its images were said to be another user's", "replay foreignowner"
-)
-BEDROCK_FAILS = Trouble("bedrockfails", "Bedrock ended it as Failed, without an output")
-NOTHING_AMISS = Trouble("nothingamiss", "nothing")
-TROUBLES = (COPIES_DENIED, OUTPUT_DENIED, FOREIGN_OWNER, BEDROCK_FAILS, NOTHING_AMISS)
+TROUBLES = {
+    "copiesdenied": ("its images could not be copied to processed/", "retry-migrations copiesdenied"),
+    "outputdenied": (f"its output could not be read, {MAX_RECEIVES} times", "redrive"),
+    "foreignowner": (f"{MISATTRIBUTED} of its images were said to be another user's", "replay foreignowner"),
+    "bedrockfails": ("Bedrock ended it as Failed, without an output", None),
+    "nothingamiss": ("nothing", None),
+}
+"""The problem of each job, by its id, and the operator's command that repairs the job, if there is one."""
 
 
 def break_night(stage: Night) -> dict[str, Any]:
@@ -58,25 +47,25 @@ def break_night(stage: Night) -> dict[str, Any]:
     The stage's function must have FUNCTION_TIMEOUT_SECONDS. Raises NotSettledError.
     """
     started = time.perf_counter()
-    jobs = {trouble: replace(stage, job_id=trouble.job_id) for trouble in TROUBLES}
+    jobs = [replace(stage, job_id=job_id) for job_id in TROUBLES]
+    copies_denied, output_denied, foreign_owner, bedrock_fails, nothing_amiss = jobs
     with step(f"Seeding {len(jobs)} jobs of {RECEIPTS} receipt images each"):
-        for job in jobs.values():
+        for job in jobs:
             job.seed_images(_image_ids(job))
             job.seed_job(_image_ids(job))
-    output_denied, bedrock_fails = jobs[OUTPUT_DENIED], jobs[BEDROCK_FAILS]
-    with _denied(stage, "s3:GetObject", f"{output_prefix(OUTPUT_DENIED.job_id)}*"):
-        _drop_output(output_denied)
+    with _denied(stage, "s3:GetObject", f"{output_prefix(output_denied.job_id)}*"):
+        output_denied.drop_lines(plan_lines(_receipts(output_denied)))
         with _denied(stage, "s3:PutObject", f"{PROCESSED_PREFIX}*"):
-            _process(jobs[COPIES_DENIED], "while nothing can be copied to processed/")
-        with _misattributed(stage, _image_ids(jobs[FOREIGN_OWNER])[:MISATTRIBUTED]):
-            _process(jobs[FOREIGN_OWNER], f"while {MISATTRIBUTED} images are said to be {OTHER_USER_ID}'s")
+            _process(copies_denied, " while nothing can be copied to processed/")
+        with _misattributed(stage, _image_ids(foreign_owner)[:MISATTRIBUTED]):
+            _process(foreign_owner, f" while {MISATTRIBUTED} images are said to be {OTHER_USER_ID}'s")
         with step(f"{bedrock_fails.job_id}: ended by Bedrock as Failed"):
             bedrock_fails.end_job("Failed", "The model could not be reached.")
             bedrock_fails.wait_until(lambda record: record["status"] == JobStatus.FAILED, "be FAILED")
-        _process(jobs[NOTHING_AMISS])
+        _process(nothing_amiss)
         _wait_until_given_up(output_denied)
     return {
-        "jobs": [_remains(trouble, job) for trouble, job in jobs.items()],
+        "jobs": [_remains(job) for job in jobs],
         "dlqDepth": stage.dlq_depth(),
         "seconds": round(time.perf_counter() - started, 2),
     }
@@ -89,10 +78,8 @@ def broken_night_table(night: Mapping[str, Any]) -> Table:
         "Each command goes after: python3 -m nox -s yorutsuke -- … --stage local\n"
         "What Bedrock did not read waits for another job: there is no Bedrock here."
     )
-    table.add_column("job", no_wrap=True)
-    for title in ("status", "what broke", "what it left behind"):
-        table.add_column(title)
-    table.add_column("what mends it", no_wrap=True)
+    for title in ("job", "status", "what broke", "what it left behind", "what mends it"):
+        table.add_column(title, no_wrap=title in {"job", "what mends it"})
     for job in night["jobs"]:
         counts = {
             "transactions": job["transactions"],
@@ -103,36 +90,38 @@ def broken_night_table(night: Mapping[str, Any]) -> Table:
             "in the dead-letter queue": job["deadMessages"],
         }
         remains = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-        no_command = "–" if job["jobId"] == NOTHING_AMISS.job_id else "submit its images again"
-        row = (job["jobId"], job["status"], job["broke"], remains, job["command"] or no_command)
-        table.add_row(*map(escape, row))
+        repair = job["command"] or ("submit its images again" if job["imagesLeft"] else "–")
+        table.add_row(*map(escape, (job["jobId"], job["status"], job["broke"], remains, repair)))
     return table
 
 
-def _remains(trouble: Trouble, night: Night) -> dict[str, Any]:
-    """Return what a job left behind."""
+def _remains(night: Night) -> dict[str, Any]:
+    """Return the `--json` object of a job. The ids of its images start with its own id."""
+    broke, command = TROUBLES[night.job_id]
+    processed, left = (
+        sum(night.job_id in key for key in night.object_keys(prefix)) for prefix in (PROCESSED_PREFIX, UPLOADS_PREFIX)
+    )
     statuses = Counter(transaction["status"] for transaction in night.transactions())
     return {
-        "jobId": trouble.job_id,
+        "jobId": night.job_id,
         "status": night.job()["status"],
-        "broke": trouble.broke,
+        "broke": broke,
         "transactions": statuses.total(),
         "migrationFailed": statuses[TransactionStatus.MIGRATION_FAILED],
-        "imagesProcessed": _own_images(night, PROCESSED_PREFIX),
-        "imagesLeft": _own_images(night, UPLOADS_PREFIX),
+        "imagesProcessed": processed,
+        "imagesLeft": left,
         "deadLetters": Counter(letter["reason"] for letter in night.dead_letters()),
         "deadMessages": _dead_messages(night),
-        "command": trouble.command,
+        "command": command,
     }
 
 
+def _receipts(night: Night) -> list[Receipt]:
+    return make_receipts(RECEIPTS, prefix=f"{night.job_id}-")
+
+
 def _image_ids(night: Night) -> list[str]:
-    return [receipt.image_id for receipt in make_receipts(RECEIPTS, prefix=f"{night.job_id}-")]
-
-
-def _own_images(night: Night, prefix: str) -> int:
-    """Return the number of the job's images below a prefix: their ids start with the job's."""
-    return sum(night.job_id in key for key in night.object_keys(prefix))
+    return [receipt.image_id for receipt in _receipts(night)]
 
 
 def _dead_messages(night: Night) -> int:
@@ -143,15 +132,9 @@ def _dead_messages(night: Night) -> int:
     return sum(night.job_id in message.get("Body", "") for message in received.get("Messages", []))
 
 
-def _drop_output(night: Night) -> None:
-    lines = plan_lines(make_receipts(RECEIPTS, prefix=f"{night.job_id}-"))
-    key = f"{output_prefix(night.job_id)}output.jsonl"
-    night.aws.s3.put_object(Bucket=night.bucket, Key=key, Body="\n".join(lines).encode())
-
-
 def _process(night: Night, circumstance: str = "") -> None:
-    with step(f"{night.job_id}: taken in {circumstance}".rstrip()):
-        _drop_output(night)
+    with step(f"{night.job_id}: taken in{circumstance}"):
+        night.drop_lines(plan_lines(_receipts(night)))
         night.wait_until_completed()
 
 
@@ -174,32 +157,29 @@ def _denied(stage: Night, action: str, keys: str) -> Generator[None]:
     """
     statement = {"Effect": "Deny", "Action": action, "Resource": f"arn:aws:s3:::{stage.bucket}/{keys}"}
     document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-    policy: Any = {
-        "RoleName": stage.outputs["functionRoleArn"].rpartition("/")[2],
-        "PolicyName": f"deny-{action.partition(':')[2]}",
-    }
-    stage.aws.iam.put_role_policy(**policy, PolicyDocument=document)
+    role, name = stage.outputs["functionRoleArn"].rpartition("/")[2], f"deny-{action.partition(':')[2]}"
+    stage.aws.iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=document)
     try:
         yield
     finally:
-        stage.aws.iam.delete_role_policy(**policy)
+        stage.aws.iam.delete_role_policy(RoleName=role, PolicyName=name)
 
 
 @contextmanager
 def _misattributed(stage: Night, image_ids: list[str]) -> Generator[None]:
     """Name another user as the owner of images in pending-images."""
-    _set_owner(stage, image_ids, OTHER_USER_ID)
+
+    def set_owner(user_id: str) -> None:
+        for image_id in image_ids:
+            stage.aws.dynamodb.update_item(
+                TableName=stage.outputs["pendingImagesTable"],
+                Key={"imageId": {"S": image_id}},
+                UpdateExpression="SET userId = :userId",
+                ExpressionAttributeValues={":userId": {"S": user_id}},
+            )
+
+    set_owner(OTHER_USER_ID)
     try:
         yield
     finally:
-        _set_owner(stage, image_ids, USER_ID)
-
-
-def _set_owner(stage: Night, image_ids: list[str], user_id: str) -> None:
-    for image_id in image_ids:
-        stage.aws.dynamodb.update_item(
-            TableName=stage.outputs["pendingImagesTable"],
-            Key={"imageId": {"S": image_id}},
-            UpdateExpression="SET userId = :userId",
-            ExpressionAttributeValues={":userId": {"S": user_id}},
-        )
+        set_owner(USER_ID)

@@ -8,21 +8,17 @@ import argparse
 import json
 import signal
 import sys
-import tempfile
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from yorutsuke_common.records.dead_letter import dead_letter
-from yorutsuke_common.records.lines import split_lines
+from yorutsuke_common.records.lines import Line, split_lines
 from yorutsuke_common.records.record import image_id_of, parse_record
 from yorutsuke_common.records.rejection import Rejection
-from yorutsuke_common.schema import RecordCounts
 from yorutsuke_infra.artifacts import this_machine
 from yorutsuke_infra.build import build
 from yorutsuke_infra.errors import ConfigError
@@ -37,7 +33,7 @@ from .kept_stage import STAGE_FILE, end_kept_stage, keep_stage, kept_stage_table
 from .loop import INTENT_ID, running_loop
 from .night import Night
 from .receipts import bedrock_counts, bedrock_lines, make_receipts, plan_lines
-from .terminal import draw, say, show, show_whole, step
+from .terminal import say, show, show_whole, step
 
 RECEIPTS = 152
 SUBMITTED = 150
@@ -73,13 +69,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="end with one JSON object on standard output")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw what a terminal shows in the end, as SVG")
     parser.add_argument("--keep", action="store_true", help="leave the emulator running and say how to reach it")
-    parser.add_argument(
-        "--stage-file",
-        type=Path,
-        default=STAGE_FILE,
-        metavar="FILE",
-        help="where it is written down how to reach and end what is left running (%(default)s)",
-    )
+    file_help = "the file that says how to reach and end what is left running (%(default)s)"
+    parser.add_argument("--stage-file", type=Path, default=STAGE_FILE, metavar="FILE", help=file_help)
     arguments = parser.parse_args()
     if arguments.stop and arguments.keep:
         parser.error("--stop ends what --keep left running: ask for one of them.")
@@ -94,33 +85,31 @@ def _summary(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.broken:
         with _stage(kept_in, functionTimeoutSeconds=FUNCTION_TIMEOUT_SECONDS) as stage:
             summary = break_night(stage)
-            _show(arguments.picture, broken_night_table(summary))
+            show(arguments.picture, broken_night_table(summary))
         return summary
-    output = _output(arguments.input, bedrock=arguments.bedrock)
-    with output as (file, image_ids, counts), _stage(kept_in) as night:
-        result = _loop(night) if arguments.loop else _run(night, file, image_ids, counts)
-        _show(arguments.picture, *result.tables())
+    receipts = make_receipts(SUBMITTED if arguments.loop else RECEIPTS)
+    image_ids = _image_ids_in(arguments.input) if arguments.input else [receipt.image_id for receipt in receipts]
+    lines = bedrock_lines(receipts) if arguments.bedrock else plan_lines(receipts)
+    with _stage(kept_in) as night:
+        if arguments.loop:
+            result = _loop(night, image_ids)
+        else:
+            result = _run(night, image_ids, arguments.input or list(lines), bedrock=arguments.bedrock)
+        show(arguments.picture, *result.tables())
     return result.summary()
 
 
 def _stop(file: Path) -> dict[str, Any]:
-    ending = end_kept_stage(file)
-    if ending is None:
+    stage, was_running = end_kept_stage(file)
+    if stage is None:
         say("No stage is kept: there is nothing to stop.")
         return {"stopped": False}
-    stage = ending.stage
     emulator = f"the emulator at {stage.endpoint} (process {stage.pid}, since {stage.start_time})"
-    if ending.was_running:
+    if was_running:
         say(f"Stopped {emulator}; nothing is left of it.")
     else:
         say(f"There was nothing to stop: {emulator} had ended by itself. What it left has been removed.")
-    return {"stopped": ending.was_running, "endpoint": stage.endpoint, "pid": stage.pid}
-
-
-def _show(picture: Path | None, *tables: Table) -> None:
-    show(*tables)
-    if picture:
-        draw(picture, "python3 -m nox -s demo", *tables)
+    return {"stopped": was_running, "endpoint": stage.endpoint, "pid": stage.pid}
 
 
 @contextmanager
@@ -144,56 +133,46 @@ def _stage(kept_in: Path | None, **choices: str | int) -> Generator[Night]:
             show_whole(kept_stage_table(keep_stage(emulator, kept_in), night.outputs, kept_in))
 
 
-@contextmanager
-def _output(given: Path | None, *, bedrock: bool) -> Generator[tuple[Path, list[str], RecordCounts | None]]:
-    """Yield the given output file, or a made-up one, with its image ids and the counts of its manifest, if any."""
-    if given:
-        yield given, list(dict.fromkeys(_image_ids(given))), None
-        return
-    receipts = make_receipts(RECEIPTS)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / ("manifest.jsonl.out" if bedrock else "output.jsonl")
-        lines = bedrock_lines(receipts) if bedrock else plan_lines(receipts)
-        file.write_text("".join(f"{line}\n" for line in lines))
-        yield file, [receipt.image_id for receipt in receipts], bedrock_counts(RECEIPTS) if bedrock else None
-
-
-def _image_ids(file: Path) -> Iterator[str]:
-    """Yield the image id that each line of an output file names. Raises LocalStageError if the file is not readable."""
+def _image_ids_in(file: Path) -> list[str]:
+    """Return the image ids that an output file names, each once. Raises LocalStageError if the file is not readable."""
     try:
         with file.open("rb") as content:
-            for line in split_lines(content):
-                try:
-                    yield image_id_of(parse_record(line))
-                except Rejection as rejection:
-                    if image_id := dead_letter(line, None, rejection).imageId:
-                        yield image_id
+            return list(dict.fromkeys(filter(None, map(_image_id, split_lines(content)))))
     except OSError as exc:
         raise LocalStageError(
             f"input {str(file)!r} cannot be read ({exc.strerror}): name a JSONL output file."
         ) from exc
 
 
-def _run(night: Night, file: Path, image_ids: list[str], counts: RecordCounts | None) -> DemoResult:
+def _image_id(line: Line) -> str | None:
+    try:
+        return image_id_of(parse_record(line))
+    except Rejection as rejection:
+        return dead_letter(line, None, rejection).imageId
+
+
+def _run(night: Night, image_ids: list[str], output: Path | list[str], *, bedrock: bool) -> DemoResult:
     with step(f"Seeding one job and {len(image_ids)} receipt images"):
         night.seed_images(image_ids)
         night.seed_job()
     way = "S3 → SNS → SQS → Lambda" if night.outputs["outputTopicArn"] else "S3 → Lambda"
     with step(f"Dropping the output, then {way} by themselves"):
         started = time.perf_counter()
-        night.drop_output(file)
+        if isinstance(output, Path):
+            night.drop_output(output)
+        else:
+            night.drop_lines(output, "manifest.jsonl.out" if bedrock else "output.jsonl")
         night.wait_until_completed()
         seconds = time.perf_counter() - started
-    if counts:
+    if bedrock:
         with step("Dropping the manifest, to be held against what was taken in"):
-            night.drop_manifest(counts)
+            night.drop_manifest(bedrock_counts(RECEIPTS))
             night.wait_until(lambda job: "bedrockCounts" in job, "be reconciled with its manifest")
     return DemoResult(night, seconds)
 
 
-def _loop(stage: Night) -> DemoResult:
+def _loop(stage: Night, image_ids: list[str]) -> DemoResult:
     """Submit images under one intent, twice, run the job in the stand-in for Bedrock, and wait for its result."""
-    image_ids = [receipt.image_id for receipt in make_receipts(SUBMITTED)]
     with step(f"Seeding {len(image_ids)} receipt images"):
         stage.seed_images(image_ids)
     with running_loop(stage) as loop:

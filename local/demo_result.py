@@ -9,34 +9,19 @@ from rich.table import Table
 from yorutsuke_common.names import PROCESSED_PREFIX, UPLOADS_PREFIX, ResultMetric
 from yorutsuke_common.object_keys import dead_letters_key
 
+from .bedrock.jobs import StateChange
 from .night import Night
-from .state_change import StateChange
 
 TRANSACTIONS_SHOWN = 8
 DEAD_LETTERS_SHOWN = 20
-METRICS = (
-    ResultMetric.SUCCESS_COUNT,
-    ResultMetric.FAILURE_COUNT,
-    ResultMetric.MIGRATION_FAILED_COUNT,
-    ResultMetric.PROCESSING_TIME,
-)
 
 
 @dataclass(frozen=True)
 class LoopAnswers:
-    """The orchestrator's answers to each request, and the state changes of each job in Bedrock, by job id."""
+    """The orchestrator's answer to each request, and the state changes of each job in Bedrock, by job id."""
 
     answers: list[dict[str, Any]]
     changes: dict[str, list[StateChange]]
-
-    def summary(self) -> dict[str, Any]:
-        """Return the additional keys of the object that `--json` prints."""
-        return {
-            "intentId": self.answers[0]["intentId"],
-            "submittedImages": self.answers[0]["imageCount"],
-            "submissions": len(self.answers),
-            "bedrockJobs": len(self.changes),
-        }
 
 
 class DemoResult:
@@ -62,7 +47,7 @@ class DemoResult:
         """Return the object that `--json` prints."""
         stats = self.job.get("resultStats", {})
         names = ("successCount", "failureCount", "totalCount", "migrationFailedCount")
-        return {
+        summary = {
             "jobId": self.night.job_id,
             "jobStatus": self.job["status"],
             "resultStats": {name: int(stats[name]) for name in names if name in stats},
@@ -73,8 +58,15 @@ class DemoResult:
             "deadLetters": [{"line": letter["line"], "reason": letter["reason"]} for letter in self.dead_letters],
             "dlqDepth": self.dlq_depth,
             "seconds": round(self.seconds, 2),
-            **(self.loop.summary() if self.loop else {}),
         }
+        if self.loop:
+            summary |= {
+                "intentId": self.night.intent_id,
+                "submittedImages": self.loop.answers[0]["imageCount"],
+                "submissions": len(self.loop.answers),
+                "bedrockJobs": len(self.loop.changes),
+            }
+        return summary
 
     def tables(self) -> list[Table]:
         """Return the result as tables."""
@@ -92,9 +84,8 @@ class DemoResult:
         return table
 
     def _dead_letters_table(self) -> Table:
-        shown = self.dead_letters[:DEAD_LETTERS_SHOWN]
-        where = f"in {dead_letters_key(self.night.job_id)}"
-        title = f"Lines skipped: the first {len(shown)} of {len(self.dead_letters)}, {where}"
+        shown, key = self.dead_letters[:DEAD_LETTERS_SHOWN], dead_letters_key(self.night.job_id)
+        title = f"Lines skipped: the first {len(shown)} of {len(self.dead_letters)}, in {key}"
         table = Table("line", "image", "reason", "detail", title=title, title_justify="left")
         for letter in shown:
             row = (str(letter["line"]), letter.get("imageId", "–"), letter["reason"], letter["detail"])
@@ -104,20 +95,17 @@ class DemoResult:
     def _job_table(self) -> Table:
         summary, night = self.summary(), self.night
         stats = " ".join(f"{name}={value}" for name, value in summary["resultStats"].items())
-        folders = sorted({"/".join(key.split("/")[:2]) for key in self.processed})
+        folders = ", ".join(sorted({"/".join(key.split("/")[:2]) + "/" for key in self.processed})) or "–"
         table = Table(show_header=False, title="The night", title_justify="left")
         table.add_row("job", f"{night.job_id}  {summary['jobStatus']}  {stats}")
-        table.add_row(
-            "images moved", f"{len(self.processed)} in {', '.join(f'{folder}/' for folder in folders) or '–'}"
-        )
+        table.add_row("images moved", f"{len(self.processed)} in {folders}")
         table.add_row("images left", f"{len(self.left)} in {UPLOADS_PREFIX} {escape(' '.join(sorted(self.left)[:4]))}")
         for entry in self.metrics:
-            table.add_row("metrics", " ".join(f"{name}={entry[name][0]:g}" for name in METRICS))
+            table.add_row("metrics", " ".join(f"{name}={entry[name][0]:g}" for name in ResultMetric if name in entry))
         if counts := summary["bedrockCounts"]:
-            processed = f"{counts['processedRecordCount']} of {counts['totalRecordCount']} records processed"
-            table.add_row(
-                "manifest", f"{processed}, {counts['errorRecordCount']} with an error: agrees with the output"
-            )
+            processed, errors = counts["processedRecordCount"], f"{counts['errorRecordCount']} with an error"
+            records = f"{processed} of {counts['totalRecordCount']} records processed, {errors}"
+            table.add_row("manifest", f"{records}: agrees with the output")
         table.add_row("dead-letter queue", f"{self.dlq_depth} messages")
         table.add_row("trace", f"intentId={night.intent_id} traceId={self.job['traceId']}")
         if self.loop:

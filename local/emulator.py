@@ -7,12 +7,13 @@ that the stage declares. It answers over TLS, because those policies refuse othe
 import fcntl
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -32,8 +33,9 @@ EMULATOR_PYTHON_VARIABLE = "YORUTSUKE_EMULATOR_PYTHON"
 HOST = "127.0.0.1"
 START_SECONDS = 60
 STOP_SECONDS = 10
+POLL_SECONDS = 0.05
 KEEP_ALIVE_SECONDS = 75
-"""Seconds that the emulator keeps an idle connection. Clients close theirs earlier, so none meets a closed one."""
+"""Seconds that the emulator keeps an idle connection. Clients close theirs earlier, and never use a closed one."""
 WORK_FOLDER = ROOT / ".local"
 
 # Files in the folder of an emulator.
@@ -55,38 +57,22 @@ class Emulator:
     started: datetime
 
     @property
-    def log(self) -> Path:
-        """The emulator's own log."""
-        return self.folder / LOG
-
-    @property
     def ca_bundle(self) -> Path:
         """The certificate authority of the endpoint (PEM), which was made for this emulator."""
         return self.folder / CA_BUNDLE
 
     def stop(self) -> None:
         """Stop the emulator and its functions, and keep its log."""
-        self.process.terminate()
-        try:
-            self.process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        stop_process(self.process.pid, self.folder)
+        self.process.wait()
         shutil.rmtree(self.folder / TEMPORARY_FOLDER)
 
 
 @contextmanager
 def running_emulator(port: int | None = None, *, keep: bool = False) -> Generator[Emulator]:
-    """Start an emulator, and stop and delete it on the way out.
+    """Start an emulator on a port, or on a free one, and stop and delete it on the way out.
 
-    After an error, its log stays.
-
-    Args:
-        port: The port, or None for a free one.
-        keep: Let the emulator run on, unless there is an error.
-
-    Raises:
-        EmulatorError: The emulator does not start.
+    After an error its log stays. Without an error, and with `keep`, it runs on. Raises EmulatorError.
     """
     emulator = _start(port)
     try:
@@ -100,24 +86,32 @@ def running_emulator(port: int | None = None, *, keep: bool = False) -> Generato
         shutil.rmtree(emulator.folder)
 
 
-def is_emulator_folder(folder: Path) -> bool:
-    """Tell whether an emulator created a folder, so that nothing else is lost with it."""
-    return (folder / LOCK).is_file()
-
-
 def is_running(folder: Path) -> bool:
-    """Tell whether the emulator of a folder runs, which then holds the folder's lock.
+    """Tell whether the emulator of a folder runs: it holds the folder's lock until it ends.
 
-    Its process id does not tell: the system may have given it to another process.
+    Its process id is not enough, because the system may have given it to another process since.
     """
-    try:
-        with (folder / LOCK).open("rb") as lock:
+    with suppress(FileNotFoundError), (folder / LOCK).open("rb") as lock:
+        try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except FileNotFoundError:
-        return False
+        except BlockingIOError:
+            return True
     return False
+
+
+def stop_process(pid: int, folder: Path) -> None:
+    """Stop the emulator of a folder and its functions, if it runs. Raises EmulatorError if it does not end."""
+    # The emulator leads a process group, to which its functions belong.
+    for kill, number in ((os.kill, signal.SIGTERM), (os.killpg, signal.SIGKILL)):
+        # It may end by itself at any moment.
+        with suppress(ProcessLookupError):
+            if is_running(folder):
+                kill(pid, number)
+        deadline = time.monotonic() + STOP_SECONDS
+        while is_running(folder) and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+    if is_running(folder):
+        raise EmulatorError(f"process {pid} does not end, not even killed: see what it waits for.")
 
 
 def free_port() -> int:
@@ -134,14 +128,14 @@ def _start(port: int | None) -> Emulator:
             f"{EMULATOR_PYTHON_VARIABLE} is {python!r}, not the Python of the emulator's environment: "
             "run this through nox, which makes that environment (nox -s demo, nox -s tests)."
         )
-    if port and _is_used(port):
-        raise EmulatorError(f"port {port} is in use: end what listens there, or name another port.")
+    with socket.socket() as probe:
+        if port and probe.connect_ex((HOST, port)) == 0:
+            raise EmulatorError(f"port {port} is in use: end what listens there, or name another port.")
     port = port or free_port()
     WORK_FOLDER.mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="emulator-", dir=WORK_FOLDER))
     (folder / TEMPORARY_FOLDER).mkdir()
-    _make_certificate(folder)
-    certificate = str(folder / SERVER_CERTIFICATE)
+    certificate = str(_make_certificate(folder))
     # MiniStack's own command would also listen on port 443 if it may.
     command = [python, "-m", "hypercorn", "ministack.app:app", "--workers", "0", "--bind", f"{HOST}:{port}"]
     command += ["--certfile", certificate, "--keyfile", certificate, "--keep-alive", str(KEEP_ALIVE_SECONDS)]
@@ -160,29 +154,20 @@ def _start(port: int | None) -> Emulator:
     return Emulator(process, f"https://{HOST}:{port}", folder, datetime.now(UTC))
 
 
-def _is_used(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex((HOST, port)) == 0
-
-
-def _make_certificate(folder: Path) -> None:
-    """Write a certificate authority, and the certificate of the endpoint with its key."""
-    authority = trustme.CA()
+def _make_certificate(folder: Path) -> Path:
+    """Write a certificate authority, and the endpoint's certificate with its key. Return the certificate's file."""
+    authority, file = trustme.CA(), folder / SERVER_CERTIFICATE
     authority.cert_pem.write_to_path(folder / CA_BUNDLE)
-    certificate = folder / SERVER_CERTIFICATE
-    certificate.touch(mode=0o600)
-    authority.issue_cert(HOST).private_key_and_cert_chain_pem.write_to_path(certificate)
+    file.touch(mode=0o600)
+    authority.issue_cert(HOST).private_key_and_cert_chain_pem.write_to_path(file)
+    return file
 
 
 def _environment(port: int, folder: Path) -> dict[str, str]:
     # The functions must not receive the user's own AWS variables, and no proxy reaches a loopback port.
-    inherited = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith("AWS_") and not name.lower().endswith("_proxy")
-    }
+    own = {name for name in os.environ if name.startswith("AWS_") or name.lower().endswith("_proxy")}
     return {
-        **inherited,
+        **{name: value for name, value in os.environ.items() if name not in own},
         "GATEWAY_PORT": str(port),
         "USE_SSL": "true",
         # The functions inherit this variable.
@@ -194,15 +179,15 @@ def _environment(port: int, folder: Path) -> dict[str, str]:
 
 
 def _wait_until_ready(emulator: Emulator) -> None:
-    deadline = time.monotonic() + START_SECONDS
+    deadline, log = time.monotonic() + START_SECONDS, emulator.folder / LOG
     with urllib3.PoolManager(ca_certs=str(emulator.ca_bundle), timeout=1, retries=False) as connections:
         while time.monotonic() < deadline:
             if (status := emulator.process.poll()) is not None:
-                raise EmulatorError(f"the emulator ended with status {status} before it answered: see {emulator.log}.")
+                raise EmulatorError(f"the emulator ended with status {status} before it answered: see {log}.")
             try:
                 if connections.request("GET", f"{emulator.endpoint}/_ministack/ready").status == HTTPStatus.OK:
                     return
             except HTTPError:
                 pass
-            time.sleep(0.1)
-    raise EmulatorError(f"the emulator did not answer within {START_SECONDS} s: see {emulator.log}.")
+            time.sleep(POLL_SECONDS)
+    raise EmulatorError(f"the emulator did not answer within {START_SECONDS} s: see {log}.")

@@ -8,11 +8,12 @@ Sources: Amazon S3 API reference; Amazon DynamoDB API reference; botocore's `bef
 """
 
 import hashlib
+import io
 import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -25,7 +26,18 @@ import pydantic_core
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
 
-from .wire import S3Request, body_of, header, json_response, response, s3_error, s3_request, xml_response
+from .wire import (
+    Body,
+    S3Request,
+    body_of,
+    header,
+    json_error,
+    json_response,
+    response,
+    s3_error,
+    s3_request,
+    xml_response,
+)
 
 if TYPE_CHECKING:
     import boto3
@@ -36,14 +48,15 @@ MAX_DELETES = 1000
 JOB_ARN = "arn:aws:bedrock:ap-northeast-1:123456789012:model-invocation-job"
 
 COPIED = xml_response(200, "<CopyObjectResult></CopyObjectResult>")
+"""The response to every copy. A benchmark makes 50,000 of them, and must not measure their responses."""
 _ = COPIED.content
-
 PARTIAL_FAULTS = {"unprocessed", "refused", "cut", "stale"}
 """The kinds of faults in which an operation succeeds in part."""
 
 Item = dict[str, Any]
 """An item on the wire: attribute name to typed value."""
 Parameters = dict[str, Any]
+"""The JSON object of a request."""
 
 
 class FunctionDiedError(BaseException):
@@ -91,9 +104,9 @@ class StoredObject:
         """The length of the content, in bytes."""
         return len(self.body)
 
-    def pieces(self) -> Iterable[bytes]:
-        """Return the content in pieces."""
-        return [self.body]
+    def open(self) -> io.BufferedIOBase:
+        """Return the content as a response's body."""
+        return Body(self.body)
 
 
 @dataclass
@@ -119,11 +132,6 @@ class Table:
         if key in self.items:
             self.earlier[key] = self.items[key]
         self.items[key] = item
-
-    def clear(self) -> None:
-        """Delete every item."""
-        self.items.clear()
-        self.earlier.clear()
 
 
 @dataclass
@@ -161,13 +169,6 @@ class InMemoryAws:
         """Store an object."""
         self.objects[key] = StoredObject(body, self.now())
 
-    def copy_object(self, source: str, target: str, /) -> bool:
-        """Copy an object, and return whether the source exists."""
-        stored = self.objects.get(source)
-        if stored:
-            self.put_object(target, stored.body)
-        return stored is not None
-
     def delete_object(self, key: str, /) -> None:
         """Delete an object if it exists."""
         self.objects.pop(key, None)
@@ -191,31 +192,28 @@ class InMemoryAws:
             "BatchGetItem": self._batch_get_items,
             "BatchWriteItem": self._batch_write_items,
         }[operation]
-        return self._respond(
-            Call(operation, name),
-            lambda fault: json_response(*act(self.tables[name], parameters, fault)),
-            lambda fault: json_response(*_dynamodb_error(fault.status, fault.code)),
-        )
+        table = self.tables[name]
+        return self._respond(Call(operation, name), lambda fault: act(table, parameters, fault), json_error)
 
-    def _query(self, table: Table, parameters: Parameters, fault: Fault | None) -> tuple[int, Parameters]:
+    def _query(self, table: Table, parameters: Parameters, fault: Fault | None) -> AWSResponse:
         name, value = parameters["KeyConditionExpression"].split(" = ")
         expected = parameters["ExpressionAttributeValues"][value]
         shown = {**table.items, **table.earlier} if fault else table.items
         items = [item for item in shown.values() if item.get(name) == expected]
-        return 200, {"Items": items[: parameters["Limit"]], "Count": len(items)}
+        return json_response(200, {"Items": items[: parameters["Limit"]], "Count": len(items)})
 
-    def _get_item(self, table: Table, parameters: Parameters, _: Fault | None) -> tuple[int, Parameters]:
+    def _get_item(self, table: Table, parameters: Parameters, _: Fault | None) -> AWSResponse:
         item = table.get(parameters["Key"])
-        return 200, {"Item": item} if item else {}
+        return json_response(200, {"Item": item} if item else {})
 
-    def _put_item(self, table: Table, parameters: Parameters, _: Fault | None) -> tuple[int, Parameters]:
+    def _put_item(self, table: Table, parameters: Parameters, _: Fault | None) -> AWSResponse:
         if refusal := _refusal(parameters, table.get(parameters["Item"])):
             return refusal
         table.put(parameters["Item"])
         self.changed()
-        return 200, {}
+        return json_response(200, {})
 
-    def _update_item(self, table: Table, parameters: Parameters, _: Fault | None) -> tuple[int, Parameters]:
+    def _update_item(self, table: Table, parameters: Parameters, _: Fault | None) -> AWSResponse:
         item = table.get(parameters["Key"])
         if refusal := _refusal(parameters, item):
             return refusal
@@ -229,18 +227,19 @@ class InMemoryAws:
             updated.pop(name, None)
         table.put(updated)
         self.changed()
-        return 200, {"Attributes": updated} if parameters.get("ReturnValues") == "ALL_NEW" else {}
+        return json_response(200, {"Attributes": updated} if parameters.get("ReturnValues") == "ALL_NEW" else {})
 
-    def _batch_get_items(self, table: Table, parameters: Parameters, fault: Fault | None) -> tuple[int, Parameters]:
+    def _batch_get_items(self, table: Table, parameters: Parameters, fault: Fault | None) -> AWSResponse:
         [(name, request)] = parameters["RequestItems"].items()
         keys = request["Keys"]
         if refusal := _batch_refusal([table.key_of(key) for key in keys], MAX_READS):
             return refusal
         done, left = _halves(keys, fault)
         found = [item for key in done if (item := table.get(key))]
-        return 200, {"Responses": {name: found}, "UnprocessedKeys": {name: {**request, "Keys": left}} if left else {}}
+        unprocessed = {name: {**request, "Keys": left}} if left else {}
+        return json_response(200, {"Responses": {name: found}, "UnprocessedKeys": unprocessed})
 
-    def _batch_write_items(self, table: Table, parameters: Parameters, fault: Fault | None) -> tuple[int, Parameters]:
+    def _batch_write_items(self, table: Table, parameters: Parameters, fault: Fault | None) -> AWSResponse:
         [(name, requests)] = parameters["RequestItems"].items()
         if refusal := _batch_refusal([table.key_of(request["PutRequest"]["Item"]) for request in requests], MAX_WRITES):
             return refusal
@@ -248,7 +247,7 @@ class InMemoryAws:
         for request in done:
             table.put(request["PutRequest"]["Item"])
             self.changed()
-        return 200, {"UnprocessedItems": {name: left} if left else {}}
+        return json_response(200, {"UnprocessedItems": {name: left} if left else {}})
 
     # S3
 
@@ -264,11 +263,7 @@ class InMemoryAws:
             "UploadPart": self._upload_part,
             "CompleteMultipartUpload": self._complete_upload,
         }[parsed.operation]
-        return self._respond(
-            Call(parsed.operation, parsed.key),
-            lambda fault: act(parsed, fault),
-            lambda fault: s3_error(fault.status, fault.code),
-        )
+        return self._respond(Call(parsed.operation, parsed.key), lambda fault: act(parsed, fault), s3_error)
 
     def _get_object(self, request: S3Request, fault: Fault | None) -> AWSResponse:
         stored = self.find_object(request.key)
@@ -279,23 +274,25 @@ class InMemoryAws:
             "Last-Modified": format_datetime(stored.modified.astimezone(UTC), usegmt=True),
             "Content-Length": str(stored.size),
         }
-        return response(200, headers, [stored.body[: stored.size // 2]] if fault else stored.pieces())
+        return response(200, headers, Body(stored.body[: stored.size // 2]) if fault else stored.open())
 
     def _put_object(self, request: S3Request, _: Fault | None) -> AWSResponse:
         self.put_object(request.key, request.body)
         self.changed()
-        return response(200, {"ETag": f'"{StoredObject(request.body, self.now()).etag}"'})
+        return response(200, {"ETag": f'"{StoredObject(request.body, self.now()).etag}"'}, Body())
 
     def _copy_object(self, request: S3Request, _: Fault | None) -> AWSResponse:
-        if not self.copy_object(request.copy_source, request.key):
+        stored = self.find_object(request.copy_source)
+        if stored is None:
             return s3_error(404, "NoSuchKey")
+        self.put_object(request.key, stored.body)
         self.changed()
         return COPIED
 
     def _delete_object(self, request: S3Request, _: Fault | None) -> AWSResponse:
         self.delete_object(request.key)
         self.changed()
-        return response(204, {})
+        return response(204, {}, Body())
 
     def _delete_objects(self, request: S3Request, fault: Fault | None) -> AWSResponse:
         # botocore wrote the XML in this process.
@@ -315,7 +312,7 @@ class InMemoryAws:
 
     def _upload_part(self, request: S3Request, _: Fault | None) -> AWSResponse:
         etag = self.put_part(request.query["uploadId"], int(request.query["partNumber"]), request.body)
-        return response(200, {"ETag": f'"{etag}"'})
+        return response(200, {"ETag": f'"{etag}"'}, Body())
 
     def _complete_upload(self, request: S3Request, _: Fault | None) -> AWSResponse:
         parts = self._parts.pop(request.query["uploadId"], {})
@@ -328,14 +325,11 @@ class InMemoryAws:
     def _answer_bedrock(self, request: AWSPreparedRequest, **_: object) -> AWSResponse:
         token: str = pydantic_core.from_json(body_of(request))["clientRequestToken"]
         job_id = hashlib.sha256(token.encode()).hexdigest()[:12]
-        return self._respond(
-            Call("CreateModelInvocationJob", token),
-            lambda _: json_response(200, {"jobArn": f"{JOB_ARN}/{job_id}"}),
-            lambda fault: json_response(fault.status, {"__type": fault.code}),
-        )
+        answer = json_response(200, {"jobArn": f"{JOB_ARN}/{job_id}"})
+        return self._respond(Call("CreateModelInvocationJob", token), lambda _: answer, json_error)
 
     def _respond(
-        self, call: Call, act: Callable[[Fault | None], AWSResponse], fail: Callable[[Fault], AWSResponse]
+        self, call: Call, act: Callable[[Fault | None], AWSResponse], error: Callable[[int, str], AWSResponse]
     ) -> AWSResponse:
         """Return the response of an attempt, or fail as its fault says."""
         if seconds := self.latencies.get(call.operation):
@@ -355,21 +349,17 @@ class InMemoryAws:
             case "timeout":
                 raise ReadTimeoutError(endpoint_url="in memory")
             case _:
-                return fail(fault)
+                return error(fault.status, fault.code)
 
 
-def _dynamodb_error(status: int, code: str, **more: object) -> tuple[int, Parameters]:
-    return status, {"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": code, **more}
-
-
-def _refusal(parameters: Parameters, item: Item | None) -> tuple[int, Parameters] | None:
+def _refusal(parameters: Parameters, item: Item | None) -> AWSResponse | None:
     """Return the error of a conditional write whose condition does not hold."""
     condition = parameters.get("ConditionExpression")
     names, values = parameters.get("ExpressionAttributeNames", {}), parameters.get("ExpressionAttributeValues", {})
     if condition is None or all(_holds(clause, item or {}, names, values) for clause in condition.split(" AND ")):
         return None
     returned = item and parameters.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD"
-    return _dynamodb_error(400, "ConditionalCheckFailedException", **({"Item": item} if returned else {}))
+    return json_error(400, "ConditionalCheckFailedException", **({"Item": item} if returned else {}))
 
 
 def _holds(clause: str, item: Item, names: Mapping[str, str], values: Mapping[str, Any]) -> bool:
@@ -387,11 +377,11 @@ def _holds(clause: str, item: Item, names: Mapping[str, str], values: Mapping[st
     raise NotImplementedError(f"the condition {clause!r} is not implemented in memory")
 
 
-def _batch_refusal(keys: list[tuple[str, ...]], limit: int) -> tuple[int, Parameters] | None:
+def _batch_refusal(keys: list[tuple[str, ...]], limit: int) -> AWSResponse | None:
     """Return the error of a batch that has too many keys, or a key twice."""
     if len(keys) <= limit and len(set(keys)) == len(keys):
         return None
-    return _dynamodb_error(400, "ValidationException")
+    return json_error(400, "ValidationException")
 
 
 def _halves(entries: list[Any], fault: Fault | None) -> tuple[list[Any], list[Any]]:

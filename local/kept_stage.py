@@ -6,12 +6,8 @@ There is at most one. The lock in its folder identifies its emulator, and not it
 import json
 import os
 import shutil
-import signal
 import tempfile
-import time
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -25,19 +21,18 @@ from yorutsuke_common.schema import iso_utc, problems
 
 from .emulator import (
     ACCESS_KEY_ID,
+    LOCK,
     LOG,
     REGION,
     SECRET_ACCESS_KEY,
-    STOP_SECONDS,
     WORK_FOLDER,
     Emulator,
-    is_emulator_folder,
     is_running,
+    stop_process,
 )
 from .errors import KeptStageError
 
 STAGE_FILE = WORK_FOLDER / "stage.json"
-POLL_SECONDS = 0.05
 NOX = "python3 -m nox -s"
 
 
@@ -61,14 +56,6 @@ class KeptStage(BaseModel):
         return self.ca_bundle.parent
 
 
-@dataclass(frozen=True)
-class Ending:
-    """The result of ending a stage. If the emulator had ended by itself, `was_running` is false."""
-
-    stage: KeptStage
-    was_running: bool
-
-
 def keep_stage(emulator: Emulator, file: Path = STAGE_FILE) -> KeptStage:
     """Write the file of an emulator, readable for its user only, and return its content.
 
@@ -88,7 +75,7 @@ def keep_stage(emulator: Emulator, file: Path = STAGE_FILE) -> KeptStage:
         try:
             os.link(draft.name, file)
         except FileExistsError as exc:
-            raise KeptStageError(f"{file} has come into being meanwhile: {_remedy(file)}") from exc
+            raise KeptStageError(f"{file} exists: use its stage, or end it with {_stop_command(file)}") from exc
     return stage
 
 
@@ -98,29 +85,26 @@ def require_none_kept(file: Path = STAGE_FILE) -> None:
     if stage and is_running(stage.folder):
         raise KeptStageError(
             f"a stage has been kept since {stage.start_time} at {stage.endpoint} (process {stage.pid}), and there is "
-            f"one at a time: {_remedy(file)}"
+            f"one at a time: use that one, or end it with {_stop_command(file)}"
         )
     if stage:
         _remove(stage, file)
 
 
-def end_kept_stage(file: Path = STAGE_FILE) -> Ending | None:
-    """End the kept stage and remove its files, or return None if there is none. Raises KeptStageError."""
+def end_kept_stage(file: Path = STAGE_FILE) -> tuple[KeptStage | None, bool]:
+    """End the kept stage, if any, and remove its files. Return it, and whether it was running."""
     stage = read_kept_stage(file)
-    if stage is None:
-        return None
-    was_running = is_running(stage.folder)
-    if was_running:
-        _end(stage)
-    _remove(stage, file)
-    return Ending(stage, was_running)
+    was_running = stage is not None and is_running(stage.folder)
+    if stage:
+        stop_process(stage.pid, stage.folder)
+        _remove(stage, file)
+    return stage, was_running
 
 
 def read_kept_stage(file: Path = STAGE_FILE) -> KeptStage | None:
     """Return the content of the file, or None if there is no file.
 
-    Raises:
-        KeptStageError: The content is invalid, or its folder is not below WORK_FOLDER and must not be removed.
+    Raises KeptStageError if the content is invalid, or if its folder is not below WORK_FOLDER: it would be removed.
     """
     try:
         stage = KeptStage.model_validate_json(file.read_bytes())
@@ -158,34 +142,12 @@ def kept_stage_table(stage: KeptStage, outputs: Mapping[str, str], file: Path = 
     return table
 
 
-def _remedy(file: Path) -> str:
-    return f"use that one, or end it with {_stop_command(file)}"
-
-
 def _stop_command(file: Path) -> str:
     return f"{NOX} demo -- --stop" + ("" if file == STAGE_FILE else f" --stage-file {file}")
 
 
-def _end(stage: KeptStage) -> None:
-    # The emulator may end by itself at the same moment. It leads a process group, to which its functions belong.
-    with suppress(ProcessLookupError):
-        os.kill(stage.pid, signal.SIGTERM)
-        if _runs_on(stage):
-            os.killpg(stage.pid, signal.SIGKILL)
-            if _runs_on(stage):
-                raise KeptStageError(f"process {stage.pid} does not end, not even killed: see what it waits for.")
-
-
-def _runs_on(stage: KeptStage) -> bool:
-    """Wait until the emulator has ended, and return whether it still runs after STOP_SECONDS."""
-    deadline = time.monotonic() + STOP_SECONDS
-    while (running := is_running(stage.folder)) and time.monotonic() < deadline:
-        time.sleep(POLL_SECONDS)
-    return running
-
-
 def _remove(stage: KeptStage, file: Path) -> None:
-    # The user may have removed the folder.
-    if is_emulator_folder(stage.folder):
+    # A folder without a lock is not an emulator's, and a user may have removed the folder.
+    if (stage.folder / LOCK).is_file():
         shutil.rmtree(stage.folder)
     file.unlink()

@@ -11,7 +11,8 @@ from typing import Any, cast
 
 from yorutsuke_common.names import BEDROCK_MIN_RECORDS
 
-from .bedrock import Bedrock, serving
+from .bedrock.api import serving
+from .bedrock.jobs import Bedrock
 from .errors import LocalStageError
 from .night import USER_ID, Night
 

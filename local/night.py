@@ -22,10 +22,10 @@ from yorutsuke_common.object_keys import dead_letters_key, input_key, output_pre
 from yorutsuke_common.schema import BatchJob, JobStatus, PendingImage, RecordCounts, iso_utc
 
 from .aws import Aws
+from .bedrock.jobs import StateChange
 from .emulator import REGION
 from .errors import NotSettledError
 from .receipts import make_image
-from .state_change import StateChange
 
 USER_ID = "user-1"
 MODEL_ID = "apac.amazon.nova-lite-v1:0"
@@ -38,11 +38,6 @@ MAX_FILE_NAME_BYTES = 200
 _T = TypeVar("_T")
 
 
-def _two_hours_ago() -> str:
-    """Return a time of submission after which Bedrock may have written an output by now."""
-    return iso_utc(datetime.now(UTC) - timedelta(hours=2))
-
-
 @dataclass(frozen=True)
 class Night:
     """One job of one user on a deployed stage. `outputs` are the stack's; `intent` is the job's intent."""
@@ -51,17 +46,13 @@ class Night:
     outputs: dict[str, str]
     job_id: str = "nightly00001"
     intent: str | None = None
-    submit_time: str = field(default_factory=_two_hours_ago)
+    submit_time: str = field(default_factory=lambda: iso_utc(datetime.now(UTC) - timedelta(hours=2)))
+    """Two hours ago by default: Bedrock may have written an output since."""
 
     @property
     def intent_id(self) -> str:
         """The intent of the job."""
         return self.intent or f"intent-{self.job_id}"
-
-    @property
-    def trace_id(self) -> str:
-        """The trace of the submission."""
-        return f"trace-{self.job_id}"
 
     @property
     def bucket(self) -> str:
@@ -92,21 +83,24 @@ class Night:
             modelId=MODEL_ID,
             manifestUri=f"s3://{self.bucket}/{input_key(self.intent_id)}",
             pendingImageIds=image_ids,
-            traceId=self.trace_id,
+            traceId=f"trace-{self.job_id}",
         )
         self._put("batchJobsTable", job.model_dump(exclude_unset=True, exclude_none=True))
 
     def drop_output(self, file: Path) -> str:
-        """Put the job's output into the bucket, which starts the pipeline, and return its object key."""
-        name = file.name if file.name.endswith(OUTPUT_SUFFIXES) else "output.jsonl"
-        key = output_prefix(self.job_id) + name
+        """Put a file into the bucket as the job's output, which starts the pipeline, and return its object key."""
+        key = output_prefix(self.job_id) + (file.name if file.name.endswith(OUTPUT_SUFFIXES) else "output.jsonl")
         self.aws.s3.upload_file(str(file), self.bucket, key)
         return key
 
+    def drop_lines(self, lines: Iterable[str], name: str = "output.jsonl") -> None:
+        """Put lines into the bucket as the job's output."""
+        key = output_prefix(self.job_id) + name
+        self.aws.s3.put_object(Bucket=self.bucket, Key=key, Body="\n".join(lines).encode())
+
     def drop_manifest(self, counts: RecordCounts) -> None:
         """Put the manifest into the bucket in which Bedrock counts the job's records."""
-        body = counts.model_dump_json(exclude_none=True).encode()
-        self.aws.s3.put_object(Bucket=self.bucket, Key=output_prefix(self.job_id) + OUTPUT_MANIFEST_NAME, Body=body)
+        self.drop_lines([counts.model_dump_json(exclude_none=True)], OUTPUT_MANIFEST_NAME)
 
     def end_job(self, status: str, message: str) -> None:
         """Send the event that Bedrock ended the job, from the stage's drill source. Raises LocalStageError."""
@@ -121,34 +115,24 @@ class Night:
         ).put(self.aws.events, self.outputs["drillEventSource"])
 
     def wait_until_completed(self) -> None:
-        """Wait until the job is COMPLETED. Raises NotSettledError as `wait_until` does."""
+        """Wait until the job is COMPLETED."""
         self.wait_until(lambda job: job["status"] == JobStatus.COMPLETED, "be COMPLETED")
 
     def wait_until(self, settled: Callable[[dict[str, Any]], bool], what: str) -> None:
-        """Wait until the job's record meets a condition.
-
-        Raises:
-            NotSettledError: It takes too long, or the function logs a failure, which a redelivery would repeat.
-        """
+        """Wait until the job's record meets a condition. Raises NotSettledError if the function fails instead."""
 
         def is_settled() -> bool:
             for entry in self.failures():
-                raise NotSettledError(
-                    f"the function failed with {entry['error']}: {entry.get('detail', entry['stack'])}"
-                )
+                detail = entry.get("detail", entry["stack"])
+                raise NotSettledError(f"the function failed with {entry['error']}: {detail}")
             return settled(self.job())
 
         until(is_settled, SETTLE_SECONDS, f"job {self.job_id!r} to {what}")
 
     def wait_for_entry(self, event: str) -> dict[str, Any]:
-        """Return the function's log entry of this event and job. Entries appear when the invocation has ended.
-
-        Raises:
-            NotSettledError: It takes too long.
-        """
-        return until(
-            lambda: next(self._own_entries(event), None), LOG_SECONDS, f"{event} of {self.job_id!r} in the log"
-        )
+        """Return the function's log entry of this event and job, which appears when the invocation has ended."""
+        what = f"{event} of {self.job_id!r} in the log"
+        return until(lambda: next(self._own_entries(event), None), LOG_SECONDS, what)
 
     def failures(self) -> Iterator[dict[str, Any]]:
         """Yield the log entry of each failure of the function with a message about the job."""
@@ -168,9 +152,8 @@ class Night:
 
     def job(self) -> dict[str, Any]:
         """Return the job's record, which is empty if there is none."""
-        response = self.aws.dynamodb.get_item(
-            TableName=self.outputs["batchJobsTable"], Key={"intentId": {"S": self.intent_id}}, ConsistentRead=True
-        )
+        table, key = self.outputs["batchJobsTable"], to_item({"intentId": self.intent_id})
+        response = self.aws.dynamodb.get_item(TableName=table, Key=key, ConsistentRead=True)
         return from_item(response.get("Item", {}))
 
     def transactions(self) -> list[dict[str, Any]]:
@@ -198,8 +181,7 @@ class Night:
 
     def dlq_depth(self) -> int:
         """Return the number of messages in the dead-letter queue."""
-        name = "ApproximateNumberOfMessages"
-        queue = self.outputs["deadLetterQueueUrl"]
+        name, queue = "ApproximateNumberOfMessages", self.outputs["deadLetterQueueUrl"]
         return int(self.aws.sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=[name])["Attributes"][name])
 
     def _put(self, table: str, attributes: dict[str, Any]) -> None:

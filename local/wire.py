@@ -4,7 +4,7 @@ Sources: Amazon S3 API reference; Amazon DynamoDB API reference; botocore's `bef
 """
 
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -27,23 +27,8 @@ S3_OPERATIONS = {
 """Operations by method and the query parameter that selects them. CopyObject is a PUT with a header."""
 
 
-class Body(io.BufferedIOBase):
-    """A response body that botocore reads piece by piece. It holds one piece at a time."""
-
-    def __init__(self, pieces: Iterable[bytes]) -> None:
-        super().__init__()
-        self._pieces = iter(pieces)
-        self._held = b""
-
-    def read(self, amount: int | None = -1, /) -> bytes:
-        """Return up to `amount` bytes, or the rest of the body."""
-        if amount is None or amount < 0:
-            held, self._held = self._held, b""
-            return held + b"".join(self._pieces)
-        while len(self._held) < amount and (piece := next(self._pieces, b"")):
-            self._held += piece
-        read, self._held = self._held[:amount], self._held[amount:]
-        return read
+class Body(io.BytesIO):
+    """The body of a response."""
 
     def stream(self, **_: object) -> Iterator[bytes]:
         """Yield the whole body."""
@@ -99,19 +84,24 @@ def body_of(request: AWSPreparedRequest) -> bytes:
     return decoded
 
 
-def response(status: int, headers: Mapping[str, str], pieces: Iterable[bytes] = ()) -> AWSResponse:
-    """Return a response whose body is generated while it is read."""
-    return AWSResponse("in memory", status, cast("HTTPHeaders", headers), Body(pieces))
+def response(status: int, headers: Mapping[str, str], body: io.BufferedIOBase) -> AWSResponse:
+    """Return a response. Its body needs a method `stream`, as urllib3's bodies have it."""
+    return AWSResponse("in memory", status, cast("HTTPHeaders", headers), body)
 
 
 def json_response(status: int, content: dict[str, Any]) -> AWSResponse:
     """Return a response of DynamoDB or Bedrock."""
-    return response(status, {"Content-Type": "application/x-amz-json-1.0"}, [pydantic_core.to_json(content)])
+    return response(status, {"Content-Type": "application/x-amz-json-1.0"}, Body(pydantic_core.to_json(content)))
+
+
+def json_error(status: int, code: str, **members: object) -> AWSResponse:
+    """Return an error of DynamoDB or Bedrock."""
+    return json_response(status, {"__type": code, "message": code, **members})
 
 
 def xml_response(status: int, content: str) -> AWSResponse:
     """Return a response of S3."""
-    return response(status, {"Content-Type": "application/xml"}, [content.encode()])
+    return response(status, {"Content-Type": "application/xml"}, Body(content.encode()))
 
 
 def s3_error(status: int, code: str) -> AWSResponse:

@@ -1,6 +1,6 @@
 """Batch inference jobs, from the request to the output file.
 
-Bedrock checks the role's access to the buckets and the manifest in the state `Validating`; a job that fails these
+In the state `Validating`, Bedrock checks the manifest and the access of the role to the buckets. A job that fails these
 checks ends as Failed. Bedrock checks everything else when it receives the request.
 
 Sources: Amazon Bedrock API reference, CreateModelInvocationJob and GetModelInvocationJob; Amazon Bedrock user guide,
@@ -12,7 +12,7 @@ import hashlib
 import json
 import secrets
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -21,18 +21,25 @@ from pydantic import BaseModel, ValidationError
 
 from local.aws import Aws
 from local.emulator import REGION
-from local.state_change import StateChange
-from yorutsuke_common.names import BEDROCK_MIN_RECORDS, MAX_RECORDS, OUTPUT_MANIFEST_NAME, BedrockEnd
-from yorutsuke_common.schema import RecordCounts, problems
+from local.errors import LocalStageError
+from local.receipts import record_counts
+from yorutsuke_common.names import BEDROCK_MIN_RECORDS, JOB_STATE_CHANGE, MAX_RECORDS, OUTPUT_MANIFEST_NAME, BedrockEnd
+from yorutsuke_common.schema import problems
 
 from .replies import reply, seeded_dice
-from .request import Parameters, RequestRefusedError
-from .service_role import acting_as, require_assumable
+from .service_role import PRINCIPAL, acting_as, is_assumable
 
 if TYPE_CHECKING:
+    from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_s3 import S3Client
 
-JOB_ID_DIGITS = 12
+
+class RequestRefusedError(Exception):
+    """A request that the stand-in refuses. `code` is the API's name of the error."""
+
+    def __init__(self, message: str, code: str = "ValidationException") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class UnusableInputError(Exception):
@@ -47,23 +54,50 @@ class Record(BaseModel):
 
 
 @dataclass(frozen=True)
-class Job:
-    """A job: its ARN, its request and the time of its submission."""
+class StateChange:
+    """The event that Bedrock sends when a job changes its status. `message` is empty unless the job failed.
 
-    arn: str
-    request: Parameters
-    submitted: datetime
+    Source: Amazon Bedrock user guide, "How EventBridge for Amazon Bedrock works".
+    """
+
+    job_arn: str
+    job_name: str
+    model_id: str
+    status: str
+    message: str
+    created: datetime
 
     @property
-    def input_uri(self) -> str:
-        """The S3 URI of the job's manifest."""
-        return self.request["inputDataConfig"]["s3InputDataConfig"]["s3Uri"]
+    def job_id(self) -> str:
+        """The last part of the job's ARN."""
+        return self.job_arn.rpartition("/")[2]
 
-    @property
-    def output_uri(self) -> str:
-        """The S3 URI of the job's output folder."""
-        folder = self.request["outputDataConfig"]["s3OutputDataConfig"]["s3Uri"].removesuffix("/")
-        return f"{folder}/{self.arn.rpartition('/')[2]}/"
+    def detail(self) -> dict[str, str]:
+        """Return the event's detail."""
+        return {
+            "version": "0.0",
+            "accountId": self.job_arn.split(":")[4],
+            "batchJobName": self.job_name,
+            "batchJobArn": self.job_arn,
+            "batchModelId": self.model_id,
+            "status": self.status,
+            "failureMessage": self.message,
+            "creationTime": f"{self.created:%b %-d, %Y, %-I:%M:%S %p}",
+        }
+
+    def put(self, events: "EventBridgeClient", source: str) -> None:
+        """Put the event on the default bus. Raises LocalStageError if the bus refuses it.
+
+        `source` cannot be Bedrock's own, `aws.bedrock`: only AWS sends events from `aws.` sources. Source: EventBridge
+        API reference, PutEvents.
+        """
+        event: Any = {"DetailType": JOB_STATE_CHANGE, "Detail": json.dumps(self.detail()), "Resources": [self.job_arn]}
+        [result] = events.put_events(Entries=[event | {"Source": source}])["Entries"]
+        if "EventId" not in result:
+            raise LocalStageError(
+                f"the event bus refused the event from {source!r} that job {self.job_id!r} is {self.status}: "
+                f"{result.get('ErrorMessage')}"
+            )
 
 
 class Bedrock:
@@ -77,95 +111,70 @@ class Bedrock:
         self._aws = aws
         self._event_source = event_source
         self._min_records = min_records
-        self._account = aws.sts.get_caller_identity()["Account"]
-        self._jobs: dict[str, Job] = {}
+        self._jobs = f"arn:aws:bedrock:{REGION}:{aws.sts.get_caller_identity()['Account']}:model-invocation-job"
+        self._requests: dict[str, dict[str, Any]] = {}
         self._creating = threading.Lock()
 
-    def create(self, request: Parameters) -> str:
+    def create(self, request: dict[str, Any]) -> str:
         """Create a job, unless an earlier request with the same token did, and return its ARN.
 
-        Raises:
-            RequestRefusedError: Bedrock may not assume the role, or the token came with other parameters.
-            LocalStageError: The event bus refused the job's first event. The job does not exist then.
+        Raises RequestRefusedError. Raises LocalStageError, and creates no job, if the event bus refuses its event.
         """
         token = request.get("clientRequestToken") or secrets.token_hex()
-        job_id = hashlib.sha256(token.encode()).hexdigest()[:JOB_ID_DIGITS]
+        job_id = hashlib.sha256(token.encode()).hexdigest()[:12]
+        arn = f"{self._jobs}/{job_id}"
         with self._creating:
-            job = self._jobs.get(job_id)
-            if job is None:
-                arn = f"arn:aws:bedrock:{REGION}:{self._account}:model-invocation-job/{job_id}"
-                job = Job(arn, request, datetime.now(UTC))
-                require_assumable(self._aws, request["roleArn"], arn)
-                self._change(job, "Submitted")
-                self._jobs[job_id] = job
-        if job.request != request:
-            raise RequestRefusedError(
-                "ConflictException", f"clientRequestToken {token!r} created job {job.arn} with other parameters."
-            )
-        return job.arn
+            if job_id not in self._requests:
+                if not is_assumable(self._aws, request["roleArn"], arn):
+                    raise RequestRefusedError(f"roleArn {request['roleArn']!r} does not trust {PRINCIPAL} with {arn}.")
+                name, model = request["jobName"], request["modelId"]
+                self._announce(StateChange(arn, name, model, "Submitted", "", created=datetime.now(UTC)))
+                self._requests[job_id] = request
+        if self._requests[job_id] != request:
+            raise RequestRefusedError(f"Token {token!r} created {arn} with other parameters.", "ConflictException")
+        return arn
 
     def finish(self, job_id: str) -> StateChange:
         """Run a job to its end and return the last change of its state."""
-        job = self._jobs[job_id]
+        request = self._requests[job_id]
+        input_uri: str = request["inputDataConfig"]["s3InputDataConfig"]["s3Uri"]
+        output_uri: str = request["outputDataConfig"]["s3OutputDataConfig"]["s3Uri"].removesuffix("/")
         try:
-            self._change(job, "Validating")
-            with acting_as(self._aws, job.request["roleArn"], job_id) as s3:
-                records = self._read_manifest(s3, job)
-                self._change(job, "Scheduled")
-                self._change(job, "InProgress")
-                _write_output(s3, job, records)
+            self._change(job_id, "Validating")
+            with acting_as(self._aws, request["roleArn"], job_id) as s3:
+                for uri in (output_uri, input_uri):
+                    s3.list_objects_v2(**_place(uri, "Prefix"), MaxKeys=1)
+                records = self._read_manifest(s3, input_uri)
+                self._change(job_id, "Scheduled")
+                self._change(job_id, "InProgress")
+                _write_output(s3, f"{output_uri}/{job_id}", f"{input_uri.rpartition('/')[2]}.out", records)
         except (UnusableInputError, ClientError) as error:
-            return self._change(job, BedrockEnd.FAILED, f"Batch job {job.arn} {error}")
-        return self._change(job, "Completed")
+            return self._change(job_id, BedrockEnd.FAILED, f"Batch job {self._jobs}/{job_id} {error}")
+        return self._change(job_id, "Completed")
 
-    def _change(self, job: Job, status: str, message: str = "") -> StateChange:
-        change = StateChange(
-            job.arn, job.request["jobName"], job.request["modelId"], status, message, created=job.submitted
-        )
+    def _change(self, job_id: str, status: str, message: str = "") -> StateChange:
+        return self._announce(replace(self.changes[job_id][-1], status=status, message=message))
+
+    def _announce(self, change: StateChange) -> StateChange:
         change.put(self._aws.events, self._event_source)
         self.changes.setdefault(change.job_id, []).append(change)
         return change
 
-    def _read_manifest(self, s3: "S3Client", job: Job) -> list[Record]:
-        """Return the records of a job's manifest. Raises UnusableInputError, and ClientError if the role lacks a right.
+    def _read_manifest(self, s3: "S3Client", uri: str) -> list[Record]:
+        """Return the records of a manifest. Raises UnusableInputError, and ClientError if the role lacks a right.
 
-        Bedrock's wording of the first message is known from public issues.
+        The message about too few records is Bedrock's, as public issues quote it.
         """
-        for uri in (job.output_uri, job.input_uri):
-            bucket, key = _bucket_and_key(uri)
-            s3.list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1)
-        if not key.endswith(".jsonl"):
-            raise UnusableInputError(f"has input {job.input_uri}, which is not a .jsonl file.")
-        lines = s3.get_object(Bucket=bucket, Key=key)["Body"].read().splitlines()
+        if not uri.endswith(".jsonl"):
+            raise UnusableInputError(f"has input {uri}, which is not a .jsonl file.")
+        lines = s3.get_object(**_place(uri))["Body"].read().splitlines()
         records = [_record(number, line) for number, line in enumerate(lines, 1) if line.strip()]
-        count = len(records)
-        if count < self._min_records:
-            raise UnusableInputError(
-                f"contains less records ({count}) than the required minimum of: {self._min_records}"
-            )
+        count, minimum = len(records), self._min_records
+        if count < minimum:
+            raise UnusableInputError(f"contains less records ({count}) than the required minimum of: {minimum}")
         if count > MAX_RECORDS:
             raise UnusableInputError(f"contains more records ({count}) than the allowed maximum of: {MAX_RECORDS}")
         return records
-
-
-def _write_output(s3: "S3Client", job: Job, records: list[Record]) -> None:
-    """Write the output file and its manifest. The order of the records changes: Bedrock does not guarantee it."""
-    bucket, folder = _bucket_and_key(job.output_uri)
-    lines = [{**record.model_dump(), **reply(record.recordId, record.modelInput)} for record in records]
-    seeded_dice(folder).shuffle(lines)
-    usage = [line["modelOutput"]["usage"] for line in lines if "modelOutput" in line]
-    counts = RecordCounts(
-        totalRecordCount=len(lines),
-        processedRecordCount=len(lines),
-        successRecordCount=len(usage),
-        errorRecordCount=len(lines) - len(usage),
-        inputTokenCount=sum(tokens["inputTokens"] for tokens in usage),
-        outputTokenCount=sum(tokens["outputTokens"] for tokens in usage),
-    )
-    output = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-    name = f"{job.input_uri.rpartition('/')[2]}.out"
-    for key, body in ((name, output), (OUTPUT_MANIFEST_NAME, counts.model_dump_json())):
-        s3.put_object(Bucket=bucket, Key=folder + key, Body=body.encode())
 
 
 def _record(number: int, line: bytes) -> Record:
@@ -178,6 +187,17 @@ def _record(number: int, line: bytes) -> Record:
     return record if record.recordId else record.model_copy(update={"recordId": f"{number:011}"})
 
 
-def _bucket_and_key(uri: str) -> tuple[str, str]:
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    return bucket, key
+def _write_output(s3: "S3Client", folder_uri: str, name: str, records: list[Record]) -> None:
+    """Write the output file and its manifest. The order of the records changes: Bedrock does not guarantee it."""
+    lines = [{**record.model_dump(), **reply(record.recordId, record.modelInput)} for record in records]
+    seeded_dice(folder_uri).shuffle(lines)
+    counts = record_counts(len(lines), errors=sum("error" in line for line in lines))
+    output = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    for file, body in ((name, output), (OUTPUT_MANIFEST_NAME, counts.model_dump_json())):
+        s3.put_object(**_place(f"{folder_uri}/{file}"), Body=body.encode())
+
+
+def _place(uri: str, key: str = "Key") -> Any:
+    """Return the parameters of S3's operations that name an S3 URI."""
+    bucket, _, path = uri.removeprefix("s3://").partition("/")
+    return {"Bucket": bucket, key: path}

@@ -12,9 +12,6 @@ from typing import Any
 from local.receipts import nova_output, receipt_fields
 
 SEED = 1
-CHARACTERS_PER_TOKEN = 3
-INPUT_TOKENS = (900, 1500)
-"""Range of the tokens that an image and the prompt take."""
 PROSE = ("この画像はレシートではないようです。", "I cannot read this receipt: the image is blurred.")
 
 
@@ -56,24 +53,17 @@ def reply(record_id: str, model_input: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(model_input.get("messages"), list):
         return _error(400, "Malformed input request: #: required key [messages] not found.")
     dice = seeded_dice(record_id)
-    kind = _kind(dice)
-    fields = receipt_fields(dice)
-    text, stop_reason = json.dumps(fields, ensure_ascii=False), "end_turn"
-    match kind:
-        case Kind.GOOD:
-            pass
-        case Kind.FENCED:
-            text = f"```json\n{text}\n```"
-        case Kind.CUT_SHORT:
-            text, stop_reason = text[: len(text) // 2], "max_tokens"
-        case Kind.PROSE:
-            text = dice.choice(PROSE)
-        case Kind.IMPOSSIBLE_DATE:
-            text = json.dumps({**fields, "date": "2026-02-30"}, ensure_ascii=False)
-        case Kind.ERROR:
-            return _error(500, "The model could not process the request.")
-    tokens = dice.randrange(*INPUT_TOKENS), 1 + len(text) // CHARACTERS_PER_TOKEN
-    return {"modelOutput": nova_output(text, stop_reason, *tokens)}
+    kind, fields = _kind(dice), receipt_fields(dice)
+    if kind is Kind.ERROR:
+        return _error(500, "The model could not process the request.")
+    good = json.dumps(fields, ensure_ascii=False)
+    texts = {
+        Kind.FENCED: f"```json\n{good}\n```",
+        Kind.CUT_SHORT: good[: len(good) // 2],
+        Kind.PROSE: dice.choice(PROSE),
+        Kind.IMPOSSIBLE_DATE: json.dumps({**fields, "date": "2026-02-30"}, ensure_ascii=False),
+    }
+    return {"modelOutput": nova_output(texts.get(kind, good), "max_tokens" if kind is Kind.CUT_SHORT else "end_turn")}
 
 
 def seeded_dice(name: str) -> random.Random:

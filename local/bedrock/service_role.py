@@ -4,16 +4,14 @@ The emulator assumes roles for no service. So the trust policy is evaluated here
 twin: a role with the same inline policies that trusts the account instead.
 """
 
-import fnmatch
 import json
 import operator
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, cast
 
 from local.aws import Aws
-
-from .request import invalid
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -21,35 +19,32 @@ if TYPE_CHECKING:
 PRINCIPAL = "bedrock.amazonaws.com"
 OPERATORS = {
     "StringEquals": operator.eq,
-    "StringLike": fnmatch.fnmatchcase,
-    "ArnEquals": fnmatch.fnmatchcase,
-    "ArnLike": fnmatch.fnmatchcase,
+    "StringLike": fnmatchcase,
+    "ArnEquals": fnmatchcase,
+    "ArnLike": fnmatchcase,
 }
-"""The condition operators that are evaluated here; a condition with another one does not hold.
+"""The condition operators that are evaluated here. A condition with another operator does not hold.
 
 Source: IAM user guide, "Condition operators".
 """
 
 
-def require_assumable(aws: Aws, role_arn: str, job_arn: str) -> None:
-    """Refuse a role that does not exist or that Bedrock may not assume for a job. Raises RequestRefusedError."""
+def is_assumable(aws: Aws, role_arn: str, job_arn: str) -> bool:
+    """Tell whether a role exists and trusts Bedrock with a job."""
     try:
-        role = aws.iam.get_role(RoleName=_name(role_arn))["Role"]
+        role = aws.iam.get_role(RoleName=role_arn.rpartition("/")[2])["Role"]
     except aws.iam.exceptions.NoSuchEntityException:
-        role = None
-    if role is None or role["Arn"] != role_arn:
-        raise invalid(f"roleArn {role_arn!r} does not exist in this account.")
-    context = {"aws:sourceaccount": job_arn.split(":")[4], "aws:sourcearn": job_arn}
+        return False
     trust = cast("dict[str, Any]", role.get("AssumeRolePolicyDocument"))
-    effects = {statement["Effect"] for statement in trust["Statement"] if _is_about_job(statement, context)}
-    if effects != {"Allow"}:
-        raise invalid(f"roleArn {role_arn!r} does not trust {PRINCIPAL} with a job of this account.")
+    context = {"aws:sourceaccount": job_arn.split(":")[4], "aws:sourcearn": job_arn}
+    effects = {statement["Effect"] for statement in trust["Statement"] if _applies(statement, context)}
+    return role["Arn"] == role_arn and effects == {"Allow"}
 
 
 @contextmanager
 def acting_as(aws: Aws, role_arn: str, job_id: str) -> Generator["S3Client"]:
     """Yield a client of S3 with the rights that the role has now."""
-    iam, role, twin = aws.iam, _name(role_arn), f"bedrock-{job_id}"
+    iam, role, twin = aws.iam, role_arn.rpartition("/")[2], f"bedrock-{job_id}"
     account = f"arn:aws:iam::{role_arn.split(':')[4]}:root"
     trust = {"Effect": "Allow", "Principal": {"AWS": account}, "Action": "sts:AssumeRole"}
     document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
@@ -63,25 +58,19 @@ def acting_as(aws: Aws, role_arn: str, job_id: str) -> Generator["S3Client"]:
         yield aws.s3_in_role(twin_arn, twin)
 
 
-def _name(role_arn: str) -> str:
-    return role_arn.rpartition("/")[2]
-
-
-def _is_about_job(statement: Mapping[str, Any], context: Mapping[str, str]) -> bool:
+def _applies(statement: Mapping[str, Any], context: Mapping[str, str]) -> bool:
     """Tell whether a statement of a trust policy applies to Bedrock and a job with these condition keys."""
     return (
         PRINCIPAL in _listed(statement["Principal"].get("Service"))
         and "sts:AssumeRole" in _listed(statement["Action"])
         and all(
-            any(_matches(name, context.get(key.lower()), value) for value in _listed(values))
+            name in OPERATORS
+            and key.lower() in context
+            and any(OPERATORS[name](context[key.lower()], value) for value in _listed(values))
             for name, keys in statement.get("Condition", {}).items()
             for key, values in keys.items()
         )
     )
-
-
-def _matches(name: str, actual: str | None, expected: str) -> bool:
-    return actual is not None and name in OPERATORS and OPERATORS[name](actual, expected)
 
 
 def _listed(value: Any) -> list[Any]:

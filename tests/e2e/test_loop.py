@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from local.bedrock import Kind, kind_of
+from local.bedrock.replies import Kind, kind_of
 from local.errors import LocalStageError
 from local.loop import Loop, running_loop
 from local.night import USER_ID, Night, until
