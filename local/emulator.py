@@ -33,6 +33,7 @@ EMULATOR_PYTHON_VARIABLE = "YORUTSUKE_EMULATOR_PYTHON"
 HOST = "127.0.0.1"
 START_SECONDS = 60
 STOP_SECONDS = 10
+"""Seconds after which a killed emulator must have ended."""
 POLL_SECONDS = 0.05
 KEEP_ALIVE_SECONDS = 75
 """Seconds that the emulator keeps an idle connection. Clients close theirs earlier, and never use a closed one."""
@@ -62,7 +63,7 @@ class Emulator:
         return self.folder / CA_BUNDLE
 
     def stop(self) -> None:
-        """Stop the emulator and its functions, and keep its log."""
+        """Kill the emulator and its functions, and keep its log."""
         stop_process(self.process.pid, self.folder)
         self.process.wait()
         shutil.rmtree(self.folder / TEMPORARY_FOLDER)
@@ -100,18 +101,20 @@ def is_running(folder: Path) -> bool:
 
 
 def stop_process(pid: int, folder: Path) -> None:
-    """Stop the emulator of a folder and its functions, if it runs. Raises EmulatorError if it does not end."""
-    # The emulator leads a process group, to which its functions belong.
-    for kill, number in ((os.kill, signal.SIGTERM), (os.killpg, signal.SIGKILL)):
-        # It may end by itself at any moment.
-        with suppress(ProcessLookupError):
-            if is_running(folder):
-                kill(pid, number)
-        deadline = time.monotonic() + STOP_SECONDS
-        while is_running(folder) and time.monotonic() < deadline:
-            time.sleep(POLL_SECONDS)
-    if is_running(folder):
-        raise EmulatorError(f"process {pid} does not end, not even killed: see what it waits for.")
+    """Kill the emulator of a folder and its functions, if it runs. Their data is not needed any more.
+
+    Raises EmulatorError if the emulator does not end.
+    """
+    deadline = time.monotonic() + STOP_SECONDS
+    # The emulator may end by itself at any moment.
+    with suppress(ProcessLookupError):
+        if is_running(folder):
+            # The emulator leads a process group, to which its functions belong.
+            os.killpg(pid, signal.SIGKILL)
+    while is_running(folder):
+        if time.monotonic() > deadline:
+            raise EmulatorError(f"process {pid} does not end, not even killed: see what it waits for.")
+        time.sleep(POLL_SECONDS)
 
 
 def free_port() -> int:

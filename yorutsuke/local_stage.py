@@ -1,4 +1,4 @@
-"""The stage that `nox -s demo -- --keep` leaves running on this machine, and how it says where it is."""
+"""The stage that `nox -s demo -- --keep` leaves running on this machine, found by the file that it writes."""
 
 import os
 from pathlib import Path
@@ -12,7 +12,8 @@ from .clients import Clients
 from .errors import StageError
 
 LOCAL_STAGE = "local"
-STAGE_FILE = Path(__file__).parents[1] / ".local" / "stage.json"
+STAGE_FILE = Path(".local", "stage.json")
+"""The file, below the current directory: the command runs at the repository's root."""
 STAGE_FILE_VARIABLE = "YORUTSUKE_LOCAL_STAGE_FILE"
 REMEDY = "run `python3 -m nox -s demo -- --keep` first"
 
