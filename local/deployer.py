@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pulumi
 from pulumi.runtime import MockCallArgs, MockResourceArgs
 
-from yorutsuke_common.names import PROJECT
-from yorutsuke_infra.artifacts import LOCAL_STAGE
+from yorutsuke_common.names import LOCAL_STAGE, PROJECT
 from yorutsuke_infra.config import CONFIG_KEY, TAGS_KEY
 from yorutsuke_infra.stage_file import ROOT, read_stage_values
 
