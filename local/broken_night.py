@@ -17,7 +17,7 @@ from rich.table import Table
 from yorutsuke_common.names import PROCESSED_PREFIX, UPLOADS_PREFIX
 from yorutsuke_common.object_keys import output_prefix
 from yorutsuke_common.schema import JobStatus, TransactionStatus
-from yorutsuke_infra.messaging import MAX_RECEIVES, VISIBILITY_PER_TIMEOUT
+from yorutsuke_infra.messaging import MAX_RECEIVES
 
 from .night import USER_ID, Night, until
 from .receipts import Receipt, make_receipts, plan_lines
@@ -27,10 +27,10 @@ RECEIPTS = 40
 """Number of receipts of each job."""
 MISATTRIBUTED = 5
 OTHER_USER_ID = "user-2"
-FUNCTION_TIMEOUT_SECONDS = 2
-"""The function's timeout, in seconds. A failed message returns after six times the timeout, so five receives take a
-minute instead of two and a half hours. A warm function processes forty receipts in less than a second."""
-DEAD_LETTER_SECONDS = 3 * MAX_RECEIVES * VISIBILITY_PER_TIMEOUT * FUNCTION_TIMEOUT_SECONDS
+REDELIVERY_SECONDS = 3
+"""Visibility timeout of the queue while a message fails, in seconds. With the stage's own timeout of six minutes, five
+receives would take half an hour."""
+DEAD_LETTER_SECONDS = 60
 TROUBLES = {
     "copiesdenied": ("its images could not be copied to processed/", "retry-migrations copiesdenied"),
     "outputdenied": (f"its output could not be read, {MAX_RECEIVES} times", "redrive"),
@@ -44,7 +44,7 @@ TROUBLES = {
 def break_night(stage: Night) -> dict[str, Any]:
     """Let the jobs of a stage go wrong, remove every cause, and return the object that `--json` prints.
 
-    The stage's function must have FUNCTION_TIMEOUT_SECONDS. Raises NotSettledError.
+    Raises NotSettledError.
     """
     started = time.perf_counter()
     jobs = [replace(stage, job_id=job_id) for job_id in TROUBLES]
@@ -53,16 +53,16 @@ def break_night(stage: Night) -> dict[str, Any]:
         for job in jobs:
             job.seed_images(_image_ids(job))
             job.seed_job(_image_ids(job))
-    with _denied(stage, "s3:GetObject", f"{output_prefix(output_denied.job_id)}*"):
+    with _denied(stage, "s3:PutObject", f"{PROCESSED_PREFIX}*"):
+        _process(copies_denied, " while nothing can be copied to processed/")
+    with _misattributed(stage, _image_ids(foreign_owner)[:MISATTRIBUTED]):
+        _process(foreign_owner, f" while {MISATTRIBUTED} images are said to be {OTHER_USER_ID}'s")
+    with step(f"{bedrock_fails.job_id}: ended by Bedrock as Failed"):
+        bedrock_fails.end_job("Failed", "The model could not be reached.")
+        bedrock_fails.wait_until(lambda record: record["status"] == JobStatus.FAILED, "be FAILED")
+    _process(nothing_amiss)
+    with _denied(stage, "s3:GetObject", f"{output_prefix(output_denied.job_id)}*"), _quick_redelivery(stage):
         output_denied.drop_lines(plan_lines(_receipts(output_denied)))
-        with _denied(stage, "s3:PutObject", f"{PROCESSED_PREFIX}*"):
-            _process(copies_denied, " while nothing can be copied to processed/")
-        with _misattributed(stage, _image_ids(foreign_owner)[:MISATTRIBUTED]):
-            _process(foreign_owner, f" while {MISATTRIBUTED} images are said to be {OTHER_USER_ID}'s")
-        with step(f"{bedrock_fails.job_id}: ended by Bedrock as Failed"):
-            bedrock_fails.end_job("Failed", "The model could not be reached.")
-            bedrock_fails.wait_until(lambda record: record["status"] == JobStatus.FAILED, "be FAILED")
-        _process(nothing_amiss)
         _wait_until_given_up(output_denied)
     return {
         "jobs": [_remains(job) for job in jobs],
@@ -140,7 +140,7 @@ def _process(night: Night, circumstance: str = "") -> None:
 
 def _wait_until_given_up(night: Night) -> None:
     """Wait until the message about an output has failed so often that it is in the dead-letter queue."""
-    with step(f"{night.job_id}: given up in a minute or so") as show_progress:
+    with step(f"{night.job_id}: given up in 15 seconds or so") as show_progress:
 
         def is_given_up() -> int:
             show_progress(f"{len(list(night.failures()))} of {MAX_RECEIVES} receives")
@@ -163,6 +163,18 @@ def _denied(stage: Night, action: str, keys: str) -> Generator[None]:
         yield
     finally:
         stage.aws.iam.delete_role_policy(RoleName=role, PolicyName=name)
+
+
+@contextmanager
+def _quick_redelivery(stage: Night) -> Generator[None]:
+    """Let failed messages return to the queue after REDELIVERY_SECONDS. No other message may be in process."""
+    sqs, queue_url = stage.aws.sqs, stage.outputs["queueUrl"]
+    attributes: Any = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["VisibilityTimeout"])["Attributes"]
+    sqs.set_queue_attributes(QueueUrl=queue_url, Attributes={"VisibilityTimeout": str(REDELIVERY_SECONDS)})
+    try:
+        yield
+    finally:
+        sqs.set_queue_attributes(QueueUrl=queue_url, Attributes=attributes)
 
 
 @contextmanager

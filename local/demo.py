@@ -24,7 +24,7 @@ from yorutsuke_infra.build import build
 from yorutsuke_infra.errors import ConfigError
 
 from .aws import Aws, forget_own_account
-from .broken_night import FUNCTION_TIMEOUT_SECONDS, break_night, broken_night_table
+from .broken_night import break_night, broken_night_table
 from .demo_result import DemoResult, LoopAnswers
 from .deployer import deploy
 from .emulator import running_emulator
@@ -83,7 +83,7 @@ def _summary(arguments: argparse.Namespace) -> dict[str, Any]:
         return _stop(arguments.stage_file)
     kept_in = arguments.stage_file if arguments.keep or arguments.broken else None
     if arguments.broken:
-        with _stage(kept_in, functionTimeoutSeconds=FUNCTION_TIMEOUT_SECONDS) as stage:
+        with _stage(kept_in) as stage:
             summary = break_night(stage)
             show(arguments.picture, broken_night_table(summary))
         return summary
@@ -113,8 +113,8 @@ def _stop(file: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _stage(kept_in: Path | None, **choices: str | int) -> Generator[Night]:
-    """Build, start and deploy the local stage with these choices.
+def _stage(kept_in: Path | None) -> Generator[Night]:
+    """Build, start and deploy the local stage.
 
     The stage ends on the way out, unless `kept_in` names the file that is to describe it and there was no error.
     """
@@ -127,7 +127,7 @@ def _stage(kept_in: Path | None, **choices: str | int) -> Generator[Night]:
             emulator = running.enter_context(running_emulator(keep=kept_in is not None))
         with step("Deploying the Pulumi program of infra/"):
             aws = Aws(emulator.endpoint, emulator.ca_bundle)
-            night = Night(aws, deploy(aws, **choices))
+            night = Night(aws, deploy(aws))
         yield night
         if kept_in:
             show_whole(kept_stage_table(keep_stage(emulator, kept_in), night.outputs, kept_in))
