@@ -14,10 +14,10 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from local.emulator import Emulator
 from local.night import Night
 from yorutsuke import queues
-from yorutsuke.clients import Clients
+from yorutsuke.clients import Clients, make_clients
 from yorutsuke.errors import StageError
 from yorutsuke.queues import Queue
-from yorutsuke.submissions import submit_again
+from yorutsuke.redrive import resubmit_requests
 from yorutsuke_common.hashing import images_digest, selection
 
 from .operator_stage import Operator, forget_jobs, operator_of, put_job
@@ -107,7 +107,7 @@ def test_a_failed_request_is_shown_and_asked_again_and_gone_once_it_has_its_job(
     assert [*answer["failures"]] == ["intent-small"]
     # The error's name is the runtime's, which here is the emulator's.
     assert "pendingImageIds names 2 images, a batch job takes at least 100" in answer["failures"]["intent-small"]
-    assert "1 requests failed again and stay" in ran.told
+    assert "-dlq-local: 1 failed again: correct the cause first. Run this again." in ran.told
     assert _left(operator, queue) == ["intent-broken", "intent-small"]
 
 
@@ -123,10 +123,10 @@ def test_a_person_asks_again_for_one_intent(
 
     assert looked.code == 0, looked.err
     assert "SubmissionLostError" in looked.out
-    assert "Nothing was asked; 2 of 2 requests can be." in looked.told
+    assert "Nothing was redriven; 2 of 2 messages of yorutsuke-batch-orchestrator-dlq-local can be." in looked.told
     assert "Ask for 2 jobs again?" in refused.told
     assert done.code == 0, done.err
-    assert "1 jobs are there now: intent-known known0000001" in done.told
+    assert "were redriven. Intent intent-known has job known0000001." in done.told
     assert _left(operator, queue) == ["intent-other"]
 
 
@@ -136,9 +136,9 @@ def test_what_lambda_did_not_write_is_said_and_left(operator: Operator, queue: s
     ran = operator("redrive", "--submissions", "--yes", "--json")
 
     answer = ran.answer
-    assert "1 that are no requests stay in yorutsuke-batch-orchestrator-dlq-local: delete them there." in ran.told
+    assert "1 messages cannot be read: delete them from the queue." in ran.told
     [found] = answer["found"]
-    assert found["problem"] == "it is no record of Lambda's (requestContext: Field required)"
+    assert found["problem"] == "it is not Lambda's failure record (requestContext: Field required)"
     assert (answer["readable"], answer["jobs"], _left(operator, queue)) == (0, {}, ["?"])
 
 
@@ -168,17 +168,18 @@ def test_an_answer_that_was_lost_keeps_its_request_and_no_other(
 
 @contextmanager
 def _losing(intent_id: str, lost: Exception) -> Generator[None]:
-    """Have the answer to one intent's request be lost; the others' are the orchestrator's own."""
+    """Lose the answer to one intent's request. The other answers are the orchestrator's own."""
 
     def lose(params: dict[str, Any], **_: object) -> None:
-        if intent_id.encode() in params["Payload"]:
+        if json.loads(params["Payload"])["intentId"] == intent_id:
             raise lost
 
-    def losing(clients: Clients) -> Any:
-        clients.lambda_.meta.events.register("provide-client-params.lambda.Invoke", lose)
-        return clients.lambda_
+    def losing(*arguments: Any) -> Clients:
+        clients = make_clients(*arguments)
+        clients.invocations.meta.events.register("provide-client-params.lambda.Invoke", lose)
+        return clients
 
-    with patch.object(Clients, "invocations", property(losing)):
+    with patch("yorutsuke.local_stage.make_clients", losing):
         yield
 
 
@@ -193,8 +194,8 @@ def test_many_requests_that_fail_fill_no_screen(operator: Operator, fail: Fail) 
     assert "Failed again: 25, the first 20" in ran.out
     assert ran.out.count("a batch job takes at least 100") == 20
     assert ran.told.endswith(
-        "UnfinishedError: 25 requests failed again and stay in yorutsuke-batch-orchestrator-dlq-local: mend that "
-        "first. Run this again."
+        "UnfinishedError: messages remain in yorutsuke-batch-orchestrator-dlq-local: 25 failed again: correct the "
+        "cause first. Run this again."
     )
 
 
@@ -208,27 +209,27 @@ def test_a_request_that_somebody_else_has_received_is_not_called_nothing(
     asked = operator("redrive", "--submissions", "--yes", "--json")
 
     assert (looked.code, asked.code) == (0, 1)
-    assert "has no such requests that can be seen: there is nothing to ask again. 1 more in" in looked.told
-    assert "1 messages of yorutsuke-batch-orchestrator-dlq-local could not be looked at. Run this again." in asked.told
+    assert "-dlq-local: there is nothing to redrive. 1 more messages could not be received" in looked.told
+    assert "yorutsuke-batch-orchestrator-dlq-local: 1 could not be received. Run this again." in asked.told
 
 
 def test_what_was_asked_before_the_messages_come_back_is_shown(operator: Operator, fail: Fail) -> None:
     for number in range(12):
         fail({"intentId": f"intent-{number:02}", "pendingImageIds": ["a"], "userId": "u"})
 
-    def in_no_time(*arguments: Any) -> Any:
-        with patch.object(queues, "LOOKING_SECONDS", 0):
-            return submit_again(*arguments)
+    def in_no_time(*arguments: Any) -> None:
+        with patch.object(queues, "READING_SECONDS", 0):
+            resubmit_requests(*arguments)
 
-    with patch("yorutsuke.commands.submissions.submit_again", in_no_time):
+    with patch("yorutsuke.commands.redrive.resubmit_requests", in_no_time):
         ran = operator("redrive", "--submissions", "--yes", "--json")
 
     assert (ran.code, len(json.loads(ran.out)["failures"])) == (1, 10)
-    assert "2 of 12 requests were not asked again (10 messages of yorutsuke-batch-orchestrator-dlq-local" in ran.told
+    assert "; 2 were not redriven: 10 messages of yorutsuke-batch-orchestrator-dlq-local were received" in ran.told
 
 
 def test_a_connection_that_waits_for_a_function_is_kept_alive() -> None:
-    config: Any = Clients(boto3.Session(region_name="eu-west-1")).invocations.meta.config
+    config: Any = make_clients(boto3.Session(region_name="eu-west-1")).invocations.meta.config
 
     assert config.tcp_keepalive is True
 
@@ -237,9 +238,9 @@ def test_a_connection_that_waits_for_a_function_is_kept_alive() -> None:
 def test_without_failed_requests_there_is_nothing_to_do(operator: Operator) -> None:
     ran = operator("redrive", "--submissions")
 
-    assert (ran.code, "there is nothing to ask again" in ran.told) == (0, True)
+    assert (ran.code, "there is nothing to redrive" in ran.told) == (0, True)
 
 
 def test_a_queue_that_is_not_there_is_said_to_be_missing(operator: Operator) -> None:
-    with pytest.raises(StageError, match="there is no queue 'yorutsuke-nowhere-local': deploy the stage again"):
+    with pytest.raises(StageError, match="queue 'yorutsuke-nowhere-local' does not exist: deploy the stage again"):
         Queue(operator.night.aws.sqs, "yorutsuke-nowhere-local").depth()
