@@ -1,5 +1,6 @@
 """What one does with this project. `nox -l` lists it."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ nox.options.sessions = ["tests", "lint", "types", "imports", "docs"]
 ROOT = Path(__file__).parent
 SOURCE_PATHS = ["infra", "layer", "functions", "."]
 REQUIREMENTS = ("layer", "emulator", "local", "operator", "dev", "bench", "lint", "docs")
+WITH_OPERATOR = ("operator", "dev", "bench")
 WORKFLOW_SCHEMAS = {
     "github-workflows": "workflows/*.yml",
     "github-issue-forms": "ISSUE_TEMPLATE/[!c]*.yml",
@@ -61,8 +63,9 @@ def yorutsuke(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Test everything. [-- pytest's arguments]"""
     prepare(session, "dev")
-    # A file's tests stay together: they share an emulator.
-    session.run("python", "-m", "pytest", "--numprocesses", "auto", "--dist", "loadfile", *session.posargs)
+    # The tests on the emulator mostly wait, so one worker more than there are processors keeps all of them busy.
+    workers = str((os.cpu_count() or 1) + 1)
+    session.run("python", "-m", "pytest", "--numprocesses", workers, "--no-loadscope-reorder", *session.posargs)
 
 
 @nox.session
@@ -114,20 +117,6 @@ def imports(session: nox.Session) -> None:
 
 
 @nox.session
-def picture(session: nox.Session) -> None:
-    """Write docs/resources.md from the program. [-- --check]"""
-    prepare(session, "local")
-    session.run("python", "-m", "local.picture", *session.posargs)
-
-
-@nox.session
-def reference(session: nox.Session) -> None:
-    """Write docs/configuration.md from the models. [-- --check]"""
-    prepare(session, "local")
-    session.run("python", "-m", "reference", *session.posargs)
-
-
-@nox.session
 def docs(session: nox.Session) -> None:
     """Build the site into dist/docs/; a link that leads nowhere fails. [-- --serve]"""
     prepare(session, "docs")
@@ -175,5 +164,7 @@ def lock(session: nox.Session) -> None:
     for name in REQUIREMENTS:
         options = ["--universal", "--python-version", "3.11", "--generate-hashes", *session.posargs]
         options += ["--no-emit-index-url", "--no-emit-find-links", "--no-annotate", "--no-header", "--quiet"]
-        files = [f"requirements/{name}.in", "--output-file", f"requirements/{name}.txt"]
-        session.run("uv", "pip", "compile", *options, *files)
+        # The operator's command names its requirements in pyproject.toml. Other environments run the command, too.
+        sources = ["pyproject.toml"] if name in WITH_OPERATOR else []
+        sources += [f"requirements/{name}.in"] if name != "operator" else ["--constraints", "requirements/layer.txt"]
+        session.run("uv", "pip", "compile", *options, *sources, "--output-file", f"requirements/{name}.txt")

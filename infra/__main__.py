@@ -1,34 +1,49 @@
-"""A Yorutsuke stage: where batch results come in, what turns them into transactions, and who is told."""
+"""The Pulumi program of a Yorutsuke stage."""
+
+import site
+from pathlib import Path
+
+# Pulumi puts only `infra/` on the path, and the names that are shared with the functions are in the layer.
+site.addsitedir(str(Path(__file__).resolve().parents[1] / "layer"))
 
 import pulumi
 import pulumi_aws as aws
 
+from yorutsuke_common.names import COMMON_LAYER, ORCHESTRATOR, OUTPUT_QUEUE, PROJECT, RESULT_HANDLER, job_name_prefix
 from yorutsuke_infra.artifacts import stage_target
 from yorutsuke_infra.batch_models import Place
 from yorutsuke_infra.batch_results import BatchResults, BatchResultsArgs
 from yorutsuke_infra.batch_submission import BatchSubmission, BatchSubmissionArgs
 from yorutsuke_infra.common_layer import CommonLayer, CommonLayerArgs
-from yorutsuke_infra.config import job_name_prefix, load_config
+from yorutsuke_infra.config import load_config
 from yorutsuke_infra.dashboard import Dashboard, DashboardArgs
 from yorutsuke_infra.messaging import Messaging, MessagingArgs
-from yorutsuke_infra.metrics import StageMetrics
+from yorutsuke_infra.metrics import (
+    FunctionMetrics,
+    JobMetrics,
+    QueueMetrics,
+    StageMetrics,
+    TableMetrics,
+    lost_events,
+    lost_invocations,
+    lost_notifications,
+)
 from yorutsuke_infra.monitoring import Monitoring, MonitoringArgs
 from yorutsuke_infra.output_notification import OutputNotification, OutputNotificationArgs
+from yorutsuke_infra.python_function import CommonArgs
 from yorutsuke_infra.storage import Storage, StorageArgs
-from yorutsuke_infra.tags import tag_everything
 
 stage = pulumi.get_stack()
 config = load_config(stage)
 target = stage_target(stage, config)
-tag_everything(stage)
 account_id = aws.get_caller_identity_output().account_id
 region = aws.get_region_output().region
 place = Place(partition=aws.get_partition_output().partition, region=region, account_id=account_id)
 
-storage = Storage("storage", StorageArgs(stage=stage, account_id=account_id, protect_data=config.protect_data))
+storage = Storage(PROJECT, StorageArgs(stage=stage, account_id=account_id, protect_data=config.protect_data))
 
 messaging = Messaging(
-    "messaging",
+    OUTPUT_QUEUE,
     MessagingArgs(
         stage=stage,
         account_id=account_id,
@@ -38,68 +53,51 @@ messaging = Messaging(
     ),
 )
 
-layer = CommonLayer(
-    "common-layer",
-    CommonLayerArgs(stage=stage, target=target),
-)
+layer = CommonLayer(COMMON_LAYER, CommonLayerArgs(stage=stage, target=target))
 
-batch_results = BatchResults(
-    "batch-results",
-    BatchResultsArgs(
-        stage=stage, config=config, target=target, storage=storage, messaging=messaging, layer_arn=layer.arn
-    ),
-)
-
-batch_submission = BatchSubmission(
-    "batch-submission",
-    BatchSubmissionArgs(
-        stage=stage,
-        config=config,
-        target=target,
-        storage=storage,
-        layer_arn=layer.arn,
-        place=place,
-    ),
-)
+common = CommonArgs(stage=stage, config=config, target=target, layer_arn=layer.arn)
+handler = BatchResults(RESULT_HANDLER, BatchResultsArgs(common=common, storage=storage, messaging=messaging)).handler
+submission = BatchSubmission(ORCHESTRATOR, BatchSubmissionArgs(common=common, storage=storage, place=place))
+orchestrator = submission.orchestrator
 
 OutputNotification(
-    "output-notification",
+    OUTPUT_QUEUE,
     OutputNotificationArgs(
-        account_id=account_id,
-        bucket=storage.images,
-        messaging=messaging,
-        function=batch_results.handler.function,
+        account_id=account_id, bucket=storage.images, messaging=messaging, function=handler.function
     ),
 )
 
+lost_outputs = (
+    lost_notifications("Outputs and manifests", messaging.topic.name)
+    if messaging.topic
+    else lost_invocations("Outputs and manifests", handler.function.name)
+)
 metrics = StageMetrics(
-    stage=stage,
-    topic=messaging.topic.name if messaging.topic else None,
-    rule=messaging.rule.name,
-    queue=messaging.queue.name,
-    dead_letter_queue=messaging.dead_letter_queue.name,
-    function=batch_results.handler.function.name,
-    orchestrator=batch_submission.orchestrator.function.name,
-    submission_dead_letter_queue=batch_submission.dead_letter_queue.name,
-    transactions=storage.transactions.name,
-    pending_images=storage.pending_images.name,
-    function_timeout_seconds=config.function_timeout_seconds,
+    jobs=JobMetrics(stage),
+    queue=QueueMetrics(messaging.queue.name),
+    dead_letters=QueueMetrics(messaging.dead_letter_queue.name),
+    handler=FunctionMetrics(handler.function.name, handler.timeout_seconds),
+    orchestrator=FunctionMetrics(orchestrator.function.name, orchestrator.timeout_seconds),
+    failed_requests=QueueMetrics(submission.dead_letter_queue.name),
+    tables=TableMetrics(storage.transactions.name, storage.pending_images.name),
+    lost_outputs=lost_outputs,
+    lost_requests=lost_invocations("Requests for jobs", orchestrator.function.name),
+    lost_job_ends=lost_events("Ends of jobs", messaging.rule.name),
 )
 
 monitoring = Monitoring(
-    "monitoring",
-    MonitoringArgs(stage=stage, account_id=account_id, metrics=metrics, emails=config.alarm_emails),
+    PROJECT, MonitoringArgs(stage=stage, account_id=account_id, metrics=metrics, emails=config.alarm_emails)
 )
 
 dashboard = Dashboard(
-    "dashboard",
+    PROJECT,
     DashboardArgs(
         stage=stage,
         region=region,
         metrics=metrics,
         alarms=monitoring.alarms,
-        log_group=batch_results.handler.log_group.name,
-        orchestrator_log_group=batch_submission.orchestrator.log_group.name,
+        log_group=handler.log_group.name,
+        orchestrator_log_group=orchestrator.log_group.name,
     ),
 )
 
@@ -115,13 +113,13 @@ pulumi.export("deadLetterQueueArn", messaging.dead_letter_queue.arn)
 pulumi.export("jobNamePrefix", job_name_prefix(stage))
 pulumi.export("drillEventSource", config.drill_event_source)
 pulumi.export("commonLayerArn", layer.arn)
-pulumi.export("functionName", batch_results.handler.function.name)
-pulumi.export("functionRoleArn", batch_results.handler.role.arn)
-pulumi.export("logGroup", batch_results.handler.log_group.name)
-pulumi.export("orchestratorName", batch_submission.orchestrator.function.name)
-pulumi.export("orchestratorRoleArn", batch_submission.orchestrator.role.arn)
-pulumi.export("orchestratorLogGroup", batch_submission.orchestrator.log_group.name)
-pulumi.export("submissionDeadLetterQueueUrl", batch_submission.dead_letter_queue.url)
-pulumi.export("bedrockRoleArn", batch_submission.bedrock_role.arn)
+pulumi.export("functionName", handler.function.name)
+pulumi.export("functionRoleArn", handler.role.arn)
+pulumi.export("logGroup", handler.log_group.name)
+pulumi.export("orchestratorName", orchestrator.function.name)
+pulumi.export("orchestratorRoleArn", orchestrator.role.arn)
+pulumi.export("orchestratorLogGroup", orchestrator.log_group.name)
+pulumi.export("submissionDeadLetterQueueUrl", submission.dead_letter_queue.url)
+pulumi.export("bedrockRoleArn", submission.bedrock_role.arn)
 pulumi.export("alarmTopicArn", monitoring.topic.arn)
 pulumi.export("dashboardName", dashboard.name)

@@ -16,6 +16,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from yorutsuke_common.names import BATCH_OUTPUT_PREFIX, PROCESSED_PREFIX, UPLOADS_PREFIX
 from yorutsuke_common.schema import JobStatus, TransactionStatus
 from yorutsuke_infra.messaging import MAX_RECEIVES, VISIBILITY_PER_TIMEOUT
 
@@ -142,7 +143,7 @@ def break_night(stage: Night) -> BrokenNight:
         for job in jobs.values():
             job.seed()
     output_denied = jobs[OUTPUT_DENIED]
-    with outage(stage, "s3:GetObject", f"batch-output/{OUTPUT_DENIED.job_id}/*"):
+    with outage(stage, "s3:GetObject", f"{BATCH_OUTPUT_PREFIX}{OUTPUT_DENIED.job_id}/*"):
         output_denied.drop_output()
         _have_copies_denied(jobs[COPIES_DENIED])
         _have_images_misattributed(jobs[FOREIGN_OWNER])
@@ -176,7 +177,7 @@ class _Job:
 def _have_copies_denied(job: _Job) -> None:
     with (
         step(f"{job.night.job_id}: taken in while nothing can be copied to processed/"),
-        outage(job.night, "s3:PutObject", "processed/*"),
+        outage(job.night, "s3:PutObject", f"{PROCESSED_PREFIX}*"),
     ):
         job.drop_output()
         job.night.wait_until_completed()
@@ -232,8 +233,8 @@ def _remains(trouble: Trouble, night: Night) -> Remains:
         status=night.job()["status"],
         transactions=transactions.total(),
         migration_failed=transactions[TransactionStatus.MIGRATION_FAILED],
-        images_processed=own("processed/"),
-        images_left=own("uploads/"),
+        images_processed=own(PROCESSED_PREFIX),
+        images_left=own(UPLOADS_PREFIX),
         dead_letters=Counter(letter["reason"] for letter in night.dead_letters()),
         dead_messages=night.dead_messages(),
     )

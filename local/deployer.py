@@ -6,16 +6,19 @@ This is not Pulumi's engine: there is no state, no diff and no update, only a fi
 
 import contextvars
 import json
+import keyword
 import runpy
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 import pulumi
 from pulumi.runtime import MockCallArgs, MockResourceArgs
 
+from yorutsuke_common.names import PROJECT
 from yorutsuke_infra.artifacts import LOCAL_STAGE
-from yorutsuke_infra.config import CONFIG_KEY, PROJECT
+from yorutsuke_infra.config import CONFIG_KEY, TAGS_KEY
 from yorutsuke_infra.stage_file import ROOT, read_stage_values
 
 from .aws import Aws
@@ -31,10 +34,14 @@ COMPONENT_PREFIX = f"{PROJECT}:"
 
 
 class LocalDeployer(pulumi.runtime.Mocks):
-    """Stands where Pulumi's engine would: creates what the program registers, answers what it asks."""
+    """Creates the resources that the program registers and answers its calls, in place of Pulumi's engine.
 
-    def __init__(self, aws: Aws) -> None:
+    `default_tags` are the provider's: it adds them to every resource whose type has tags.
+    """
+
+    def __init__(self, aws: Aws, default_tags: Mapping[str, str]) -> None:
         self._aws = aws
+        self._default_tags = default_tags
         # Resources are handed over from several threads; one at a time keeps the order readable in the emulator's log.
         self._lock = threading.Lock()
         self.created: list[str] = []
@@ -50,7 +57,8 @@ class LocalDeployer(pulumi.runtime.Mocks):
                 "add a creator for it to local/resources.py."
             )
         values = cast("dict[str, Any]", args.inputs)
-        inputs = Inputs(args.typ, args.name, plain(values))
+        tags = {"tags": {**self._default_tags, **values.get("tags", {})}} if has_tags(args.typ) else {}
+        inputs = Inputs(args.typ, args.name, plain({**values, **tags}))
         with self._lock:
             identifier, outputs = creator(self._aws, inputs)
             inputs.require_all_taken()
@@ -73,6 +81,14 @@ class LocalDeployer(pulumi.runtime.Mocks):
                 )
 
 
+def has_tags(resource_type: str) -> bool:
+    """Tell whether a resource type, such as aws:sqs/queue:Queue, has tags: whether the provider's class has them."""
+    _, module, name = resource_type.split(":")
+    service = module.split("/")[0]
+    package = import_module(f"pulumi_aws.{service}_" if keyword.iskeyword(service) else f"pulumi_aws.{service}")
+    return hasattr(getattr(package, name), "tags")
+
+
 def deploy(aws: Aws, **choices: str | int) -> dict[str, str]:
     """Deploy the program of `infra/` as the stage `local` and return its outputs.
 
@@ -82,7 +98,8 @@ def deploy(aws: Aws, **choices: str | int) -> dict[str, str]:
     values = read_stage_values(LOCAL_STAGE)
     values[key] = {**cast("dict[str, object]", values[key]), **choices}
     config = {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
-    return run_program(LocalDeployer(aws), LOCAL_STAGE, config)
+    default_tags = cast("dict[str, dict[str, str]]", values[TAGS_KEY])["tags"]
+    return run_program(LocalDeployer(aws, default_tags), LOCAL_STAGE, config)
 
 
 def infra_program() -> None:

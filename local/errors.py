@@ -23,7 +23,3 @@ class KeptStageError(LocalStageError):
 
 class NotSettledError(LocalStageError):
     """The pipeline neither completed the job nor gave up on it in time."""
-
-
-class PictureError(LocalStageError):
-    """The picture of the resources cannot be drawn, or is not current."""

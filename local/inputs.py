@@ -42,8 +42,8 @@ class Inputs:
         return entries
 
     def take_tags(self) -> list[Any]:
-        """Return the tags as most of AWS's APIs have them; none where they are not set."""
-        return [{"Key": key, "Value": value} for key, value in self.take_optional("tags", {}).items()]
+        """Return the tags in the form of most AWS APIs."""
+        return [{"Key": key, "Value": value} for key, value in self.take("tags").items()]
 
     def require_all_taken(self) -> None:
         """Refuse inputs that the local deployer would ignore. Raises UnknownResourceError."""

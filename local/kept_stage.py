@@ -27,7 +27,6 @@ from .emulator import (
     ACCESS_KEY_ID,
     REGION,
     SECRET_ACCESS_KEY,
-    STOP_SECONDS,
     WORK_FOLDER,
     Emulator,
     is_emulators,
@@ -36,6 +35,8 @@ from .emulator import (
 from .errors import KeptStageError
 
 STAGE_FILE = WORK_FOLDER / "stage.json"
+STOP_SECONDS = 10
+"""Seconds after which a killed emulator must have ended."""
 POLL_SECONDS = 0.05
 NOX = "python3 -m nox -s"
 
@@ -174,14 +175,11 @@ def _stop_command(file: Path) -> str:
 
 
 def _end(stage: KeptStage) -> None:
-    # It may end by itself at this very moment.
+    # The emulator leads a process group that includes its functions. It may end by itself at this moment.
     with suppress(ProcessLookupError):
-        os.kill(stage.pid, signal.SIGTERM)
+        os.killpg(stage.pid, signal.SIGKILL)
         if not _has_ended(stage):
-            # It began a group of its own, in which its functions are.
-            os.killpg(stage.pid, signal.SIGKILL)
-            if not _has_ended(stage):
-                raise KeptStageError(f"process {stage.pid} does not end, not even killed: see what it waits for.")
+            raise KeptStageError(f"process {stage.pid} does not end, not even killed: see what it waits for.")
 
 
 def _has_ended(stage: KeptStage) -> bool:

@@ -12,6 +12,14 @@ from typing import Any, TypeVar, cast
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
 from yorutsuke_common.hashing import image_digest
+from yorutsuke_common.names import (
+    BATCH_OUTPUT_PREFIX,
+    DEAD_LETTERS_PREFIX,
+    JOB_TRANSACTIONS_INDEX,
+    OUTPUT_MANIFEST_NAME,
+    OUTPUT_SUFFIXES,
+    UPLOADS_PREFIX,
+)
 from yorutsuke_common.schema import (
     MAX_IMAGE_ID_BYTES,
     BatchJob,
@@ -98,8 +106,8 @@ class Night:
 
     def drop_output(self, file: Path) -> str:
         """Put the job's output where Bedrock would; return its object key. From here on the pipeline works alone."""
-        name = file.name if file.name.endswith((".jsonl", ".jsonl.out")) else "output.jsonl"
-        key = f"batch-output/{self.job_id}/{name}"
+        name = file.name if file.name.endswith(OUTPUT_SUFFIXES) else "output.jsonl"
+        key = f"{BATCH_OUTPUT_PREFIX}{self.job_id}/{name}"
         self.aws.s3.upload_file(str(file), self.outputs["imagesBucket"], key)
         return key
 
@@ -107,7 +115,7 @@ class Night:
         """Put the job's manifest where Bedrock would."""
         self.aws.s3.put_object(
             Bucket=self.outputs["imagesBucket"],
-            Key=f"batch-output/{self.job_id}/manifest.json.out",
+            Key=f"{BATCH_OUTPUT_PREFIX}{self.job_id}/{OUTPUT_MANIFEST_NAME}",
             Body=counts.model_dump_json(exclude_none=True).encode(),
         )
 
@@ -173,7 +181,7 @@ class Night:
         """Return the job's transactions."""
         pages = self.aws.dynamodb.get_paginator("query").paginate(
             TableName=self.outputs["transactionsTable"],
-            IndexName="jobId-extractedAt",
+            IndexName=JOB_TRANSACTIONS_INDEX,
             KeyConditionExpression="jobId = :jobId",
             ExpressionAttributeValues={":jobId": {"S": self.job_id}},
         )
@@ -188,7 +196,7 @@ class Night:
 
     def dead_letters(self) -> list[dict[str, Any]]:
         """Return the job's dead letters; none where there is no file of them."""
-        key = f"dead-letters/{self.job_id}.jsonl"
+        key = f"{DEAD_LETTERS_PREFIX}{self.job_id}.jsonl"
         if key not in self.object_keys(key):
             return []
         body = self.aws.s3.get_object(Bucket=self.outputs["imagesBucket"], Key=key)["Body"]
@@ -221,7 +229,7 @@ class Night:
                     yield json.loads(message)
 
     def _seed_image(self, image_id: str) -> None:
-        key = f"uploads/{USER_ID}/{_file_name(image_id)}.png"
+        key = f"{UPLOADS_PREFIX}{USER_ID}/{_file_name(image_id)}.png"
         self.aws.s3.put_object(Bucket=self.outputs["imagesBucket"], Key=key, Body=make_image(image_id))
         image = PendingImage(
             imageId=image_id, userId=USER_ID, s3Key=key, uploadedAt=self.submit_time, status=ImageStatus.PENDING.value

@@ -6,12 +6,19 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from yorutsuke_common.names import PROCESSED_PREFIX, UPLOADS_PREFIX, ResultMetric
+
 from .night import Night
 from .state_change import StateChange
 
 TRANSACTIONS_SHOWN = 8
 DEAD_LETTERS_SHOWN = 20
-METRICS = ("SuccessCount", "FailureCount", "MigrationFailedCount", "ProcessingTime")
+METRICS = (
+    ResultMetric.SUCCESS_COUNT,
+    ResultMetric.FAILURE_COUNT,
+    ResultMetric.MIGRATION_FAILED_COUNT,
+    ResultMetric.PROCESSING_TIME,
+)
 
 
 @dataclass(frozen=True)
@@ -77,8 +84,8 @@ def read_outcome(night: Night, seconds: float, submission: Submission | None = N
         night=night,
         job=night.job(),
         transactions=night.transactions(),
-        processed=night.object_keys("processed/"),
-        left=night.object_keys("uploads/"),
+        processed=night.object_keys(PROCESSED_PREFIX),
+        left=night.object_keys(UPLOADS_PREFIX),
         dead_letters=night.dead_letters(),
         metrics=[entry for entry in night.log_entries() if METRICS[-1] in entry],
         dlq_depth=night.dlq_depth(),

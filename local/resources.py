@@ -37,8 +37,7 @@ def bucket(aws: Aws, inputs: Inputs) -> Created:
     # What it says is about destroying, which the local stage is not: it ends with its emulator.
     inputs.take_optional("forceDestroy")
     aws.s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
-    if tags := inputs.take_tags():
-        aws.s3.put_bucket_tagging(Bucket=name, Tagging={"TagSet": tags})
+    aws.s3.put_bucket_tagging(Bucket=name, Tagging={"TagSet": inputs.take_tags()})
     return name, {"arn": f"arn:aws:s3:::{name}"}
 
 
@@ -215,7 +214,7 @@ def queue(aws: Aws, inputs: Inputs) -> Created:
         if value is not None:
             attributes[attribute] = str(value)
     attributes["SqsManagedSseEnabled"] = str(inputs.take("sqsManagedSseEnabled")).lower()
-    name, tags = inputs.take("name"), inputs.take_optional("tags", {})
+    name, tags = inputs.take("name"), inputs.take("tags")
     url = aws.sqs.create_queue(QueueName=name, Attributes=attributes, tags=tags)["QueueUrl"]
     arn = aws.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     return url, {"url": url, "arn": arn}
@@ -259,7 +258,7 @@ def role_policy(aws: Aws, inputs: Inputs) -> Created:
 def log_group(aws: Aws, inputs: Inputs) -> Created:
     """Create a log group; its id is its name."""
     name = inputs.take("name")
-    aws.logs.create_log_group(logGroupName=name, tags=inputs.take_optional("tags", {}))
+    aws.logs.create_log_group(logGroupName=name, tags=inputs.take("tags"))
     aws.logs.put_retention_policy(logGroupName=name, retentionInDays=inputs.take("retentionInDays"))
     groups = aws.logs.describe_log_groups(logGroupNamePrefix=name)["logGroups"]
     # The provider's ARN is without the :* that the API adds.
@@ -363,7 +362,7 @@ def function(aws: Aws, inputs: Inputs) -> Created:
         Timeout=inputs.take("timeout"),
         MemorySize=inputs.take("memorySize"),
         Environment={"Variables": inputs.take_nested("environment").take("variables")},
-        Tags=inputs.take_optional("tags", {}),
+        Tags=inputs.take("tags"),
     )
     return name, {"arn": created["FunctionArn"]}
 
@@ -405,7 +404,7 @@ def event_source_mapping(aws: Aws, inputs: Inputs) -> Created:
         BatchSize=inputs.take("batchSize"),
         FunctionResponseTypes=inputs.take("functionResponseTypes"),
         ScalingConfig={"MaximumConcurrency": scaling.take("maximumConcurrency")},
-        Tags=inputs.take_optional("tags", {}),
+        Tags=inputs.take("tags"),
     )
     return created["UUID"], {"uuid": created["UUID"]}
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from yorutsuke_common.names import JOB_STATE_CHANGE
+
 from .errors import LocalStageError
 
 if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
-
-DETAIL_TYPE = "Batch Inference Job State Change"
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class StateChange:
         """
         entry: Any = {
             "Source": source,
-            "DetailType": DETAIL_TYPE,
+            "DetailType": JOB_STATE_CHANGE,
             "Resources": [self.job_arn],
             "Detail": json.dumps(self.detail()),
         }

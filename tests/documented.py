@@ -33,7 +33,7 @@ def commands_in(document: str) -> list[str]:
 
 def operators_arguments(command: str) -> list[str] | None:
     """Return what a command passes to the operator's command, None where it is another."""
-    for start in ("python3 -m nox -s yorutsuke --", "yorutsuke", "PYTHONPATH=layer:functions:. python -m yorutsuke"):
+    for start in ("python3 -m nox -s yorutsuke --", "yorutsuke"):
         if command.startswith(f"{start} "):
             return shlex.split(command.removeprefix(start))
     return None

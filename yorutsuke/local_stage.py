@@ -1,4 +1,4 @@
-"""The stage that `nox -s demo -- --keep` leaves running on this machine."""
+"""The stage that `nox -s demo -- --keep` leaves running on this machine, found by the file that it writes."""
 
 import os
 from pathlib import Path
@@ -13,9 +13,9 @@ from .errors import StageError
 
 LOCAL_STAGE = "local"
 STAGE_FILE = Path(".local", "stage.json")
-"""The stage's file, in the current folder: nox runs in the root of the repository."""
+"""The file, below the current directory: the command runs at the repository's root."""
 STAGE_FILE_VARIABLE = "YORUTSUKE_LOCAL_STAGE_FILE"
-REMEDY = "run `python3 -m nox -s demo -- --keep` first, and this command in the same folder"
+REMEDY = "run `python3 -m nox -s demo -- --keep` first"
 
 
 class LocalStage(BaseModel):

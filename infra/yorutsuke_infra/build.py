@@ -1,9 +1,10 @@
-"""Builds the zips that a stage deploys, the same bytes every time.
+"""Builds the zips that a stage deploys. The same sources give the same bytes, and are built once.
 
-Wheels only: nothing is compiled, so any machine can build for any target.
+Only wheels are installed and nothing is compiled, so any machine can build for any target.
 """
 
 import argparse
+import fcntl
 import hashlib
 import shutil
 import subprocess
@@ -39,16 +40,44 @@ FILE_MODE = 0o100644
 
 
 def build(target: Target) -> list[Path]:
-    """Build the layer for a target, and every function, into `dist/`; return the zips."""
+    """Build the layer for a target, and every function, into `dist/`, unless it holds them; return the zips.
+
+    Only one process builds at a time. The others wait and then find the zips.
+    """
     layer = layer_zip(target)
+    zips = [layer, *(function_zip(name) for name in _function_names())]
     layer.parent.mkdir(exist_ok=True)
+    with (layer.parent / "build.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        record = layer.with_suffix(".digest")
+        digest = _source_digest(target)
+        if not (all(path.exists() for path in zips) and record.exists() and record.read_text() == digest):
+            # Without a record, an interrupted build is repeated.
+            record.unlink(missing_ok=True)
+            _build_layer(target)
+            for name in _function_names():
+                _build_function(name)
+            record.write_text(digest)
+    return zips
+
+
+def _source_digest(target: Target) -> str:
+    """Return a digest of everything that determines the zips: the target, the lock file, the sources and this file."""
+    digest = hashlib.sha256(repr(target).encode())
+    for root in (LAYER_REQUIREMENTS, LAYER_PACKAGE, FUNCTIONS, Path(__file__)):
+        for file in sorted([root] if root.is_file() else _kept_files(root)):
+            # The lengths separate the names and the contents from each other.
+            content = file.read_bytes()
+            digest.update(f"{file.relative_to(root.parent)} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
+
+
+def _build_layer(target: Target) -> None:
     with tempfile.TemporaryDirectory() as folder:
         python = Path(folder) / "python"
         _install_wheels(target, python)
         shutil.copytree(LAYER_PACKAGE, python / LAYER_PACKAGE.name)
-        _write_zip(layer, Path(folder))
-    functions = [_build_function(name) for name in _function_names()]
-    return [layer, *functions]
+        _write_zip(layer_zip(target), Path(folder))
 
 
 def _install_wheels(target: Target, folder: Path) -> None:
@@ -71,11 +100,10 @@ def _function_names() -> list[str]:
     return sorted(path.name for path in FUNCTIONS.iterdir() if (path / "__init__.py").exists())
 
 
-def _build_function(name: str) -> Path:
+def _build_function(name: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(FUNCTIONS / name, Path(folder) / name)
         _write_zip(function_zip(name), Path(folder))
-    return function_zip(name)
 
 
 def _write_zip(path: Path, folder: Path) -> None:

@@ -1,34 +1,39 @@
-"""The Lambda layer that every function imports: `yorutsuke_common` and the libraries it stands on."""
+"""The Lambda layer that both functions import."""
 
 from dataclasses import dataclass
 
 import pulumi
 import pulumi_aws as aws
 
+from yorutsuke_common.names import physical_name
+
 from .artifacts import Target, layer_zip
-from .config import physical_name
 
 
 @dataclass(frozen=True)
 class CommonLayerArgs:
-    """`target` is the runtime that the layer's wheels were built for."""
+    """Arguments of `CommonLayer`. `target` is the runtime that the layer's wheels are built for."""
 
     stage: str
     target: Target
 
 
 class CommonLayer(pulumi.ComponentResource):
-    """One version of the layer; `arn` includes the version."""
+    """The package `yorutsuke_common` and the libraries that it needs.
+
+    Resources:
+        `{name}`: the layer version. `arn` includes the version.
+    """
 
     def __init__(self, name: str, args: CommonLayerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("yorutsuke:functions:CommonLayer", name, {}, opts)
-        self.version = aws.lambda_.LayerVersion(
-            "common",
-            layer_name=physical_name("common", args.stage),
+        version = aws.lambda_.LayerVersion(
+            name,
+            layer_name=physical_name(name, args.stage),
             code=pulumi.FileArchive(str(layer_zip(args.target))),
             compatible_runtimes=[args.target.runtime],
             compatible_architectures=[args.target.architecture],
             opts=pulumi.ResourceOptions(parent=self),
         )
-        self.arn = self.version.arn
-        self.register_outputs({})
+        self.arn = version.arn
+        self.register_outputs({"arn": self.arn})

@@ -1,9 +1,10 @@
-"""What a stage may choose, validated as a whole before any resource is declared."""
+"""The configuration of a stage, validated as a whole before a resource is declared."""
 
 import difflib
+import json
 import re
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 from zoneinfo import available_timezones
 
 import pulumi
@@ -11,15 +12,18 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from yorutsuke_common.names import BEDROCK_MIN_RECORDS, MAX_RECORDS, PROJECT
+
 from .batch_models import GEOGRAPHIES
 from .errors import ConfigError
 
-PROJECT = "yorutsuke"
 CONFIG_KEY = "stage"
 REGION_KEY = "aws:region"
+TAGS_KEY = "aws:defaultTags"
 REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-[1-9]")
-STAGE = re.compile(r"[a-z]([a-z0-9-]{0,31}[a-z0-9])?")
-"""What every name in AWS can end in: a role's has 64 characters, a bucket's 63, none of them a capital or a dot."""
+STAGE = re.compile(r"[a-z]([a-z0-9-]{0,25}[a-z0-9])?")
+"""Pattern of a stage's name. Names in AWS end with it: a role's name has at most 64 characters, a bucket's at most 63,
+and a bucket's has no capital letters."""
 
 PythonVersion = Literal["3.11", "3.12", "3.13", "3.14"]
 
@@ -100,8 +104,9 @@ class StageConfig(BaseModel):
     this."""
 
     function_memory_mb: Annotated[int, Field(ge=1024, le=10240)] = 1769
-    """Lambda gives CPU by memory; at 1769 MB it is one whole, which is what one process of Python can use. The images
-    that are read ahead take some 300 MB."""
+    """Memory of each function, in MB. Lambda allocates CPU in proportion to memory: 1,769 MB is one vCPU, and one
+    Python process uses no more. The minimum leaves room for the 32 images of up to 18 MB that the orchestrator holds
+    while it reads ahead."""
 
     function_max_concurrency: Annotated[int, Field(ge=2, le=1000)] = 2
     """Jobs taken in at once; with `trigger: s3` they are as many as end at once. Lambda's bounds."""
@@ -110,7 +115,7 @@ class StageConfig(BaseModel):
     """Models of Amazon Nova that a job may be of, or inference profiles of them, as Bedrock names them in the stage's
     Region; the first where none is asked for. The default is one of Asia Pacific."""
 
-    min_records: Annotated[int, Field(ge=1, le=50_000)] = 100
+    min_records: Annotated[int, Field(ge=1, le=MAX_RECORDS)] = BEDROCK_MIN_RECORDS
     """Images that a job has at least: a quota of Bedrock's for most models, below which it refuses the job."""
 
     trigger: Literal["sqs", "s3"] = "sqs"
@@ -129,8 +134,9 @@ class StageConfig(BaseModel):
 
 def load_config(stage: str) -> StageConfig:
     """Return the config of the stage being deployed. Raises ConfigError."""
-    # Where Pulumi's engine has everything that is configured.
-    require_well_formed(stage, pulumi.runtime.get_config_env(), pulumi.Config("aws").get("region"))
+    aws = pulumi.Config("aws")
+    # The environment has every configured key. Pulumi's API only returns keys that the program names.
+    require_well_formed(stage, pulumi.runtime.get_config_env(), aws.get("region"), _decoded(aws.get("defaultTags")))
     try:
         values: object = pulumi.Config(PROJECT).get_object(CONFIG_KEY)
     except pulumi.ConfigTypeError as exc:
@@ -141,15 +147,27 @@ def load_config(stage: str) -> StageConfig:
     return parse_config({} if values is None else values, stage, secret=secret)
 
 
-def require_well_formed(stage: str, keys: Iterable[str], region: object) -> None:
-    """Refuse a stage whose name AWS could not take, whose keys nobody reads, or that does not say where it is.
+def stage_tags(stage: str) -> dict[str, str]:
+    """Return the tags that every resource of a stage has."""
+    return {"project": PROJECT, "stage": stage, "managed-by": "pulumi"}
 
-    Raises ConfigError.
+
+def require_well_formed(stage: str, keys: Iterable[str], region: object, default_tags: object) -> None:
+    """Check the parts of a stage's file that are not below `yorutsuke:stage`.
+
+    Args:
+        stage: The name of the stage.
+        keys: All keys of the file.
+        region: The value of `aws:region`.
+        default_tags: The value of `aws:defaultTags`, from which the provider tags every resource.
+
+    Raises:
+        ConfigError: The stage's name is not valid in AWS, a key is unknown, or the Region or a tag is missing.
     """
     if not STAGE.fullmatch(stage):
         raise ConfigError(
             f"stage {stage!r} is no name for one: names in AWS end in it, so take small letters, digits and hyphens, "
-            "33 at most, a letter first and no hyphen last."
+            "27 at most, a letter first and no hyphen last."
         )
     known = f"{PROJECT}:{CONFIG_KEY}"
     unknown = [key for key in keys if key.startswith(f"{PROJECT}:") and key != known]
@@ -162,12 +180,35 @@ def require_well_formed(stage: str, keys: Iterable[str], region: object) -> None
             f"{REGION_KEY} in Pulumi.{stage}.yaml is {region!r}: name the AWS Region of the stage, such as "
             "ap-northeast-1."
         )
+    tags = cast("dict[str, object]", default_tags).get("tags") if isinstance(default_tags, dict) else None
+    required = stage_tags(stage)
+    if not isinstance(tags, dict) or not required.items() <= cast("dict[str, object]", tags).items():
+        written = ", ".join(f"{key}: {value}" for key, value in required.items())
+        raise ConfigError(
+            f"{TAGS_KEY} in Pulumi.{stage}.yaml is {default_tags!r}: every resource of a stage needs the tags project, "
+            f"stage and managed-by. Write `{TAGS_KEY}: {{tags: {{{written}}}}}`."
+        )
+
+
+def _decoded(text: str | None) -> object:
+    """Return a value that Pulumi passes as JSON, or the text if it is not JSON."""
+    try:
+        return json.loads(text) if text else None
+    except ValueError:
+        return text
 
 
 def parse_config(values: object, stage: str, *, secret: bool = False) -> StageConfig:
-    """Return the validated config. Raises ConfigError, naming every key that is wrong.
+    """Return the validated config.
 
-    Where some of it is `secret`, the error names no value: nobody can tell any more which one was encrypted.
+    Args:
+        values: The object under `yorutsuke:stage`.
+        stage: The name of the stage.
+        secret: Whether a value is secret. The error then names no values, because Pulumi does not tell which value was
+            encrypted.
+
+    Raises:
+        ConfigError: A key is unknown or a value is not valid. The message names all of these keys.
     """
     try:
         return StageConfig.model_validate(values)
@@ -197,18 +238,3 @@ def _rule(error: ErrorDetails, keys: list[str]) -> str:
             return "must be an object, with its keys below it"
         case _:
             return error["msg"]
-
-
-def job_name_prefix(stage: str) -> str:
-    """Return how the names of the stage's Bedrock jobs begin.
-
-    It ends with a dot, which no stage has in its name (queues take none): no prefix is the beginning of another.
-
-    Source: Amazon Bedrock API reference, CreateModelInvocationJob: letters, digits, `+`, `-` and `.`, at most 63.
-    """
-    return f"{PROJECT}-{stage}."
-
-
-def physical_name(name: str, stage: str) -> str:
-    """Return the name of a resource in AWS."""
-    return f"{PROJECT}-{name}-{stage}"

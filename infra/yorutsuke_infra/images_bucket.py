@@ -1,6 +1,6 @@
-"""The bucket of images and job files: private, encrypted, over TLS only, what was overwritten or deleted kept a while.
+"""The bucket of images and job files: private, encrypted, TLS only, and versioned.
 
-It is encrypted with S3's own keys: one of the account's own would have to be opened to Bedrock and to all who read.
+S3's own keys encrypt the bucket. A KMS key of the account would have to be opened to Bedrock and to every reader.
 """
 
 from dataclasses import dataclass
@@ -8,44 +8,55 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
+from yorutsuke_common.names import BATCH_INPUT_PREFIX, BATCH_OUTPUT_PREFIX, DEAD_LETTERS_PREFIX, physical_name
+
 from .policies import bucket_policy
 
-EXPIRES_AFTER_DAYS = {"batch-input/": 30, "batch-output/": 30, "dead-letters/": 90}
-"""Receipts in `uploads/` and `processed/` do not expire."""
+EXPIRES_AFTER_DAYS = {BATCH_INPUT_PREFIX: 30, BATCH_OUTPUT_PREFIX: 30, DEAD_LETTERS_PREFIX: 90}
+"""Lifetime of objects below a prefix, in days. Images in `uploads/` and `processed/` do not expire."""
 EARLIER_VERSION_DAYS = 30
-"""How long a receipt that was deleted by mistake can be restored, or the dead letters that a replay replaced."""
+"""Number of days for which a deleted or replaced object can be restored."""
 ABANDONED_UPLOAD_DAYS = 1
+"""Number of days after which S3 aborts an unfinished multipart upload."""
 
 
 @dataclass(frozen=True)
 class ImagesBucketArgs:
-    """`bucket_name` is unique in the world; `protect_data` lets the bucket outlive its stack."""
+    """Arguments of `ImagesBucket`. A bucket's name is globally unique, so it contains the account's id."""
 
-    bucket_name: pulumi.Input[str]
+    stage: str
+    account_id: pulumi.Input[str]
     protect_data: bool
 
 
 class ImagesBucket(pulumi.ComponentResource):
-    """The bucket and what is said of it as a whole."""
+    """The bucket and its settings.
+
+    Resources:
+        `{name}`: the bucket, its public access block, policy, encryption, versioning and lifecycle rules.
+    """
 
     def __init__(self, name: str, args: ImagesBucketArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("yorutsuke:storage:ImagesBucket", name, {}, opts)
         self._protect_data = args.protect_data
         self.bucket = aws.s3.Bucket(
-            name, bucket=args.bucket_name, force_destroy=not args.protect_data, opts=self._child()
+            name,
+            bucket=pulumi.Output.concat(physical_name(name, args.stage), "-", args.account_id),
+            force_destroy=not args.protect_data,
+            opts=self._child(),
         )
         self._keep_private(name)
         self._encrypt(name)
         self._keep_versions(name)
-        self.register_outputs({})
+        self.register_outputs({"bucket": self.bucket.bucket, "arn": self.bucket.arn})
 
     def _child(self, *depends_on: pulumi.Resource) -> pulumi.ResourceOptions:
-        """Return the options of a child: a bucket that outlives its stack is to stay private, and to keep versions."""
+        """Return the options of a child. If the bucket is kept, its settings are kept as well."""
         keep = self._protect_data
         return pulumi.ResourceOptions(parent=self, protect=keep, retain_on_delete=keep, depends_on=depends_on)
 
     def _keep_private(self, name: str) -> None:
-        blocked = aws.s3.BucketPublicAccessBlock(
+        block = aws.s3.BucketPublicAccessBlock(
             name,
             bucket=self.bucket.bucket,
             block_public_acls=True,
@@ -58,8 +69,8 @@ class ImagesBucket(pulumi.ComponentResource):
             name,
             bucket=self.bucket.bucket,
             policy=pulumi.Output.json_dumps(bucket_policy(self.bucket.arn)),
-            # S3 refuses two changes of a bucket's access at once.
-            opts=self._child(blocked),
+            # S3 refuses two concurrent changes of a bucket's access.
+            opts=self._child(block),
         )
 
     def _encrypt(self, name: str) -> None:
@@ -76,7 +87,7 @@ class ImagesBucket(pulumi.ComponentResource):
         )
 
     def _keep_versions(self, name: str) -> None:
-        versions = aws.s3.BucketVersioning(
+        versioning = aws.s3.BucketVersioning(
             name,
             bucket=self.bucket.bucket,
             versioning_configuration=aws.s3.BucketVersioningVersioningConfigurationArgs(status="Enabled"),
@@ -86,13 +97,13 @@ class ImagesBucket(pulumi.ComponentResource):
             name,
             bucket=self.bucket.bucket,
             rules=[*(_expire(prefix, days) for prefix, days in EXPIRES_AFTER_DAYS.items()), _leftovers()],
-            # Rules on versions are of a bucket that has some.
-            opts=self._child(versions),
+            # A rule about versions needs a versioned bucket.
+            opts=self._child(versioning),
         )
 
 
 def _expire(prefix: str, days: int) -> aws.s3.BucketLifecycleConfigurationRuleArgs:
-    """Expire what is below a prefix."""
+    """Return the rule that expires the objects below a prefix."""
     return aws.s3.BucketLifecycleConfigurationRuleArgs(
         id=f"expire-{prefix.rstrip('/')}",
         status="Enabled",
@@ -102,7 +113,7 @@ def _expire(prefix: str, days: int) -> aws.s3.BucketLifecycleConfigurationRuleAr
 
 
 def _leftovers() -> aws.s3.BucketLifecycleConfigurationRuleArgs:
-    """Expire what nobody sees: earlier versions, the marks of deleted keys, parts of uploads that were given up."""
+    """Return the rule that expires earlier versions, delete markers and unfinished uploads."""
     return aws.s3.BucketLifecycleConfigurationRuleArgs(
         id="leftovers",
         status="Enabled",

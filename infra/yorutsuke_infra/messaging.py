@@ -1,7 +1,7 @@
-"""The queue that feeds the function: with outputs, through a topic, and with failed jobs, through EventBridge.
+"""The queue that feeds the batch_result_handler.
 
-What fails five times goes to a dead-letter queue. Where S3 invokes the function straight there is no topic; failed
-jobs, and what is redriven, come through the queue all the same.
+The queue receives notifications of output files from a topic, and events of failed jobs from EventBridge. With
+`trigger: s3` there is no topic. Failed jobs and redriven messages still come through the queue.
 """
 
 import json
@@ -10,31 +10,36 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
-from .config import job_name_prefix, physical_name
-from .policies import queue_policy, topic_policy
+from yorutsuke_common.names import (
+    BEDROCK_EVENT_SOURCE,
+    JOB_STATE_CHANGE,
+    BedrockEnd,
+    dead_letter_queue,
+    job_name_prefix,
+    physical_name,
+)
+
+from .policies import Document, queue_policy, topic_policy
 
 MAX_RECEIVES = 5
+"""Number of receives after which a failed message is moved to the dead-letter queue."""
 DLQ_RETENTION_SECONDS = 14 * 24 * 3600
+"""Retention of a dead-letter queue, in seconds. 14 days is SQS's maximum."""
 VISIBILITY_PER_TIMEOUT = 6
-"""AWS asks for a visibility timeout of at least six times the function's timeout."""
+"""Ratio of the queue's visibility timeout to the function's timeout. AWS recommends at least 6."""
 
-NOBODY = {"redrivePermission": "denyAll"}
-
-STATE_CHANGE_SOURCE = "aws.bedrock"
-STATE_CHANGE = "Batch Inference Job State Change"
-FAILED_STATES = ("Failed", "Expired", "Stopped", "PartiallyCompleted")
-"""How a job ends otherwise than completely. Of a completion its output tells.
-
-Source: Amazon Bedrock API reference, GetModelInvocationJob; Amazon Bedrock user guide, "How EventBridge for Amazon
-Bedrock works".
-"""
+NO_SOURCE_QUEUES = {"redrivePermission": "denyAll"}
+"""Redrive permission of a queue that is not the dead-letter queue of another queue."""
 
 
 @dataclass(frozen=True)
 class MessagingArgs:
-    """`bucket` may publish to the topic; without one there is no topic. The timeout is the consumer's.
+    """Arguments of `Messaging`.
 
-    `drill_event_source` is a second source of job state changes, since nobody but Bedrock can send events as Bedrock.
+    Attributes:
+        bucket: The bucket that may publish to the topic. Without a bucket there is no topic.
+        function_timeout_seconds: The timeout of the function that receives from the queue.
+        drill_event_source: A second source of job state changes. Only Bedrock can send events as Bedrock.
     """
 
     stage: str
@@ -45,108 +50,118 @@ class MessagingArgs:
 
 
 class Messaging(pulumi.ComponentResource):
-    """The queue and its dead-letter queue, the rule for failed jobs, and the topic for outputs, or None.
+    """The queue, its dead-letter queue, and the senders to both.
 
-    `topic_ready` is what has to be there before anything is published.
+    `topic` is None without a bucket. `topic_ready` are the resources that have to exist before the bucket publishes.
+
+    Resources:
+        `{name}` and `{name}-dlq`: the queues, their policies and their redrive permissions.
+        `{name}-failed-jobs`: the EventBridge rule for jobs that did not complete, and its target, the queue.
+        `{name}`: the topic, its policy and its subscription, if there is a bucket.
     """
 
     def __init__(self, name: str, args: MessagingArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("yorutsuke:messaging:Messaging", name, {}, opts)
         self._child = pulumi.ResourceOptions(parent=self)
         self.dead_letter_queue = aws.sqs.Queue(
-            "batch-output-dlq",
-            name=physical_name("batch-output-dlq", args.stage),
+            dead_letter_queue(name),
+            name=physical_name(dead_letter_queue(name), args.stage),
             message_retention_seconds=DLQ_RETENTION_SECONDS,
             sqs_managed_sse_enabled=True,
             opts=self._child,
         )
-        self.queue = self._queue(args)
-        self.rule = self._rule(args)
-        self.topic = self._topic(args.stage) if args.bucket else None
-        may_send = [self._policy("batch-output", self.queue), self._policy("batch-output-dlq", self.dead_letter_queue)]
-        self._sending = pulumi.ResourceOptions(parent=self, depends_on=may_send)
-        self._send_failed_jobs()
-        self.topic_ready = self._connect(self.topic, args.bucket, args) if self.topic and args.bucket else []
-        self.register_outputs({})
+        self.queue = aws.sqs.Queue(
+            name,
+            name=physical_name(name, args.stage),
+            visibility_timeout_seconds=VISIBILITY_PER_TIMEOUT * args.function_timeout_seconds,
+            redrive_policy=self._to_dead_letter_queue(maxReceiveCount=MAX_RECEIVES),
+            sqs_managed_sse_enabled=True,
+            opts=self._child,
+        )
+        only_queue = {"redrivePermission": "byQueue", "sourceQueueArns": [self.queue.arn]}
+        self._permit_redrive(dead_letter_queue(name), self.dead_letter_queue, only_queue)
+        self._permit_redrive(name, self.queue, NO_SOURCE_QUEUES)
+        self.rule = self._rule(f"{name}-failed-jobs", args)
+        # S3 cannot use the key that AWS manages for SNS, so the topic is not encrypted. Messages only name objects.
+        self.topic = (
+            aws.sns.Topic(name, name=physical_name(name, args.stage), opts=self._child) if args.bucket else None
+        )
+        may_send = [
+            self._queue_policy(name, self.queue),
+            self._queue_policy(dead_letter_queue(name), self.dead_letter_queue),
+        ]
+        sending = pulumi.ResourceOptions(parent=self, depends_on=may_send)
+        self._send_failed_jobs(f"{name}-failed-jobs", sending)
+        self.topic_ready: list[pulumi.Resource] = []
+        if self.topic and args.bucket:
+            policy = topic_policy(self.topic.arn, args.bucket.arn, args.account_id)
+            self.topic_ready = [
+                self._topic_policy(name, self.topic, policy),
+                self._subscribe(name, self.topic, sending),
+            ]
+        self.register_outputs(
+            {
+                "queueUrl": self.queue.url,
+                "deadLetterQueueUrl": self.dead_letter_queue.url,
+                "ruleName": self.rule.name,
+                "topicArn": self.topic.arn if self.topic else None,
+            }
+        )
 
-    def _policy(self, name: str, queue: aws.sqs.Queue) -> aws.sqs.QueuePolicy:
+    def _to_dead_letter_queue(self, **settings: int) -> pulumi.Output[str]:
+        """Return a redrive policy that names the dead-letter queue."""
+        return pulumi.Output.json_dumps({"deadLetterTargetArn": self.dead_letter_queue.arn, **settings})
+
+    def _permit_redrive(self, name: str, queue: aws.sqs.Queue, permission: Document) -> None:
+        aws.sqs.RedriveAllowPolicy(
+            name,
+            queue_url=queue.url,
+            redrive_allow_policy=pulumi.Output.json_dumps(permission),
+            opts=self._child,
+        )
+
+    def _queue_policy(self, name: str, queue: aws.sqs.Queue) -> aws.sqs.QueuePolicy:
         document = queue_policy(queue.arn, self.rule.arn, self.topic.arn if self.topic else None)
         return aws.sqs.QueuePolicy(
             name, queue_url=queue.url, policy=pulumi.Output.json_dumps(document), opts=self._child
         )
 
-    def _queue(self, args: MessagingArgs) -> aws.sqs.Queue:
-        queue = aws.sqs.Queue(
-            "batch-output",
-            name=physical_name("batch-output", args.stage),
-            visibility_timeout_seconds=VISIBILITY_PER_TIMEOUT * args.function_timeout_seconds,
-            redrive_policy=pulumi.Output.json_dumps(
-                {"deadLetterTargetArn": self.dead_letter_queue.arn, "maxReceiveCount": MAX_RECEIVES}
-            ),
-            sqs_managed_sse_enabled=True,
-            opts=self._child,
-        )
-        self._allow_redrive("batch-output-dlq", self.dead_letter_queue, queue)
-        self._allow_redrive("batch-output", queue)
-        return queue
-
-    def _allow_redrive(self, name: str, queue: aws.sqs.Queue, source: aws.sqs.Queue | None = None) -> None:
-        """Let one queue of the account have this one as its dead-letter queue, or none."""
-        allowed = {"redrivePermission": "byQueue", "sourceQueueArns": [source.arn]} if source else NOBODY
-        aws.sqs.RedriveAllowPolicy(
-            name,
-            queue_url=queue.url,
-            redrive_allow_policy=pulumi.Output.json_dumps(allowed),
-            opts=self._child,
-        )
-
-    def _topic(self, stage: str) -> aws.sns.Topic:
-        # A topic is encrypted with a key of the account's own or not at all: S3 may not use the one that AWS keeps for
-        # SNS. What is published here names objects, and holds nothing of them.
-        return aws.sns.Topic("batch-output", name=physical_name("batch-output", stage), opts=self._child)
-
-    def _rule(self, args: MessagingArgs) -> aws.cloudwatch.EventRule:
-        sources = [STATE_CHANGE_SOURCE, *filter(None, [args.drill_event_source])]
+    def _rule(self, name: str, args: MessagingArgs) -> aws.cloudwatch.EventRule:
         pattern = {
-            "source": sources,
-            "detail-type": [STATE_CHANGE],
-            # Every job of the account comes by, also those of other stages and other applications.
-            "detail": {"batchJobName": [{"prefix": job_name_prefix(args.stage)}], "status": list(FAILED_STATES)},
+            "source": [BEDROCK_EVENT_SOURCE, *filter(None, [args.drill_event_source])],
+            "detail-type": [JOB_STATE_CHANGE],
+            # The event bus carries the jobs of the whole account, also those of other stages and other applications.
+            "detail": {"batchJobName": [{"prefix": job_name_prefix(args.stage)}], "status": list(BedrockEnd)},
         }
         return aws.cloudwatch.EventRule(
-            "failed-jobs",
-            name=physical_name("failed-jobs", args.stage),
-            description="Bedrock ended a batch inference job of this stage otherwise than completely.",
+            name,
+            name=physical_name(name, args.stage),
+            description="A batch inference job of this stage ended without completing.",
             event_pattern=json.dumps(pattern),
             opts=self._child,
         )
 
-    def _send_failed_jobs(self) -> None:
+    def _send_failed_jobs(self, name: str, opts: pulumi.ResourceOptions) -> None:
         aws.cloudwatch.EventTarget(
-            "failed-jobs",
+            name,
             rule=self.rule.name,
             target_id="queue",
             arn=self.queue.arn,
-            # What EventBridge may not send, it does not try again: without this it would be gone.
+            # EventBridge does not retry an event that it may not deliver, so the event would be lost.
             dead_letter_config=aws.cloudwatch.EventTargetDeadLetterConfigArgs(arn=self.dead_letter_queue.arn),
-            opts=self._sending,
+            opts=opts,
         )
 
-    def _connect(self, topic: aws.sns.Topic, bucket: aws.s3.Bucket, args: MessagingArgs) -> list[pulumi.Resource]:
-        """Let the bucket publish to the topic, and the topic send to the queue."""
-        may_publish = aws.sns.TopicPolicy(
-            "batch-output",
-            arn=topic.arn,
-            policy=pulumi.Output.json_dumps(topic_policy(topic.arn, bucket.arn, args.account_id)),
-            opts=self._child,
-        )
-        subscription = aws.sns.TopicSubscription(
-            "batch-output",
+    def _topic_policy(self, name: str, topic: aws.sns.Topic, policy: Document) -> aws.sns.TopicPolicy:
+        return aws.sns.TopicPolicy(name, arn=topic.arn, policy=pulumi.Output.json_dumps(policy), opts=self._child)
+
+    def _subscribe(self, name: str, topic: aws.sns.Topic, opts: pulumi.ResourceOptions) -> aws.sns.TopicSubscription:
+        return aws.sns.TopicSubscription(
+            name,
             topic=topic.arn,
             protocol="sqs",
             endpoint=self.queue.arn,
-            # What SNS may not deliver, it does not try again either.
-            redrive_policy=pulumi.Output.json_dumps({"deadLetterTargetArn": self.dead_letter_queue.arn}),
-            opts=self._sending,
+            # SNS does not retry a message that it may not deliver either.
+            redrive_policy=self._to_dead_letter_queue(),
+            opts=opts,
         )
-        return [may_publish, subscription]

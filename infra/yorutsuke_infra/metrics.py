@@ -1,29 +1,29 @@
-"""Every metric that a stage's alarms and its dashboard look at, and the limits that both hold them to.
-
-Pure: names of resources in, metrics out. What the handler emits it names itself; a test holds the two together.
-"""
+"""The metrics that the alarms and the dashboard of a stage use, and their limits. Pure: names in, metrics out."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pulumi import Input
 
+from yorutsuke_common.names import JOB_TRANSACTIONS_INDEX, METRIC_NAMESPACE, RESULT_SERVICE, ResultMetric
+
 from .messaging import VISIBILITY_PER_TIMEOUT
 
-NAMESPACE = "BatchResult"
-SERVICE = "batch_result_handler"
 PERIOD_SECONDS = 300
+"""Period over which alarms evaluate a metric, in seconds."""
 MAX_FAILURE_PERCENT = 5.0
 MAX_PROCESSING_MILLISECONDS = 60_000
 MAX_REDELIVERIES = 2
+"""Number of redeliveries before a message is too old. A manifest ahead of its output is redelivered once."""
 MAX_TIMEOUT_SHARE = 0.8
-"""Of the function's timeout: a night that grows by a quarter would be cut off."""
+"""Share of its timeout that a function may take. Above it, a job that is a quarter larger could time out."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric of CloudWatch; `stat` is what is made of its values in a period."""
+    """A CloudWatch metric. `label` names it on the dashboard, and `stat` is the statistic of a period."""
 
+    label: str
     namespace: str
     name: str
     dimensions: Mapping[str, Input[str]]
@@ -32,92 +32,111 @@ class Metric:
 
 @dataclass(frozen=True)
 class Rate:
-    """Metric math; `operands` are by the ids that stand for them in the expression."""
+    """A metric math expression. `operands` are the metrics in it, by their ids."""
 
+    label: str
     expression: str
     operands: Mapping[str, Metric]
 
 
-class StageMetrics:
-    """The metrics of one stage, by what they tell. All arguments but the timeout are names; there may be no topic."""
+class JobMetrics:
+    """The metrics that the batch_result_handler emits."""
 
-    def __init__(
-        self,
-        *,
-        stage: str,
-        topic: Input[str] | None,
-        rule: Input[str],
-        queue: Input[str],
-        dead_letter_queue: Input[str],
-        function: Input[str],
-        orchestrator: Input[str],
-        submission_dead_letter_queue: Input[str],
-        transactions: Input[str],
-        pending_images: Input[str],
-        function_timeout_seconds: int,
-    ) -> None:
-        own = {"service": SERVICE, "stage": stage}
-        self.good_lines = Metric(NAMESPACE, "SuccessCount", own, "Sum")
-        self.failed_lines = Metric(NAMESPACE, "FailureCount", own, "Sum")
+    def __init__(self, stage: str) -> None:
+        dimensions = {"service": RESULT_SERVICE, "stage": stage}
+
+        def metric(label: str, name: ResultMetric, stat: str) -> Metric:
+            return Metric(label, METRIC_NAMESPACE, name, dimensions, stat)
+
+        self.good_lines = metric("Good lines", ResultMetric.SUCCESS_COUNT, "Sum")
+        self.failed_lines = metric("Failed lines", ResultMetric.FAILURE_COUNT, "Sum")
         self.failure_percent = Rate(
-            # An output without lines has counted nothing, and must not divide by it.
+            "Failed lines, %",
+            # An empty output counts 0 and 0, which must not be divided.
             "IF(success + failure > 0, 100 * failure / (success + failure), 0)",
             {"success": self.good_lines, "failure": self.failed_lines},
         )
-        self.failed_migrations = Metric(NAMESPACE, "MigrationFailedCount", own, "Sum")
-        self.failed_jobs = Metric(NAMESPACE, "JobFailed", own, "Sum")
-        self.processing_milliseconds = Metric(NAMESPACE, "ProcessingTime", own, "Maximum")
-        # Counted anew with each content of an output and each look at a manifest: their sum says nothing.
-        self.missing_images = Metric(NAMESPACE, "MissingCount", own, "Maximum")
-        self.unprocessed_records = Metric(NAMESPACE, "UnprocessedCount", own, "Maximum")
-        self.manifest_difference = Metric(NAMESPACE, "ManifestDifference", own, "Maximum")
+        self.failed_migrations = metric("Images not moved", ResultMetric.MIGRATION_FAILED_COUNT, "Sum")
+        self.failed_jobs = metric("Jobs not completed by Bedrock", ResultMetric.JOB_FAILED, "Sum")
+        self.processing_milliseconds = metric("Processing time", ResultMetric.PROCESSING_TIME, "Maximum")
+        # Each processing of an output and each reading of a manifest counts these again, so a sum has no meaning.
+        self.missing_images = metric("Images without a line", ResultMetric.MISSING_COUNT, "Maximum")
+        self.unprocessed_records = metric("Records not processed", ResultMetric.UNPROCESSED_COUNT, "Maximum")
+        self.manifest_difference = metric("Manifest and output differ", ResultMetric.MANIFEST_DIFFERENCE, "Maximum")
 
-        self.waiting_messages = _queue_metric("ApproximateNumberOfMessagesVisible", queue)
-        self.messages_in_flight = _queue_metric("ApproximateNumberOfMessagesNotVisible", queue)
-        self.message_age_seconds = _queue_metric("ApproximateAgeOfOldestMessage", queue)
-        self.dead_letters = _queue_metric("ApproximateNumberOfMessagesVisible", dead_letter_queue)
-        # One that has come back once may be a manifest ahead of its output, or have met a function at work.
-        self.max_message_age_seconds = MAX_REDELIVERIES * VISIBILITY_PER_TIMEOUT * function_timeout_seconds
 
-        self.function_runs = _function_metric("Invocations", "Sum", function)
-        self.function_errors = _function_metric("Errors", "Sum", function)
-        self.function_throttles = _function_metric("Throttles", "Sum", function)
-        self.functions_at_once = _function_metric("ConcurrentExecutions", "Maximum", function)
-        self.function_milliseconds = _function_metric("Duration", "Maximum", function)
-        self.function_timeout_milliseconds = 1000 * function_timeout_seconds
-        self.max_function_milliseconds = MAX_TIMEOUT_SHARE * self.function_timeout_milliseconds
+class QueueMetrics:
+    """The metrics of a queue, given its name."""
 
-        # What is refused counts as well, where the request was no HTTP request: nobody may be waiting for the answer.
-        self.submission_runs = _function_metric("Invocations", "Sum", orchestrator)
-        self.submission_errors = _function_metric("Errors", "Sum", orchestrator)
-        self.submission_throttles = _function_metric("Throttles", "Sum", orchestrator)
-        self.failed_submissions = _queue_metric("ApproximateNumberOfMessagesVisible", submission_dead_letter_queue)
+    def __init__(self, queue: Input[str]) -> None:
+        def metric(label: str, name: str) -> Metric:
+            return Metric(label, "AWS/SQS", name, {"QueueName": queue}, "Maximum")
 
-        self.throttled_transactions = _table_metric("WriteThrottleEvents", {"TableName": transactions})
-        # A job's transactions all have one key there; what its partition cannot take holds up the table's own writes.
-        self.throttled_by_job_index = _table_metric(
-            "WriteThrottleEvents", {"TableName": transactions, "GlobalSecondaryIndexName": "jobId-extractedAt"}
+        self.waiting = metric("Waiting messages", "ApproximateNumberOfMessagesVisible")
+        self.in_flight = metric("Messages in flight", "ApproximateNumberOfMessagesNotVisible")
+        self.age_seconds = metric("Age of the oldest message", "ApproximateAgeOfOldestMessage")
+
+
+class FunctionMetrics:
+    """The metrics and limits of a function, given its name and its timeout."""
+
+    def __init__(self, function: Input[str], timeout_seconds: int) -> None:
+        def metric(label: str, name: str, stat: str) -> Metric:
+            return Metric(label, "AWS/Lambda", name, {"FunctionName": function}, stat)
+
+        self.invocations = metric("Invocations", "Invocations", "Sum")
+        self.errors = metric("Errors", "Errors", "Sum")
+        self.throttles = metric("Throttled invocations", "Throttles", "Sum")
+        self.concurrency = metric("Concurrent invocations", "ConcurrentExecutions", "Maximum")
+        self.milliseconds = metric("Duration", "Duration", "Maximum")
+        self.timeout_milliseconds = 1000 * timeout_seconds
+        self.max_milliseconds = MAX_TIMEOUT_SHARE * self.timeout_milliseconds
+        self.max_message_age_seconds = MAX_REDELIVERIES * VISIBILITY_PER_TIMEOUT * timeout_seconds
+
+
+class TableMetrics:
+    """The throttled requests of the tables, given their names."""
+
+    def __init__(self, transactions: Input[str], pending_images: Input[str]) -> None:
+        def metric(label: str, name: str, table: Input[str], **index: str) -> Metric:
+            return Metric(label, "AWS/DynamoDB", name, {"TableName": table, **index}, "Sum")
+
+        # All transactions of a job share one key of the index. Throttling the index also throttles the table.
+        index = {"GlobalSecondaryIndexName": JOB_TRANSACTIONS_INDEX}
+        self.throttled = (
+            metric("Writes of transactions", "WriteThrottleEvents", transactions),
+            metric("Writes of their index by job", "WriteThrottleEvents", transactions, **index),
+            metric("Writes of images", "WriteThrottleEvents", pending_images),
+            metric("Reads of images", "ReadThrottleEvents", pending_images),
         )
-        self.throttled_image_writes = _table_metric("WriteThrottleEvents", {"TableName": pending_images})
-        self.throttled_image_reads = _table_metric("ReadThrottleEvents", {"TableName": pending_images})
-
-        # Not even the dead-letter queue took these: nobody will ask for them again.
-        self.lost_outputs = (
-            Metric("AWS/SNS", "NumberOfNotificationsFailedToRedriveToDlq", {"TopicName": topic}, "Sum")
-            if topic
-            else _function_metric("DestinationDeliveryFailures", "Sum", function)
-        )
-        self.lost_submissions = _function_metric("DestinationDeliveryFailures", "Sum", orchestrator)
-        self.lost_ends = Metric("AWS/Events", "InvocationsFailedToBeSentToDlq", {"RuleName": rule}, "Sum")
 
 
-def _queue_metric(name: str, queue: Input[str]) -> Metric:
-    return Metric("AWS/SQS", name, {"QueueName": queue}, "Maximum")
+@dataclass(frozen=True)
+class StageMetrics:
+    """The metrics of a stage. `lost_…` counts messages that even the dead-letter queue did not receive."""
+
+    jobs: JobMetrics
+    queue: QueueMetrics
+    dead_letters: QueueMetrics
+    handler: FunctionMetrics
+    orchestrator: FunctionMetrics
+    failed_requests: QueueMetrics
+    tables: TableMetrics
+    lost_outputs: Metric
+    lost_requests: Metric
+    lost_job_ends: Metric
 
 
-def _function_metric(name: str, stat: str, function: Input[str]) -> Metric:
-    return Metric("AWS/Lambda", name, {"FunctionName": function}, stat)
+def lost_notifications(label: str, topic: Input[str]) -> Metric:
+    """Return the number of messages that a topic, given its name, could not deliver to any queue."""
+    return Metric(label, "AWS/SNS", "NumberOfNotificationsFailedToRedriveToDlq", {"TopicName": topic}, "Sum")
 
 
-def _table_metric(name: str, dimensions: Mapping[str, Input[str]]) -> Metric:
-    return Metric("AWS/DynamoDB", name, dimensions, "Sum")
+def lost_invocations(label: str, function: Input[str]) -> Metric:
+    """Return the number of failed asynchronous events of a function, given its name, that no queue received."""
+    return Metric(label, "AWS/Lambda", "DestinationDeliveryFailures", {"FunctionName": function}, "Sum")
+
+
+def lost_events(label: str, rule: Input[str]) -> Metric:
+    """Return the number of events that a rule, given its name, could not deliver to any queue."""
+    return Metric(label, "AWS/Events", "InvocationsFailedToBeSentToDlq", {"RuleName": rule}, "Sum")

@@ -1,20 +1,22 @@
-"""What wakes somebody: the alarms of a stage and the topic they ring."""
+"""The alarms of a stage and the topic that they notify."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
 import pulumi
 import pulumi_aws as aws
 
-from .config import physical_name
-from .metrics import MAX_FAILURE_PERCENT, MAX_PROCESSING_MILLISECONDS, PERIOD_SECONDS, Metric, StageMetrics
+from yorutsuke_common.names import alarm_topic, physical_name
+
+from .alarms import Alarm, stage_alarms
+from .metrics import PERIOD_SECONDS, Metric, Rate, StageMetrics
 from .policies import alarm_topic_policy
 
 
 @dataclass(frozen=True)
 class MonitoringArgs:
-    """`emails` are told when an alarm rings; each has to confirm its subscription first."""
+    """Arguments of `Monitoring`. Each of `emails` has to confirm its subscription before it is notified."""
 
     stage: str
     account_id: pulumi.Input[str]
@@ -23,137 +25,34 @@ class MonitoringArgs:
 
 
 class Monitoring(pulumi.ComponentResource):
-    """The alarm topic and the alarms. A night without jobs has no data, which is no reason to ring.
+    """The alarms and their topic. Missing data does not trigger an alarm, because a day without jobs has none.
 
-    Of a state that lasts (`lasting`: a message lies there), they also say when it has ended, and missing data leaves it
-    as it was: SQS stops counting a queue that nobody has looked into for hours. What has happened has happened; that
-    it has not happened again is no news.
-
-    Source: Amazon SQS developer guide, "Available CloudWatch metrics for Amazon SQS".
+    Resources:
+        `{name}-alarms`: the topic and its policy.
+        `{name}-alarms-{hash}`: a subscription per email address. The state and the CLI show names to every reader, so
+            an address is hashed.
+        `{name}-{alarm}`: the alarms in `stage_alarms`.
     """
 
     def __init__(self, name: str, args: MonitoringArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("yorutsuke:monitoring:Monitoring", name, {}, opts)
         self._stage = args.stage
         self._child = pulumi.ResourceOptions(parent=self)
-        self.topic = self._topic(args)
-        self.alarms = [
-            self._failure_rate(args.metrics),
-            *self._job_alarms(args.metrics),
-            *self._queue_alarms(args.metrics),
-            *self._function_alarms(args.metrics),
-            *self._submission_alarms(args.metrics),
-        ]
-        self.register_outputs({})
+        self.topic = self._topic(alarm_topic(name), args)
+        self.alarms = [self._alarm(f"{name}-{alarm.name}", alarm) for alarm in stage_alarms(args.metrics)]
+        self.register_outputs({"topicArn": self.topic.arn})
 
-    def _job_alarms(self, metrics: StageMetrics) -> Iterator[aws.cloudwatch.MetricAlarm]:
-        yield self._threshold_alarm(
-            "processing-time",
-            "A job took longer than 60 s.",
-            metrics.processing_milliseconds,
-            MAX_PROCESSING_MILLISECONDS,
-        )
-        yield self._threshold_alarm(
-            "failed-jobs",
-            "Bedrock ended a job otherwise than completely: receipts were not read.",
-            metrics.failed_jobs,
-            0,
-        )
-        yield self._threshold_alarm(
-            "failed-migrations",
-            "A transaction stands whose image could not be moved.",
-            metrics.failed_migrations,
-            0,
-        )
-
-    def _queue_alarms(self, metrics: StageMetrics) -> Iterator[aws.cloudwatch.MetricAlarm]:
-        yield self._threshold_alarm(
-            "dlq-depth",
-            "A message could not be delivered or taken in, and waits in the dead-letter queue.",
-            metrics.dead_letters,
-            0,
-            lasting=True,
-        )
-        # What fails is in no metric of Lambda's, since the function reports its messages one by one: it comes back.
-        yield self._threshold_alarm(
-            "message-age",
-            "A message has failed at least twice, or nobody takes it.",
-            metrics.message_age_seconds,
-            metrics.max_message_age_seconds,
-            lasting=True,
-        )
-        yield self._threshold_alarm(
-            "lost-outputs",
-            "An output or a manifest was announced, and neither the function nor the dead-letter queue got it.",
-            metrics.lost_outputs,
-            0,
-        )
-        yield self._threshold_alarm(
-            "lost-job-ends",
-            "A job ended otherwise than completely, and neither the queue nor the dead-letter queue was told.",
-            metrics.lost_ends,
-            0,
-        )
-
-    def _function_alarms(self, metrics: StageMetrics) -> Iterator[aws.cloudwatch.MetricAlarm]:
-        yield self._threshold_alarm(
-            "function-errors",
-            "The function was ended before it could answer: by its timeout, for its memory, or at its start.",
-            metrics.function_errors,
-            0,
-        )
-        yield self._threshold_alarm(
-            "function-throttles",
-            "Lambda refused to run the function: the account's concurrency is used up.",
-            metrics.function_throttles,
-            0,
-        )
-        yield self._threshold_alarm(
-            "function-duration",
-            "The function came near its timeout, after which a job begins anew.",
-            metrics.function_milliseconds,
-            metrics.max_function_milliseconds,
-        )
-
-    def _submission_alarms(self, metrics: StageMetrics) -> Iterator[aws.cloudwatch.MetricAlarm]:
-        yield self._threshold_alarm(
-            "submit-errors",
-            "A job was not submitted: the orchestrator failed, was ended, or refused what it was asked for.",
-            metrics.submission_errors,
-            0,
-        )
-        yield self._threshold_alarm(
-            "submit-throttles",
-            "Lambda refused to run the orchestrator: the account's concurrency is used up.",
-            metrics.submission_throttles,
-            0,
-        )
-        yield self._threshold_alarm(
-            "submit-dlq-depth",
-            "A request that nobody waited for was given up, and waits in the orchestrator's dead-letter queue.",
-            metrics.failed_submissions,
-            0,
-            lasting=True,
-        )
-        yield self._threshold_alarm(
-            "lost-submissions",
-            "A request that nobody waited for was given up, and not even the dead-letter queue got it.",
-            metrics.lost_submissions,
-            0,
-        )
-
-    def _topic(self, args: MonitoringArgs) -> aws.sns.Topic:
-        topic = aws.sns.Topic("alarms", name=physical_name("alarms", args.stage), opts=self._child)
+    def _topic(self, name: str, args: MonitoringArgs) -> aws.sns.Topic:
+        topic = aws.sns.Topic(name, name=physical_name(name, args.stage), opts=self._child)
         aws.sns.TopicPolicy(
-            "alarms",
+            name,
             arn=topic.arn,
             policy=pulumi.Output.json_dumps(alarm_topic_policy(topic.arn, args.account_id)),
             opts=self._child,
         )
         for email in args.emails:
             aws.sns.TopicSubscription(
-                # Names stand in the state, and on the screen, for all to read.
-                f"alarms-{sha256(email.encode()).hexdigest()[:8]}",
+                f"{name}-{sha256(email.encode()).hexdigest()[:8]}",
                 topic=topic.arn,
                 protocol="email",
                 endpoint=pulumi.Output.secret(email),
@@ -161,52 +60,32 @@ class Monitoring(pulumi.ComponentResource):
             )
         return topic
 
-    def _failure_rate(self, metrics: StageMetrics) -> aws.cloudwatch.MetricAlarm:
-        rate = metrics.failure_percent
-        queries = [
-            aws.cloudwatch.MetricAlarmMetricQueryArgs(id=operand, metric=_queried(metric))
-            for operand, metric in rate.operands.items()
-        ]
-        queries.append(
-            aws.cloudwatch.MetricAlarmMetricQueryArgs(
-                id="rate", expression=rate.expression, label="Lines that failed, %", return_data=True
-            )
-        )
-        return self._alarm(
-            "failure-rate", "More than 5 % of the lines of a job's output failed.", queries, MAX_FAILURE_PERCENT
-        )
-
-    def _threshold_alarm(
-        self, name: str, description: str, metric: Metric, threshold: float, *, lasting: bool = False
-    ) -> aws.cloudwatch.MetricAlarm:
-        query = aws.cloudwatch.MetricAlarmMetricQueryArgs(id="value", metric=_queried(metric), return_data=True)
-        return self._alarm(name, description, [query], threshold, lasting=lasting)
-
-    def _alarm(
-        self,
-        name: str,
-        description: str,
-        queries: Sequence[aws.cloudwatch.MetricAlarmMetricQueryArgs],
-        threshold: float,
-        *,
-        lasting: bool = False,
-    ) -> aws.cloudwatch.MetricAlarm:
+    def _alarm(self, name: str, alarm: Alarm) -> aws.cloudwatch.MetricAlarm:
         return aws.cloudwatch.MetricAlarm(
             name,
             name=physical_name(name, self._stage),
-            alarm_description=description,
+            alarm_description=alarm.description,
             comparison_operator="GreaterThanThreshold",
-            threshold=threshold,
+            threshold=alarm.threshold,
             evaluation_periods=1,
-            metric_queries=queries,
-            treat_missing_data="ignore" if lasting else "notBreaching",
+            metric_queries=_queries(alarm.metric),
+            treat_missing_data="ignore" if alarm.lasting else "notBreaching",
             alarm_actions=[self.topic.arn],
-            ok_actions=[self.topic.arn] if lasting else [],
+            ok_actions=[self.topic.arn] if alarm.lasting else [],
             opts=self._child,
         )
 
 
-def _queried(metric: Metric) -> aws.cloudwatch.MetricAlarmMetricQueryMetricArgs:
+def _queries(metric: Metric | Rate) -> list[aws.cloudwatch.MetricAlarmMetricQueryArgs]:
+    """Return the queries of an alarm, of which exactly one returns data."""
+    query = aws.cloudwatch.MetricAlarmMetricQueryArgs
+    if isinstance(metric, Metric):
+        return [query(id="value", metric=_statistic(metric), return_data=True)]
+    operands = [query(id=operand, metric=_statistic(of)) for operand, of in metric.operands.items()]
+    return [*operands, query(id="rate", expression=metric.expression, label=metric.label, return_data=True)]
+
+
+def _statistic(metric: Metric) -> aws.cloudwatch.MetricAlarmMetricQueryMetricArgs:
     return aws.cloudwatch.MetricAlarmMetricQueryMetricArgs(
         namespace=metric.namespace,
         metric_name=metric.name,

@@ -1,8 +1,7 @@
-"""How the bucket announces outputs: on a topic, or by invoking the function straight.
+"""The notification of output files: the bucket publishes to a topic or invokes the function directly.
 
-Straight means fewer parts, for quick validation. Lambda tries an event that the function failed with twice more, after
-one minute and two, and then hands it to the dead-letter queue. That is soon: a job whose function died is claimed for
-as long as that could have lived.
+A direct invocation needs fewer resources, for quick validation. Lambda retries a failed event after one minute and
+after two more, then sends it to the dead-letter queue. A claim of a function that died can outlast these retries.
 
 Source: AWS Lambda developer guide, "Invoking a Lambda function asynchronously".
 """
@@ -12,20 +11,23 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
+from yorutsuke_common.names import BATCH_OUTPUT_PREFIX, OUTPUT_MANIFEST_NAME, OUTPUT_SUFFIXES
+
 from .messaging import Messaging
 from .python_function import keep_failed_events
 
 CREATED = ["s3:ObjectCreated:*"]
-PREFIX = "batch-output/"
-SUFFIXES = {"plan": ".jsonl", "results": ".jsonl.out", "manifest": "/manifest.json.out"}
-"""What the function reads of what is created below the prefix."""
+SUFFIXES = (*OUTPUT_SUFFIXES, f"/{OUTPUT_MANIFEST_NAME}")
+"""Suffixes of the objects below `batch-output/` that the function reads."""
 
 
 @dataclass(frozen=True)
 class OutputNotificationArgs:
-    """`bucket` announces on the topic of `messaging`, or invokes `function` where that has none.
+    """Arguments of `OutputNotification`.
 
-    What the function fails with then goes to the dead-letter queue: its role has to be allowed to send there.
+    Attributes:
+        messaging: The bucket publishes to its topic. If it has no topic, the bucket invokes `function`.
+        function: Its role must be allowed to send failed events to the dead-letter queue of `messaging`.
     """
 
     account_id: pulumi.Input[str]
@@ -35,19 +37,21 @@ class OutputNotificationArgs:
 
 
 class OutputNotification(pulumi.ComponentResource):
-    """The bucket's one notification, the same resource with either trigger: a second would replace what S3 has.
+    """The bucket's only notification. S3 would replace it with a second one, so both triggers use this resource.
 
-    Where it invokes the function, also its leave to do so, and where failed events go.
+    Resources:
+        `{name}`: the notification. Without a topic, also S3's permission to invoke the function, and the destination
+            of failed events.
     """
 
     def __init__(self, name: str, args: OutputNotificationArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("yorutsuke:messaging:OutputNotification", name, {}, opts)
         self._child = pulumi.ResourceOptions(parent=self)
         topic = args.messaging.topic
-        # S3 checks that it may send; what it sent before somebody takes it, or keeps it, would be lost.
-        ready = args.messaging.topic_ready if topic else self._may_invoke(args)
+        # S3 checks its permission when the notification is created. Events without a receiver would be lost.
+        ready = args.messaging.topic_ready if topic else self._may_invoke(name, args)
         aws.s3.BucketNotification(
-            "batch-output",
+            name,
             bucket=args.bucket.bucket,
             topics=_on_topic(topic) if topic else None,
             lambda_functions=None if topic else _to_function(args.function),
@@ -55,35 +59,39 @@ class OutputNotification(pulumi.ComponentResource):
         )
         self.register_outputs({})
 
-    def _may_invoke(self, args: OutputNotificationArgs) -> list[pulumi.Resource]:
-        may_invoke = aws.lambda_.Permission(
-            "batch-output",
+    def _may_invoke(self, name: str, args: OutputNotificationArgs) -> list[pulumi.Resource]:
+        permission = aws.lambda_.Permission(
+            name,
             statement_id="BucketInvokes",
             action="lambda:InvokeFunction",
             function=args.function.name,
             principal="s3.amazonaws.com",
             source_arn=args.bucket.arn,
-            # A bucket's ARN names no account, and its name is free again once it is deleted.
+            # A bucket's ARN has no account, and another account can take the name of a deleted bucket.
             source_account=args.account_id,
             opts=self._child,
         )
-        kept = keep_failed_events("batch-output", args.function, args.messaging.dead_letter_queue, self._child)
-        return [may_invoke, kept]
+        kept = keep_failed_events(name, args.function, args.messaging.dead_letter_queue, self._child)
+        return [permission, kept]
 
 
 def _on_topic(topic: aws.sns.Topic) -> list[aws.s3.BucketNotificationTopicArgs]:
     return [
         aws.s3.BucketNotificationTopicArgs(
-            id=output, topic_arn=topic.arn, events=CREATED, filter_prefix=PREFIX, filter_suffix=suffix
+            id=suffix, topic_arn=topic.arn, events=CREATED, filter_prefix=BATCH_OUTPUT_PREFIX, filter_suffix=suffix
         )
-        for output, suffix in SUFFIXES.items()
+        for suffix in SUFFIXES
     ]
 
 
 def _to_function(function: aws.lambda_.Function) -> list[aws.s3.BucketNotificationLambdaFunctionArgs]:
     return [
         aws.s3.BucketNotificationLambdaFunctionArgs(
-            id=output, lambda_function_arn=function.arn, events=CREATED, filter_prefix=PREFIX, filter_suffix=suffix
+            id=suffix,
+            lambda_function_arn=function.arn,
+            events=CREATED,
+            filter_prefix=BATCH_OUTPUT_PREFIX,
+            filter_suffix=suffix,
         )
-        for output, suffix in SUFFIXES.items()
+        for suffix in SUFFIXES
     ]

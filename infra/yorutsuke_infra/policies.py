@@ -9,6 +9,15 @@ from typing import Any
 
 from pulumi import Input, Output
 
+from yorutsuke_common.names import (
+    BATCH_INPUT_PREFIX,
+    BATCH_OUTPUT_PREFIX,
+    DEAD_LETTERS_PREFIX,
+    JOB_ID_INDEX,
+    PROCESSED_PREFIX,
+    UPLOADS_PREFIX,
+)
+
 from .batch_models import BatchModels
 
 Document = dict[str, Any]
@@ -32,19 +41,19 @@ def batch_result_policy(arns: BatchResultResources) -> Document:
             "ReadOutputAndImages",
             ["s3:GetObject"],
             # Of any job and any user: which ones is known when the message comes.
-            [_under(arns.bucket, "batch-output/*"), _under(arns.bucket, "uploads/*")],
+            [_under(arns.bucket, f"{BATCH_OUTPUT_PREFIX}*"), _under(arns.bucket, f"{UPLOADS_PREFIX}*")],
         ),
         _allow(
             "WriteCopiesAndDeadLetters",
             ["s3:PutObject"],
             # On any day, of any job.
-            [_under(arns.bucket, "processed/*"), _under(arns.bucket, "dead-letters/*")],
+            [_under(arns.bucket, f"{PROCESSED_PREFIX}*"), _under(arns.bucket, f"{DEAD_LETTERS_PREFIX}*")],
         ),
         # Of any user. What was deleted can be restored: of versions it deletes none.
-        _allow("DeleteMovedImages", ["s3:DeleteObject"], [_under(arns.bucket, "uploads/*")]),
+        _allow("DeleteMovedImages", ["s3:DeleteObject"], [_under(arns.bucket, f"{UPLOADS_PREFIX}*")]),
         _allow("WriteResults", ["dynamodb:BatchWriteItem"], [arns.transactions, arns.pending_images]),
         _allow("LookUpImages", ["dynamodb:BatchGetItem"], [arns.pending_images]),
-        _allow("FindJob", ["dynamodb:Query"], [_under(arns.batch_jobs, "index/jobIdIndex")]),
+        _allow("FindJob", ["dynamodb:Query"], [_under(arns.batch_jobs, f"index/{JOB_ID_INDEX}")]),
         _allow("CompleteJob", ["dynamodb:UpdateItem"], [arns.batch_jobs]),
     )
 
@@ -73,9 +82,14 @@ def submission_policy(arns: BatchSubmissionResources) -> Document:
         _allow("KeepJobs", ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"], [arns.batch_jobs]),
         _allow("LookUpImages", ["dynamodb:BatchGetItem"], [arns.pending_images]),
         # Of any user.
-        _allow("ReadImages", ["s3:GetObject"], [_under(arns.bucket, "uploads/*")]),
-        # Of any intent; what is given up on the way is aborted.
-        _allow("WriteManifests", ["s3:PutObject", "s3:AbortMultipartUpload"], [_under(arns.bucket, "batch-input/*")]),
+        _allow("ReadImages", ["s3:GetObject"], [_under(arns.bucket, f"{UPLOADS_PREFIX}*")]),
+        # An upload that is given up is aborted.
+        _allow(
+            "WriteManifests",
+            ["s3:PutObject", "s3:AbortMultipartUpload"],
+            # Of any intent.
+            [_under(arns.bucket, f"{BATCH_INPUT_PREFIX}*")],
+        ),
         _allow("SubmitJobs", ["bedrock:CreateModelInvocationJob"], [arns.bedrock_jobs, *arns.models.arns]),
         {
             **_allow("HandOverRole", ["iam:PassRole"], [arns.bedrock_role]),
@@ -109,9 +123,9 @@ def bedrock_policy(bucket: Input[str], models: BatchModels) -> Document:
     return _document(
         _allow("FindManifests", ["s3:ListBucket"], [bucket]),
         # Of any intent.
-        _allow("ReadManifests", ["s3:GetObject"], [_under(bucket, "batch-input/*")]),
+        _allow("ReadManifests", ["s3:GetObject"], [_under(bucket, f"{BATCH_INPUT_PREFIX}*")]),
         # Of any job, whose id Bedrock gives.
-        _allow("WriteOutputs", ["s3:PutObject"], [_under(bucket, "batch-output/*")]),
+        _allow("WriteOutputs", ["s3:PutObject"], [_under(bucket, f"{BATCH_OUTPUT_PREFIX}*")]),
         *(statement for number, profile in enumerate(models.profiles) for statement in _by_profile(number, *profile)),
     )
 

@@ -1,4 +1,4 @@
-"""One Python function with what it always needs: a role, a log group, and the right to write to it."""
+"""A Python function with its role and its log group."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,43 +6,60 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
+from yorutsuke_common.names import physical_name
+
 from .artifacts import Target, function_zip
-from .config import StageConfig, physical_name
+from .config import StageConfig
 from .policies import Document, assume_role_policy, log_policy
+
+RETRIES = 2
+"""Number of retries of a failed asynchronous invocation. 2 is Lambda's maximum."""
+
+
+@dataclass(frozen=True)
+class CommonArgs:
+    """Arguments that all functions of a stage have in common."""
+
+    stage: str
+    config: StageConfig
+    target: Target
+    layer_arn: pulumi.Input[str]
 
 
 @dataclass(frozen=True)
 class PythonFunctionArgs:
-    """`package` is the folder in `functions/`; `policies` are the role's inline policies by name.
+    """Arguments of `PythonFunction`.
 
-    `environment` is what the function is told beside the stage and the level of its log. `after` is what is there
-    before anybody can invoke it, its own rights aside.
+    Attributes:
+        package: The folder in `functions/`.
+        environment: Variables beside the stage and the log level.
+        policies: Inline policies of the role, by name.
+        after: Resources that have to exist before the function can be invoked.
     """
 
-    stage: str
-    config: StageConfig
+    common: CommonArgs
     package: str
-    target: Target
-    layer_arn: pulumi.Input[str]
     environment: Mapping[str, pulumi.Input[str]]
     policies: Mapping[str, Document]
     timeout_seconds: int
     after: Sequence[pulumi.Resource] = ()
 
 
-RETRIES = 2
-"""Of an event that nobody waits for; Lambda's maximum."""
-
-
 class PythonFunction(pulumi.ComponentResource):
-    """A function, its role and its log group. `function` depends on all of its rights."""
+    """A function, which is created after its permissions.
+
+    Resources:
+        `{name}`: the function, its role and its log group.
+        `{name}-log` and `{name}-{policy}`: the role's inline policies.
+    """
 
     def __init__(self, name: str, args: PythonFunctionArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("yorutsuke:functions:PythonFunction", name, {}, opts)
-        child = pulumi.ResourceOptions(parent=self)
-        physical = physical_name(name, args.stage)
+        child, common = pulumi.ResourceOptions(parent=self), args.common
+        physical = physical_name(name, common.stage)
+        self.timeout_seconds = args.timeout_seconds
         self.log_group = aws.cloudwatch.LogGroup(
-            name, name=f"/aws/lambda/{physical}", retention_in_days=args.config.log_retention_days, opts=child
+            name, name=f"/aws/lambda/{physical}", retention_in_days=common.config.log_retention_days, opts=child
         )
         self.role = aws.iam.Role(
             name,
@@ -50,7 +67,7 @@ class PythonFunction(pulumi.ComponentResource):
             assume_role_policy=pulumi.Output.json_dumps(assume_role_policy("lambda.amazonaws.com")),
             opts=child,
         )
-        rights = [
+        permissions = [
             aws.iam.RolePolicy(
                 f"{name}-{policy}",
                 name=policy,
@@ -60,33 +77,30 @@ class PythonFunction(pulumi.ComponentResource):
             )
             for policy, document in {"log": log_policy(self.log_group.arn), **args.policies}.items()
         ]
+        variables = {"STAGE": common.stage, "POWERTOOLS_LOG_LEVEL": common.config.log_level, **args.environment}
         self.function = aws.lambda_.Function(
             name,
             name=physical,
             role=self.role.arn,
-            runtime=args.target.runtime,
-            architectures=[args.target.architecture],
+            runtime=common.target.runtime,
+            architectures=[common.target.architecture],
             handler=f"{args.package}.handler.handler",
             code=pulumi.FileArchive(str(function_zip(args.package))),
-            layers=[args.layer_arn],
+            layers=[common.layer_arn],
             timeout=args.timeout_seconds,
-            memory_size=args.config.function_memory_mb,
-            environment=aws.lambda_.FunctionEnvironmentArgs(
-                variables={
-                    "STAGE": args.stage,
-                    "POWERTOOLS_LOG_LEVEL": args.config.log_level,
-                    **args.environment,
-                }
-            ),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[self.log_group, *rights, *args.after]),
+            memory_size=common.config.function_memory_mb,
+            environment=aws.lambda_.FunctionEnvironmentArgs(variables=variables),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[self.log_group, *permissions, *args.after]),
         )
-        self.register_outputs({})
+        self.register_outputs(
+            {"functionName": self.function.name, "roleArn": self.role.arn, "logGroup": self.log_group.name}
+        )
 
 
 def keep_failed_events(
     name: str, function: aws.lambda_.Function, queue: aws.sqs.Queue, opts: pulumi.ResourceOptions
 ) -> aws.lambda_.FunctionEventInvokeConfig:
-    """Have Lambda keep in a queue what the function failed with each time: its role has to be allowed to send there."""
+    """Send asynchronous events that fail after all retries to a queue. The function's role must allow it."""
     return aws.lambda_.FunctionEventInvokeConfig(
         name,
         function_name=function.name,

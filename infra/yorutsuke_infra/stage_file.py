@@ -5,7 +5,9 @@ from typing import cast
 
 import yaml
 
-from .config import CONFIG_KEY, PROJECT, REGION_KEY, StageConfig, parse_config, require_well_formed
+from yorutsuke_common.names import PROJECT
+
+from .config import CONFIG_KEY, REGION_KEY, TAGS_KEY, StageConfig, parse_config, require_well_formed
 from .errors import ConfigError
 
 EMAILS_KEY = "alarmEmails"
@@ -26,7 +28,7 @@ def read_stage_values(stage: str) -> dict[str, object]:
     if not isinstance(config, dict):
         raise ConfigError(f"{path.name} has no mapping `config`: write one, with aws:region at least.")
     values = cast("dict[str, object]", config)
-    require_well_formed(stage, values, values.get(REGION_KEY))
+    require_well_formed(stage, values, values.get(REGION_KEY), values.get(TAGS_KEY))
     return values
 
 

@@ -1,4 +1,4 @@
-"""Where everything lies: the bucket of images and job files, and the three tables."""
+"""The data of a stage: the bucket of images and job files, and the three tables."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
-from .config import physical_name
+from yorutsuke_common.names import IMAGE_TRANSACTIONS_INDEX, JOB_ID_INDEX, JOB_TRANSACTIONS_INDEX, physical_name
+
 from .images_bucket import ImagesBucket, ImagesBucketArgs
 
 
 @dataclass(frozen=True)
 class StorageArgs:
-    """`account_id` makes the bucket's name unique; `protect_data` forbids deleting the data with the stack."""
+    """Arguments of `Storage`. `protect_data` keeps bucket and tables when the stack is destroyed."""
 
     stage: str
     account_id: pulumi.Input[str]
@@ -20,33 +21,42 @@ class StorageArgs:
 
 
 class Storage(pulumi.ComponentResource):
-    """The images bucket, and the tables transactions, batch-jobs and pending-images."""
+    """The bucket and the tables.
+
+    Resources:
+        `{name}-images`: the bucket, an `ImagesBucket`.
+        `{name}-transactions`, `{name}-batch-jobs` and `{name}-pending-images`: the tables.
+    """
 
     def __init__(self, name: str, args: StorageArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("yorutsuke:storage:Storage", name, {}, opts)
         self._stage = args.stage
         self._protect_data = args.protect_data
         self.images = ImagesBucket(
-            "images",
-            ImagesBucketArgs(
-                bucket_name=pulumi.Output.concat(physical_name("images", args.stage), "-", args.account_id),
-                protect_data=args.protect_data,
-            ),
+            f"{name}-images",
+            ImagesBucketArgs(stage=args.stage, account_id=args.account_id, protect_data=args.protect_data),
             pulumi.ResourceOptions(parent=self),
         ).bucket
         self.transactions = self._table(
-            "transactions",
+            f"{name}-transactions",
             ("userId", "transactionId"),
-            {"jobId-extractedAt": ("jobId", "extractedAt"), "imageId-jobId": ("imageId", "jobId")},
+            {JOB_TRANSACTIONS_INDEX: ("jobId", "extractedAt"), IMAGE_TRANSACTIONS_INDEX: ("imageId", "jobId")},
             ttl=True,
         )
-        self.batch_jobs = self._table("batch-jobs", ("intentId",), {"jobIdIndex": ("jobId",)}, ttl=True)
-        self.pending_images = self._table("pending-images", ("imageId",))
-        self.register_outputs({})
+        self.batch_jobs = self._table(f"{name}-batch-jobs", ("intentId",), {JOB_ID_INDEX: ("jobId",)}, ttl=True)
+        self.pending_images = self._table(f"{name}-pending-images", ("imageId",))
+        self.register_outputs(
+            {
+                "imagesBucket": self.images.bucket,
+                "transactionsTable": self.transactions.name,
+                "batchJobsTable": self.batch_jobs.name,
+                "pendingImagesTable": self.pending_images.name,
+            }
+        )
 
     @property
     def environment(self) -> dict[str, pulumi.Output[str]]:
-        """What both functions are told of it."""
+        """The environment variables that both functions have."""
         return {
             "IMAGES_BUCKET": self.images.bucket,
             "BATCH_JOBS_TABLE": self.batch_jobs.name,
@@ -61,9 +71,13 @@ class Storage(pulumi.ComponentResource):
         *,
         ttl: bool = False,
     ) -> aws.dynamodb.Table:
-        """Make a table; `keys`, here and by index name, are a hash key and perhaps a range key, all strings.
+        """Make a table that can be restored to any second of the last 35 days.
 
-        It can be restored to any second of the last 35 days. DynamoDB encrypts every table, by a key of its own.
+        Args:
+            name: The name in the program.
+            keys: The partition key and, if there is one, the sort key. Keys are strings.
+            indexes: The keys of each index, by its name.
+            ttl: Whether items expire at the time in their attribute `ttl`.
         """
         indexes = indexes or {}
         return aws.dynamodb.Table(

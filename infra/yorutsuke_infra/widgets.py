@@ -1,4 +1,4 @@
-"""The widgets of a dashboard and where they lie. Pure: names and ARNs in, a dashboard body out.
+"""The widgets of a dashboard and their positions. Pure: names and ARNs in, the body of a dashboard out.
 
 Serialise a body with `pulumi.Output.json_dumps`.
 
@@ -15,8 +15,7 @@ from .metrics import PERIOD_SECONDS, Metric, Rate
 
 Widget = dict[str, Any]
 Document = dict[str, Any]
-Lines = Mapping[str, Metric | Rate]
-"""What is shown, by its label."""
+Lines = Sequence[Metric | Rate]
 
 COLUMNS = 24
 LIMIT_COLOR = "#d62728"
@@ -24,14 +23,14 @@ LIMIT_COLOR = "#d62728"
 
 @dataclass(frozen=True)
 class Row:
-    """Widgets side by side, each with its width in columns; together they fill all of them."""
+    """Widgets side by side, each with its width in columns. Together they fill all columns."""
 
     height: int
     widgets: Sequence[tuple[int, Widget]]
 
 
 def dashboard_body(rows: Sequence[Row], start: str) -> Document:
-    """Return a dashboard of rows, one below the other; `start` is where its time begins, such as -PT24H."""
+    """Return a dashboard of rows, one below the other. `start` is the beginning of its time range, such as -PT24H."""
     widgets: list[Widget] = []
     top = 0
     for row in rows:
@@ -40,39 +39,36 @@ def dashboard_body(rows: Sequence[Row], start: str) -> Document:
             widgets.append({**widget, "x": left, "y": top, "width": width, "height": row.height})
             left += width
         top += row.height
-    # Inherited, a period is what the widget says, however much time is shown: points stay those that alarms judge.
+    # CloudWatch keeps the period of an inheriting widget in any time range, so points are what alarms evaluate.
     return {"start": start, "periodOverride": "inherit", "widgets": widgets}
 
 
-def thirds(height: int, left: Widget, middle: Widget, right: Widget) -> Row:
-    """Return a row of three widgets of the same width."""
-    return Row(height, [(COLUMNS // 3, widget) for widget in (left, middle, right)])
+def equal_widths(height: int, *widgets: Widget) -> Row:
+    """Return a row of widgets of the same width."""
+    return Row(height, [(COLUMNS // len(widgets), widget) for widget in widgets])
 
 
 def alarm_states(title: str, arns: Sequence[Input[str]]) -> Widget:
-    """Show alarms, those that ring first."""
-    return {
-        "type": "alarm",
-        "properties": {"title": title, "alarms": list(arns), "sortBy": "stateUpdatedTimestamp"},
-    }
+    """Show the states of alarms, the latest change first."""
+    return {"type": "alarm", "properties": {"title": title, "alarms": list(arns), "sortBy": "stateUpdatedTimestamp"}}
 
 
 @dataclass(frozen=True)
 class Widgets:
-    """Makes widgets that show the metrics and the log entries of one region."""
+    """Makes widgets that show the metrics and the log entries of one Region."""
 
     region: Input[str]
 
     def totals(self, title: str, lines: Lines) -> Widget:
-        """Show one number each for all the time that the dashboard shows."""
+        """Show one number per metric for the dashboard's whole time range."""
         return self._metrics(title, lines, view="singleValue", setPeriodToTimeRange=True)
 
     def latest(self, title: str, lines: Lines) -> Widget:
-        """Show one number each, the latest."""
+        """Show the latest value of each metric."""
         return self._metrics(title, lines, view="singleValue")
 
     def graph(self, title: str, unit: str, lines: Lines, limits: Mapping[str, float] | None = None) -> Widget:
-        """Draw lines over the periods that alarms judge, and limits by their labels."""
+        """Draw metrics as lines over the periods that alarms evaluate, and limits as horizontal lines."""
         widget = self._metrics(title, lines, view="timeSeries", yAxis=_axis(unit))
         if limits:
             horizontal = [
@@ -85,19 +81,19 @@ class Widgets:
     def stack(
         self, title: str, unit: str, lines: Lines, period: int = PERIOD_SECONDS, start: str | None = None
     ) -> Widget:
-        """Draw areas on top of each other; `start` is this widget's own, where the dashboard's is not meant."""
+        """Draw metrics as stacked areas. `start` replaces the beginning of the dashboard's time range."""
         widget = self._metrics(title, lines, period, view="timeSeries", stacked=True, yAxis=_axis(unit))
         if start:
             widget["properties"]["start"] = start
         return widget
 
     def query(self, title: str, log_group: Input[str], commands: Sequence[str], view: str = "table") -> Widget:
-        """Show what a query in the language of CloudWatch Logs Insights finds in a log group."""
+        """Show the result of a CloudWatch Logs Insights query in a log group."""
         source = Output.concat("SOURCE '", log_group, "' | ", "\n| ".join(commands))
         return {"type": "log", "properties": {"title": title, "region": self.region, "view": view, "query": source}}
 
     def _metrics(self, title: str, lines: Lines, period: int = PERIOD_SECONDS, **properties: object) -> Widget:
-        shown = [entry for label, line in lines.items() for entry in _entries(label, line)]
+        shown = [entry for line in lines for entry in _entries(line)]
         return {
             "type": "metric",
             "properties": {"title": title, "region": self.region, "period": period, "metrics": shown, **properties},
@@ -108,12 +104,12 @@ def _axis(unit: str) -> dict[str, Any]:
     return {"left": {"min": 0, "label": unit, "showUnits": False}}
 
 
-def _entries(label: str, line: Metric | Rate) -> list[list[Any]]:
-    """Return what stands for a line in an array of metrics; operands are there and not seen."""
+def _entries(line: Metric | Rate) -> list[list[Any]]:
+    """Return the entries of a line in an array of metrics. The operands of an expression are not visible."""
     if isinstance(line, Metric):
-        return [_entry(line, label=label)]
+        return [_entry(line, label=line.label)]
     operands = [_entry(metric, id=operand, visible=False) for operand, metric in line.operands.items()]
-    return [*operands, [{"expression": line.expression, "label": label, "id": "rate"}]]
+    return [*operands, [{"expression": line.expression, "label": line.label, "id": "rate"}]]
 
 
 def _entry(metric: Metric, **rendering: object) -> list[Any]:

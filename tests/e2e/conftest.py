@@ -13,6 +13,7 @@ from local.deployer import deploy
 from local.emulator import Emulator, running_emulator
 from local.night import Night
 from local.receipts import Receipt, make_receipts
+from yorutsuke_common.aws.batch_jobs import CLAIM_MARGIN_SECONDS
 from yorutsuke_infra.artifacts import this_machine
 from yorutsuke_infra.build import build
 
@@ -22,7 +23,9 @@ NewNight = Callable[[], Night]
 OutputFile = Callable[..., Path]
 NIGHTS = itertools.count(1)
 REDELIVERY_SECONDS = 10
-"""Longer than the function takes on a busy machine: what comes back before it is done has failed for nothing."""
+"""Visibility timeout for quick tests, in seconds. Longer than a job takes on a busy machine."""
+FAULTY_TIMEOUT_SECONDS = 30
+"""Timeout of the function behind the faulty proxy, in seconds. Longer than a small job takes on a busy machine."""
 
 
 @contextmanager
@@ -65,6 +68,13 @@ def stage(emulator: Emulator, put_alarms: list[dict[str, Any]]) -> Night:
     return deployed(emulator, put_alarms)
 
 
+@pytest.fixture(scope="session")
+def s3_stage() -> Generator[Night]:
+    """A stage whose bucket invokes the function directly, on its own emulator."""
+    with emulator_with_zips() as emulator:
+        yield deployed(emulator, trigger="s3")
+
+
 @pytest.fixture
 def new_night(stage: Night) -> NewNight:
     """Return a function that gives a night with a job of its own."""
@@ -78,36 +88,49 @@ def quick_redelivery(stage: Night) -> Generator[None]:
         yield
 
 
-@pytest.fixture
-def faulty_endpoint(emulator: Emulator, stage: Night) -> Generator[FaultyEndpoint]:
-    """Put a proxy that can fail calls between the function and AWS.
+@pytest.fixture(scope="session")
+def faulty_proxy(emulator: Emulator) -> Generator[FaultyEndpoint]:
+    """A proxy that can fail calls, in front of the emulator."""
+    with running_faulty_endpoint(emulator) as endpoint:
+        yield endpoint
 
-    The function is given few seconds to live, and what failed comes back once the claim of one that died has run out.
+
+@pytest.fixture
+def faulty_endpoint(
+    faulty_proxy: FaultyEndpoint, stage: Night, request: pytest.FixtureRequest
+) -> Generator[FaultyEndpoint]:
+    """The proxy between the batch_result_handler and AWS.
+
+    The parameter is the function's timeout in seconds. A failed message returns when the claim of a function that died
+    has expired.
     """
+    timeout: int = getattr(request, "param", FAULTY_TIMEOUT_SECONDS)
     lambda_, name = stage.aws.lambda_, stage.outputs["functionName"]
     before = lambda_.get_function_configuration(FunctionName=name)
     variables = before["Environment"].get("Variables", {})
-    with running_faulty_endpoint(emulator) as endpoint, redelivered_after(stage, seconds=40):
-        through = {**variables, "AWS_ENDPOINT_URL": endpoint.url}
-        lambda_.update_function_configuration(FunctionName=name, Timeout=30, Environment={"Variables": through})
+    through = {**variables, "AWS_ENDPOINT_URL": faulty_proxy.url}
+    with redelivered_after(stage, timeout + CLAIM_MARGIN_SECONDS + 1):
+        lambda_.update_function_configuration(FunctionName=name, Timeout=timeout, Environment={"Variables": through})
         try:
-            yield endpoint
+            yield faulty_proxy.renewed()
         finally:
+            faulty_proxy.recover()
             lambda_.update_function_configuration(
                 FunctionName=name, Timeout=before["Timeout"], Environment={"Variables": variables}
             )
 
 
 @contextmanager
-def redelivered_after(stage: Night, seconds: int) -> Generator[None]:
-    """Let what failed come back after so many seconds."""
-    queue = stage.outputs["queueUrl"]
-    before = stage.aws.sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["VisibilityTimeout"])["Attributes"]
-    stage.aws.sqs.set_queue_attributes(QueueUrl=queue, Attributes={"VisibilityTimeout": str(seconds)})
+def redelivered_after(stage: Night, seconds: int, **attributes: str) -> Generator[None]:
+    """Set the queue's visibility timeout, and other attributes, and restore them."""
+    changes: Any = {"VisibilityTimeout": str(seconds), **attributes}
+    sqs, queue = stage.aws.sqs, stage.outputs["queueUrl"]
+    before = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=[*changes])["Attributes"]
+    sqs.set_queue_attributes(QueueUrl=queue, Attributes=changes)
     try:
         yield
     finally:
-        stage.aws.sqs.set_queue_attributes(QueueUrl=queue, Attributes=dict(before))
+        sqs.set_queue_attributes(QueueUrl=queue, Attributes=dict(before))
 
 
 @pytest.fixture

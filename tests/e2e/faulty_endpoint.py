@@ -22,9 +22,15 @@ DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 @dataclass(frozen=True)
 class FaultyEndpoint:
-    """A running proxy; until it is given rules it lets every call through."""
+    """A running proxy, which lets every call through until it has rules. `earlier` counts the faults of other tests."""
 
     url: str
+    earlier: int = 0
+
+    def renewed(self) -> "FaultyEndpoint":
+        """Return the proxy without rules and without earlier faults."""
+        self.recover()
+        return FaultyEndpoint(self.url, self.earlier + len(self.fired()))
 
     def fail(self, *rules: dict[str, Any]) -> None:
         """Fail calls by these rules alone, in microburst's terms."""
@@ -36,7 +42,8 @@ class FaultyEndpoint:
 
     def fired(self) -> list[tuple[str, str]]:
         """Return service and operation of each call that met a rule."""
-        return [(fault["service"], fault["operation"]) for fault in self._control("GET", "fired")]
+        faults = self._control("GET", "fired")[self.earlier :]
+        return [(fault["service"], fault["operation"]) for fault in faults]
 
     def answers(self) -> bool:
         """Tell whether the proxy is up."""

@@ -19,7 +19,7 @@ from yorutsuke.local_stage import STAGE_FILE_VARIABLE
 from yorutsuke_common.aws.dynamodb import to_item
 
 ROOT = Path(__file__).parents[2]
-SOURCE = os.pathsep.join(str(ROOT / path) for path in ("layer", "functions", "."))
+SOURCE = os.pathsep.join(str(ROOT / path) for path in ("layer", "."))
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,16 @@ class Operator:
     environment: Mapping[str, str]
 
     def __call__(self, *arguments: str, answer: str | None = None) -> Ran:
-        """Run a command in this process; `answer` is what is typed, None where nobody sits at the terminal."""
+        """Run a command about the stage `local` in this process, as `run_here` does."""
+        return self.run_here([*arguments, "--stage", "local"], answer)
+
+    def run_here(self, arguments: Sequence[str], answer: str | None = None) -> Ran:
+        """Run a command in this process. `answer` is typed at the terminal; None means that there is no terminal."""
         out, err = io.StringIO(), io.StringIO()
         stdin = io.StringIO() if answer is None else _Terminal(answer)
         here = patch.dict(os.environ, self.environment)
         with here, patch("sys.stdin", stdin), redirect_stdout(out), redirect_stderr(err):
-            code = main([*arguments, "--stage", "local"])
+            code = main(arguments)
         return Ran(code, out.getvalue(), err.getvalue())
 
     def spawned(self, *arguments: str) -> Ran:

@@ -144,7 +144,7 @@ def _matches(night: Night, **changes: object) -> bool:
     """Tell whether the deployed rule selects Bedrock's own event, with changes to its detail."""
     event = json.loads((EVENTS / "bedrock" / "job_state_change.json").read_text())
     event["detail"] |= {"batchJobName": f"{night.outputs['jobNamePrefix']}intent-1", **changes}
-    rule = night.aws.events.describe_rule(Name="yorutsuke-failed-jobs-local")
+    rule = night.aws.events.describe_rule(Name="yorutsuke-batch-output-failed-jobs-local")
     return night.aws.events.test_event_pattern(EventPattern=rule["EventPattern"], Event=json.dumps(event))["Result"]
 
 

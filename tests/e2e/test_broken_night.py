@@ -15,10 +15,11 @@ import pytest
 from local.aws import Aws
 from local.night import Night, until
 from tests.documented import commands_in, demos_arguments, documented_commands, operators_arguments
+from yorutsuke.local_stage import STAGE_FILE_VARIABLE
 
 from .demo_command import run_demo
+from .operator_stage import SOURCE, Operator
 
-ROOT = Path(__file__).parents[2]
 UNHEALTHY = 3
 PLACEHOLDERS = {"STAGE": "local", "dev": "local"}
 SETTLE_SECONDS = 120
@@ -31,6 +32,7 @@ class Morning:
     done: "subprocess.CompletedProcess[str]"
     stage: Night
     file: Path
+    ca_bundle: str
 
     def night(self, job_id: str) -> Night:
         return Night(self.stage.aws, self.stage.outputs, job_id=job_id)
@@ -60,7 +62,7 @@ def morning(tmp_path_factory: pytest.TempPathFactory) -> Generator[Morning]:
                 )
             },
         }
-        yield Morning(done, Night(aws, outputs), file)
+        yield Morning(done, Night(aws, outputs), file, kept["caBundle"])
     finally:
         run_demo("--stop", "--stage-file", str(file))
 
@@ -150,19 +152,23 @@ def test_the_dead_letter_queue_holds_the_one_message_that_failed_five_times(morn
 # The last ones here: from now on the stage is not as the night left it.
 
 
-def _operate(morning: Morning, folder: Path, command: str) -> "subprocess.CompletedProcess[str]":
-    """Run an operator's command of the documents on the broken stage, its question answered with yes."""
+def _arguments(command: str) -> list[str]:
+    """Return the arguments of an operator's command in the documents, for the broken stage and without questions."""
     arguments = operators_arguments(command)
     assert arguments
     [name, *rest] = [PLACEHOLDERS.get(argument, argument) for argument in arguments]
     rest = ["copiesdenied" if (argument, name) == ("JOB", "retry-migrations") else argument for argument in rest]
     rest = ["foreignowner" if argument == "JOB" else argument for argument in rest]
     changes = name in {"redrive", "replay", "retry-migrations"} and "--dry-run" not in rest
-    source = os.pathsep.join(str(ROOT / path) for path in ("layer", "functions", "."))
+    return [name, *rest, *(["--yes"] if changes else [])]
+
+
+def _operate(morning: Morning, folder: Path, command: str) -> "subprocess.CompletedProcess[str]":
+    """Run an operator's command of the documents as a person does."""
     return subprocess.run(
-        [sys.executable, "-m", "yorutsuke", name, *rest, *(["--yes"] if changes else [])],
+        [sys.executable, "-m", "yorutsuke", *_arguments(command)],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": source, "YORUTSUKE_LOCAL_STAGE_FILE": str(morning.file)},
+        env={**os.environ, "PYTHONPATH": SOURCE, STAGE_FILE_VARIABLE: str(morning.file)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -196,8 +202,13 @@ def test_the_readmes_commands_find_what_is_wrong_and_mend_it(morning: Morning, t
 
 
 @pytest.mark.parametrize("command", sorted(filter(operators_arguments, documented_commands())))
-def test_every_operators_command_of_the_documents_runs(morning: Morning, tmp_path: Path, command: str) -> None:
-    done = _operate(morning, tmp_path, command)
+def test_every_operators_command_of_the_documents_runs(
+    morning: Morning, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    # Some commands write a file into the current folder.
+    monkeypatch.chdir(tmp_path)
+    operator = Operator(morning.stage, {STAGE_FILE_VARIABLE: str(morning.file), "AWS_CA_BUNDLE": morning.ca_bundle})
 
-    assert done.returncode == 0, done.stderr + done.stdout
-    assert "Traceback" not in done.stderr
+    ran = operator.run_here(_arguments(command))
+
+    assert ran.code == 0, ran.err + ran.out

@@ -1,23 +1,21 @@
 """S3 invoking the function straight: what fails three times is kept, and a redrive brings it in through the queue."""
 
 import json
-from collections.abc import Generator
 
 import pytest
 
 from local.night import Night, until
 from local.receipts import plan_lines
 
-from .conftest import NewNight, OutputFile, dead_messages, deployed, emulator_with_zips, own_receipts, redrive, seed
+from .conftest import NewNight, OutputFile, dead_messages, own_receipts, redrive, seed
 
 GIVEN_UP_SECONDS = 60
 
 
-@pytest.fixture(scope="module")
-def stage() -> Generator[Night]:
-    """A stage without topic, on an emulator of its own."""
-    with emulator_with_zips() as emulator:
-        yield deployed(emulator, trigger="s3")
+@pytest.fixture
+def stage(s3_stage: Night) -> Night:
+    """A stage without topic."""
+    return s3_stage
 
 
 def test_an_output_reaches_the_function_by_no_queue(stage: Night, new_night: NewNight, output_file: OutputFile) -> None:
@@ -50,8 +48,7 @@ def test_an_event_that_lambda_gave_up_is_kept_and_a_redrive_completes_its_job(
     record = json.loads(message["Body"])
     assert record["requestContext"]["condition"] == "RetriesExhausted"
     assert record["requestPayload"]["Records"][0]["s3"]["object"]["key"] == key
-    failures = [entry for entry in night.log_entries() if entry.get("event") == "BATCH_RESULT_FAILED"]
-    assert [entry["error"] for entry in failures] == ["UnknownJobError"] * 3
+    assert [entry["error"] for entry in night.failures()] == ["UnknownJobError"] * 3
 
     seed(night, receipts)
     redrive(night, message)

@@ -1,7 +1,7 @@
 """Faults for real: functions killed, an AWS that answers 500 and 503, functions at once, poison among good messages."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -14,11 +14,21 @@ from local.night import Night, until
 from local.receipts import plan_lines
 from tests.integration.stage import s3_notification
 
-from .conftest import NewNight, OutputFile, dead_messages, own_receipts, redrive, seed
+from .conftest import (
+    REDELIVERY_SECONDS,
+    NewNight,
+    OutputFile,
+    dead_messages,
+    own_receipts,
+    redelivered_after,
+    redrive,
+    seed,
+)
 from .faulty_endpoint import FaultyEndpoint
 
 Submit = Callable[[int], tuple[Night, Path]]
 SETTLE_SECONDS = 120
+RECEIPTS = 8
 COPIES = {"service": "s3", "headers": {"x-amz-copy-source": ""}}
 """microburst takes CopyObject for a PutObject: the header tells them apart."""
 
@@ -72,8 +82,9 @@ def _kill_functions(stage: Night) -> int:
     return len(running)
 
 
+@pytest.mark.parametrize("faulty_endpoint", [12], indirect=True)
 def test_a_function_killed_in_mid_run_is_made_good_by_the_next(faulty_endpoint: FaultyEndpoint, submit: Submit) -> None:
-    night, file = submit(20)
+    night, file = submit(RECEIPTS)
     faulty_endpoint.fail({**COPIES, "latency": 60_000})
 
     night.drop_output(file)
@@ -81,19 +92,20 @@ def test_a_function_killed_in_mid_run_is_made_good_by_the_next(faulty_endpoint: 
     assert _kill_functions(night)
     faulty_endpoint.fail()
     killed = night.job()
-    assert (killed["status"], "claimedBy" in killed, len(night.transactions())) == ("SUBMITTED", True, 20)
-    assert len([key for key in night.object_keys("uploads/") if night.job_id in key]) == 20
+    assert (killed["status"], "claimedBy" in killed, len(night.transactions())) == ("SUBMITTED", True, RECEIPTS)
+    assert len([key for key in night.object_keys("uploads/") if night.job_id in key]) == RECEIPTS
 
     _wait_until_completed(night)
-    _assert_whole(night, 20)
+    _assert_whole(night, RECEIPTS)
     night.wait_for_entry("BATCH_RESULT_COMPLETED")
     assert _started(night) == 2
 
 
+@pytest.mark.parametrize("faulty_endpoint", [12], indirect=True)
 def test_an_aws_that_answers_500_and_503_for_a_while_delays_the_job_alone(
     faulty_endpoint: FaultyEndpoint, submit: Submit
 ) -> None:
-    night, file = submit(20)
+    night, file = submit(RECEIPTS)
     faulty_endpoint.fail(
         {"service": "s3", "error": {"code": "SlowDown", "status": 503}},
         {"service": "dynamodb", "error": {"code": "InternalServerError", "status": 500}},
@@ -105,13 +117,13 @@ def test_an_aws_that_answers_500_and_503_for_a_while_delays_the_job_alone(
     faulty_endpoint.fail()
 
     _wait_until_completed(night)
-    _assert_whole(night, 20)
+    _assert_whole(night, RECEIPTS)
 
 
 def test_a_few_throttled_calls_are_made_again_within_one_delivery(
     faulty_endpoint: FaultyEndpoint, submit: Submit
 ) -> None:
-    night, file = submit(20)
+    night, file = submit(RECEIPTS)
     throttled = {"code": "ProvisionedThroughputExceededException"}
     faulty_endpoint.fail(
         {"service": "dynamodb", "operation": "BatchWriteItem", "times": 2, "error": throttled},
@@ -121,16 +133,16 @@ def test_a_few_throttled_calls_are_made_again_within_one_delivery(
     night.drop_output(file)
     night.wait_until_completed()
 
-    _assert_whole(night, 20)
+    _assert_whole(night, RECEIPTS)
     assert len(faulty_endpoint.fired()) == 5
     night.wait_for_entry("BATCH_RESULT_COMPLETED")
     assert _started(night) == 1
 
 
 def test_of_functions_at_once_on_one_output_one_does_the_work(faulty_endpoint: FaultyEndpoint, submit: Submit) -> None:
-    night, file = submit(20)
+    night, file = submit(RECEIPTS)
     # Long enough for the next one to meet the first.
-    faulty_endpoint.fail({**COPIES, "latency": 6_000})
+    faulty_endpoint.fail({**COPIES, "latency": 4_000})
     key = night.drop_output(file)
     event = json.dumps(s3_notification(key, etag="unknown", bucket=night.outputs["imagesBucket"]))
 
@@ -145,12 +157,20 @@ def test_of_functions_at_once_on_one_output_one_does_the_work(faulty_endpoint: F
     # The fifth is the queue's own; whoever is first has the job.
     refused = [answer["errorMessage"] for answer in answers if "errorMessage" in answer]
     assert {f"job {night.job_id!r} is claimed by another function" in message for message in refused} == {True}
-    _assert_whole(night, 20)
+    _assert_whole(night, RECEIPTS)
     night.wait_for_entry("BATCH_RESULT_COMPLETED")
     assert _started(night) == 1
 
 
-@pytest.mark.usefixtures("quick_redelivery")
+@pytest.fixture
+def two_receives(stage: Night) -> Generator[None]:
+    """Move a message to the dead-letter queue after two receives, which take seconds."""
+    policy = json.dumps({"deadLetterTargetArn": stage.outputs["deadLetterQueueArn"], "maxReceiveCount": 2})
+    with redelivered_after(stage, REDELIVERY_SECONDS, RedrivePolicy=policy):
+        yield
+
+
+@pytest.mark.usefixtures("two_receives")
 def test_of_ten_jobs_at_once_only_the_poisoned_one_ends_in_the_dead_letter_queue_and_a_redrive_completes_it(
     submit: Submit, new_night: NewNight, output_file: OutputFile
 ) -> None:

@@ -284,7 +284,7 @@ def test_which_output_is_meant_has_to_be_clear(operator: Operator, new_night: Ne
 
 
 @pytest.mark.usefixtures("at_rest")
-def test_whoever_stops_waiting_is_told_that_the_work_goes_on(operator: Operator, new_night: NewNight) -> None:
+def test_interrupting_replay_does_not_cancel_it(operator: Operator, new_night: NewNight) -> None:
     night = new_night()
     night.seed_job()
     key = f"batch-output/{night.job_id}/output.jsonl"
@@ -294,12 +294,15 @@ def test_whoever_stops_waiting_is_told_that_the_work_goes_on(operator: Operator,
 
     timed_out = operator("replay", night.job_id, "--yes", "--timeout", "0m")
     night.aws.sqs.purge_queue(QueueUrl=queue)
-    command = [sys.executable, "-m", "yorutsuke", "replay", night.job_id, "--yes", "--stage", "local"]
+    # Its own handler: a process in the background inherits that SIGINT is ignored.
+    interruptible = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    run = f"{interruptible}; from yorutsuke.app import main; import sys; sys.exit(main())"
+    command = [sys.executable, "-c", run, "replay", night.job_id, "--yes", "--stage", "local"]
     environment = {**operator.environment, "PYTHONPATH": SOURCE}
     with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as waiting:
         until(lambda: _queued(night), 30, "the message")
         waiting.send_signal(signal.SIGINT)
-        said = waiting.communicate()[1]
+        said = waiting.communicate(timeout=60)[1]
 
     assert timed_out.code == 1
     assert "UnfinishedError: job" in timed_out.told

@@ -95,6 +95,24 @@ def test_every_command_has_its_row() -> None:
     assert {*DOCUMENTED} == {*COMMANDS, "redrive --submissions", "doctor"}
 
 
+def _unchecked(operator: Operator, folder: Path, actions: Sequence[str]) -> list[str]:
+    """Return the checks that `doctor` does not make with these actions."""
+    ran = _allowed(operator, folder, actions)("doctor", "--json")
+    return [finding["check"] for finding in json.loads(ran.out)["checks"] if finding["state"] == "not checked"]
+
+
+def test_doctor_needs_no_more_than_is_documented(operator: Operator, tmp_path: Path) -> None:
+    assert _unchecked(operator, tmp_path, [ALWAYS, *DOCUMENTED["doctor"]]) == []
+
+
+@pytest.mark.parametrize("action", DOCUMENTED["doctor"])
+def test_doctor_needs_what_is_documented(operator: Operator, tmp_path: Path, action: str) -> None:
+    allowed = [ALWAYS, *DOCUMENTED["doctor"]]
+    allowed.remove(action)
+
+    assert _unchecked(operator, tmp_path, allowed) != []
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_needs_no_more_than_is_documented(operator: Operator, tmp_path: Path, command: str) -> None:
     ran = _allowed(operator, tmp_path, [ALWAYS, *DOCUMENTED[command]])(*COMMANDS[command])

@@ -184,17 +184,20 @@ def _losing(intent_id: str, lost: Exception) -> Generator[None]:
 
 
 @pytest.mark.usefixtures("queue")
-def test_many_requests_that_fail_fill_no_screen(operator: Operator, fail: Fail) -> None:
-    for number in range(25):
+def test_redrive_shows_the_first_of_many_failures(
+    operator: Operator, fail: Fail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("yorutsuke.commands.redrive.SHOWN_ROWS", 3)
+    for number in range(4):
         fail({"intentId": f"intent-{number:02}", "pendingImageIds": ["a"], "userId": "u"})
 
     ran = operator("redrive", "--submissions", "--yes")
 
     assert ran.code == 1
-    assert "Failed again: 25, the first 20" in ran.out
-    assert ran.out.count("a batch job takes at least 100") == 20
+    assert "Failed again: 4, the first 3" in ran.out
+    assert ran.out.count("a batch job takes at least 100") == 3
     assert ran.told.endswith(
-        "UnfinishedError: messages remain in yorutsuke-batch-orchestrator-dlq-local: 25 failed again: correct the "
+        "UnfinishedError: messages remain in yorutsuke-batch-orchestrator-dlq-local: 4 failed again: correct the "
         "cause first. Run this again."
     )
 
@@ -213,8 +216,11 @@ def test_a_request_that_somebody_else_has_received_is_not_called_nothing(
     assert "yorutsuke-batch-orchestrator-dlq-local: 1 could not be received. Run this again." in asked.told
 
 
-def test_what_was_asked_before_the_messages_come_back_is_shown(operator: Operator, fail: Fail) -> None:
-    for number in range(12):
+def test_redrive_shows_answers_before_the_messages_return(
+    operator: Operator, fail: Fail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queues, "CHUNK", 2)
+    for number in range(3):
         fail({"intentId": f"intent-{number:02}", "pendingImageIds": ["a"], "userId": "u"})
 
     def in_no_time(*arguments: Any) -> None:
@@ -224,8 +230,8 @@ def test_what_was_asked_before_the_messages_come_back_is_shown(operator: Operato
     with patch("yorutsuke.commands.redrive.resubmit_requests", in_no_time):
         ran = operator("redrive", "--submissions", "--yes", "--json")
 
-    assert (ran.code, len(json.loads(ran.out)["failures"])) == (1, 10)
-    assert "; 2 were not redriven: 10 messages of yorutsuke-batch-orchestrator-dlq-local were received" in ran.told
+    assert (ran.code, len(json.loads(ran.out)["failures"])) == (1, 2)
+    assert "; 1 were not redriven: 2 messages of yorutsuke-batch-orchestrator-dlq-local were received" in ran.told
 
 
 def test_a_connection_that_waits_for_a_function_is_kept_alive() -> None:

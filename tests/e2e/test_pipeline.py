@@ -1,6 +1,5 @@
 """The pipeline by itself, with either trigger: an object appears in S3, and the stage does the rest."""
 
-from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -8,14 +7,14 @@ import pytest
 from local.night import Night
 from local.receipts import plan_lines
 
-from .conftest import NewNight, OutputFile, deployed, emulator_with_zips, own_receipts, seed
+from .conftest import NIGHTS, NewNight, OutputFile, own_receipts, seed
 
 
-@pytest.fixture(scope="module", params=["sqs", "s3"])
-def stage(request: pytest.FixtureRequest) -> Generator[Night]:
-    """A stage with this trigger, and an emulator of its own."""
-    with emulator_with_zips() as emulator:
-        yield deployed(emulator, trigger=request.param)
+@pytest.fixture(params=["stage", "s3_stage"])
+def new_night(request: pytest.FixtureRequest) -> NewNight:
+    """Return a function that gives a night with its own job, on a stage with each trigger."""
+    stage: Night = request.getfixturevalue(request.param)
+    return lambda: Night(stage.aws, stage.outputs, job_id=f"night{next(NIGHTS):07}")
 
 
 def _seed(night: Night, count: int) -> list[str]:
@@ -26,10 +25,12 @@ def _seed(night: Night, count: int) -> list[str]:
 
 
 def _stored(night: Night) -> dict[str, Any]:
-    """Return every item and object of the night, bytes included."""
+    """Return every item and object of the night's job, with the objects' content."""
     bucket = night.outputs["imagesBucket"]
-    keys = [key for prefix in ("uploads/", "processed/", "dead-letters/") for key in night.object_keys(prefix)]
-    images = night.aws.dynamodb.scan(TableName=night.outputs["pendingImagesTable"])["Items"]
+    prefixes = ("uploads/", "processed/", "dead-letters/")
+    keys = [key for prefix in prefixes for key in night.object_keys(prefix) if night.job_id in key]
+    items = night.aws.dynamodb.scan(TableName=night.outputs["pendingImagesTable"])["Items"]
+    images = [item for item in items if night.job_id in item["imageId"].get("S", "")]
     return {
         "job": night.job(),
         "transactions": sorted(night.transactions(), key=repr),

@@ -199,11 +199,10 @@ def campaign(
     *,
     only: str | None = None,
     progress: Callable[[int, int], None] = lambda _, __: None,
-    enough: Callable[[Verdict], bool] = lambda _: False,
 ) -> Verdict:
     """Run every crash point and meeting, and random schedules up to so many in all; or only the one of a name.
 
-    It ends before where the verdict is `enough`. Raises ValueError where the name is none, or the schedules are fewer
+    Raises ValueError where the name is none, or the schedules are fewer
     than the crash points and meetings.
     """
     crashes, meetings = dict(crash_schedules(clean.calls)), dict(meeting_schedules(clean.calls))
@@ -226,6 +225,4 @@ def campaign(
             verdict.failures[name] = said
             verdict.found.update({what.partition(":")[0] for what in said})
         progress(verdict.schedules, len(names))
-        if enough(verdict):
-            break
     return verdict

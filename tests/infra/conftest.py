@@ -10,6 +10,8 @@ import pytest
 from pulumi.runtime import MockCallArgs, MockResourceArgs
 
 from local.deployer import run_program
+from yorutsuke_common.names import PROJECT
+from yorutsuke_infra.config import stage_tags
 
 ACCOUNT = "123456789012"
 REGION = "ap-northeast-1"
@@ -36,21 +38,39 @@ class Program(pulumi.runtime.Mocks):
         return answers[args.token.rsplit(":", 1)[-1]], []
 
     def inputs(self, resource_type: str, name: str) -> dict[str, Any]:
-        """Return the inputs of one resource; its type without the module, such as Bucket."""
+        """Return the inputs of one resource.
+
+        Args:
+            resource_type: The type without its module, such as Bucket.
+            name: The name without the prefix that all names have, such as images.
+        """
         [found] = [
             cast("dict[str, Any]", resource.inputs)
             for resource in self.resources
-            if resource.typ.endswith(f":{resource_type}") and resource.name == name
+            if resource.typ.endswith(f":{resource_type}") and resource.name == f"{PROJECT}-{name}"
         ]
         return found
 
     def names(self, resource_type: str) -> list[str]:
-        """Return the names of the resources of a type, such as Bucket."""
-        return [resource.name for resource in self.resources if resource.typ.endswith(f":{resource_type}")]
+        """Return the names of the resources of a type, such as Bucket, without the prefix that all names have."""
+        return [
+            resource.name.removeprefix(f"{PROJECT}-")
+            for resource in self.resources
+            if resource.typ.endswith(f":{resource_type}")
+        ]
 
     def types(self) -> set[str]:
         """Return the provider's resource types that the program uses."""
         return {resource.typ for resource in self.resources if resource.typ.startswith("aws:")}
+
+
+def stage_config(stage: str = "dev", **choices: object) -> dict[str, str]:
+    """Return the configuration of a stage as Pulumi's engine passes it, with these keys below `yorutsuke:stage`."""
+    return {
+        "aws:region": REGION,
+        "aws:defaultTags": json.dumps({"tags": stage_tags(stage)}),
+        "yorutsuke:stage": json.dumps(choices),
+    }
 
 
 RunProgram = Callable[..., Program]
@@ -63,8 +83,7 @@ def run() -> RunProgram:
     def run_stage(stage: str = "dev", *, secret: bool = False, **config: object) -> Program:
         program = Program()
         secrets = ["yorutsuke:stage"] if secret else []
-        configured = {"aws:region": REGION, "yorutsuke:stage": json.dumps(config)}
-        run_program(program, stage, configured, secrets=secrets)
+        run_program(program, stage, stage_config(stage, **config), secrets=secrets)
         return program
 
     return run_stage

@@ -7,13 +7,13 @@ from typing import Any, cast
 import pulumi
 
 from local.deployer import run_program
-from tests.infra.conftest import REGION, Program
+from tests.infra.conftest import Program, stage_config
 
 
-def registered(config: str) -> dict[str, Any]:
+def registered(choices: dict[str, Any]) -> dict[str, Any]:
     """Return the inputs of every resource, by type and name."""
     program = Program()
-    run_program(program, "dev", {"aws:region": REGION, "yorutsuke:stage": config})
+    run_program(program, "dev", stage_config(**choices))
     return {
         f"{resource.typ} {resource.name}": _comparable(cast("dict[str, Any]", resource.inputs))
         for resource in program.resources
@@ -30,4 +30,4 @@ def _comparable(value: Any) -> Any:
 
 
 if __name__ == "__main__":
-    print(json.dumps(registered(sys.argv[1]), sort_keys=True, indent=1))
+    print(json.dumps(registered(json.loads(sys.argv[1])), sort_keys=True, indent=1))

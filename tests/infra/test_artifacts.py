@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from yorutsuke_infra import artifacts
+from yorutsuke_infra import build as build_module
 from yorutsuke_infra.artifacts import Target, function_zip, layer_zip, stage_target, this_machine
 from yorutsuke_infra.build import build
 from yorutsuke_infra.stage_file import read_stage_file
@@ -41,6 +42,64 @@ def test_the_same_source_gives_the_same_bytes(dist: Path, monkeypatch: pytest.Mo
         return {path.name: hashlib.sha256((folder / path.name).read_bytes()).hexdigest() for path in again}
 
     assert digests(tmp_path) == digests(dist)
+
+
+@pytest.fixture
+def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Small sources of a layer and a function, without requirements, and a dist/ of their own."""
+    for name in ("layer/common", "functions/function"):
+        package = tmp_path / name
+        package.mkdir(parents=True)
+        (package / "__init__.py").write_text('"""A package."""\n')
+    (tmp_path / "layer.txt").touch()
+    monkeypatch.setattr(artifacts, "DIST", tmp_path / "dist")
+    monkeypatch.setattr(build_module, "LAYER_PACKAGE", tmp_path / "layer" / "common")
+    monkeypatch.setattr(build_module, "LAYER_REQUIREMENTS", tmp_path / "layer.txt")
+    monkeypatch.setattr(build_module, "FUNCTIONS", tmp_path / "functions")
+    return tmp_path
+
+
+def _times(zips: list[Path]) -> list[int]:
+    return [path.stat().st_mtime_ns for path in zips]
+
+
+def test_build_is_skipped_when_nothing_changed(sources: Path) -> None:
+    zips = build(STAGE_TARGET)
+    before = _times(zips)
+
+    assert [path.parent for path in zips] == [sources / "dist"] * 2
+    assert _times(build(STAGE_TARGET)) == before
+
+
+@pytest.mark.parametrize("changed", ["layer/common/__init__.py", "functions/function/__init__.py"])
+def test_build_repeats_when_a_source_changed(sources: Path, changed: str) -> None:
+    build(STAGE_TARGET)
+    (sources / changed).write_text('"""A changed package."""\n')
+
+    [layer, function] = build(STAGE_TARGET)
+
+    assert b"A changed package." in b"".join(
+        archive.read(name)
+        for archive in (zipfile.ZipFile(layer), zipfile.ZipFile(function))
+        for name in archive.namelist()
+    )
+
+
+def test_build_repeats_when_a_zip_is_missing(sources: Path) -> None:
+    [_, function] = build(STAGE_TARGET)
+    function.unlink()
+
+    build(STAGE_TARGET)
+
+    assert function.exists()
+    assert sources in function.parents
+
+
+def test_build_repeats_when_the_lock_file_changed(sources: Path) -> None:
+    before = _times(build(STAGE_TARGET))
+    (sources / "layer.txt").write_text("# changed\n")
+
+    assert _times(build(STAGE_TARGET)) != before
 
 
 def test_the_layer_holds_the_wheels_of_the_target(dist: Path) -> None:
@@ -84,7 +143,7 @@ def test_both_functions_are_on_the_one_layer(run: RunProgram) -> None:
     assert program.names("LayerVersion") == ["common"]
     assert sorted(program.names("Function")) == ["batch-orchestrator", "batch-result-handler"]
     for name in program.names("Function"):
-        assert program.inputs("Function", name)["layers"] == ["arn:LayerVersion:common"]
+        assert program.inputs("Function", name)["layers"] == ["arn:LayerVersion:yorutsuke-common"]
 
 
 def test_a_stage_is_built_for_its_lambda_and_the_local_one_for_this_machine() -> None:

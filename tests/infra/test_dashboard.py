@@ -124,7 +124,7 @@ def test_every_alarm_of_the_stage_is_shown(run: RunProgram) -> None:
 
     [shown] = [widget["properties"]["alarms"] for widget in _body(program)["widgets"] if widget["type"] == "alarm"]
 
-    assert sorted(shown) == sorted(f"arn:MetricAlarm:{name}" for name in program.names("MetricAlarm"))
+    assert sorted(shown) == sorted(f"arn:MetricAlarm:yorutsuke-{name}" for name in program.names("MetricAlarm"))
 
 
 def test_what_an_alarm_watches_is_drawn_with_its_threshold(run: RunProgram) -> None:
@@ -177,9 +177,7 @@ def test_outputs_lost_on_the_way_are_counted_by_who_carries_them(
     run: RunProgram, trigger: str, lost: tuple[str, ...]
 ) -> None:
     [way] = [
-        graph
-        for graph in _metric_widgets(_body(run(trigger=trigger))["widgets"])
-        if graph["title"] == "Lost on the way"
+        graph for graph in _metric_widgets(_body(run(trigger=trigger))["widgets"]) if graph["title"] == "Lost messages"
     ]
 
     assert lost in {(namespace, name, value) for namespace, name, dimensions in _shown(way) for _, value in dimensions}

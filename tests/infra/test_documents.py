@@ -1,11 +1,15 @@
 """What the documents say of a stage is what the program has: its choices, its outputs, its alarms."""
 
+import json
 import re
+from typing import Any
 
 import pytest
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 
+from batch_orchestrator.settings import Settings
 from local.deployer import run_program
-from reference import configuration
 from tests.documented import (
     demos_arguments,
     documented_commands,
@@ -13,12 +17,14 @@ from tests.documented import (
     sessions_of_ci,
     unchecked_beginnings,
 )
+from yorutsuke_common.settings import ResultSettings, StageSettings
 from yorutsuke_infra.config import StageConfig
 from yorutsuke_infra.stage_file import ROOT
 
-from .conftest import REGION, Program, RunProgram
+from .conftest import Program, RunProgram, stage_config
 
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
+CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
 DECISIONS = ROOT / "docs" / "decisions"
 DEPLOYING = (ROOT / "docs" / "deploying.md").read_text()
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
@@ -35,8 +41,68 @@ def _first_cells(section: str) -> set[str]:
     return {name for row in rows for name in re.findall(r"`([\w/-]+)`", row)}
 
 
-def test_the_page_of_the_configuration_is_current() -> None:
-    assert configuration.PAGE.read_text() == configuration.page()
+def _rows(section: str) -> list[list[str]]:
+    """Return the cells of each row of a section's table, without its head."""
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def _default(field: FieldInfo) -> str:
+    """Return the default of a field as the page writes it."""
+    value = field.get_default()
+    if value is PydanticUndefined:
+        return "required"
+    if value in (None, ()):
+        return "none"
+    return f"`{value if isinstance(value, str) else json.dumps(value)}`"
+
+
+def _values(schema: dict[str, Any]) -> str | None:
+    """Return the values that a JSON schema accepts as the page writes them, if it lists them or has bounds."""
+    if "enum" in schema:
+        return ", ".join(f"`{value}`" for value in schema["enum"])
+    if schema.get("type") == "integer":
+        return f"{schema.get('minimum', schema.get('exclusiveMinimum', -1) + 1)} to {schema['maximum']}"
+    return None
+
+
+def test_configuration_page_lists_every_stage_key_once() -> None:
+    rows = _rows(_section(CONFIGURATION, "Stage"))
+
+    keys = [(f"`{field.alias}`", _default(field)) for field in StageConfig.model_fields.values()]
+    assert [(key, default) for key, _, default, _ in rows] == keys
+
+
+def test_configuration_page_lists_the_values_of_every_stage_key() -> None:
+    listed = {key.strip("`"): values for key, values, *_ in _rows(_section(CONFIGURATION, "Stage"))}
+    schemas = StageConfig.model_json_schema()["properties"]
+
+    accepted = {key: values for key, schema in schemas.items() if (values := _values(schema))}
+    assert {key: listed[key] for key in accepted} == accepted
+
+
+def test_configuration_page_lists_every_environment_variable_once() -> None:
+    rows = _rows(_section(CONFIGURATION, "Functions"))
+
+    variables = {
+        (f"`{field.alias}`", "both" if name in StageSettings.model_fields else function, _default(field))
+        for function, settings in (("`batch_result_handler`", ResultSettings), ("`batch_orchestrator`", Settings))
+        for name, field in settings.model_fields.items()
+    }
+    assert sorted((variable, function, default) for variable, function, default, _ in rows) == sorted(variables)
+
+
+def test_program_sets_the_documented_environment_variables(run: RunProgram) -> None:
+    program = run()
+    documented = {
+        variable.strip("`")
+        for variable, _, _, value in _rows(_section(CONFIGURATION, "Functions"))
+        if not value.startswith("not set")
+    }
+
+    names = program.names("Function")
+    given = {name for function in names for name in program.inputs("Function", function)["environment"]["variables"]}
+    assert given == {*documented, "POWERTOOLS_LOG_LEVEL"}
 
 
 def test_every_choice_of_a_stage_says_what_it_is_for() -> None:
@@ -51,9 +117,9 @@ def test_the_runbook_has_a_section_on_every_alarm_and_on_no_other(run: RunProgra
 
 @pytest.mark.parametrize("trigger", ["sqs", "s3"])
 def test_every_output_of_the_stack_is_documented(trigger: str) -> None:
-    config = {"aws:region": REGION, "yorutsuke:stage": f'{{"trigger": "{trigger}"}}'}
+    outputs = run_program(Program(), "dev", stage_config(trigger=trigger))
 
-    assert _first_cells(_section(DEPLOYING, "Handing on")) == set(run_program(Program(), "dev", config))
+    assert _first_cells(_section(DEPLOYING, "Handing on")) == set(outputs)
 
 
 def _is_run(command: str) -> bool:

@@ -1,6 +1,5 @@
 """What has to be there before something else is, and what has to stay the same resource, whatever a stage chooses."""
 
-import json
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -8,11 +7,12 @@ import pulumi
 import pytest
 
 from local.deployer import infra_program, run_program
+from yorutsuke_common.names import PROJECT
 
-from .conftest import REGION, Program
+from .conftest import Program, stage_config
 
 Name = tuple[str, str]
-"""A resource's type, without its module, and its name."""
+"""A resource's type, without its module, and its name, without the prefix that all names have."""
 
 
 @dataclass
@@ -24,7 +24,7 @@ class Declared:
     part_of: dict[Name, Name | None] = field(default_factory=dict[Name, Name | None])
 
     def note(self, args: pulumi.ResourceTransformationArgs) -> None:
-        name = args.type_.rsplit(":", 1)[-1], args.name
+        name = args.type_.rsplit(":", 1)[-1], args.name.removeprefix(f"{PROJECT}-")
         self.names[args.resource] = name
         waits_for = cast("list[pulumi.Resource]", args.opts.depends_on or [])
         self.waits_for[name] = {self.names[resource] for resource in waits_for}
@@ -38,8 +38,7 @@ def _declared(trigger: str) -> Declared:
         pulumi.runtime.register_stack_transformation(declared.note)
         infra_program()
 
-    config = {"aws:region": REGION, "yorutsuke:stage": json.dumps({"trigger": trigger})}
-    run_program(Program(), "dev", config, declare)
+    run_program(Program(), "dev", stage_config(trigger=trigger), declare)
     return declared
 
 
@@ -63,7 +62,7 @@ def _declared(trigger: str) -> Declared:
         ),
         (
             "sqs",
-            ("EventTarget", "failed-jobs"),
+            ("EventTarget", "batch-output-failed-jobs"),
             {("QueuePolicy", "batch-output"), ("QueuePolicy", "batch-output-dlq")},
         ),
         (
@@ -86,7 +85,7 @@ def _declared(trigger: str) -> Declared:
                 ("RolePolicy", "batch-orchestrator-data"),
                 ("RolePolicy", "batch-orchestrator-on-failure"),
                 # Bedrock takes its role on as soon as it has a job.
-                ("RolePolicy", "bedrock-batch-data"),
+                ("RolePolicy", "batch-orchestrator-bedrock-data"),
             },
         ),
         ("sqs", ("BucketPolicy", "images"), {("BucketPublicAccessBlock", "images")}),
@@ -102,7 +101,7 @@ def test_another_trigger_changes_the_buckets_notification_and_makes_no_second_on
     queued, straight = _declared("sqs").part_of, _declared("s3").part_of
     notification = ("BucketNotification", "batch-output")
 
-    assert queued[notification] == straight[notification] == ("OutputNotification", "output-notification")
+    assert queued[notification] == straight[notification] == ("OutputNotification", "batch-output")
     assert {name: queued[name] for name in queued if name in straight} == {
         name: straight[name] for name in straight if name in queued
     }

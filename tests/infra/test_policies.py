@@ -54,7 +54,7 @@ def test_a_job_is_created_of_a_model_in_the_region_or_of_a_profile_and_its_model
 def test_bedrock_may_run_a_profile_and_its_model_through_it_and_nothing_else(run: RunProgram) -> None:
     program = run(modelIds=["amazon.nova-lite-v1:0", "apac.amazon.nova-pro-v1:0"])
 
-    granted = _of_bedrock(policy(program.inputs("RolePolicy", "bedrock-batch-data")["policy"]))
+    granted = _of_bedrock(policy(program.inputs("RolePolicy", "batch-orchestrator-bedrock-data")["policy"]))
 
     through = {"StringEquals": {"bedrock:InferenceProfileArn": PRO}}
     assert granted == [
@@ -67,7 +67,7 @@ def test_bedrock_may_run_a_profile_and_its_model_through_it_and_nothing_else(run
 def test_every_geography_makes_a_profile(run: RunProgram, geography: str) -> None:
     model_id = f"{geography}.amazon.nova-2-lite-v1:0"
 
-    statements = policy(run(modelIds=[model_id]).inputs("RolePolicy", "bedrock-batch-data")["policy"])
+    statements = policy(run(modelIds=[model_id]).inputs("RolePolicy", "batch-orchestrator-bedrock-data")["policy"])
 
     [profile, model] = [resources for _, resources, _ in _of_bedrock(statements)]
     assert profile[0].endswith(f":inference-profile/{model_id}")

@@ -2,7 +2,7 @@
 
 import json
 import traceback
-from typing import Any, cast
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -13,7 +13,7 @@ from local.resources import CREATORS
 from yorutsuke_common.names import JOB_STATE_CHANGE
 from yorutsuke_infra.errors import ConfigError
 
-from .conftest import ACCOUNT, REGION, Program, RunProgram, policy
+from .conftest import ACCOUNT, REGION, Program, RunProgram, policy, stage_config
 
 
 def _statements(run: RunProgram) -> list[dict[str, Any]]:
@@ -93,7 +93,7 @@ def test_the_bucket_refuses_whoever_does_not_come_over_tls(run: RunProgram) -> N
         "Effect": "Deny",
         "Principal": "*",
         "Action": ["s3:*"],
-        "Resource": ["arn:Bucket:images", "arn:Bucket:images/*"],
+        "Resource": ["arn:Bucket:yorutsuke-images", "arn:Bucket:yorutsuke-images/*"],
         "Condition": {"Bool": {"aws:SecureTransport": "false"}},
     }
 
@@ -103,14 +103,14 @@ def test_a_message_that_failed_five_times_goes_to_the_dead_letter_queue(run: Run
     queue = program.inputs("Queue", "batch-output")
 
     assert json.loads(queue["redrivePolicy"]) == {
-        "deadLetterTargetArn": "arn:Queue:batch-output-dlq",
+        "deadLetterTargetArn": "arn:Queue:yorutsuke-batch-output-dlq",
         "maxReceiveCount": 5,
     }
     assert queue["visibilityTimeoutSeconds"] == 600
     assert program.inputs("Queue", "batch-output-dlq")["messageRetentionSeconds"] == 14 * 86400
     assert json.loads(program.inputs("RedriveAllowPolicy", "batch-output-dlq")["redriveAllowPolicy"]) == {
         "redrivePermission": "byQueue",
-        "sourceQueueArns": ["arn:Queue:batch-output"],
+        "sourceQueueArns": ["arn:Queue:yorutsuke-batch-output"],
     }
     assert json.loads(program.inputs("RedriveAllowPolicy", "batch-output")["redriveAllowPolicy"]) == {
         "redrivePermission": "denyAll"
@@ -181,10 +181,10 @@ def test_only_the_bucket_may_invoke_the_function_and_what_fails_goes_to_the_dead
     assert {name: permission[name] for name in ("action", "principal", "sourceArn", "sourceAccount")} == {
         "action": "lambda:InvokeFunction",
         "principal": "s3.amazonaws.com",
-        "sourceArn": "arn:Bucket:images",
+        "sourceArn": "arn:Bucket:yorutsuke-images",
         "sourceAccount": ACCOUNT,
     }
-    assert kept["destinationConfig"] == {"onFailure": {"destination": "arn:Queue:batch-output-dlq"}}
+    assert kept["destinationConfig"] == {"onFailure": {"destination": "arn:Queue:yorutsuke-batch-output-dlq"}}
     assert kept["maximumRetryAttempts"] == 2
 
 
@@ -195,46 +195,28 @@ def test_a_request_that_nobody_waited_for_is_kept_with_its_error_as_large_as_sqs
     [may_send] = policy(program.inputs("RolePolicy", "batch-orchestrator-on-failure")["policy"])
 
     assert (queue["messageRetentionSeconds"], queue["maxMessageSize"]) == (14 * 86400, 1024 * 1024)
-    assert kept["destinationConfig"] == {"onFailure": {"destination": "arn:Queue:batch-orchestrator-dlq"}}
+    assert kept["destinationConfig"] == {"onFailure": {"destination": "arn:Queue:yorutsuke-batch-orchestrator-dlq"}}
     assert (kept["functionName"], kept["maximumRetryAttempts"]) == ("yorutsuke-batch-orchestrator-dev", 2)
-    assert (may_send["Action"], may_send["Resource"]) == (["sqs:SendMessage"], ["arn:Queue:batch-orchestrator-dlq"])
+    assert (may_send["Action"], may_send["Resource"]) == (
+        ["sqs:SendMessage"],
+        ["arn:Queue:yorutsuke-batch-orchestrator-dlq"],
+    )
 
 
 def test_failed_jobs_and_what_is_redriven_come_through_the_queue_with_either_trigger(run: RunProgram) -> None:
     program = run(trigger="s3")
 
-    assert program.inputs("EventTarget", "failed-jobs")["arn"] == "arn:Queue:batch-output"
-    assert program.inputs("EventSourceMapping", "batch-output")["eventSourceArn"] == "arn:Queue:batch-output"
-
-
-def test_everything_that_takes_tags_has_those_of_its_stage(run: RunProgram) -> None:
-    program = run("prod", alarmEmails=["night@example.com"])
-    tagged = [
-        (resource.typ.rsplit(":", 1)[-1], cast("dict[str, Any]", resource.inputs)["tags"])
-        for resource in program.resources
-        if "tags" in resource.inputs
-    ]
-
-    tags = {"managed-by": "pulumi", "project": "yorutsuke", "stage": "prod"}
-    assert [found for _, found in tagged if found != tags] == []
-    assert {kind for kind, _ in tagged} == {
-        "Bucket",
-        "EventRule",
-        "EventSourceMapping",
-        "Function",
-        "LogGroup",
-        "MetricAlarm",
-        "Queue",
-        "Role",
-        "Table",
-        "Topic",
-    }
+    assert program.inputs("EventTarget", "batch-output-failed-jobs")["arn"] == "arn:Queue:yorutsuke-batch-output"
+    assert (
+        program.inputs("EventSourceMapping", "batch-result-handler")["eventSourceArn"]
+        == "arn:Queue:yorutsuke-batch-output"
+    )
 
 
 def test_the_failed_jobs_of_this_stage_and_no_others_reach_the_queue(run: RunProgram) -> None:
     program = run()
-    pattern = json.loads(program.inputs("EventRule", "failed-jobs")["eventPattern"])
-    target = program.inputs("EventTarget", "failed-jobs")
+    pattern = json.loads(program.inputs("EventRule", "batch-output-failed-jobs")["eventPattern"])
+    target = program.inputs("EventTarget", "batch-output-failed-jobs")
 
     assert pattern == {
         "source": ["aws.bedrock"],
@@ -244,18 +226,21 @@ def test_the_failed_jobs_of_this_stage_and_no_others_reach_the_queue(run: RunPro
             "status": ["Failed", "Expired", "Stopped", "PartiallyCompleted"],
         },
     }
-    assert (target["rule"], target["arn"]) == ("yorutsuke-failed-jobs-dev", "arn:Queue:batch-output")
-    assert target["deadLetterConfig"] == {"arn": "arn:Queue:batch-output-dlq"}
+    assert (target["rule"], target["arn"]) == (
+        "yorutsuke-batch-output-failed-jobs-dev",
+        "arn:Queue:yorutsuke-batch-output",
+    )
+    assert target["deadLetterConfig"] == {"arn": "arn:Queue:yorutsuke-batch-output-dlq"}
 
 
 def test_a_stage_may_name_a_second_source_for_drills(run: RunProgram) -> None:
-    pattern = run(drillEventSource="yorutsuke.drill").inputs("EventRule", "failed-jobs")["eventPattern"]
+    pattern = run(drillEventSource="yorutsuke.drill").inputs("EventRule", "batch-output-failed-jobs")["eventPattern"]
 
     assert json.loads(pattern)["source"] == ["aws.bedrock", "yorutsuke.drill"]
 
 
 def test_the_function_reports_failures_message_by_message(run: RunProgram) -> None:
-    mapping = run().inputs("EventSourceMapping", "batch-output")
+    mapping = run().inputs("EventSourceMapping", "batch-result-handler")
 
     assert (mapping["batchSize"], mapping["functionResponseTypes"]) == (1, ["ReportBatchItemFailures"])
 
@@ -263,7 +248,7 @@ def test_the_function_reports_failures_message_by_message(run: RunProgram) -> No
 def test_the_function_is_given_what_the_stage_says(run: RunProgram) -> None:
     def given(program: Program) -> tuple[float, float, float]:
         function = program.inputs("Function", "batch-result-handler")
-        mapping = program.inputs("EventSourceMapping", "batch-output")
+        mapping = program.inputs("EventSourceMapping", "batch-result-handler")
         return function["memorySize"], function["timeout"], mapping["scalingConfig"]["maximumConcurrency"]
 
     assert given(run()) == (1769, 300, 2)
@@ -278,7 +263,7 @@ def test_the_function_runs_on_the_layers_runtime_and_knows_its_stage(run: RunPro
     assert (function["runtime"], function["architectures"]) == ("python3.14", ["x86_64"])
     assert (layer["compatibleRuntimes"], layer["compatibleArchitectures"]) == (["python3.14"], ["x86_64"])
     assert layer["code"].path.endswith("dist/yorutsuke_common-python3.14-x86_64.zip")
-    assert function["layers"] == ["arn:LayerVersion:common"]
+    assert function["layers"] == ["arn:LayerVersion:yorutsuke-common"]
     assert function["environment"]["variables"] == {
         "STAGE": "dev",
         "IMAGES_BUCKET": f"yorutsuke-images-dev-{ACCOUNT}",
@@ -294,30 +279,33 @@ def test_the_function_runs_on_the_layers_runtime_and_knows_its_stage(run: RunPro
 def test_the_roles_actions_are_those_of_the_design(run: RunProgram) -> None:
     granted = {(action, resource) for s in _statements(run) for action in s["Action"] for resource in s["Resource"]}
 
-    bucket, table = "arn:Bucket:images", "arn:Table"
+    bucket, table = "arn:Bucket:yorutsuke-images", "arn:Table:yorutsuke"
     assert granted == {
         ("s3:GetObject", f"{bucket}/batch-output/*"),
         ("s3:GetObject", f"{bucket}/uploads/*"),
         ("s3:PutObject", f"{bucket}/processed/*"),
         ("s3:PutObject", f"{bucket}/dead-letters/*"),
         ("s3:DeleteObject", f"{bucket}/uploads/*"),
-        ("dynamodb:BatchWriteItem", f"{table}:transactions"),
-        ("dynamodb:BatchWriteItem", f"{table}:pending-images"),
-        ("dynamodb:BatchGetItem", f"{table}:pending-images"),
-        ("dynamodb:Query", f"{table}:batch-jobs/index/jobIdIndex"),
-        ("dynamodb:UpdateItem", f"{table}:batch-jobs"),
-        ("sqs:ReceiveMessage", "arn:Queue:batch-output"),
-        ("sqs:DeleteMessage", "arn:Queue:batch-output"),
-        ("sqs:GetQueueAttributes", "arn:Queue:batch-output"),
-        ("logs:CreateLogStream", "arn:LogGroup:batch-result-handler:log-stream:*"),
-        ("logs:PutLogEvents", "arn:LogGroup:batch-result-handler:log-stream:*"),
+        ("dynamodb:BatchWriteItem", f"{table}-transactions"),
+        ("dynamodb:BatchWriteItem", f"{table}-pending-images"),
+        ("dynamodb:BatchGetItem", f"{table}-pending-images"),
+        ("dynamodb:Query", f"{table}-batch-jobs/index/jobIdIndex"),
+        ("dynamodb:UpdateItem", f"{table}-batch-jobs"),
+        ("sqs:ReceiveMessage", "arn:Queue:yorutsuke-batch-output"),
+        ("sqs:DeleteMessage", "arn:Queue:yorutsuke-batch-output"),
+        ("sqs:GetQueueAttributes", "arn:Queue:yorutsuke-batch-output"),
+        ("logs:CreateLogStream", "arn:LogGroup:yorutsuke-batch-result-handler:log-stream:*"),
+        ("logs:PutLogEvents", "arn:LogGroup:yorutsuke-batch-result-handler:log-stream:*"),
     }
 
 
 def test_where_s3_invokes_the_function_it_may_hand_over_what_it_failed_with(run: RunProgram) -> None:
     [statement] = policy(run(trigger="s3").inputs("RolePolicy", "batch-result-handler-on-failure")["policy"])
 
-    assert (statement["Action"], statement["Resource"]) == (["sqs:SendMessage"], ["arn:Queue:batch-output-dlq"])
+    assert (statement["Action"], statement["Resource"]) == (
+        ["sqs:SendMessage"],
+        ["arn:Queue:yorutsuke-batch-output-dlq"],
+    )
     assert "batch-result-handler-on-failure" not in run().names("RolePolicy")
 
 
@@ -327,17 +315,17 @@ def test_only_the_bucket_may_publish_and_only_topic_and_rule_may_send(run: RunPr
     [publish] = policy(program.inputs("TopicPolicy", "batch-output")["policy"])
     sends = policy(program.inputs("QueuePolicy", "batch-output")["policy"])
     assert publish["Condition"] == {
-        "ArnEquals": {"aws:SourceArn": "arn:Bucket:images"},
+        "ArnEquals": {"aws:SourceArn": "arn:Bucket:yorutsuke-images"},
         "StringEquals": {"aws:SourceAccount": ACCOUNT},
     }
     sends += policy(program.inputs("QueuePolicy", "batch-output-dlq")["policy"])
     assert [(s["Principal"]["Service"], s["Action"], s["Resource"], s["Condition"]) for s in sends] == [
-        (service, ["sqs:SendMessage"], [f"arn:Queue:{queue}"], {"ArnEquals": {"aws:SourceArn": source}})
+        (service, ["sqs:SendMessage"], [f"arn:Queue:yorutsuke-{queue}"], {"ArnEquals": {"aws:SourceArn": source}})
         for service, source, queue in (
-            ("events.amazonaws.com", "arn:EventRule:failed-jobs", "batch-output"),
-            ("sns.amazonaws.com", "arn:Topic:batch-output", "batch-output"),
-            ("events.amazonaws.com", "arn:EventRule:failed-jobs", "batch-output-dlq"),
-            ("sns.amazonaws.com", "arn:Topic:batch-output", "batch-output-dlq"),
+            ("events.amazonaws.com", "arn:EventRule:yorutsuke-batch-output-failed-jobs", "batch-output"),
+            ("sns.amazonaws.com", "arn:Topic:yorutsuke-batch-output", "batch-output"),
+            ("events.amazonaws.com", "arn:EventRule:yorutsuke-batch-output-failed-jobs", "batch-output-dlq"),
+            ("sns.amazonaws.com", "arn:Topic:yorutsuke-batch-output", "batch-output-dlq"),
         )
     ]
 
@@ -345,7 +333,7 @@ def test_only_the_bucket_may_publish_and_only_topic_and_rule_may_send(run: RunPr
 def test_what_the_topic_cannot_deliver_goes_to_the_dead_letter_queue(run: RunProgram) -> None:
     subscription = run().inputs("TopicSubscription", "batch-output")
 
-    assert json.loads(subscription["redrivePolicy"]) == {"deadLetterTargetArn": "arn:Queue:batch-output-dlq"}
+    assert json.loads(subscription["redrivePolicy"]) == {"deadLetterTargetArn": "arn:Queue:yorutsuke-batch-output-dlq"}
 
 
 def test_the_alarms_ring_the_stages_topic(run: RunProgram) -> None:
@@ -370,7 +358,7 @@ def test_the_alarms_ring_the_stages_topic(run: RunProgram) -> None:
         "lost-submissions": 0,
     }
     assert {(alarm["comparisonOperator"], *alarm["alarmActions"]) for alarm in alarms.values()} == {
-        ("GreaterThanThreshold", "arn:Topic:alarms")
+        ("GreaterThanThreshold", "arn:Topic:yorutsuke-alarms")
     }
 
 
@@ -380,7 +368,7 @@ def test_an_idle_night_rings_nothing_and_leaves_what_lasts_as_it_was(run: RunPro
     lasting = {name for name, alarm in alarms.items() if alarm["treatMissingData"] == "ignore"}
 
     assert lasting == {"dlq-depth", "message-age", "submit-dlq-depth"}
-    assert {name for name, alarm in alarms.items() if alarm["okActions"] == ["arn:Topic:alarms"]} == lasting
+    assert {name for name, alarm in alarms.items() if alarm["okActions"] == ["arn:Topic:yorutsuke-alarms"]} == lasting
     assert {alarm["treatMissingData"] for name, alarm in alarms.items() if name not in lasting} == {"notBreaching"}
 
 
@@ -392,7 +380,7 @@ def test_each_alarm_looks_at_its_metric(run: RunProgram) -> None:
     submit_dlq = {"QueueName": "yorutsuke-batch-orchestrator-dlq-dev"}
     function = {"FunctionName": "yorutsuke-batch-result-handler-dev"}
     orchestrator = {"FunctionName": "yorutsuke-batch-orchestrator-dev"}
-    topic, rule = {"TopicName": "yorutsuke-batch-output-dev"}, {"RuleName": "yorutsuke-failed-jobs-dev"}
+    topic, rule = {"TopicName": "yorutsuke-batch-output-dev"}, {"RuleName": "yorutsuke-batch-output-failed-jobs-dev"}
     looked_at = {
         name: [
             (
@@ -517,7 +505,20 @@ def test_a_key_that_nobody_reads_is_refused_by_the_program_as_well(
         run("dev")
 
 
+@pytest.mark.parametrize(
+    ("configured", "told"),
+    [
+        ({}, "is None"),
+        ({"aws:defaultTags": "tags"}, "is 'tags'"),
+        ({"aws:defaultTags": '{"tags": {"project": "yorutsuke", "stage": "prod", "managed-by": "pulumi"}}'}, "prod"),
+    ],
+)
+def test_program_refuses_a_stage_without_its_default_tags(configured: dict[str, str], told: str) -> None:
+    with pytest.raises(ConfigError, match=f"aws:defaultTags in Pulumi.dev.yaml .*{told}.* Write `aws:defaultTags"):
+        run_program(Program(), "dev", {"aws:region": REGION, **configured})
+
+
 @pytest.mark.parametrize("text", ["text", "[1]", "7"])
 def test_choices_that_are_no_object_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"yorutsuke:stage in Pulumi.dev.yaml is (no object|not valid)"):
-        run_program(Program(), "dev", {"aws:region": REGION, "yorutsuke:stage": text})
+        run_program(Program(), "dev", {**stage_config(), "yorutsuke:stage": text})

@@ -1,31 +1,29 @@
 """Data that must outlive its stack."""
 
-import json
-
 import pulumi
 
 from local.deployer import infra_program, run_program
 from yorutsuke_infra.stage_file import read_stage_file
 
-from .conftest import Program
+from .conftest import Program, stage_config
 
 DATA = {
-    ("aws:s3/bucket:Bucket", "images"),
-    ("aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration", "images"),
-    ("aws:s3/bucketPolicy:BucketPolicy", "images"),
-    ("aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock", "images"),
+    ("aws:s3/bucket:Bucket", "yorutsuke-images"),
+    ("aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration", "yorutsuke-images"),
+    ("aws:s3/bucketPolicy:BucketPolicy", "yorutsuke-images"),
+    ("aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock", "yorutsuke-images"),
     (
         "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration",
-        "images",
+        "yorutsuke-images",
     ),
-    ("aws:s3/bucketVersioning:BucketVersioning", "images"),
-    ("aws:dynamodb/table:Table", "transactions"),
-    ("aws:dynamodb/table:Table", "batch-jobs"),
-    ("aws:dynamodb/table:Table", "pending-images"),
+    ("aws:s3/bucketVersioning:BucketVersioning", "yorutsuke-images"),
+    ("aws:dynamodb/table:Table", "yorutsuke-transactions"),
+    ("aws:dynamodb/table:Table", "yorutsuke-batch-jobs"),
+    ("aws:dynamodb/table:Table", "yorutsuke-pending-images"),
 }
 
 
-def _protected(config: dict[str, object]) -> set[tuple[str, str]]:
+def _protected(**config: object) -> set[tuple[str, str]]:
     """Return type and name of each resource that is both protected and retained."""
     protected: set[tuple[str, str]] = set()
 
@@ -37,16 +35,16 @@ def _protected(config: dict[str, object]) -> set[tuple[str, str]]:
         pulumi.runtime.register_stack_transformation(watch)
         infra_program()
 
-    run_program(Program(), "prod", {"aws:region": "ap-northeast-1", "yorutsuke:stage": json.dumps(config)}, declare)
+    run_program(Program(), "prod", stage_config("prod", **config), declare)
     return protected
 
 
 def test_a_protected_stages_bucket_and_tables_are_protected_and_retained() -> None:
-    assert _protected({"protectData": True}) == DATA
+    assert _protected(protectData=True) == DATA
 
 
 def test_another_stages_data_goes_with_its_stack() -> None:
-    assert _protected({}) == set()
+    assert _protected() == set()
 
 
 def test_prod_is_a_protected_stage() -> None:

@@ -10,9 +10,16 @@ from pulumi_aws import ProviderArgs, ProviderEndpointArgs
 from local.resources import CREATORS
 from local.serve import PORT
 from yorutsuke_infra import stage_file
-from yorutsuke_infra.config import physical_name
+from yorutsuke_infra.config import stage_tags
 from yorutsuke_infra.errors import ConfigError
 from yorutsuke_infra.stage_file import ROOT, read_stage_file
+
+HEAD = """\
+config:
+  aws:region: ap-northeast-1
+  aws:defaultTags: {tags: {project: yorutsuke, stage: mine, managed-by: pulumi}}
+"""
+"""The beginning of a stage's file: everything that has no default."""
 
 
 @pytest.mark.parametrize(
@@ -25,11 +32,15 @@ from yorutsuke_infra.stage_file import ROOT, read_stage_file
         (b"config: \xff\n", "Pulumi.mine.yaml is no YAML"),
         (b"config:\n  yorutsuke:stge: {protectData: true}\n", "Pulumi.mine.yaml has the key 'yorutsuke:stge'"),
         (
-            b"config:\n  aws:region: ap-northeast-1\n  yorutsuke:stage: {protectdata: true}\n",
+            f"{HEAD}  yorutsuke:stage: {{protectdata: true}}\n".encode(),
             "protectdata is True: unknown key, perhaps protectData is meant",
         ),
         (b"config:\n  yorutsuke:stage: {}\n", "aws:region in Pulumi.mine.yaml is None: name the AWS Region"),
         (b"config:\n  aws:region: Tokyo\n", "aws:region in Pulumi.mine.yaml is 'Tokyo': name the AWS Region"),
+        (
+            HEAD.replace("mine", "dev").encode(),
+            "Write `aws:defaultTags: {tags: {project: yorutsuke, stage: mine, managed-by: pulumi}}`.",
+        ),
     ],
 )
 def test_a_file_that_cannot_be_right_is_refused(
@@ -45,7 +56,7 @@ def test_a_file_that_cannot_be_right_is_refused(
 
 
 def test_a_stage_without_choices_has_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "Pulumi.mine.yaml").write_text("config:\n  aws:region: ap-northeast-1\n")
+    (tmp_path / "Pulumi.mine.yaml").write_text(HEAD)
     monkeypatch.setattr(stage_file, "ROOT", tmp_path)
 
     assert read_stage_file("mine").python_version == "3.13"
@@ -53,8 +64,7 @@ def test_a_stage_without_choices_has_the_defaults(tmp_path: Path, monkeypatch: p
 
 def test_encrypted_addresses_are_left_to_pulumi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "Pulumi.mine.yaml").write_text(
-        "config:\n  aws:region: ap-northeast-1\n  yorutsuke:stage:\n"
-        "    alarmEmails: [{secure: AAABAIJxQ}, night@example.com]\n"
+        f"{HEAD}  yorutsuke:stage:\n    alarmEmails: [{{secure: AAABAIJxQ}}, night@example.com]\n"
     )
     monkeypatch.setattr(stage_file, "ROOT", tmp_path)
 
@@ -63,9 +73,7 @@ def test_encrypted_addresses_are_left_to_pulumi(tmp_path: Path, monkeypatch: pyt
 
 def test_nothing_else_may_be_encrypted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stage whose protection cannot be read would be destroyed as one that has none."""
-    (tmp_path / "Pulumi.mine.yaml").write_text(
-        "config:\n  aws:region: ap-northeast-1\n  yorutsuke:stage:\n    protectData: {secure: AAABAIJxQ}\n"
-    )
+    (tmp_path / "Pulumi.mine.yaml").write_text(f"{HEAD}  yorutsuke:stage:\n    protectData: {{secure: AAABAIJxQ}}\n")
     monkeypatch.setattr(stage_file, "ROOT", tmp_path)
 
     with pytest.raises(
@@ -74,7 +82,7 @@ def test_nothing_else_may_be_encrypted(tmp_path: Path, monkeypatch: pytest.Monke
         read_stage_file("mine")
 
 
-@pytest.mark.parametrize("stage", ["Dev_1", "a.b", "dev-", "1dev", "d" * 34])
+@pytest.mark.parametrize("stage", ["Dev_1", "a.b", "dev-", "1dev", "d" * 28])
 def test_a_stage_whose_name_aws_would_not_take_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
@@ -85,11 +93,11 @@ def test_a_stage_whose_name_aws_would_not_take_is_refused(
         read_stage_file(stage)
 
 
-def test_the_longest_name_of_a_stage_fits_a_role_and_a_bucket() -> None:
-    stage = "d" * 33
+@pytest.mark.parametrize("stage", ["dev", "local", "prod"])
+def test_every_stage_file_has_its_default_tags(stage: str) -> None:
+    config = yaml.safe_load((ROOT / f"Pulumi.{stage}.yaml").read_text())["config"]
 
-    assert len(physical_name("batch-result-handler", stage)) == 64
-    assert len(f"{physical_name('images', stage)}-123456789012") <= 63
+    assert config["aws:defaultTags"] == {"tags": stage_tags(stage)}
 
 
 def test_the_local_stage_is_sent_to_the_emulator_whatever_it_uses() -> None:

@@ -15,6 +15,8 @@ from batch_result_handler import handler as handler_module
 from local.aws import Aws
 from local.deployer import LocalDeployer, run_program
 from local.emulator import REGION
+from yorutsuke_common.names import PROJECT
+from yorutsuke_infra.config import stage_tags
 from yorutsuke_infra.storage import Storage, StorageArgs
 
 from .aws_calls import AwsCalls
@@ -25,47 +27,68 @@ from .stage import BUCKET, ENVIRONMENT, Stage, start_cold
 LogReader = Callable[[], list[dict[str, Any]]]
 
 
-@pytest.fixture
-def stage(monkeypatch: pytest.MonkeyPatch) -> Generator[Stage]:
-    """A stage whose storage is what the Pulumi program declares; the handler's clients are watched."""
-    for name, value in {**ENVIRONMENT, "AWS_DEFAULT_REGION": REGION}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr("yorutsuke_common.aws.dynamodb.BASE_DELAY_SECONDS", 0)
-    handler_module.logger.setLevel("DEBUG")
-    # Bedrock is ours to answer.
-    with mock_aws(config={"core": {"passthrough": {"services": ["bedrock"]}}}):
+@pytest.fixture(scope="module")
+def deployed_stage() -> Generator[Stage]:
+    """A stage with the storage that the Pulumi program declares, and with recorded calls of the handler's clients.
+
+    Its tests share it. moto answers the calls of every client in the process, so it must end with the module.
+    """
+    # Bedrock's calls have their own fake.
+    with pytest.MonkeyPatch.context() as patch, mock_aws(config={"core": {"passthrough": {"services": ["bedrock"]}}}):
+        for name, value in {**ENVIRONMENT, "AWS_DEFAULT_REGION": REGION}.items():
+            patch.setenv(name, value)
         aws = Aws(endpoint=None)
         storage = StorageArgs(stage="test", account_id="123456789012", protect_data=False)
-        run_program(LocalDeployer(aws), "test", {}, lambda: Storage("storage", storage))
-        # moto heeds no conditions: the refusal of whoever does not come over TLS would be one of everybody.
+        run_program(LocalDeployer(aws, stage_tags("test")), "test", {}, lambda: Storage(PROJECT, storage))
+        # moto ignores conditions, so the policy that refuses plain HTTP would refuse every call.
         aws.s3.delete_bucket_policy(Bucket=ENVIRONMENT["IMAGES_BUCKET"])
         calls = AwsCalls()
         boto3.setup_default_session(region_name=REGION)
         assert boto3.DEFAULT_SESSION
         calls.watch(boto3.DEFAULT_SESSION)
-        start_cold()
         yield Stage(aws, calls)
-        start_cold()
+        boto3.DEFAULT_SESSION = None
 
 
 @pytest.fixture
-def orchestrator(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Generator[Orchestrator]:
+def stage(deployed_stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Generator[Stage]:
+    """The module's stage without data, and a cold handler."""
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("yorutsuke_common.aws.dynamodb.BASE_DELAY_SECONDS", 0)
+    handler_module.logger.setLevel("DEBUG")
+    start_cold()
+    yield deployed_stage
+    start_cold()
+    deployed_stage.clear()
+
+
+@pytest.fixture(scope="module")
+def bedrock(deployed_stage: Stage) -> Bedrock:
+    """The Bedrock of the module's stage."""
+
+    def read(uri: str) -> bytes:
+        key = uri.removeprefix(f"s3://{BUCKET}/")
+        return deployed_stage.aws.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+
+    bedrock = Bedrock(read)
+    assert boto3.DEFAULT_SESSION
+    bedrock.serve(boto3.DEFAULT_SESSION)
+    return bedrock
+
+
+@pytest.fixture
+def orchestrator(stage: Stage, bedrock: Bedrock, monkeypatch: pytest.MonkeyPatch) -> Generator[Orchestrator]:
     """The orchestrator on a stage, and a Bedrock without jobs."""
     for name, value in ORCHESTRATOR_ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("_X_AMZN_TRACE_ID", raising=False)
     orchestrator_module.logger.setLevel("DEBUG")
-
-    def read(uri: str) -> bytes:
-        key = uri.removeprefix(f"s3://{BUCKET}/")
-        return stage.aws.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
-
-    bedrock = Bedrock(read)
-    assert boto3.DEFAULT_SESSION
-    bedrock.serve(boto3.DEFAULT_SESSION)
     forget_environment()
     yield Orchestrator(stage, bedrock)
     forget_environment()
+    bedrock.jobs.clear()
+    bedrock.errors.clear()
 
 
 @pytest.fixture

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import boto3
+from moto.dynamodb.models import dynamodb_backends
 from moto.s3.models import s3_backends
 
 from batch_result_handler.handler import handler, load_settings, use_cases
 from local.aws import Aws
+from local.emulator import REGION
 from local.lambda_context import lambda_context
 from yorutsuke_common.aws.dynamodb import from_item, to_item
 
@@ -205,6 +207,15 @@ class Stage:
                 self.aws.s3.delete_object(Bucket=BUCKET, Key=key)
         self.put_job(JOB_ID, **changes)
         self.put_images(image_ids)
+
+    def clear(self) -> None:
+        """Empty the tables and the bucket, and forget the recorded calls."""
+        for table in (TRANSACTIONS, BATCH_JOBS, PENDING_IMAGES):
+            dynamodb_backends[ACCOUNT][REGION].tables[table].items.clear()
+        bucket = s3_backends[ACCOUNT]["aws"].buckets[BUCKET]
+        bucket.keys.clear()
+        bucket.multiparts.clear()
+        self.calls.forget()
 
     def forget_processed_outputs(self, job_id: str = JOB_ID) -> None:
         """Let the next delivery be a replay instead of a duplicate."""

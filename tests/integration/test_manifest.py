@@ -10,16 +10,16 @@ import pytest
 from .conftest import LogReader
 from .stage import BUCKET, DEAD_LETTERS_KEY, JOB_ID, MANIFEST_KEY, OUTPUT_KEY, Stage, nova_line, s3_notification
 
-IMAGE_IDS = [f"img-{number:03}" for number in range(100)]
+IMAGE_IDS = [f"img-{number:03}" for number in range(10)]
 LINES = [nova_line(image_id) for image_id in IMAGE_IDS]
 # In the first part, and in what comes later: a line that is no JSON, and one that says no transaction.
-LINES[10], LINES[70] = LINES[10][:40], nova_line(IMAGE_IDS[70], amount=0)
+LINES[1], LINES[7] = LINES[1][:40], nova_line(IMAGE_IDS[7], amount=0)
 EARLIER, LATER = (datetime(2026, 11, 22, 18, minute, tzinfo=UTC) for minute in (42, 51))
 
 
 def _part(stage: Stage) -> str:
-    """Let Bedrock show the first 60 lines; return the message that says so."""
-    message = stage.put_output(*LINES[:60])
+    """Let Bedrock show the first 6 lines; return the message that says so."""
+    message = stage.put_output(*LINES[:6])
     stage.date_object(OUTPUT_KEY, EARLIER)
     return message
 
@@ -41,13 +41,13 @@ def _metrics(logged: Sequence[dict[str, Any]], name: str) -> list[float]:
 
 def _part_whole_manifest(stage: Stage) -> None:
     assert stage.deliver(_part(stage)) == []
-    assert stage.job()["resultStats"]["totalCount"] == 60
+    assert stage.job()["resultStats"]["totalCount"] == 6
     assert stage.deliver(_whole(stage)) == []
-    assert stage.deliver(stage.put_manifest(100)) == []
+    assert stage.deliver(stage.put_manifest(10)) == []
 
 
 def _manifest_part_whole(stage: Stage) -> None:
-    manifest = stage.put_manifest(100)
+    manifest = stage.put_manifest(10)
     assert stage.deliver(manifest) == ["message-0"]
     assert stage.deliver(_part(stage)) == []
     assert stage.deliver(manifest) == ["message-0"]
@@ -57,9 +57,9 @@ def _manifest_part_whole(stage: Stage) -> None:
 
 def _growing_manifest(stage: Stage) -> None:
     assert stage.deliver(_part(stage)) == []
-    assert stage.deliver(stage.put_manifest(60, total=100)) == []
-    assert stage.job()["bedrockCounts"]["processedRecordCount"] == 60
-    manifest = stage.put_manifest(100)
+    assert stage.deliver(stage.put_manifest(6, total=10)) == []
+    assert stage.job()["bedrockCounts"]["processedRecordCount"] == 6
+    manifest = stage.put_manifest(10)
     assert stage.deliver(manifest) == ["message-0"]
     assert stage.deliver(_whole(stage)) == []
     # What was counted of the part is not said of the whole.
@@ -72,13 +72,13 @@ def _old_message_late(stage: Stage) -> None:
     part = _part(stage)
     assert stage.deliver(_whole(stage)) == []
     assert stage.deliver(part) == []
-    assert stage.deliver(stage.put_manifest(100)) == []
+    assert stage.deliver(stage.put_manifest(10)) == []
 
 
 def _all_in_one_batch(stage: Stage) -> None:
     assert stage.deliver(_part(stage)) == []
-    assert stage.deliver(stage.put_manifest(100), _whole(stage)) == ["message-0"]
-    assert stage.deliver(stage.put_manifest(100)) == []
+    assert stage.deliver(stage.put_manifest(10), _whole(stage)) == ["message-0"]
+    assert stage.deliver(stage.put_manifest(10)) == []
 
 
 @pytest.mark.parametrize(
@@ -103,22 +103,22 @@ def test_results_shown_in_stages_end_in_the_state_of_a_single_delivery(
     assert stage.deliver(manifest) == []
     assert stage.settled() == settled
     assert stage.job()["resultStats"] == {
-        "successCount": 98,
+        "successCount": 8,
         "failureCount": 2,
-        "totalCount": 100,
+        "totalCount": 10,
         "migrationFailedCount": 0,
         # The line that was no JSON answered nobody, and one image was never spoken of.
         "missingCount": 2,
     }
     assert len(stage.dead_letters()) == 2
-    assert len(stage.transactions()) == 98
+    assert len(stage.transactions()) == 8
 
 
 def test_an_image_that_an_earlier_stage_moved_stays_where_it_was_moved_to(stage: Stage) -> None:
     """Midnight in Tokyo lies between the stages: the one difference from a single delivery."""
     stage.put_job()
     stage.put_images(IMAGE_IDS)
-    stage.deliver(stage.put_output(*LINES[:60]))
+    stage.deliver(stage.put_output(*LINES[:6]))
     moved = stage.images()["img-000"]["processedKey"]
     message = stage.put_output(*LINES)
     stage.date_object(OUTPUT_KEY, datetime(2027, 1, 1, 15, 0, tzinfo=UTC))
@@ -126,8 +126,8 @@ def test_an_image_that_an_earlier_stage_moved_stays_where_it_was_moved_to(stage:
     assert stage.deliver(message) == []
 
     assert stage.images()["img-000"]["processedKey"] == moved
-    assert stage.images()["img-099"]["processedKey"].startswith("processed/2027-01-02/")
-    assert sum(key.startswith("processed/") for key in stage.objects()) == 98
+    assert stage.images()["img-009"]["processedKey"].startswith("processed/2027-01-02/")
+    assert sum(key.startswith("processed/") for key in stage.objects()) == 8
 
 
 def test_a_manifest_that_agrees_is_recorded_with_its_counts(stage: Stage, logged: LogReader) -> None:
@@ -137,11 +137,11 @@ def test_a_manifest_that_agrees_is_recorded_with_its_counts(stage: Stage, logged
     stage.calls.forget()
     logged()
 
-    assert stage.deliver(stage.put_manifest(100)) == []
+    assert stage.deliver(stage.put_manifest(10)) == []
 
     assert stage.job()["bedrockCounts"] == {
-        "totalRecordCount": 100,
-        "processedRecordCount": 100,
+        "totalRecordCount": 10,
+        "processedRecordCount": 10,
         "successRecordCount": 98,
         "errorRecordCount": 2,
         "inputTokenCount": 152300,
@@ -160,7 +160,7 @@ def test_a_manifest_that_disagrees_comes_back_and_says_by_how_much(stage: Stage,
     stage.put_images(IMAGE_IDS)
     stage.deliver(_part(stage))
     before = stage.everything()
-    manifest = stage.put_manifest(100)
+    manifest = stage.put_manifest(10)
     logged()
 
     assert stage.deliver(manifest) == ["message-0"]
@@ -170,8 +170,8 @@ def test_a_manifest_that_disagrees_comes_back_and_says_by_how_much(stage: Stage,
     said = logged()
     [entry] = [entry for entry in said if "_aws" not in entry]
     names = ("event", "level", "jobId", "processedRecords", "lines", "difference")
-    assert [entry[name] for name in names] == ["BATCH_RESULT_NOT_RECONCILED", "WARNING", JOB_ID, 100, 60, 40]
-    assert _metrics(said, "ManifestDifference") == [40]
+    assert [entry[name] for name in names] == ["BATCH_RESULT_NOT_RECONCILED", "WARNING", JOB_ID, 10, 6, 4]
+    assert _metrics(said, "ManifestDifference") == [4]
 
 
 def test_more_lines_than_the_manifest_counts_are_a_difference_too(stage: Stage, logged: LogReader) -> None:
@@ -179,9 +179,9 @@ def test_more_lines_than_the_manifest_counts_are_a_difference_too(stage: Stage, 
     stage.put_images(IMAGE_IDS)
     stage.deliver(_whole(stage))
 
-    assert stage.deliver(stage.put_manifest(60, total=100)) == ["message-0"]
+    assert stage.deliver(stage.put_manifest(6, total=10)) == ["message-0"]
 
-    assert _metrics(logged(), "ManifestDifference") == [40]
+    assert _metrics(logged(), "ManifestDifference") == [4]
     assert "bedrockCounts" not in stage.job()
 
 
@@ -190,12 +190,12 @@ def test_records_that_bedrock_never_processed_are_reported_and_no_difference(sta
     stage.put_images(IMAGE_IDS)
     stage.deliver(_part(stage))
 
-    assert stage.deliver(stage.put_manifest(60, total=100)) == []
+    assert stage.deliver(stage.put_manifest(6, total=10)) == []
 
     said = logged()
-    assert (_metrics(said, "ManifestDifference"), _metrics(said, "UnprocessedCount")) == ([0], [40])
+    assert (_metrics(said, "ManifestDifference"), _metrics(said, "UnprocessedCount")) == ([0], [4])
     [entry] = _entries(said, "BATCH_RESULT_RECONCILED")
-    assert entry["unprocessedRecords"] == 40
+    assert entry["unprocessedRecords"] == 4
 
 
 @pytest.mark.parametrize(
@@ -238,8 +238,8 @@ def test_a_manifest_of_an_unknown_job_fails_its_message(stage: Stage, logged: Lo
 
 def test_a_manifest_that_was_written_again_is_left_to_its_later_message(stage: Stage, logged: LogReader) -> None:
     stage.put_job()
-    earlier = stage.put_manifest(10, total=100)
-    later = stage.put_manifest(20, total=100)
+    earlier = stage.put_manifest(1, total=10)
+    later = stage.put_manifest(2, total=10)
 
     assert stage.deliver(earlier, later) == ["message-1"]
 
@@ -247,43 +247,43 @@ def test_a_manifest_that_was_written_again_is_left_to_its_later_message(stage: S
     assert [entry["why"] for entry in _entries(said, "BATCH_RESULT_MANIFEST_SKIPPED")] == [
         "the manifest has been written again"
     ]
-    assert _metrics(said, "ManifestDifference") == [20]
+    assert _metrics(said, "ManifestDifference") == [2]
 
 
 def test_a_manifest_announced_without_an_etag_is_compared_as_it_is(stage: Stage) -> None:
     stage.put_job()
     stage.put_images(IMAGE_IDS)
     stage.deliver(_part(stage))
-    notification = json.loads(stage.put_manifest(60, total=100))
+    notification = json.loads(stage.put_manifest(6, total=10))
     del notification["Records"][0]["s3"]["object"]["eTag"]
 
     assert stage.deliver(json.dumps(notification)) == []
 
-    assert stage.job()["bedrockCounts"]["processedRecordCount"] == 60
+    assert stage.job()["bedrockCounts"]["processedRecordCount"] == 6
 
 
 def test_a_manifest_of_a_job_that_has_just_begun_is_no_agreement(stage: Stage, logged: LogReader) -> None:
     stage.put_job()
     before = stage.job()
 
-    assert stage.deliver(stage.put_manifest(0, total=100)) == []
+    assert stage.deliver(stage.put_manifest(0, total=10)) == []
 
     assert stage.job() == before
     said = logged()
     assert [entry["why"] for entry in _entries(said, "BATCH_RESULT_MANIFEST_SKIPPED")] == [
         "Bedrock has processed nothing yet"
     ]
-    assert _metrics(said, "UnprocessedCount") == [100]
+    assert _metrics(said, "UnprocessedCount") == [10]
 
 
 def test_a_manifest_before_its_output_in_one_message_waits_for_it(stage: Stage) -> None:
     stage.put_job()
     stage.put_images(IMAGE_IDS)
-    records = [json.loads(message)["Records"][0] for message in (stage.put_manifest(100), _whole(stage))]
+    records = [json.loads(message)["Records"][0] for message in (stage.put_manifest(10), _whole(stage))]
 
     assert stage.deliver(json.dumps({"Records": records})) == []
 
-    assert stage.job()["bedrockCounts"]["processedRecordCount"] == 100
+    assert stage.job()["bedrockCounts"]["processedRecordCount"] == 10
 
 
 def test_a_manifest_compared_while_the_output_is_taken_in_anew_is_compared_again(
@@ -292,7 +292,7 @@ def test_a_manifest_compared_while_the_output_is_taken_in_anew_is_compared_again
     stage.put_job()
     stage.put_images(IMAGE_IDS)
     stage.deliver(_part(stage))
-    manifest = stage.put_manifest(60, total=100)
+    manifest = stage.put_manifest(6, total=10)
     overtaken: list[str] = []
 
     def overtake(_: dict[str, Any]) -> None:
@@ -307,8 +307,8 @@ def test_a_manifest_compared_while_the_output_is_taken_in_anew_is_compared_again
 
     said = logged()
     assert _entries(said, "BATCH_RESULT_FAILED") == []
-    assert [entry["lines"] for entry in _entries(said, "BATCH_RESULT_NOT_RECONCILED")] == [60]
-    assert stage.job()["resultStats"]["totalCount"] == 100
+    assert [entry["lines"] for entry in _entries(said, "BATCH_RESULT_NOT_RECONCILED")] == [6]
+    assert stage.job()["resultStats"]["totalCount"] == 10
     assert "bedrockCounts" not in stage.job()
 
 
@@ -318,7 +318,7 @@ def test_an_output_whose_results_are_in_doubt_does_not_reconcile(stage: Stage) -
     stage.deliver(_part(stage))
     stage.forget_processed_outputs()
 
-    assert stage.deliver(stage.put_manifest(60)) == ["message-0"]
+    assert stage.deliver(stage.put_manifest(6)) == ["message-0"]
 
 
 def test_images_that_no_line_answered_are_reported_one_by_one(stage: Stage, logged: LogReader) -> None:

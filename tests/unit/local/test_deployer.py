@@ -11,12 +11,13 @@ from local.aws import Aws
 from local.deployer import LocalDeployer, run_program
 from local.errors import RefusedResourceError, UnknownResourceError
 from local.inputs import Inputs
+from local.resources import CREATORS
 
 
 @pytest.fixture
 def deployer() -> LocalDeployer:
     """A deployer whose AWS nobody answers for: what it refuses, it refuses before it asks."""
-    return LocalDeployer(Aws("http://127.0.0.1:9"))
+    return LocalDeployer(Aws("http://127.0.0.1:9"), {})
 
 
 def test_an_unknown_resource_type_is_refused_by_name(deployer: LocalDeployer) -> None:
@@ -77,6 +78,32 @@ def test_a_missing_input_is_named() -> None:
         Inputs("aws:sqs/queue:Queue", "q", {}).take("name")
 
 
+def test_deployer_adds_default_tags_to_the_tags_of_a_resource() -> None:
+    aws = Aws(None)
+    inputs = {"name": "reader", "assumeRolePolicy": "{}", "tags": {"stage": "own"}}
+    request = {
+        "RoleName": "reader",
+        "AssumeRolePolicyDocument": "{}",
+        "Tags": [{"Key": "stage", "Value": "own"}, {"Key": "project", "Value": "yorutsuke"}],
+    }
+    role = {"Path": "/", "RoleName": "reader", "RoleId": "A" * 16, "Arn": "arn:aws:iam::1:role/reader", "CreateDate": 0}
+
+    with Stubber(aws.iam) as iam:
+        iam.add_response("create_role", {"Role": role}, request)
+        deployer = LocalDeployer(aws, {"stage": "local", "project": "yorutsuke"})
+        deployer.new_resource(MockResourceArgs("aws:iam/role:Role", "reader", inputs))
+
+
+def test_deployer_refuses_a_creator_that_ignores_tags(deployer: LocalDeployer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def create(_: Aws, inputs: Inputs) -> tuple[str, dict[str, Any]]:
+        return inputs.take("name"), {}
+
+    monkeypatch.setitem(CREATORS, "aws:sqs/queue:Queue", create)
+
+    with pytest.raises(UnknownResourceError, match="inputs that the local deployer does not know: tags"):
+        deployer.new_resource(MockResourceArgs("aws:sqs/queue:Queue", "queue", {"name": "queue"}))
+
+
 def test_a_dashboard_that_cloudwatch_finds_fault_with_is_refused_with_what_it_says() -> None:
     aws = Aws(None)
     args = MockResourceArgs(
@@ -87,7 +114,7 @@ def test_a_dashboard_that_cloudwatch_finds_fault_with_is_refused_with_what_it_sa
     with Stubber(aws.cloudwatch) as cloudwatch:
         cloudwatch.add_response("put_dashboard", {"DashboardValidationMessages": [problem]})
         with pytest.raises(RefusedResourceError) as error:
-            LocalDeployer(aws).new_resource(args)
+            LocalDeployer(aws, {}).new_resource(args)
 
     assert str(error.value) == (
         "dashboard 'wall' is not as CloudWatch wants it (/widgets: Should have required property 'widgets'): "

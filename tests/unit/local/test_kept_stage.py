@@ -1,6 +1,7 @@
 """A kept stage is told from whatever else runs, and nothing is ended or removed that is not its own."""
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Generator
@@ -95,7 +96,7 @@ def test_a_second_stage_does_not_replace_the_first(start: Start, work_folder: Pa
 
 
 @pytest.mark.parametrize("first", ["", STUBBORN])
-def test_ending_it_ends_the_process_however_stubborn_and_leaves_nothing(
+def test_stop_kills_the_process_and_leaves_nothing(
     start: Start, work_folder: Path, monkeypatch: pytest.MonkeyPatch, first: str
 ) -> None:
     monkeypatch.setattr(kept_stage, "STOP_SECONDS", 1)
@@ -106,7 +107,7 @@ def test_ending_it_ends_the_process_however_stubborn_and_leaves_nothing(
 
     assert ending
     assert ending.was_running
-    assert emulator.process.wait() == (-9 if first else -15)
+    assert emulator.process.wait() == -signal.SIGKILL
     assert list(work_folder.iterdir()) == []
     assert end_kept_stage(file) is None
 

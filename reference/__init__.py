@@ -1,1 +1,0 @@
-"""Pages of docs/ that are written from the source, since by hand they would be right once."""

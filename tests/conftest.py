@@ -1,0 +1,29 @@
+"""The distribution of tests among workers: one by one, except for tests that share an expensive set-up."""
+
+from typing import Any
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling  # pyright: ignore[reportMissingTypeStubs] - it has types, unmarked
+
+SHARED_SETUP = (
+    "tests/e2e/test_bedrock.py",
+    "tests/e2e/test_broken_night.py",
+    "tests/e2e/test_least_privilege.py",
+    "tests/e2e/test_loop.py",
+    "tests/e2e/test_monitoring_contract.py",
+    "tests/infra/test_artifacts.py",
+    "tests/integration/",
+)
+"""Folders and files whose tests stay together, file by file: they share a stage, its log, or a build."""
+
+
+class SharedSetupScheduling(LoadScopeScheduling):
+    """Sends the tests of a file with a shared set-up to one worker, and all others one by one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid.partition("::")[0] if nodeid.startswith(SHARED_SETUP) else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SharedSetupScheduling:
+    """Return the scheduler. xdist's own groups (`--dist loadgroup`) have no effect with pytest 9."""
+    return SharedSetupScheduling(config, log)

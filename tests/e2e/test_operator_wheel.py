@@ -1,0 +1,89 @@
+"""The wheel of the operator's command, as `pipx install .` builds it."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from local.emulator import Emulator
+from local.night import Night
+
+from .operator_stage import operator_of
+
+ROOT = Path(__file__).parents[2]
+PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from the repository."""
+    folder = tmp_path_factory.mktemp("wheel")
+    options = ["--no-deps", "--no-build-isolation", "--wheel-dir", str(folder)]
+    subprocess.run([*PIP, "wheel", *options, str(ROOT)], check=True)
+    [wheel] = folder.iterdir()
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the installed wheel, beside which only the locked requirements are importable."""
+    folder = tmp_path_factory.mktemp("installed")
+    subprocess.run([*PIP, "install", "--no-deps", "--no-index", "--target", str(folder), str(wheel)], check=True)
+    return folder
+
+
+def _run(installed: Path, folder: Path, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run the installed command in a folder that is not the repository."""
+    return subprocess.run(
+        [sys.executable, str(installed / "bin" / "yorutsuke"), *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(installed), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_wheel_holds_the_command_and_the_layer(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+
+    packages = {name.partition("/")[0] for name in names if not name.partition("/")[0].endswith(".dist-info")}
+    assert packages == {"yorutsuke", "yorutsuke_common"}
+    sources = {
+        str(path.relative_to(root))
+        for root, package in ((ROOT, "yorutsuke"), (ROOT / "layer", "yorutsuke_common"))
+        for path in (root / package).rglob("*.py")
+    }
+    assert {name for name in names if name.endswith(".py")} == sources
+
+
+def test_wheel_installs_a_command(installed: Path, tmp_path: Path) -> None:
+    done = _run(installed, tmp_path, "--help")
+
+    assert done.returncode == 0, done.stderr
+    assert "retry-migrations" in done.stdout
+
+
+def test_installed_command_examines_a_stage(installed: Path, emulator: Emulator, stage: Night, tmp_path: Path) -> None:
+    operator = operator_of(emulator, stage, tmp_path)
+
+    done = _run(installed, tmp_path, "doctor", "--stage", "local", **operator.environment)
+
+    assert done.returncode == 0, done.stderr
+    assert "Stage local: 0 bad" in done.stdout
+
+
+def test_installed_command_finds_the_stage_file_in_the_current_folder(
+    installed: Path, emulator: Emulator, stage: Night, tmp_path: Path
+) -> None:
+    folder = tmp_path / ".local"
+    folder.mkdir()
+    operator_of(emulator, stage, folder)
+
+    done = _run(installed, tmp_path, "jobs", "--stage", "local", "--json")
+
+    assert done.returncode == 0, done.stderr
