@@ -26,13 +26,19 @@ def read_letters(stage: Stage, job_id: str) -> Iterator[tuple[Line, DeadLetter]]
     try:
         with open_output(s3, stage.settings.images_bucket, key) as file:
             for line in file.lines():
-                yield line, DeadLetter.model_validate_json(line.content)
+                yield line, _parse(line, key)
     except s3.exceptions.NoSuchKey:
         return
+
+
+def _parse(line: Line, key: str) -> DeadLetter:
+    try:
+        return DeadLetter.model_validate_json(line.content)
     except ValidationError as exc:
+        found = problems(exc.errors(include_input=False))
         raise NotFoundError(
-            f"{key!r} has a line that is not a dead letter ({problems(exc.errors(include_input=False))}): another "
-            "program wrote it. Replay the job's output to write the file again."
+            f"line {line.number} of {key!r} is not a dead letter ({found}): another program wrote it. Replay the job's "
+            "output to write the file again."
         ) from exc
 
 

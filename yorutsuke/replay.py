@@ -24,6 +24,7 @@ from .errors import NotFoundError, RefusedError
 from .job_records import JobRecord
 from .outputs import JobOutput, OutputState, job_outputs
 from .stage import Stage
+from .transactions import stored_transactions
 
 NAMED = 10
 """Maximum number of transactions that the effects name."""
@@ -125,7 +126,7 @@ def _add_chunk(stage: Stage, job: BatchJob, chunk: RecordChunk, effects: Effects
         else:
             own.append(record.transaction)
             effects.move(image)
-    stored = stage.stores.transactions.find(own)
+    stored = stored_transactions(stage, own)
     for transaction in own:
         effects.compare(transaction, stored.get(transaction.transactionId), was_processed=was_processed)
 

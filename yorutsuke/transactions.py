@@ -1,11 +1,11 @@
-"""The transactions of a job, found by the index `jobId-extractedAt`, which lags behind the table."""
+"""Reads the transactions table."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from yorutsuke_common.aws.dynamodb import Item, to_item
 from yorutsuke_common.names import JOB_TRANSACTIONS_INDEX
-from yorutsuke_common.schema import TransactionStatus
+from yorutsuke_common.schema import Transaction, TransactionStatus
 
 from .stage import Stage
 
@@ -13,7 +13,7 @@ from .stage import Stage
 def job_transactions(
     stage: Stage, job_id: str, *attributes: str, status: TransactionStatus | None = None
 ) -> Iterator[Item]:
-    """Yield these attributes of a job's transactions, or of those with a status."""
+    """Yield attributes of a job's transactions, or of those with a status, from an index that lags behind the table."""
     request: dict[str, Any] = {
         "TableName": stage.settings.transactions_table,
         "IndexName": JOB_TRANSACTIONS_INDEX,
@@ -25,3 +25,13 @@ def job_transactions(
     }
     for page in stage.clients.dynamodb.get_paginator("query").paginate(**request):
         yield from page["Items"]
+
+
+def stored_transactions(stage: Stage, transactions: Iterable[Transaction]) -> dict[str, Item]:
+    """Return the items that the table has for these transactions, by transaction id.
+
+    Raises the errors of `ChunkedClient.get`.
+    """
+    store = stage.stores.transactions
+    keys = [to_item({"userId": t.userId, "transactionId": t.transactionId}) for t in transactions]
+    return {item["transactionId"]["S"]: item for item in store.items.get(store.table, keys)}

@@ -347,9 +347,9 @@ def test_a_manifest_that_is_none_is_one_clear_line(operator: Operator, new_night
 @pytest.mark.parametrize(
     ("processed", "outputs", "told"),
     [
-        (0, {}, "counts 0 processed records, and 0 lines were processed: the function would skip it, or fail"),
-        (2, {}, "counts 2 processed records, and 0 lines were processed: the function would skip it, or fail"),
-        (3, {"k": "e"}, "counts 3 processed records, and 2 lines were processed: the function would skip it, or fail"),
+        (0, {}, "counts no records, and no lines were processed: the function would skip it."),
+        (2, {}, "counts 2 processed records, and 0 lines were processed: its message would fail until"),
+        (3, {"k": "e"}, "counts 3 processed records, and 2 lines were processed: its message would fail until"),
     ],
 )
 def test_a_manifest_that_the_function_would_skip_or_give_back_is_not_sent(

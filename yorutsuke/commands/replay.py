@@ -140,10 +140,15 @@ def _replay_manifest(screen: Screen, stage: Stage, record: JobRecord, named: str
         "if they agree": "the counts are stored in the job's record",
     }
     screen.preview(facts(f"Effects of comparing {key} again, for job {job.jobId}", rows))
-    if is_premature(counts, job) or counts.processedRecordCount != lines:
+    if is_premature(counts, job):
         raise RefusedError(
-            f"{key!r} counts {counts.processedRecordCount} processed records, and {lines} lines were processed: the "
-            "function would skip it, or fail until they agree. Process the output first, with redrive or replay "
+            f"{key!r} counts no records, and no lines were processed: the function would skip it. Bedrock writes it "
+            "again."
+        )
+    if counts.processedRecordCount != lines:
+        raise RefusedError(
+            f"{key!r} counts {counts.processedRecordCount} processed records, and {lines} lines were processed: its "
+            "message would fail until the numbers agree. Process the output first, with redrive or replay "
             f"{job.jobId}."
         )
     screen.confirm(f"Compare {key} again?", yes=yes)

@@ -33,5 +33,5 @@ from yorutsuke.errors import error_line
         ),
     ],
 )
-def test_error_line_asks_for_a_login_when_credentials_are_missing(error: BotoCoreError, why: str) -> None:
+def test_error_line_asks_for_a_login(error: BotoCoreError, why: str) -> None:
     assert error_line(error) == f"{why}: name a profile with --profile, or log in (aws sso login)."
