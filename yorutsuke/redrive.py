@@ -61,7 +61,7 @@ class MessageGroup:
 
 @dataclass
 class Redrive:
-    """The messages of a dead-letter queue, and what became of them.
+    """The messages of a dead-letter queue, and the outcome of their redrive.
 
     `readable` holds the ids of those that can be redriven. `hidden` counts those, of any job, that were not received.
     `moved` counts messages; `jobs` and `failures` are the jobs and the errors of resubmitted requests, by intent.

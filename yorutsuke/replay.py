@@ -29,7 +29,7 @@ from .transactions import stored_transactions
 NAMED = 10
 """Maximum number of transactions that the effects name."""
 OWN_ATTRIBUTES = {"status", "extractedAt", "ttl"}
-"""Attributes of a transaction in which two runs differ although nobody edited the transaction."""
+"""Attributes of a transaction in which two runs differ although the transaction was not edited."""
 
 
 @dataclass

@@ -107,7 +107,7 @@ def test_a_failed_request_is_shown_and_asked_again_and_gone_once_it_has_its_job(
     assert [*answer["failures"]] == ["intent-small"]
     # The error's name is the runtime's, which here is the emulator's.
     assert "pendingImageIds names 2 images, a batch job takes at least 100" in answer["failures"]["intent-small"]
-    assert "-dlq-local: 1 failed again: correct the cause first. Run this again." in ran.told
+    assert "1 requests failed again and stay" in ran.told
     assert _left(operator, queue) == ["intent-broken", "intent-small"]
 
 
@@ -123,10 +123,10 @@ def test_a_person_asks_again_for_one_intent(
 
     assert looked.code == 0, looked.err
     assert "SubmissionLostError" in looked.out
-    assert "Nothing was redriven; 2 of 2 messages of yorutsuke-batch-orchestrator-dlq-local can be." in looked.told
+    assert "Nothing was resubmitted; 2 of 2 requests can be." in looked.told
     assert "Ask for 2 jobs again?" in refused.told
     assert done.code == 0, done.err
-    assert "were redriven. Intent intent-known has job known0000001." in done.told
+    assert "1 of 1 requests have a job now: intent-known known0000001." in done.told
     assert _left(operator, queue) == ["intent-other"]
 
 
@@ -136,7 +136,7 @@ def test_what_lambda_did_not_write_is_said_and_left(operator: Operator, queue: s
     ran = operator("redrive", "--submissions", "--yes", "--json")
 
     answer = ran.answer
-    assert "1 messages cannot be read: delete them from the queue." in ran.told
+    assert "1 that cannot be read stay in yorutsuke-batch-orchestrator-dlq-local: delete them there." in ran.told
     [found] = answer["found"]
     assert found["problem"] == "it is not Lambda's failure record (requestContext: Field required)"
     assert (answer["readable"], answer["jobs"], _left(operator, queue)) == (0, {}, ["?"])
@@ -197,7 +197,7 @@ def test_redrive_shows_the_first_of_many_failures(
     assert "Failed again: 4, the first 3" in ran.out
     assert ran.out.count("a batch job takes at least 100") == 3
     assert ran.told.endswith(
-        "UnfinishedError: messages remain in yorutsuke-batch-orchestrator-dlq-local: 4 failed again: correct the "
+        "UnfinishedError: 4 requests failed again and stay in yorutsuke-batch-orchestrator-dlq-local: correct the "
         "cause first. Run this again."
     )
 
@@ -212,8 +212,8 @@ def test_a_request_that_somebody_else_has_received_is_not_called_nothing(
     asked = operator("redrive", "--submissions", "--yes", "--json")
 
     assert (looked.code, asked.code) == (0, 1)
-    assert "-dlq-local: there is nothing to redrive. 1 more messages could not be received" in looked.told
-    assert "yorutsuke-batch-orchestrator-dlq-local: 1 could not be received. Run this again." in asked.told
+    assert "has no such requests that could be received: there is nothing to redrive. 1 more in" in looked.told
+    assert "1 messages of yorutsuke-batch-orchestrator-dlq-local could not be received. Run this again." in asked.told
 
 
 def test_redrive_shows_answers_before_the_messages_return(
@@ -231,7 +231,7 @@ def test_redrive_shows_answers_before_the_messages_return(
         ran = operator("redrive", "--submissions", "--yes", "--json")
 
     assert (ran.code, len(json.loads(ran.out)["failures"])) == (1, 2)
-    assert "; 1 were not redriven: 2 messages of yorutsuke-batch-orchestrator-dlq-local were received" in ran.told
+    assert "1 of 3 requests were not resubmitted (2 messages of yorutsuke-batch-orchestrator-dlq-local" in ran.told
 
 
 def test_a_connection_that_waits_for_a_function_is_kept_alive() -> None:

@@ -1,5 +1,6 @@
 """`redrive`: shows the messages of a dead-letter queue, and has them processed again."""
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -22,6 +23,50 @@ Submissions = Annotated[bool, typer.Option("--submissions", help="Redrive failed
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the messages, and leave them in the queue.")]
 
 
+@dataclass(frozen=True)
+class _Texts:
+    """The words of the texts: a noun for the messages, a participle for their redrive, and its outcome."""
+
+    noun: str
+    participle: str
+    outcome: str
+
+    def summary(self, redrive: Redrive, *, dry_run: bool) -> str:
+        queue, readable = redrive.queue.name, len(redrive.readable)
+        jobs = ", ".join(f"{intent_id} {job_id}" for intent_id, job_id in redrive.jobs.items())
+        done = redrive.moved + len(redrive.jobs)
+        text = f"{done} of {readable} {self.noun} {self.outcome}{f': {jobs}' if jobs else ''}."
+        if not redrive.count:
+            received = " that could be received" if redrive.hidden else ""
+            text = f"{queue} has no such {self.noun}{received}: there is nothing to redrive."
+        elif dry_run:
+            text = f"Nothing was {self.participle}; {readable} of {redrive.count} {self.noun} can be."
+        if unreadable := redrive.count - readable:
+            text += f" {unreadable} that cannot be read stay in {queue}: delete them there."
+        if redrive.hidden:
+            text += (
+                f" {redrive.hidden} more in {queue} could not be received: another program has received them, or they "
+                f"are new. Messages of an interrupted command come back after {HIDDEN_SECONDS // 60} minutes."
+            )
+        return text
+
+    def require_done(self, redrive: Redrive) -> None:
+        """Raise UnfinishedError if messages remain that could be redriven."""
+        queue, failed, left = redrive.queue.name, len(redrive.failures), redrive.left
+        reason = redrive.stopped.rstrip(".") or "another program has received them"
+        remaining = [
+            (failed, f"{failed} {self.noun} failed again and stay in {queue}: correct the cause first"),
+            (left, f"{left} of {len(redrive.readable)} {self.noun} were not {self.participle} ({reason})"),
+            (redrive.hidden, f"{redrive.hidden} messages of {queue} could not be received"),
+        ]
+        if texts := [text for count, text in remaining if count]:
+            raise UnfinishedError(f"{'; '.join(texts)}. Run this again.")
+
+
+MESSAGE_TEXTS = _Texts("messages", "moved", "were moved")
+REQUEST_TEXTS = _Texts("requests", "resubmitted", "have a job now")
+
+
 @stage_command
 def redrive(
     screen: Screen,
@@ -34,6 +79,7 @@ def redrive(
 ) -> None:
     """Move dead messages back to the queue, or resubmit failed requests for jobs, after a preview."""
     queue = stage.submit_dead_letter_queue if submissions else stage.dead_letter_queue
+    texts = REQUEST_TEXTS if submissions else MESSAGE_TEXTS
     with screen.progress(f"Reading {queue.name}", queue.depth().waiting) as advance:
         if submissions:
             redrive = find_requests(stage, job, advance)
@@ -42,7 +88,7 @@ def redrive(
     if redrive.rows:
         headers = REQUEST_HEADERS if submissions else MESSAGE_HEADERS
         rows = [_cells(row) for row in redrive.rows]
-        screen.preview(table(f"In {queue.name}: {redrive.count} messages", headers, rows, SHOWN_ROWS))
+        screen.preview(table(f"In {queue.name}: {redrive.count} {texts.noun}", headers, rows, SHOWN_ROWS))
     if (count := len(redrive.readable)) and not dry_run:
         move = f"Move {count} messages from {queue.name} to {stage.queue.name}?"
         screen.confirm(f"Ask for {count} jobs again?" if submissions else move, yes=yes)
@@ -61,9 +107,9 @@ def redrive(
         screen.show({**answer, "jobs": redrive.jobs, "failures": redrive.failures}, *tables)
     else:
         screen.show({**answer, "queue": stage.queue.name, "moved": redrive.moved})
-    screen.say(_summary(redrive, dry_run=dry_run))
+    screen.say(texts.summary(redrive, dry_run=dry_run))
     if not dry_run:
-        _require_done(redrive)
+        texts.require_done(redrive)
 
 
 def _job_id(stage: Stage, name: str | None) -> str | None:
@@ -82,32 +128,3 @@ def _cells(row: MessageGroup | FailedRequest) -> list[object]:
         case FailedRequest():
             failed = f"{span(row.ageSeconds)} ago"
             return [row.intentId, row.userId, row.imageCount, failed, row.error, row.problem]
-
-
-def _summary(redrive: Redrive, *, dry_run: bool) -> str:
-    queue, readable = redrive.queue.name, len(redrive.readable)
-    jobs = "".join(f" Intent {intent_id} has job {job_id}." for intent_id, job_id in redrive.jobs.items())
-    summary = f"{redrive.moved + len(redrive.jobs)} of {readable} messages of {queue} were redriven.{jobs}"
-    if not redrive.count:
-        summary = f"No such messages were received from {queue}: there is nothing to redrive."
-    elif dry_run:
-        summary = f"Nothing was redriven; {readable} of {redrive.count} messages of {queue} can be."
-    if unreadable := redrive.count - readable:
-        summary += f" {unreadable} messages cannot be read: delete them from the queue."
-    if redrive.hidden:
-        summary += (
-            f" {redrive.hidden} more messages could not be received: another program has received them, or they are "
-            f"new. Messages of an interrupted command come back after {HIDDEN_SECONDS // 60} minutes."
-        )
-    return summary
-
-
-def _require_done(redrive: Redrive) -> None:
-    """Raise UnfinishedError if messages remain that could be redriven."""
-    remaining = [
-        (len(redrive.failures), "failed again: correct the cause first"),
-        (redrive.left, f"were not redriven: {redrive.stopped or 'another program has received them'}"),
-        (redrive.hidden, "could not be received"),
-    ]
-    if texts := [f"{count} {text}" for count, text in remaining if count]:
-        raise UnfinishedError(f"messages remain in {redrive.queue.name}: {'; '.join(texts)}. Run this again.")
