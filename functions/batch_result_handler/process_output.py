@@ -42,6 +42,20 @@ Each step of a chunk waits for its slowest call, and the other chunk uses the ti
 
 
 @dataclass(frozen=True)
+class StoredChunk:
+    """The results of one chunk of lines.
+
+    `image_ids` are the images that its lines name, `failures` those that were not moved, `rejected` its dead letters in
+    the order of their lines.
+    """
+
+    image_ids: set[str]
+    transactions: Sequence[Transaction]
+    failures: dict[str, MoveFailure]
+    rejected: Sequence[DeadLetter]
+
+
+@dataclass(frozen=True)
 class OutputProcessor:
     """Processes the output files of batch jobs."""
 
@@ -118,7 +132,7 @@ class OutputProcessor:
         )
         return stats, missing
 
-    def _store_chunk(self, job: BatchJob, date: str, chunk: RecordChunk) -> "StoredChunk":
+    def _store_chunk(self, job: BatchJob, date: str, chunk: RecordChunk) -> StoredChunk:
         """Write transactions, move their images, then set the status of those whose image was not moved."""
         images = self.stores.pending.find([record.transaction.imageId for record in chunk.parsed])
         foreign = {image.image_id for image in images.values() if image.user_id != job.userId}
@@ -150,7 +164,7 @@ class OutputProcessor:
     def _report_duplicate(self) -> None:
         self.logger.info("batch result already processed", event=LogEvent.BATCH_RESULT_DUPLICATE)
 
-    def _report_chunk(self, stored: "StoredChunk") -> None:
+    def _report_chunk(self, stored: StoredChunk) -> None:
         for letter in stored.rejected:
             self.logger.error(
                 "line skipped",
@@ -181,20 +195,6 @@ class OutputProcessor:
         )
         for image_id in sorted(missing):
             self.logger.warning("no line names the image", event=LogEvent.BATCH_RESULT_IMAGE_MISSING, imageId=image_id)
-
-
-@dataclass(frozen=True)
-class StoredChunk:
-    """The results of one chunk of lines.
-
-    `image_ids` are the images that its lines name, `failures` those that were not moved, `rejected` its dead letters in
-    the order of their lines.
-    """
-
-    image_ids: set[str]
-    transactions: Sequence[Transaction]
-    failures: dict[str, MoveFailure]
-    rejected: Sequence[DeadLetter]
 
 
 def require_sole_output(job: BatchJob, source: OutputObject) -> None:

@@ -494,15 +494,13 @@ def test_of_a_stage_that_has_secrets_no_value_is_told_not_even_in_a_traceback(ru
     assert nobody not in told
 
 
-def test_a_key_that_nobody_reads_is_refused_by_the_program_as_well(
-    run: RunProgram, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_program_refuses_unknown_configuration_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(
         "PULUMI_CONFIG", json.dumps({"aws:region": "x", "yorutsuke:stge": "{}", "yorutsuke:stage": "{}"})
     )
 
     with pytest.raises(ConfigError, match=r"Pulumi.dev.yaml has the key 'yorutsuke:stge'"):
-        run("dev")
+        run_program(Program(), "dev", stage_config("dev"))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,40 @@
+"""ImageMover on moto: the failures that it returns."""
+
+import boto3
+
+from tests.unit.logs import Logs
+from yorutsuke_common.aws.calls import CallPool
+from yorutsuke_common.aws.dynamodb import ChunkedClient
+from yorutsuke_common.aws.image_moves import INVALID_KEY, ImageMover, MoveFailure
+from yorutsuke_common.aws.object_copier import ObjectCopier
+from yorutsuke_common.aws.pending_images import PendingImages
+
+from .stage import BUCKET, PENDING_IMAGES, Stage
+
+
+def image_mover() -> ImageMover:
+    """Return a mover whose calls the stage records."""
+    s3, logger, pool = boto3.client("s3"), Logs().logger, CallPool()
+    pending = PendingImages(ChunkedClient(boto3.client("dynamodb"), pool, logger), PENDING_IMAGES)
+    return ImageMover(s3, BUCKET, ObjectCopier(s3, BUCKET, 1, logger), pending, pool)
+
+
+def test_move_returns_operation_and_code_of_each_failure(stage: Stage) -> None:
+    stage.put_images(["moved", "not-copied", "not-deleted"])
+    stage.aws.s3.delete_object(Bucket=BUCKET, Key="uploads/user-1/not-copied.png")
+    stage.put_images(["no-key"], prefix="k" * 1024)
+    refused = {"Key": "uploads/user-1/not-deleted.png", "Code": "AccessDenied"}
+    stage.calls.answer("DeleteObjects", lambda _: {"Errors": [refused]})
+    mover = image_mover()
+    images = list(mover.pending.find(["moved", "not-copied", "not-deleted", "no-key"]).values())
+
+    failures = mover.move(images, "2026-11-23")
+
+    assert failures == {
+        "no-key": INVALID_KEY,
+        "not-copied": MoveFailure("CopyObject", "NoSuchKey"),
+        "not-deleted": MoveFailure("DeleteObjects", "AccessDenied"),
+    }
+    # A copy precedes the mark, so an image is marked although its source stays.
+    statuses = {image_id: image["status"] for image_id, image in stage.images().items()}
+    assert statuses == {"moved": "processed", "not-copied": "pending", "not-deleted": "processed", "no-key": "pending"}
