@@ -46,7 +46,7 @@ def deployed_stage() -> Generator[Stage]:
         boto3.setup_default_session(region_name=REGION)
         assert boto3.DEFAULT_SESSION
         calls.watch(boto3.DEFAULT_SESSION)
-        yield Stage(aws, calls)
+        yield Stage(aws, calls, elsewhere=boto3.Session(region_name=REGION))
         boto3.DEFAULT_SESSION = None
 
 
@@ -73,7 +73,8 @@ def bedrock(deployed_stage: Stage) -> Bedrock:
 
     bedrock = Bedrock(read)
     assert boto3.DEFAULT_SESSION
-    bedrock.serve(boto3.DEFAULT_SESSION)
+    for session in (boto3.DEFAULT_SESSION, deployed_stage.elsewhere):
+        bedrock.serve(session)
     return bedrock
 
 

@@ -11,7 +11,6 @@ import boto3
 from batch_orchestrator.handler import handler, job_submitter
 from batch_orchestrator.prompt import model_input
 from batch_orchestrator.settings import load_settings
-from local.emulator import REGION
 
 from .bedrock import Bedrock, BedrockJob
 from .stage import BATCH_JOBS, BUCKET, CONTEXT, Stage
@@ -58,9 +57,8 @@ class Orchestrator:
         return handler(event, context)
 
     def invoke_elsewhere(self, event: dict[str, Any]) -> dict[str, Any]:
-        """Invoke it in another execution environment, whose clients nobody watches."""
-        watched, boto3.DEFAULT_SESSION = boto3.DEFAULT_SESSION, boto3.Session(region_name=REGION)
-        self.bedrock.serve(boto3.DEFAULT_SESSION)
+        """Invoke it in another execution environment."""
+        watched, boto3.DEFAULT_SESSION = boto3.DEFAULT_SESSION, self.stage.elsewhere
         job_submitter.cache_clear()
         try:
             return self.invoke(event)

@@ -96,10 +96,15 @@ def start_cold() -> None:
 
 @dataclass(frozen=True)
 class Stage:
-    """One user's job on a stage. `aws` are the test's own clients, `calls` what the handler's clients do."""
+    """One user's job on a stage.
+
+    `aws` are the test's own clients, `calls` the calls of the handler's clients. `elsewhere` is the session of another
+    execution environment, whose calls are not recorded.
+    """
 
     aws: Aws
     calls: AwsCalls
+    elsewhere: boto3.Session
 
     def date_object(self, key: str, moment: datetime) -> None:
         """Let an object have been written at another time than now."""
@@ -144,9 +149,9 @@ class Stage:
         return [failure["itemIdentifier"] for failure in failures]
 
     def deliver_elsewhere(self, *bodies: str) -> list[str]:
-        """Deliver messages to another execution environment, whose clients nobody watches."""
+        """Deliver messages to another execution environment."""
         use_cases.cache_clear()
-        watched, boto3.DEFAULT_SESSION = boto3.DEFAULT_SESSION, None
+        watched, boto3.DEFAULT_SESSION = boto3.DEFAULT_SESSION, self.elsewhere
         try:
             return self.deliver(*bodies)
         finally:
