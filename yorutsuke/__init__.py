@@ -1,5 +1,5 @@
-"""The operator's command: what became of a night's jobs, and what to do about those that went wrong.
+"""The operator's command. It shows the jobs of a deployed stage and repairs those that went wrong.
 
-It needs AWS credentials and the stage's name, and no Pulumi: what the stage consists of is asked of the deployed
-function.
+It needs AWS credentials and the name of the stage, but neither Pulumi nor the repository. It reads the stage's settings
+from the deployed function.
 """

@@ -1,4 +1,4 @@
-"""`python -m yorutsuke`."""
+"""Runs the command as `python -m yorutsuke`."""
 
 import sys
 

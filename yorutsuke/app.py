@@ -1,4 +1,4 @@
-"""The commands by name, and how each of them ends: with an exit code, and with one line where it went wrong."""
+"""The entry point: the commands by name, and their exit codes."""
 
 from collections.abc import Sequence
 
@@ -11,13 +11,14 @@ from .commands.jobs import jobs
 from .commands.redrive import redrive
 from .commands.replay import replay
 from .commands.retry_migrations import retry_migrations
-from .errors import Told, told
+from .errors import REPORTED_ERRORS, error_line
 from .screen import Screen
 
 FAILED = 1
+"""Exit code of a command that was refused or is unfinished."""
 
 app = typer.Typer(
-    help="What became of a stage's jobs, and what to do about those that went wrong.",
+    help="Show the jobs of a stage, and repair those that went wrong.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -28,13 +29,12 @@ for command in (jobs, job, dead_letters, replay, redrive, retry_migrations, doct
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 0, 1 where it failed, 2 where it was called wrongly, 130 interrupted."""
+    """Run a command and return its exit code. docs/operating.md lists the codes."""
     try:
         app(arguments, prog_name="yorutsuke")
-    except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else FAILED
-    except Told as error:
-        # Standard error has nothing else by now that a table would go with.
-        Screen().say(f"{type(error).__name__}: {told(error)}")
+    except SystemExit as exit_:
+        return exit_.code if isinstance(exit_.code, int) else FAILED
+    except REPORTED_ERRORS as error:
+        Screen().say(f"{type(error).__name__}: {error_line(error)}")
         return FAILED
     return 0

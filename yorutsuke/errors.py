@@ -1,11 +1,10 @@
-"""What the operator is told where something is not to be done. Each message names the value, the rule and the remedy.
+"""The errors of the operator's command. Each message names the value, the rule and the remedy.
 
 OperatorError
-├── StageError       the stage is not there, or nobody answers for it
-├── NotFoundError    what the command is about is not on the stage
-├── RefusedError     it would do harm as things are, or nobody agreed to it
-├── UnfinishedError  some of it could not be done, or not in time
-└── UndecidedError   it cannot be told from what there is to be seen
+├── StageError       the stage does not exist, or does not answer
+├── NotFoundError    the stage has no such job, output or file
+├── RefusedError     the command would do harm at present, or was not confirmed
+└── UnfinishedError  a part of the work was not done, or not in time
 """
 
 from botocore.exceptions import (
@@ -23,7 +22,7 @@ from yorutsuke_common.aws.errors import error_code
 from yorutsuke_common.errors import YorutsukeError
 
 DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "AuthorizationErrorException"}
-"""As S3 and SQS, the others, and SNS say it."""
+"""Error codes for a missing permission: of S3 and SQS, of most other services, and of SNS."""
 STALE_CREDENTIALS = {
     "ExpiredToken",
     "ExpiredTokenException",
@@ -35,61 +34,58 @@ STALE_CREDENTIALS = {
 
 
 class OperatorError(Exception):
-    """Root of what the command itself refuses or gives up."""
+    """Root of the errors that the operator's command itself raises."""
 
 
 class StageError(OperatorError):
-    """The stage is not where it was looked for, or nobody answers for it."""
+    """The stage does not exist in this account and Region, or does not answer."""
 
 
 class NotFoundError(OperatorError):
-    """The job, the output or the message that the command is about is not on the stage."""
+    """The stage has no job, output or file as the command names it."""
 
 
 class RefusedError(OperatorError):
-    """It is not to be done: it would do harm as things are, or nobody agreed to it."""
+    """The command would do harm at present, or was not confirmed. Nothing was changed."""
 
 
 class UnfinishedError(OperatorError):
-    """Some of it was not done, or not in the time that it was given."""
+    """A part of the work was not done, or not in time. Running the command again continues it."""
 
 
-class UndecidedError(OperatorError):
-    """Whether it is well cannot be told from what there is to be seen."""
-
-
-Told = (OperatorError, YorutsukeError, ClientError, BotoCoreError)
-"""What ends a command in one line instead of a stack trace."""
+REPORTED_ERRORS = (OperatorError, YorutsukeError, ClientError, BotoCoreError)
+"""The errors that end a command with one line instead of a stack trace."""
 
 
 def is_denied(error: Exception) -> bool:
-    """Tell whether AWS says that the operator may not do this."""
+    """Tell whether AWS refused a call because the operator lacks a permission."""
     return isinstance(error, ClientError) and error_code(error) in DENIED
 
 
-def told(error: Exception) -> str:
-    """Return an error as the one line that the operator reads."""
+def error_line(error: Exception) -> str:
+    """Return an error as one line for the operator."""
+    message = str(error).rstrip(".")
     match error:
         case NoCredentialsError() | SSOError() | TokenRetrievalError() | CredentialRetrievalError():
-            why = "no AWS credentials were found" if isinstance(error, NoCredentialsError) else f"{error}".rstrip(".")
-            return f"{why}: name a profile with --profile, or log in (aws sso login)."
+            found = "no AWS credentials were found" if isinstance(error, NoCredentialsError) else message
+            return f"{found}: name a profile with --profile, or log in (aws sso login)."
         case NoRegionError():
-            return "no AWS Region is set: name the stage's with --region, or set AWS_REGION."
+            return "no AWS Region is set: name the stage's Region with --region, or set AWS_REGION."
         case ProfileNotFound():
-            return f"{error}: `aws configure list-profiles` lists those that there are."
+            return f"{message}: `aws configure list-profiles` lists the profiles."
         case ClientError():
-            return _told_by_aws(error)
+            return _client_error_line(error)
         case BotoCoreError():
-            return f"AWS could not be asked: {error}: check the Region and the network, then try again."
+            return f"AWS could not be called: {message}: check the Region and the network, then try again."
         case _:
             return str(error)
 
 
-def _told_by_aws(error: ClientError) -> str:
+def _client_error_line(error: ClientError) -> str:
     code = error_code(error)
-    said = " ".join(error.response.get("Error", {}).get("Message", "").split())
+    message = " ".join(error.response.get("Error", {}).get("Message", "").split())
     if is_denied(error):
-        return f"not allowed: {error.operation_name} ({code}): {said}. docs/operating.md has what each command needs."
+        return f"not allowed: {error.operation_name} ({code}): {message}. docs/operating.md lists the permissions."
     if code in STALE_CREDENTIALS:
-        return f"AWS does not take these credentials ({code}): {said}. Log in again, or name another profile."
-    return f"AWS refused {error.operation_name} ({code}): {said}. Mend that, then run this again."
+        return f"AWS does not accept these credentials ({code}): {message}. Log in again, or name another profile."
+    return f"AWS refused {error.operation_name} ({code}): {message}. Correct the cause, then run this again."

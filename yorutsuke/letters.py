@@ -1,83 +1,61 @@
-"""A job's dead letters, read as a stream: there may be 50,000 of 32 KB."""
+"""A job's dead letters, read as a stream: there may be 50,000 of 32 KB each."""
 
 import tempfile
-from collections import Counter
 from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from pydantic import ValidationError
 
-from yorutsuke_common.aws.output_files import CHUNK_BYTES
+from yorutsuke_common.aws.output_files import open_output
 from yorutsuke_common.object_keys import dead_letters_key
-from yorutsuke_common.records.lines import Line, split_lines
-from yorutsuke_common.schema import DeadLetter, Reason, problems
+from yorutsuke_common.records.lines import Line
+from yorutsuke_common.schema import DeadLetter, problems
 
 from .errors import NotFoundError, UnfinishedError
 from .stage import Stage
 
 
-@dataclass
-class Tally:
-    """How many letters there are, by reason, and the first few of those that were asked for."""
-
-    limit: int
-    by_reason: Counter[Reason] = field(default_factory=Counter[Reason])
-    first: list[DeadLetter] = field(default_factory=list[DeadLetter])
-
-    @property
-    def count(self) -> int:
-        """How many letters there are."""
-        return self.by_reason.total()
-
-    def add(self, letter: DeadLetter, *, wanted: bool = True) -> None:
-        """Count a letter, and keep it if it is wanted and there is room."""
-        self.by_reason[letter.reason] += 1
-        if wanted and len(self.first) < self.limit:
-            self.first.append(letter)
-
-
 def read_letters(stage: Stage, job_id: str) -> Iterator[tuple[Line, DeadLetter]]:
-    """Yield each dead letter of a job, as its line and read; none where the job has no file of them.
+    """Yield each dead letter of a job, as its line and parsed. A job without a file of dead letters has none.
 
-    Raises NotFoundError where a line is no dead letter.
+    Raises NotFoundError if a line is not a dead letter.
     """
-    key = dead_letters_key(job_id)
-    s3 = stage.clients.s3
+    s3, key = stage.clients.s3, dead_letters_key(job_id)
     try:
-        body = s3.get_object(Bucket=stage.settings.images_bucket, Key=key)["Body"]
+        with open_output(s3, stage.settings.images_bucket, key) as file:
+            for line in file.lines():
+                yield line, _parse(line, key)
     except s3.exceptions.NoSuchKey:
         return
-    with closing(body):
-        for line in split_lines(body.iter_chunks(CHUNK_BYTES)):
-            try:
-                yield line, DeadLetter.model_validate_json(line.content)
-            except ValidationError as exc:
-                raise NotFoundError(
-                    f"line {line.number} of {key!r} is no dead letter ({problems(exc.errors(include_input=False))}): "
-                    "somebody else wrote it; replay the job's output to have the file written anew."
-                ) from exc
+
+
+def _parse(line: Line, key: str) -> DeadLetter:
+    try:
+        return DeadLetter.model_validate_json(line.content)
+    except ValidationError as exc:
+        found = problems(exc.errors(include_input=False))
+        raise NotFoundError(
+            f"line {line.number} of {key!r} is not a dead letter ({found}): another program wrote it. Replay the job's "
+            "output to write the file again."
+        ) from exc
 
 
 @contextmanager
 def exported(file: Path) -> Generator[IO[bytes]]:
-    """Open a file to be written: it is there once it is whole, and for its owner alone: it holds people's data.
+    """Open a new file for writing. It appears when it is complete, and only its owner can read it.
 
-    Raises UnfinishedError where it cannot be written; nothing is left of it then.
+    Raises UnfinishedError if the file cannot be written. Nothing is left of it then.
     """
     try:
-        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as draft:
-            try:
-                yield draft
-                draft.flush()
-                Path(draft.name).replace(file)
-            except BaseException:
-                Path(draft.name).unlink()
-                raise
+        with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+            draft = Path(folder, file.name)
+            draft.touch(mode=0o600)
+            with draft.open("wb") as opened:
+                yield opened
+            draft.replace(file)
     except OSError as exc:
         raise UnfinishedError(
-            f"{str(file)!r} cannot be written ({exc.strerror}): name a file in a folder that can be written to and has "
-            "room."
+            f"{str(file)!r} cannot be written ({exc.strerror}): name a file in a writable folder on a disk with space."
         ) from exc

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from yorutsuke_common.schema import problems
 
-from .clients import Clients
+from .clients import Clients, make_clients
 from .errors import StageError
 
 STAGE_FILE = Path(".local", "stage.json")
@@ -18,7 +18,7 @@ REMEDY = "run `python3 -m nox -s demo -- --keep` first"
 
 
 class LocalStage(BaseModel):
-    """What the file says: where the emulator answers, which certificate it goes by, and as whom to come."""
+    """The content of the stage's file: the endpoint of the emulator, its certificate, and credentials."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
 
@@ -30,15 +30,15 @@ class LocalStage(BaseModel):
 
 
 def local_clients() -> Clients:
-    """Return the clients of the stage on this machine. Raises StageError where there is none."""
-    file = Path(os.environ.get(STAGE_FILE_VARIABLE, STAGE_FILE))
+    """Return the clients of the stage on this machine. Raises StageError if there is none."""
+    file = Path(os.environ.get(STAGE_FILE_VARIABLE, STAGE_FILE)).absolute()
     try:
         stage = LocalStage.model_validate_json(file.read_bytes())
     except OSError as exc:
-        raise StageError(f"no stage runs on this machine ({file} is not there): {REMEDY}.") from exc
+        raise StageError(f"no stage runs on this machine ({file} cannot be read): {REMEDY}.") from exc
     except ValidationError as exc:
-        raise StageError(f"{file} does not say where the stage is ({problems(exc.errors())}): {REMEDY}.") from exc
-    # Not as an argument of the clients: what moves images opens connections of its own.
+        raise StageError(f"{file} does not describe a stage ({problems(exc.errors())}): {REMEDY}.") from exc
+    # The layer's image mover opens connections of its own, so an argument of the clients would not be enough.
     os.environ["AWS_CA_BUNDLE"] = stage.ca_bundle
     session = boto3.Session(stage.access_key_id, stage.secret_access_key, region_name=stage.region)
-    return Clients(session, stage.endpoint)
+    return make_clients(session, stage.endpoint)

@@ -1,63 +1,41 @@
-"""Where the log tells of a job: a query of CloudWatch Logs Insights, as a link to its console and as a command.
+"""A query of CloudWatch Logs Insights for the log entries of a job, as a link and as a command.
 
-AWS documents no form of the link. It is the one that the console itself makes: an object as `~(name~value~…)`, strings
-behind a quote, their other characters as `*` and two hex digits, and `?queryDetail=` before it with `$` for `%`.
+AWS does not document the form of the link. This is the form that the console itself writes: an object as
+`~(name~value~…)`, a quote before each string, other characters as `*` and two hexadecimal digits, and all of it behind
+`?queryDetail=`, with `$` instead of `%`.
 """
 
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 QUERY = """fields @timestamp, service, event, level, messageId, error, detail, reason, imageId
 | filter intentId = "{intent}" or jobId = "{job}"
 | sort @timestamp"""
-PLAIN = re.compile(r"[A-Za-z0-9._-]")
-
-
-@dataclass(frozen=True)
-class LogQuery:
-    """A query over log groups, from an instant to another."""
-
-    region: str
-    log_groups: Sequence[str]
-    query: str
-    start: datetime
-    end: datetime
-
-    @property
-    def link(self) -> str:
-        """The console with the query in place."""
-        sources = "".join(f"~'{_escaped(group)}" for group in self.log_groups)
-        detail = (
-            f"~(end~'{_escaped(_instant(self.end))}~start~'{_escaped(_instant(self.start))}~timeType~'ABSOLUTE~tz~'UTC"
-            f"~editorString~'{_escaped(self.query)}~source~({sources}))"
-        )
-        console = f"https://{self.region}.console.aws.amazon.com/cloudwatch/home?region={self.region}"
-        return f"{console}#logsV2:logs-insights$3FqueryDetail$3D{detail}"
-
-    @property
-    def command(self) -> str:
-        """The same by the AWS CLI; `aws logs get-query-results --query-id …` then has the answer."""
-        start, end = int(self.start.timestamp()), int(self.end.timestamp())
-        words = ["aws", "logs", "start-query", "--region", self.region, "--log-group-names", *self.log_groups]
-        words += ["--start-time", str(start), "--end-time", str(end), "--query-string", self.query]
-        return shlex.join(words)
 
 
 def job_query(intent_id: str, job_id: str | None) -> str:
-    """Return the query for all that is said of a job."""
-    return QUERY.format(intent=_literal(intent_id), job=_literal(job_id or intent_id))
+    """Return the query for the log entries of a job."""
+    intent, job = (text.replace("\\", "\\\\").replace('"', '\\"') for text in (intent_id, job_id or intent_id))
+    return QUERY.format(intent=intent, job=job)
 
 
-def _literal(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"')
+def console_link(region: str, log_groups: Sequence[str], query: str, start: datetime, end: datetime) -> str:
+    """Return the link to the console with a query over log groups, between two instants."""
+    first, last = (_escaped(instant.strftime("%Y-%m-%dT%H:%M:%S.000Z")) for instant in (start, end))
+    sources = "".join(f"~'{_escaped(group)}" for group in log_groups)
+    times = f"end~'{last}~start~'{first}~timeType~'ABSOLUTE~tz~'UTC"
+    console = f"https://{region}.console.aws.amazon.com/cloudwatch/home?region={region}#logsV2:logs-insights"
+    return f"{console}$3FqueryDetail$3D~({times}~editorString~'{_escaped(query)}~source~({sources}))"
 
 
-def _instant(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.000Z")
+def cli_command(region: str, log_groups: Sequence[str], query: str, start: datetime, end: datetime) -> str:
+    """Return the command of the AWS CLI that starts a query. `aws logs get-query-results` returns its results."""
+    times = ["--start-time", f"{start.timestamp():.0f}", "--end-time", f"{end.timestamp():.0f}"]
+    command = ["aws", "logs", "start-query", "--region", region, "--log-group-names", *log_groups, *times]
+    return shlex.join([*command, "--query-string", query])
 
 
 def _escaped(text: str) -> str:
-    return "".join(c if PLAIN.fullmatch(c) else "".join(f"*{byte:02x}" for byte in c.encode()) for c in text)
+    return "".join(c if re.match(r"[A-Za-z0-9._-]", c) else "".join(f"*{b:02x}" for b in c.encode()) for c in text)

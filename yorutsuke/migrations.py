@@ -9,10 +9,9 @@ order of the actions).
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from yorutsuke_common.aws.batch_jobs import NOT_CLAIMED
@@ -23,7 +22,8 @@ from yorutsuke_common.records.reader import CHUNK_RECORDS
 from yorutsuke_common.schema import TransactionStatus
 
 from .errors import UnfinishedError
-from .jobs import JobRecord, Jobs
+from .job_records import JobRecord, find_record
+from .screen import Advance
 from .stage import Stage
 from .times import age_seconds, moment
 from .transactions import job_transactions
@@ -37,8 +37,6 @@ ATTEMPTS = 5
 """Attempts to update a job's count that other writers change at the same time."""
 INDEX_SECONDS = 60
 """Seconds after which an index is complete. It mostly lags behind its table by less than a second."""
-UNKNOWN = "not in pending-images"
-FOREIGN = "another user's"
 
 
 @dataclass(frozen=True)
@@ -65,53 +63,32 @@ class RetryResult:
     failures: dict[str, str] = field(default_factory=dict[str, str])
 
 
-def unmoved(stage: Stage, job: JobRecord) -> Iterator[Unmoved]:
-    """Yield the transactions of a job whose image could not be moved."""
-    if job.jobId is None:
-        return
+def find_unmoved(stage: Stage, job_id: str) -> list[Unmoved]:
+    """Return the transactions of a job whose image could not be moved."""
     attributes = ("userId", "transactionId", "imageId", "extractedAt")
-    for item in job_transactions(stage, job.jobId, *attributes, status=TransactionStatus.MIGRATION_FAILED):
-        yield Unmoved(*(item[name]["S"] for name in attributes))
-
-
-def retry(stage: Stage, job: JobRecord, moved: Callable[[int], object]) -> RetryResult:
-    """Move the images of a job that could not be moved, and set their transactions' status.
-
-    Raises UnfinishedError where the job was taken in again meanwhile; botocore's errors as they come.
-    """
-    result = RetryResult()
-    waiting = iter([*unmoved(stage, job)])
-    while chunk := list(islice(waiting, CHUNK_RECORDS)):
-        done = move_images(stage, chunk, result)
-        for part in chunks(done, STATUSES_PER_WRITE):
-            result.moved += _settle(stage, job, part, result)
-        moved(len(chunk))
-    if not result.failures:
-        result.corrected = _correct(stage, job)
-    return result
+    items = job_transactions(stage, job_id, *attributes, status=TransactionStatus.MIGRATION_FAILED)
+    return [Unmoved(*(item[name]["S"] for name in attributes)) for item in items]
 
 
 def surplus(job: JobRecord, found: int) -> int:
-    """Return how many more unmoved images a job's record counts than transactions were found that say so.
+    """Return by how many a job's record counts more unmoved images than the index has, or 0 while the index may lag."""
+    return max(0, job.unmoved_count - found) if age_seconds(moment(job.completedAt)) > INDEX_SECONDS else 0
 
-    None is said to be too many while the index may not have them all yet.
+
+def retry(stage: Stage, job: JobRecord, transactions: Sequence[Unmoved], advance: Advance) -> RetryResult:
+    """Move the images of transactions, and set the status of those that were moved.
+
+    Raises UnfinishedError if the job's output is processed again meanwhile, or if other writers change its count.
     """
-    counted = job.resultStats.migrationFailedCount if job.resultStats else 0
-    settled = (age_seconds(moment(job.completedAt)) or 0) > INDEX_SECONDS
-    return max(0, counted - found) if settled else 0
-
-
-def _correct(stage: Stage, job: JobRecord) -> int:
-    """Have the record of a job that has no unmoved image left say so; return how many more it counted.
-
-    Somebody has deleted their transactions, or set their status: nothing else would ever take them off the count.
-    """
-    record = Jobs(stage).again(job)
-    _require_same_results(job, record)
-    more = surplus(record, 0)
-    if more:
-        stage.clients.dynamodb.update_item(**_count_update(stage, record, more)["Update"])
-    return more
+    result = RetryResult()
+    for chunk in chunks(transactions, CHUNK_RECORDS):
+        moved = move_images(stage, chunk, result)
+        for part in chunks(moved, STATUSES_PER_WRITE):
+            _settle(stage, job, part, result)
+        advance(len(chunk))
+    if not result.failures:
+        _correct_count(stage, job, result)
+    return result
 
 
 def move_images(stage: Stage, chunk: Sequence[Unmoved], result: RetryResult) -> list[Unmoved]:
@@ -121,7 +98,7 @@ def move_images(stage: Stage, chunk: Sequence[Unmoved], result: RetryResult) -> 
     for transaction in chunk:
         image = images.get(transaction.image_id)
         if image is None or image.user_id != transaction.user_id:
-            result.failures[transaction.image_id] = UNKNOWN if image is None else FOREIGN
+            result.failures[transaction.image_id] = "not in pending-images" if image is None else "another user's"
             continue
         extracted = datetime.fromisoformat(transaction.extracted_at)
         by_date.setdefault(processed_date(extracted, stage.settings.timezone), []).append(image)
@@ -131,79 +108,80 @@ def move_images(stage: Stage, chunk: Sequence[Unmoved], result: RetryResult) -> 
     return [transaction for transaction in chunk if transaction.image_id not in result.failures]
 
 
-def _settle(stage: Stage, job: JobRecord, chunk: Sequence[Unmoved], result: RetryResult) -> int:
-    """Set the status of transactions, and the job's count with them; return how many there were left to set."""
-    left = [*chunk]
+def _settle(stage: Stage, job: JobRecord, transactions: Sequence[Unmoved], result: RetryResult) -> None:
+    """Set the status of transactions whose image was moved, and subtract them from the job's count."""
+    client = stage.clients.dynamodb
+    left = [*transactions]
     for _ in range(ATTEMPTS):
         if not left:
-            return 0
-        record = Jobs(stage).again(job)
-        _require_same_results(job, record)
-        client = stage.clients.dynamodb
+            return
+        record = _current_record(stage, job)
+        actions: Any = [{"Update": update} for update in _updates(stage, record, left)]
         try:
-            client.transact_write_items(TransactItems=_writes(stage, record, left))
+            client.transact_write_items(TransactItems=actions)
         except client.exceptions.TransactionCanceledException as exc:
-            # The last reason is the job's own: somebody else has changed its count, which is read again.
+            # The last reason belongs to the job's count. If another writer changed the count, it is read again.
             codes = [reason.get("Code") for reason in exc.response.get("CancellationReasons", [])]
             edited = [t for t, code in zip(left, codes, strict=False) if code == "ConditionalCheckFailed"]
             result.edited += len(edited)
             left = [t for t in left if t not in edited]
         else:
-            return len(left)
+            result.moved += len(left)
+            return
     raise UnfinishedError(
-        f"the count of job {job.name!r} was changed by somebody else {ATTEMPTS} times: run this again, what was moved "
-        "stays moved."
+        f"the count of job {job.name!r} was changed by other writers {ATTEMPTS} times: run this again. Moved images "
+        "stay moved."
     )
 
 
-def _require_same_results(job: JobRecord, now: JobRecord) -> None:
-    if now.is_claimed or now.processedOutputs != job.processedOutputs:
+def _correct_count(stage: Stage, job: JobRecord, result: RetryResult) -> None:
+    """Set the count of a job without unmoved images to 0.
+
+    It is higher if somebody has deleted such transactions or has set their status. Nothing else would correct it.
+    """
+    record = _current_record(stage, job)
+    result.corrected = surplus(record, 0)
+    if result.corrected:
+        stage.clients.dynamodb.update_item(**_count_update(stage, record, result.corrected))
+
+
+def _current_record(stage: Stage, job: JobRecord) -> JobRecord:
+    """Return a job's record as it is now. Raises UnfinishedError if its output was processed since `job` was read."""
+    record = find_record(stage, job.intentId)
+    if record.is_claimed or record.processedOutputs != job.processedOutputs:
         raise UnfinishedError(
-            f"the output of job {job.name!r} is being taken in, or was just now: that moves the images as well. Look "
-            f"again later, with `job {job.name}`."
+            f"the output of job {job.name!r} is being processed, or was just now, which moves the images as well: see "
+            f"`job {job.name}` later."
         )
+    return record
 
 
-def _writes(stage: Stage, record: JobRecord, transactions: Sequence[Unmoved]) -> list[Any]:
-    statuses = [_status_update(stage, transaction) for transaction in transactions]
-    return [*statuses, _count_update(stage, record, len(transactions))]
-
-
-def _status_update(stage: Stage, transaction: Unmoved) -> Item:
-    return {
-        "Update": {
+def _updates(stage: Stage, record: JobRecord, transactions: Sequence[Unmoved]) -> list[Item]:
+    statuses: list[Item] = [
+        {
             "TableName": stage.settings.transactions_table,
             "Key": to_item({"userId": transaction.user_id, "transactionId": transaction.transaction_id}),
             "UpdateExpression": "SET #status = :processed",
             "ConditionExpression": "#status = :failed",
             "ExpressionAttributeNames": {"#status": "status"},
-            "ExpressionAttributeValues": to_item(
-                {
-                    ":processed": TransactionStatus.PROCESSED.value,
-                    ":failed": TransactionStatus.MIGRATION_FAILED.value,
-                }
-            ),
+            "ExpressionAttributeValues": {
+                ":processed": {"S": TransactionStatus.PROCESSED.value},
+                ":failed": {"S": TransactionStatus.MIGRATION_FAILED.value},
+            },
         }
-    }
+        for transaction in transactions
+    ]
+    return [*statuses, _count_update(stage, record, len(transactions))]
 
 
 def _count_update(stage: Stage, record: JobRecord, less: int) -> Item:
-    count = record.resultStats.migrationFailedCount if record.resultStats else 0
     unchanged = "resultStats.migrationFailedCount = :count AND processedOutputs = :seen"
+    # An output that arrives in parts may leave more unmoved images than the job's count has.
+    counts = {":left": max(0, record.unmoved_count - less), ":count": record.unmoved_count}
     return {
-        "Update": {
-            "TableName": stage.settings.batch_jobs_table,
-            "Key": to_item({"intentId": record.intentId}),
-            "UpdateExpression": "SET resultStats.migrationFailedCount = :left",
-            "ConditionExpression": f"{unchanged} AND ({NOT_CLAIMED})",
-            "ExpressionAttributeValues": to_item(
-                {
-                    # A part of an output may have left some that the whole one did not count.
-                    ":left": max(0, count - less),
-                    ":count": count,
-                    ":seen": record.processedOutputs,
-                    ":now": int(time.time()),
-                }
-            ),
-        }
+        "TableName": stage.settings.batch_jobs_table,
+        "Key": to_item({"intentId": record.intentId}),
+        "UpdateExpression": "SET resultStats.migrationFailedCount = :left",
+        "ConditionExpression": f"{unchanged} AND ({NOT_CLAIMED})",
+        "ExpressionAttributeValues": to_item({**counts, ":seen": record.processedOutputs, ":now": int(time.time())}),
     }

@@ -1,14 +1,39 @@
-"""What every command can be told."""
+"""The options that several commands have."""
 
-from typing import Annotated
+from collections.abc import Callable
+from functools import update_wrapper
+from inspect import Signature, signature
+from typing import Annotated, Any
 
 import typer
 
+from .screen import Screen
+from .stage import open_stage
+
 StageName = Annotated[
-    str, typer.Option("--stage", envvar="YORUTSUKE_STAGE", help="The stage, such as dev; local is this machine's.")
+    str, typer.Option("--stage", envvar="YORUTSUKE_STAGE", help="The stage, such as dev, or local for this machine's.")
 ]
-Region = Annotated[str | None, typer.Option("--region", help="The stage's AWS Region, where the profile has another.")]
-Profile = Annotated[str | None, typer.Option("--profile", help="The profile of AWS's configuration to come as.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+Region = Annotated[str | None, typer.Option("--region", help="The stage's AWS Region, if the profile has another.")]
+Profile = Annotated[str | None, typer.Option("--profile", help="The profile in the AWS configuration to use.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Answer the question with yes.")]
 JobName = Annotated[str, typer.Argument(metavar="JOB", help="The id of a job, or of its intent.")]
+
+
+def stage_command(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command with the options of every command added.
+
+    The command receives the screen and the opened stage as its first arguments, instead of these options.
+    """
+
+    def run(
+        *, stage: StageName, region: Region = None, profile: Profile = None, json: Json = False, **own: Any
+    ) -> None:
+        command(Screen(json=json), open_stage(stage, region, profile), **own)
+
+    *common, _ = signature(run).parameters.values()
+    _, _, *own = signature(command).parameters.values()
+    update_wrapper(run, command, assigned=("__name__", "__doc__"))
+    # Typer reads the options from the signature. Arguments come before options.
+    vars(run)["__signature__"] = Signature(sorted([*common, *own], key=lambda parameter: parameter.kind))
+    return run

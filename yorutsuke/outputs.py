@@ -1,4 +1,4 @@
-"""The objects that Bedrock left of a job, held against what was taken in of them."""
+"""The objects that Bedrock wrote for a job, compared with the job's record."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,34 +7,29 @@ from enum import StrEnum
 
 from yorutsuke_common.object_keys import is_output_key, is_output_manifest_key, output_prefix
 
-from .jobs import JobRecord
+from .job_records import JobRecord
 from .stage import Stage
 
 
 class OutputState(StrEnum):
-    """What became of an object under a job's prefix."""
+    """The states of an object under a job's prefix."""
 
-    TAKEN_IN = "taken in"
-    OTHER_CONTENT = "other content than was taken in"
-    NOT_TAKEN_IN = "not taken in"
+    PROCESSED = "processed"
+    CHANGED = "changed since it was processed"
+    NOT_PROCESSED = "not processed"
     MANIFEST = "manifest"
-    NOT_READ = "not read by the function"
+    OTHER = "not an output file"
 
 
 @dataclass(frozen=True)
 class JobOutput:
-    """An object under a job's prefix; `etag` is without quotes."""
+    """An object under a job's prefix, as in the JSON answer. `etag` is without quotes."""
 
     key: str
-    size: int
-    modified: datetime
+    bytes: int
+    lastModified: datetime
     etag: str
     state: OutputState
-
-    @property
-    def is_output(self) -> bool:
-        """Tell whether the function takes it in as a job's output."""
-        return is_output_key(self.key)
 
 
 def job_outputs(stage: Stage, job: JobRecord) -> Iterator[JobOutput]:
@@ -46,7 +41,7 @@ def job_outputs(stage: Stage, job: JobRecord) -> Iterator[JobOutput]:
     )
     for page in pages:
         for entry in page.get("Contents", []):
-            # S3 says all of these of every object; its stubs know it of none.
+            # S3 returns these for every object, but boto3's stubs declare them as optional.
             key, etag = entry.get("Key", ""), entry.get("ETag", "").strip('"')
             modified = entry.get("LastModified", datetime.now(UTC))
             yield JobOutput(key, entry.get("Size", 0), modified, etag, _state(job, key, etag))
@@ -56,11 +51,8 @@ def _state(job: JobRecord, key: str, etag: str) -> OutputState:
     if is_output_manifest_key(key):
         return OutputState.MANIFEST
     if not is_output_key(key):
-        return OutputState.NOT_READ
-    match job.processedOutputs.get(key):
-        case None:
-            return OutputState.NOT_TAKEN_IN
-        case taken_in if taken_in == etag:
-            return OutputState.TAKEN_IN
-        case _:
-            return OutputState.OTHER_CONTENT
+        return OutputState.OTHER
+    processed = job.processedOutputs.get(key)
+    if processed is None:
+        return OutputState.NOT_PROCESSED
+    return OutputState.PROCESSED if processed == etag else OutputState.CHANGED

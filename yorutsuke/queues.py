@@ -1,15 +1,14 @@
-"""A queue of the stage, looked through message by message.
+"""A queue of the stage: its messages are looked at, consumed and sent.
 
-Nothing is taken out of a queue by looking: what was received comes back, at once where it is released, else after
-`HIDDEN_SECONDS`. So a queue is looked through within that time, or not to its end: afterwards what is received is what
-was seen before.
+Looking at a queue removes nothing. A received message becomes visible again when it is released, or `HIDDEN_SECONDS`
+after it was received. A queue must therefore be read within that time; after it, SQS returns the same messages again.
 
-Source: Amazon SQS developer guide, "Amazon SQS short and long polling" (a long poll asks all servers, so that an empty
-answer means an empty queue), "Quotas related to messages" (ten a batch, 1 MiB together; 120,000 received at once).
+Source: Amazon SQS developer guide, "Amazon SQS short and long polling" (an empty answer to a long poll means that the
+queue is empty) and "Quotas related to messages" (10 messages per call, 1 MiB together; at most 120,000 in flight).
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -22,194 +21,187 @@ from .errors import StageError, UnfinishedError
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-BATCH = 10
-BATCH_BYTES = 256 * 1024
-"""A fourth of what SQS takes now, and all that it took before August 2025."""
+CHUNK = 10
+"""Maximum number of messages in one call."""
+SMALL_BYTES = 25 * 1024
+"""Maximum size of a body that is sent together with others, in bytes. Ten of them are below SQS's former 256 KB."""
 POLL_SECONDS = 1
 HIDDEN_SECONDS = 600
-"""How long a message that was looked at stays hidden where it is not released."""
-LOOKING_SECONDS = 540
-"""How long a queue is looked through: the rest of that time is for releasing what was looked at."""
-CALLS_AT_ONCE = 16
-"""A batch takes a quarter of a second from another continent: 50,000 messages, one by one, twenty minutes."""
+"""Seconds for which a received message stays hidden unless it is released."""
+READING_SECONDS = 540
+"""Seconds for which a queue is read. The rest of `HIDDEN_SECONDS` remains for releasing the messages."""
+CONCURRENT_CALLS = 16
+"""Number of concurrent calls. One call takes 0.25 s from another continent: 20 minutes for 50,000 messages."""
+POOL = CallPool()
 
 
 @dataclass(frozen=True)
 class Message:
-    """A message as it was received. `sent` is in epoch seconds."""
+    """A received message. `age_seconds` counts from when it was sent."""
 
     message_id: str
     receipt: str
     body: str
-    sent: float
+    age_seconds: int
     receives: int
 
 
 @dataclass(frozen=True)
 class Depth:
-    """How many messages a queue has, as far as SQS knows: visible ones, and those that somebody has received."""
+    """The approximate number of visible messages in a queue, and of received ones that were not deleted."""
 
     waiting: int
-    in_flight: int
+    inFlight: int
+
+    @property
+    def total(self) -> int:
+        """The number of all messages. A released message counts as received for a while."""
+        return self.waiting + self.inFlight
 
 
 @dataclass(frozen=True)
 class Queue:
-    """A queue of the stage."""
+    """A queue of the stage. Every method raises botocore's errors as well."""
 
     sqs: "SQSClient"
     name: str
 
     @cached_property
     def url(self) -> str:
-        """The queue's URL. Raises StageError where there is no such queue."""
+        """The queue's URL. Raises StageError if the queue does not exist."""
         try:
             return self.sqs.get_queue_url(QueueName=self.name)["QueueUrl"]
         except self.sqs.exceptions.QueueDoesNotExist as exc:
-            raise StageError(f"there is no queue {self.name!r}: deploy the stage again.") from exc
+            raise StageError(f"queue {self.name!r} does not exist: deploy the stage again.") from exc
 
     def attributes(self) -> Mapping[Any, str]:
-        """Return what SQS says of the queue."""
+        """Return the queue's attributes."""
         return self.sqs.get_queue_attributes(QueueUrl=self.url, AttributeNames=["All"])["Attributes"]
 
     def depth(self) -> Depth:
         """Return how many messages the queue has."""
-        attributes = self.attributes()
-        return Depth(
-            int(attributes["ApproximateNumberOfMessages"]), int(attributes["ApproximateNumberOfMessagesNotVisible"])
-        )
+        counts = self.attributes()
+        return Depth(int(counts["ApproximateNumberOfMessages"]), int(counts["ApproximateNumberOfMessagesNotVisible"]))
 
-    @cached_property
-    def pool(self) -> CallPool:
-        """The pool of concurrent calls."""
-        return CallPool()
+    def look(self, see: Callable[[Message], object], advance: Callable[[int], object]) -> int:
+        """Pass each message to `see` once, leave the queue as it is, and return the number of hidden messages.
 
-    def look(self, see: Callable[[Message], None], seen: Callable[[int], object]) -> int:
-        """Show each message once, and leave the queue as it is.
-
-        Return how many more SQS knows of: somebody else has received them, or they are new. Visible ones and received
-        ones are counted together, since what was released counts as received for a while.
-
-        Raises UnfinishedError where looking takes longer than what was looked at stays hidden.
+        Hidden messages could not be received: another program has received them, or they are new. `advance` receives
+        the number of messages of each round of calls. Raises UnfinishedError if reading takes too long.
         """
         receipts: dict[str, str] = {}
         try:
-            for batch in self.received():
-                for message in batch:
-                    if message.message_id not in receipts:
-                        see(message)
-                    receipts[message.message_id] = message.receipt
-                seen(len(batch))
+            for messages in self._receive_all(receipts, CONCURRENT_CALLS):
+                for message in messages:
+                    see(message)
+                advance(len(messages))
         finally:
-            self.release([*receipts.values()])
-        depth = self.depth()
-        return max(0, depth.waiting + depth.in_flight - len(receipts))
+            self._release(receipts.values())
+        return max(0, self.depth().total - len(receipts))
 
-    def received(self, at_once: int = CALLS_AT_ONCE) -> Iterator[list[Message]]:
-        """Yield the queue's messages, up to ten for each call under way at once, until no new ones are to be had.
+    def consume(
+        self,
+        message_ids: Iterable[str],
+        handle: Callable[[Sequence[Message]], Sequence[Message]],
+        chunk: int = CHUNK,
+        calls: int = CONCURRENT_CALLS,
+    ) -> tuple[int, str]:
+        """Receive the messages with these ids, handle them in concurrent chunks, and leave all others in the queue.
 
-        Each is hidden from others until it is released.
+        `handle` returns the messages that are to be deleted. Return the number of messages that were not handled, and
+        the text of the UnfinishedError that stopped it, if one did.
+        """
+        left = {*message_ids}
+        receipts: dict[str, str] = {}
 
-        Raises UnfinishedError before those that came first are to be had again.
+        def handle_chunk(messages: Sequence[Message]) -> None:
+            done = handle(messages)
+            self._delete(done)
+            for message in done:
+                receipts.pop(message.message_id, None)
+            left.difference_update(message.message_id for message in messages)
+
+        received = self._receive_all(receipts, calls)
+        try:
+            # Once all messages were found, the queue is not read any further.
+            while left and (messages := next(received, None)):
+                wanted = [message for message in messages if message.message_id in left]
+                POOL.map(handle_chunk, chunks(wanted, chunk), calls)
+        except UnfinishedError as exc:
+            return len(left), str(exc)
+        finally:
+            self._release(receipts.values())
+        return len(left), ""
+
+    def _receive_all(self, receipts: dict[str, str], calls: int) -> Iterator[list[Message]]:
+        """Yield each message once, up to ten for each concurrent call, and store its last receipt in `receipts`.
+
+        Messages stay hidden until they are released. Raises UnfinishedError before the first become visible again.
         """
         seen: set[str] = set()
-        until = time.monotonic() + LOOKING_SECONDS
-        while batch := self._receive(min(at_once, 1 + self.depth().waiting // BATCH)):
-            yield batch
-            known = len(seen)
-            seen.update(message.message_id for message in batch)
-            if len(seen) == known:
+        deadline = time.monotonic() + READING_SECONDS
+        while True:
+            rounds = range(min(calls, 1 + self.depth().waiting // CHUNK))
+            received = [*chain.from_iterable(POOL.map(self._receive_chunk, rounds))]
+            receipts.update((message.message_id, message.receipt) for message in received)
+            new = {message.message_id: message for message in received if message.message_id not in seen}
+            if not new:
                 return
-            if time.monotonic() > until:
+            seen |= new.keys()
+            yield [*new.values()]
+            if time.monotonic() > deadline:
                 raise UnfinishedError(
-                    f"{len(seen)} messages of {self.name} were looked at, and more are there, but the first "
-                    f"come back by now ({HIDDEN_SECONDS} s): run this again, from nearer to the stage's Region."
+                    f"{len(seen)} messages of {self.name} were received, and more remain, but the first ones become "
+                    f"visible again after {HIDDEN_SECONDS} s: run this again, from nearer to the stage's Region."
                 )
 
-    def _receive(self, calls: int) -> list[Message]:
-        return [*chain.from_iterable(self.pool.map(self._receive_batch, range(calls)))]
-
-    def _receive_batch(self, _: int) -> list[Message]:
+    def _receive_chunk(self, _: int) -> list[Message]:
         answer = self.sqs.receive_message(
             QueueUrl=self.url,
-            MaxNumberOfMessages=BATCH,
+            MaxNumberOfMessages=CHUNK,
             VisibilityTimeout=HIDDEN_SECONDS,
             WaitTimeSeconds=POLL_SECONDS,
             MessageSystemAttributeNames=["SentTimestamp", "ApproximateReceiveCount"],
         )
-        return [_message(message) for message in answer.get("Messages", [])]
-
-    def release(self, receipts: Sequence[str]) -> None:
-        """Let others see messages again at once. What that fails for comes back after `HIDDEN_SECONDS`."""
-        self.pool.map(self._release_batch, chunks(receipts, BATCH), CALLS_AT_ONCE)
-
-    def _release_batch(self, receipts: Sequence[str]) -> None:
-        self.sqs.change_message_visibility_batch(
-            QueueUrl=self.url,
-            Entries=[
-                {"Id": str(number), "ReceiptHandle": receipt, "VisibilityTimeout": 0}
-                for number, receipt in enumerate(receipts)
-            ],
-        )
+        received: Any = answer.get("Messages", [])
+        return [
+            Message(
+                message_id=message["MessageId"],
+                receipt=message["ReceiptHandle"],
+                body=message["Body"],
+                age_seconds=round(time.time() - int(message["Attributes"]["SentTimestamp"]) / 1000),
+                receives=int(message["Attributes"]["ApproximateReceiveCount"]),
+            )
+            for message in received
+        ]
 
     def send(self, bodies: Sequence[str]) -> None:
-        """Send messages. Raises UnfinishedError where SQS did not take all of them."""
-        for batch in _sendable(bodies):
-            answer = self.sqs.send_message_batch(
-                QueueUrl=self.url,
-                Entries=[{"Id": str(number), "MessageBody": body} for number, body in enumerate(batch)],
-            )
-            self._require_none_failed("taken by", answer.get("Failed", []))
+        """Send messages. Raises UnfinishedError if SQS did not accept all of them."""
+        small = [body for body in bodies if len(body.encode()) <= SMALL_BYTES]
+        large = [body for body in bodies if len(body.encode()) > SMALL_BYTES]
+        for chunk in chain(chunks(small, CHUNK), chunks(large, 1)):
+            self._call("sent to", self.sqs.send_message_batch, ({"MessageBody": body} for body in chunk))
 
-    def delete(self, receipts: Sequence[str]) -> None:
-        """Delete received messages. Raises UnfinishedError where some of them are still there."""
-        for batch in chunks(receipts, BATCH):
-            answer = self.sqs.delete_message_batch(
-                QueueUrl=self.url,
-                Entries=[{"Id": str(number), "ReceiptHandle": receipt} for number, receipt in enumerate(batch)],
-            )
-            self._require_none_failed("deleted from", answer.get("Failed", []))
+    def _delete(self, messages: Sequence[Message]) -> None:
+        for chunk in chunks(messages, CHUNK):
+            entries = ({"ReceiptHandle": message.receipt} for message in chunk)
+            self._call("deleted from", self.sqs.delete_message_batch, entries)
 
-    def _require_none_failed(self, what: str, failed: Sequence[Any]) -> None:
-        if failed:
-            codes = sorted({entry["Code"] for entry in failed})
+    def _release(self, receipts: Iterable[str]) -> None:
+        """Make messages visible again. SQS ignores receipts of messages that were deleted."""
+
+        def release(chunk: Sequence[str]) -> None:
+            entries = ({"ReceiptHandle": receipt, "VisibilityTimeout": 0} for receipt in chunk)
+            self._call(None, self.sqs.change_message_visibility_batch, entries)
+
+        POOL.map(release, chunks([*receipts], CHUNK), CONCURRENT_CALLS)
+
+    def _call(self, action: str | None, call: Callable[..., Any], entries: Iterable[dict[str, Any]]) -> None:
+        """Make a call for several messages. Raises UnfinishedError if an action failed for some."""
+        answer = call(QueueUrl=self.url, Entries=[{"Id": str(number), **entry} for number, entry in enumerate(entries)])
+        if action and (failed := answer.get("Failed")):
+            codes = ", ".join(sorted({entry["Code"] for entry in failed}))
             raise UnfinishedError(
-                f"{len(failed)} messages were not {what} queue {self.name!r} ({', '.join(codes)}): run this again, the "
-                "function takes repeats for what they are."
+                f"{len(failed)} messages were not {action} queue {self.name!r} ({codes}): run this again. The function "
+                "recognizes repeated messages."
             )
-
-
-def hidden_messages(queue: str, count: int) -> str:
-    """Return what to say of messages that could not be looked at; nothing where there are none."""
-    if not count:
-        return ""
-    return (
-        f" {count} more in {queue} could not be looked at: somebody has received them, or they came meanwhile. What a "
-        f"command left behind comes back {HIDDEN_SECONDS // 60} minutes later: look again then."
-    )
-
-
-def _message(message: Any) -> Message:
-    attributes = message["Attributes"]
-    return Message(
-        message_id=message["MessageId"],
-        receipt=message["ReceiptHandle"],
-        body=message["Body"],
-        sent=int(attributes["SentTimestamp"]) / 1000,
-        receives=int(attributes["ApproximateReceiveCount"]),
-    )
-
-
-def _sendable(bodies: Sequence[str]) -> Iterator[list[str]]:
-    """Yield bodies in batches that one call takes."""
-    batch: list[str] = []
-    room = BATCH_BYTES
-    for body in bodies:
-        size = len(body.encode())
-        if batch and (len(batch) == BATCH or size > room):
-            yield batch
-            batch, room = [], BATCH_BYTES
-        batch.append(body)
-        room -= size
-    if batch:
-        yield batch

@@ -1,112 +1,163 @@
-"""From the dead-letter queue back to the queue: looked through first, then moved, message by message.
+"""Redrives dead-letter queues: shows their messages, and has them processed again.
 
-SQS's own way, StartMessageMoveTask, moves a whole queue and says of no message what it is: it can neither take one
-job's nor leave what the function will never read. A loop of receive, send and delete can, and is the same on every
-stage. A message that was sent and not deleted comes twice, which the function takes for what it is. Of a
-message its body is sent: what SNS and EventBridge noted of the failure in its attributes is not for the function.
+SQS's own redrive, StartMessageMoveTask, moves a whole queue and does not show its messages. Receiving, sending and
+deleting single messages can select those of one job, leave unreadable ones behind, and works on every stage. Only
+bodies are sent: the attributes, in which SNS and EventBridge describe a failure, are not read by the function.
 """
 
-import time
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
-from yorutsuke_common.aws.calls import chunks
+from yorutsuke_common.errors import InvalidEventError
+from yorutsuke_common.events import (
+    JobEnd,
+    ManifestObject,
+    OutputObject,
+    is_lambda_failure_record,
+    job_events_in_message,
+)
 
-from .dead_messages import DeadMessage, Kind, read_message
-from .errors import UnfinishedError
-from .queues import BATCH, CALLS_AT_ONCE, Message
+from .failed_requests import FailedRequest, read_failed_request, resubmit
+from .queues import Message, Queue
+from .screen import Advance
 from .stage import Stage
 
 
-@dataclass
-class Group:
-    """Messages of one kind about one job. `oldest_sent` is in epoch seconds."""
+class Kind(StrEnum):
+    """The kinds of dead messages. `FAILED_EVENT` is Lambda's record of an event with which S3 invoked the function."""
 
-    about: DeadMessage
-    count: int = 0
-    oldest_sent: float = field(default_factory=time.time)
-    most_receives: int = 0
+    OUTPUT = "output"
+    MANIFEST = "manifest"
+    JOB_END = "job's end"
+    FAILED_EVENT = "event that Lambda gave up"
+    TEST_EVENT = "S3's test event"
+    UNKNOWN = "unknown"
+
+
+KINDS = {OutputObject: Kind.OUTPUT, ManifestObject: Kind.MANIFEST, JobEnd: Kind.JOB_END}
+_Content = tuple[Kind, str | None, str | None]
+"""The kind of a message, its job, and the reason why the function cannot read it, or None."""
+
+
+@dataclass
+class MessageGroup:
+    """Dead messages of one kind about one job, as in the JSON answer. `problem` is why they cannot be read, or None."""
+
+    kind: Kind
+    jobId: str | None
+    problem: str | None
+    messages: int = 0
+    oldestSeconds: int = 0
+    mostReceives: int = 0
 
     def add(self, message: Message) -> None:
         """Count a message."""
-        self.count += 1
-        self.oldest_sent = min(self.oldest_sent, message.sent)
-        self.most_receives = max(self.most_receives, message.receives)
+        self.messages += 1
+        self.oldestSeconds = max(self.oldestSeconds, message.age_seconds)
+        self.mostReceives = max(self.mostReceives, message.receives)
 
 
 @dataclass
-class Survey:
-    """What is in a dead-letter queue; `wanted` are the ids of the messages to be moved: those that can be read.
+class Redrive:
+    """The messages of a dead-letter queue, and the outcome of their redrive.
 
-    `hidden` counts messages, of any job, that could not be looked at.
+    `readable` holds the ids of those that can be redriven. `hidden` counts those, of any job, that were not received.
+    `moved` counts messages; `jobs` and `failures` are the jobs and the errors of resubmitted requests, by intent.
+    `left` counts readable messages that were not redriven, and `stopped` is the error that stopped the redrive, if any.
     """
 
-    groups: dict[DeadMessage, Group] = field(default_factory=dict[DeadMessage, Group])
-    wanted: set[str] = field(default_factory=set[str])
+    queue: Queue
+    rows: Sequence[MessageGroup] | Sequence[FailedRequest] = ()
+    count: int = 0
+    readable: list[str] = field(default_factory=list[str])
     hidden: int = 0
+    moved: int = 0
+    jobs: dict[str, str] = field(default_factory=dict[str, str])
+    failures: dict[str, str] = field(default_factory=dict[str, str])
+    left: int = 0
+    stopped: str = ""
 
-    def add(self, message: Message, about: DeadMessage, *, wanted: bool) -> None:
-        """Count a message."""
-        self.groups.setdefault(about, Group(about)).add(message)
-        if wanted:
-            self.wanted.add(message.message_id)
-
-    @property
-    def count(self) -> int:
-        """How many messages there are."""
-        return sum(group.count for group in self.groups.values())
-
-    def ordered(self) -> Sequence[Group]:
-        """Return the groups, the largest first."""
-        return sorted(
-            self.groups.values(), key=lambda group: (-group.count, group.about.kind, group.about.job_id or "")
-        )
+    def add(self, message: Message, problem: str | None) -> None:
+        """Count a message. `problem` is the reason why it cannot be redriven, or None."""
+        self.count += 1
+        if problem is None:
+            self.readable.append(message.message_id)
 
 
-def survey(stage: Stage, job_id: str | None, seen: Callable[[int], object]) -> Survey:
-    """Look a dead-letter queue through, for one job's messages where one is named, and leave it as it is.
-
-    Raises UnfinishedError where that takes too long.
-    """
-    survey = Survey()
+def find_messages(stage: Stage, job_id: str | None, advance: Advance) -> Redrive:
+    """Return the dead messages of a job, or of all jobs. Raises UnfinishedError as `Queue.look`."""
+    redrive = Redrive(stage.dead_letter_queue)
+    groups: dict[_Content, MessageGroup] = {}
 
     def see(message: Message) -> None:
-        about = read_message(message.body, stage.settings.images_bucket)
-        if job_id in {None, about.job_id}:
-            survey.add(message, about, wanted=about.kind is not Kind.UNKNOWN)
+        content = _read(message.body, stage.settings.images_bucket)
+        _, subject, problem = content
+        if job_id in {None, subject}:
+            groups.setdefault(content, MessageGroup(*content)).add(message)
+            redrive.add(message, problem)
 
-    survey.hidden = stage.dead_letter_queue.look(see, seen)
-    return survey
+    redrive.hidden = redrive.queue.look(see, advance)
+    redrive.rows = sorted(groups.values(), key=lambda group: (-group.messages, group.kind, group.jobId or ""))
+    return redrive
 
 
-def redrive(stage: Stage, wanted: set[str], moved: Callable[[int], object]) -> int:
-    """Move these messages, and no others, to the queue; return how many were moved.
-
-    Raises UnfinishedError where SQS did not do all of it: what was not moved is there to be moved again.
-    """
-    source, target = stage.dead_letter_queue, stage.queue
-    left = set(wanted)
-    kept: dict[str, str] = {}
-
-    def move(messages: Sequence[Message]) -> None:
-        # Sent first: what is in both comes twice, what is in neither is lost.
-        target.send([message.body for message in messages])
-        source.delete([message.receipt for message in messages])
-        left.difference_update(message.message_id for message in messages)
-        moved(len(messages))
-
-    received = source.received()
+def _read(body: str, bucket: str) -> _Content:
+    """Return the content of a message, parsed as the function parses it."""
     try:
-        # The queue is not asked for more once all have been found.
-        while left and (batch := next(received, None)):
-            kept.update((message.message_id, message.receipt) for message in batch)
-            found = [message for message in batch if message.message_id in left]
-            source.pool.map(move, chunks(found, BATCH), CALLS_AT_ONCE)
-            for message in found:
-                del kept[message.message_id]
-    except UnfinishedError as exc:
-        raise UnfinishedError(f"{len(wanted) - len(left)} of {len(wanted)} messages were moved: {exc}") from exc
-    finally:
-        # A receipt of what is deleted by now says nothing to SQS.
-        source.release([*kept.values()])
-    return len(wanted) - len(left)
+        events = job_events_in_message(body, bucket)
+    except InvalidEventError as exc:
+        return Kind.UNKNOWN, None, str(exc)
+    if not events:
+        return Kind.TEST_EVENT, None, None
+    # S3 and EventBridge send one event per message.
+    kind = Kind.FAILED_EVENT if is_lambda_failure_record(json.loads(body)) else KINDS[type(events[0])]
+    return kind, events[0].job_id, None
+
+
+def find_requests(stage: Stage, intent_id: str | None, advance: Advance) -> Redrive:
+    """Return the failed requests of an intent, or of all intents. Raises UnfinishedError as `Queue.look`."""
+    redrive = Redrive(stage.submit_dead_letter_queue)
+    requests: list[FailedRequest] = []
+
+    def see(message: Message) -> None:
+        request = read_failed_request(message)
+        if intent_id in {None, request.intentId}:
+            requests.append(request)
+            redrive.add(message, request.problem)
+
+    redrive.hidden = redrive.queue.look(see, advance)
+    redrive.rows = requests
+    return redrive
+
+
+def move_messages(stage: Stage, redrive: Redrive, advance: Advance) -> None:
+    """Move the readable messages from the dead-letter queue to the queue."""
+
+    def move(messages: Sequence[Message]) -> Sequence[Message]:
+        # Messages are sent before they are deleted: the function recognizes a message that comes twice.
+        stage.queue.send([message.body for message in messages])
+        advance(len(messages))
+        return messages
+
+    redrive.left, redrive.stopped = redrive.queue.consume(redrive.readable, move)
+    redrive.moved = len(redrive.readable) - redrive.left
+
+
+def resubmit_requests(stage: Stage, redrive: Redrive, advance: Advance) -> None:
+    """Send the readable requests to the orchestrator again, one by one, and delete those that have a job now."""
+
+    def send(messages: Sequence[Message]) -> Sequence[Message]:
+        [message] = messages
+        intent_id = read_failed_request(message).intentId or ""
+        job_id, error = resubmit(stage, message)
+        if job_id:
+            redrive.jobs[intent_id] = job_id
+        else:
+            redrive.failures[intent_id] = error
+        advance()
+        return messages if job_id else []
+
+    # An invocation may take minutes. Messages that wait for longer than they stay hidden would come back.
+    redrive.left, redrive.stopped = redrive.queue.consume(redrive.readable, send, chunk=1, calls=1)

@@ -1,12 +1,11 @@
 """Replays an output file or a manifest: the effects that a replay would have, and the message that starts it.
 
-The effects come from parsing the output with the layer's own parser and comparing the result with the tables.
+The effects come from parsing the output with the layer's parser and comparing the result with the tables.
 """
 
 import json
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote_plus
@@ -16,79 +15,74 @@ from yorutsuke_common.aws.dynamodb import Item, from_item
 from yorutsuke_common.aws.output_files import open_output
 from yorutsuke_common.aws.pending_images import StoredImage
 from yorutsuke_common.errors import JobClaimedError
+from yorutsuke_common.object_keys import is_output_key, output_prefix
 from yorutsuke_common.records.parser import RecordParser
 from yorutsuke_common.records.reader import RecordChunk, read_chunks
 from yorutsuke_common.schema import BatchJob, Reason, Transaction, TransactionStatus
 
 from .errors import NotFoundError, RefusedError
-from .jobs import JobRecord
+from .job_records import JobRecord
 from .outputs import JobOutput, OutputState, job_outputs
 from .stage import Stage
+from .transactions import stored_transactions
 
 NAMED = 10
-"""Of transactions that would be put back, and of those that are gone."""
-OF_THE_RUN = {"status", "extractedAt", "ttl"}
-"""Attributes that differ from one taking-in to the next by themselves: they are no person's edit."""
+"""Maximum number of transactions that the effects name."""
+OWN_ATTRIBUTES = {"status", "extractedAt", "ttl"}
+"""Attributes of a transaction in which two runs differ although the transaction was not edited."""
 
 
 @dataclass
 class Effects:
-    """What taking an output in again would do.
+    """The effects of processing an output again, as in the JSON answer.
 
-    `changed` counts transactions that somebody has edited since, or that other content made: they would be put back;
-    `gone`, those of an output that was taken in that are not there: somebody has deleted them, or their lines failed.
+    `changed` counts transactions that were edited since, or that come from other content: a replay overwrites them.
+    `gone` counts transactions of a processed output that are not stored: they were deleted, or their lines failed.
     """
 
-    etag: str = ""
-    was_taken_in: bool = False
     new: int = 0
     gone: int = 0
-    gone_ids: list[str] = field(default_factory=list[str])
+    goneIds: list[str] = field(default_factory=list[str])
     same: int = 0
     changed: int = 0
-    changed_ids: list[str] = field(default_factory=list[str])
-    to_move: int = 0
-    moved_before: int = 0
-    unknown: int = 0
+    changedIds: list[str] = field(default_factory=list[str])
+    imagesToMove: int = 0
+    imagesMovedBefore: int = 0
+    imagesUnknown: int = 0
     failures: Counter[Reason] = field(default_factory=Counter[Reason])
 
-    def compare(self, transaction: Transaction, stored: Item | None) -> None:
-        """Count a transaction by what stands in its place."""
-        if stored is None and self.was_taken_in:
+    def compare(self, transaction: Transaction, stored: Item | None, *, was_processed: bool) -> None:
+        """Count a transaction, by the item that is stored in its place."""
+        if stored is None and was_processed:
             self.gone += 1
-            if len(self.gone_ids) < NAMED:
-                self.gone_ids.append(transaction.transactionId)
+            self.goneIds = [*self.goneIds, transaction.transactionId][:NAMED]
         elif stored is None:
             self.new += 1
-        elif _substance(transaction.item()) == _substance(from_item(stored)):
+        elif _content(transaction.item()) == _content(from_item(stored)):
             self.same += 1
         else:
             self.changed += 1
-            if len(self.changed_ids) < NAMED:
-                self.changed_ids.append(transaction.transactionId)
+            self.changedIds = [*self.changedIds, transaction.transactionId][:NAMED]
 
     def move(self, image: StoredImage | None) -> None:
-        """Count an image by where it is."""
+        """Count an image, by its place."""
         if image is None:
-            self.unknown += 1
+            self.imagesUnknown += 1
         elif image.is_processed:
-            self.moved_before += 1
+            self.imagesMovedBefore += 1
         else:
-            self.to_move += 1
+            self.imagesToMove += 1
 
 
-def _substance(attributes: dict[str, Any]) -> dict[str, Any]:
-    """Return what a person would call the transaction; a status of their own is a part of it."""
-    run = OF_THE_RUN if attributes.get("status") in [*TransactionStatus] else OF_THE_RUN - {"status"}
-    return {name: value for name, value in attributes.items() if name not in run}
+def _content(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Return the attributes that a user would recognize. A status that the app has set is one of them."""
+    own = OWN_ATTRIBUTES if attributes.get("status") in [*TransactionStatus] else OWN_ATTRIBUTES - {"status"}
+    return {name: value for name, value in attributes.items() if name not in own}
 
 
 def choose_output(stage: Stage, job: JobRecord, named: str | None) -> JobOutput:
-    """Return the job's output that is to be taken in again: the one there is, or the one that is named.
-
-    Raises NotFoundError where there is none, or several and none is named.
-    """
-    outputs = [output for output in job_outputs(stage, job) if output.is_output]
+    """Return the job's output file with this name or key, or its only one. Raises NotFoundError."""
+    outputs = [output for output in job_outputs(stage, job) if is_output_key(output.key)]
     if named:
         outputs = [output for output in outputs if named in {output.key, output.key.rpartition("/")[2]}]
     if len(outputs) == 1:
@@ -96,61 +90,60 @@ def choose_output(stage: Stage, job: JobRecord, named: str | None) -> JobOutput:
     if outputs:
         keys = ", ".join(repr(output.key) for output in outputs)
         raise NotFoundError(f"job {job.name!r} has {len(outputs)} outputs ({keys}): name one with --output.")
-    what = f"no output {named!r}" if named else "no output"
     raise NotFoundError(
-        f"job {job.name!r} has {what} in batch-output/{job.jobId}/: Bedrock has written none, or it has expired (after "
-        "30 days)."
+        f"job {job.name!r} has no output{f' {named!r}' if named else ''} in {output_prefix(job.name)}: Bedrock has not "
+        "written it, or it expired after 30 days."
     )
 
 
 def choose_manifest(stage: Stage, job: JobRecord) -> JobOutput:
-    """Return the job's manifest. Raises NotFoundError where there is none."""
+    """Return the job's manifest. Raises NotFoundError if it has none."""
     for output in job_outputs(stage, job):
         if output.state is OutputState.MANIFEST:
             return output
-    raise NotFoundError(f"job {job.name!r} has no manifest.json.out in batch-output/{job.jobId}/: Bedrock writes it.")
+    raise NotFoundError(f"job {job.name!r} has no manifest.json.out in {output_prefix(job.name)}: Bedrock writes it.")
 
 
-def preview_effects(stage: Stage, job: BatchJob, found: JobOutput, read: Callable[[int], object]) -> Effects:
-    """Return the effects of processing an output file again, without writing anything."""
-    settings = stage.settings
-    with open_output(stage.clients.s3, settings.images_bucket, found.key) as output:
-        effects = Effects(output.etag, was_taken_in=job.processedOutputs.get(found.key) == output.etag)
-        parser = RecordParser(job, output.last_modified, settings.transaction_ttl_days)
+def preview_effects(stage: Stage, job: BatchJob, key: str) -> tuple[str, Effects]:
+    """Return the ETag of an output file and the effects of processing it again, without writing anything."""
+    effects = Effects()
+    with open_output(stage.clients.s3, stage.settings.images_bucket, key) as output:
+        was_processed = job.processedOutputs.get(key) == output.etag
+        parser = RecordParser(job, output.last_modified, stage.settings.transaction_ttl_days)
         for chunk in read_chunks(output.lines(), parser):
-            _add_chunk(stage, job, chunk, effects)
-            read(len(chunk.parsed))
-    return effects
+            _add_chunk(stage, job, chunk, effects, was_processed=was_processed)
+    return output.etag, effects
 
 
-def require_unchanged(stage: Stage, key: str, effects: Effects) -> None:
-    """Refuse an output whose content is not what its effects were foreseen of. Raises RefusedError."""
-    etag = stage.clients.s3.head_object(Bucket=stage.settings.images_bucket, Key=key)["ETag"].strip('"')
-    if etag != effects.etag:
+def _add_chunk(stage: Stage, job: BatchJob, chunk: RecordChunk, effects: Effects, *, was_processed: bool) -> None:
+    effects.failures.update(letter.reason for letter in chunk.rejected)
+    images = stage.stores.pending.find([record.transaction.imageId for record in chunk.parsed])
+    own: list[Transaction] = []
+    for record in chunk.parsed:
+        image = images.get(record.transaction.imageId)
+        if image and image.user_id != job.userId:
+            effects.failures[Reason.OWNER_MISMATCH] += 1
+        else:
+            own.append(record.transaction)
+            effects.move(image)
+    stored = stored_transactions(stage, own)
+    for transaction in own:
+        effects.compare(transaction, stored.get(transaction.transactionId), was_processed=was_processed)
+
+
+def require_unchanged(stage: Stage, key: str, etag: str) -> None:
+    """Check that an output still has the content whose effects were shown. Raises RefusedError."""
+    current = stage.clients.s3.head_object(Bucket=stage.settings.images_bucket, Key=key)["ETag"].strip('"')
+    if current != etag:
         raise RefusedError(
-            f"{key!r} was written again since it was looked at (ETag {effects.etag!r}, now {etag!r}): what it would "
-            "change is not what was said. Run this again."
+            f"{key!r} was written again after it was read (ETag {etag!r}, now {current!r}): the replay would have "
+            "other effects than those shown. Run this again."
         )
 
 
-def _add_chunk(stage: Stage, job: BatchJob, chunk: RecordChunk, effects: Effects) -> None:
-    effects.failures.update(letter.reason for letter in chunk.rejected)
-    images = stage.stores.pending.find([record.transaction.imageId for record in chunk.parsed])
-    own = [r.transaction for r in chunk.parsed if _is_the_jobs(images.get(r.transaction.imageId), job)]
-    effects.failures[Reason.OWNER_MISMATCH] += len(chunk.parsed) - len(own)
-    stored = stage.stores.transactions.find(own)
-    for transaction in own:
-        effects.compare(transaction, stored.get(transaction.transactionId))
-        effects.move(images.get(transaction.imageId))
-
-
-def _is_the_jobs(image: StoredImage | None, job: BatchJob) -> bool:
-    return image is None or image.user_id == job.userId
-
-
 def notification(bucket: str, key: str) -> str:
-    """Return the message in which S3 would say that an object was created, as far as the function reads it."""
-    # Form-encoded, as S3 does it.
+    """Return the message in which S3 would announce an object, with the parts that the function reads."""
+    # S3 form-encodes keys in notifications.
     s3 = {"bucket": {"name": bucket}, "object": {"key": quote_plus(key, safe="/")}}
     return json.dumps({"Records": [{"s3": s3}]})
 
@@ -158,27 +151,23 @@ def notification(bucket: str, key: str) -> str:
 def forget_outputs(jobs: BatchJobs, job: BatchJob) -> None:
     """Remove the ETags of the job's processed outputs, so that the next message about one is not a duplicate.
 
-    Raises:
-        JobClaimedError: A function has claimed the job, or has processed another output since `job` was read.
-        RetryableError: The record was deleted.
-        botocore's errors: The call failed.
+    Raises JobClaimedError if a function has claimed the job, or has processed an output since `job` was read, and the
+    errors of `BatchJobs.update`.
     """
     unchanged, seen = outputs_unchanged(job)
     compared = {**seen, ":now": int(time.time())}
     forgotten, _ = jobs.update(job, {}, f"{unchanged} AND ({NOT_CLAIMED})", compared, remove=("processedOutputs",))
     if not forgotten:
         raise JobClaimedError(
-            f"job {job.jobId!r} is being worked on: a function has claimed it, or has taken an output in just now. "
-            "Look at it again when that is over."
+            f"job {job.jobId!r} is being processed: a function has claimed it, or has just processed an output. Run "
+            "this again later."
         )
 
 
 def restore_outputs(jobs: BatchJobs, job: BatchJob) -> bool:
     """Undo `forget_outputs`. Return False if a function has claimed the job or has processed an output since.
 
-    Raises:
-        RetryableError: The record was deleted.
-        botocore's errors: The call failed.
+    Raises the errors of `BatchJobs.update`.
     """
     absent = f"attribute_not_exists(processedOutputs) AND ({NOT_CLAIMED})"
     attributes = {"processedOutputs": job.processedOutputs}

@@ -1,8 +1,9 @@
-"""What the operator sees: tables, or one JSON object, on standard output; progress and questions on standard error."""
+"""Writes a command's answer, as tables or as one JSON object, to standard output, and all else to standard error."""
 
 import sys
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pydantic_core
@@ -14,102 +15,79 @@ from rich.text import Text
 from .errors import RefusedError
 
 WIDTH = 140
-"""Where nobody looks on, as in a log."""
+"""Number of columns if the output is not a terminal."""
+SHOWN_ROWS = 20
+"""Maximum number of rows of a table that has no option for it."""
+
+Advance = Callable[..., None]
+"""Adds a number of finished steps, 1 by default, to a progress display."""
 
 
 class Screen:
-    """Where a command shows what came of it; under `json` it is one object, and nothing else, on standard output."""
+    """The output of a command. With `json`, standard output holds the answer as one JSON object and nothing else."""
 
     def __init__(self, *, json: bool = False) -> None:
-        self._json = json
+        self.json = json
         self._out = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else WIDTH)
         self._err = Console(stderr=True, markup=False, highlight=False, width=None if sys.stderr.isatty() else WIDTH)
 
     def show(self, answer: Mapping[str, Any], *tables: Group) -> None:
-        """Show an answer: its tables, or itself as JSON, in which numbers of DynamoDB are strings, digit by digit."""
-        if self._json:
+        """Print an answer: its tables, or itself as JSON. Decimals become strings, so that no digit is lost."""
+        if self.json:
             print(pydantic_core.to_json(answer).decode())
             return
         for table in tables:
             self._out.print(table)
 
     def preview(self, *tables: Group) -> None:
-        """Show what a question is about; under `json` beside the answer."""
+        """Print tables before a question. With `json` they go to standard error."""
         for table in tables:
-            (self._err if self._json else self._out).print(table)
+            (self._err if self.json else self._out).print(table)
 
     def say(self, text: str) -> None:
-        """Say something beside the answer."""
+        """Print a message to standard error."""
         self._err.print(printable(text), soft_wrap=True)
 
     def confirm(self, question: str, *, yes: bool) -> None:
-        """Ask, unless the answer was given beforehand. Raises RefusedError where it is no, or nobody can be asked."""
+        """Ask a question unless `yes` is set. Raises RefusedError if the answer is no, or there is no terminal."""
         if yes:
             return
         if not sys.stdin.isatty():
-            raise RefusedError(f"nobody can be asked ({question}): standard input is no terminal. Answer with --yes.")
+            raise RefusedError(f"cannot ask ({question}): standard input is not a terminal. Answer with --yes.")
         self._err.print(f"{question} [y/N] ", end="")
         if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
             raise RefusedError("nothing was done: the answer was no.")
 
     @contextmanager
-    def progress(self, title: str, total: int | None = None) -> Generator["Steps"]:
-        """Show how far something has come while it is done."""
-        columns = [SpinnerColumn(finished_text="✓"), TextColumn("{task.description}")]
-        counted = [BarColumn(), MofNCompleteColumn()] if total else []
-        with Progress(*columns, *counted, TimeElapsedColumn(), console=self._err, transient=True) as progress:
-            steps = Steps(progress, title, total)
-            yield steps
-            steps.finish()
+    def progress(self, title: str, total: int = 0) -> Generator[Advance]:
+        """Show progress on a terminal: a bar if the number of steps is known, and else the time."""
+        bar = [BarColumn(), MofNCompleteColumn()] if total else []
+        columns = [SpinnerColumn(), TextColumn("{task.description}"), *bar, TimeElapsedColumn()]
+        with Progress(*columns, console=self._err, transient=True) as progress:
+            yield partial(progress.advance, progress.add_task(title, total=total or None))
 
 
-class Steps:
-    """How far something has come."""
-
-    def __init__(self, progress: Progress, title: str, total: int | None) -> None:
-        self._progress = progress
-        self._total = total
-        self._task = progress.add_task(title, total=total or 1)
-
-    def advance(self, by: int = 1) -> None:
-        """Say that there are so many steps less to go."""
-        if self._total:
-            self._progress.advance(self._task, by)
-
-    def say(self, title: str) -> None:
-        """Say what is being waited for by now."""
-        self._progress.update(self._task, description=title)
-
-    def finish(self) -> None:
-        """Say that it is done."""
-        task = self._progress.tasks[self._task]
-        self._progress.update(self._task, completed=task.total)
-
-
-def table(title: str, headers: Sequence[str], rows: Sequence[Sequence[object]]) -> Group:
-    """Return a table of rows; numbers stand to the right, what is None is a dash."""
-    made = Table()
-    for number, header in enumerate(headers):
+def table(title: str, headers: Sequence[str], rows: Sequence[Sequence[object]], limit: int | None = None) -> Group:
+    """Return a table of rows, at most `limit`. Numbers are aligned to the right; None becomes a dash."""
+    made = Table(show_header=bool(headers))
+    for number, header in enumerate(headers or ("", "")):
         numeric = all(isinstance(row[number], int) for row in rows if row[number] is not None)
         made.add_column(header, justify="right" if numeric and rows else "left", overflow="fold")
-    for row in rows:
+    for row in rows[:limit]:
         made.add_row(*map(_cell, row))
-    return _titled(title, made)
+    cut = f", the first {limit} of {len(rows)} rows" if limit and len(rows) > limit else ""
+    # Rich would wrap the table's own title to the width of the table.
+    return Group(Text(printable(f"{title}{cut}"), style="bold"), made)
 
 
 def facts(title: str, rows: Mapping[str, object]) -> Group:
-    """Return a table of what is known of one thing, by name."""
-    made = Table(show_header=False)
-    made.add_column(no_wrap=True)
-    made.add_column(overflow="fold")
-    for name, value in rows.items():
-        made.add_row(name, _cell(value))
-    return _titled(title, made)
+    """Return a table of names and values."""
+    return table(title, (), [*rows.items()])
 
 
-def _titled(title: str, made: Table) -> Group:
-    # Not the table's own title, which is as narrow as the table.
-    return Group(Text(printable(title), style="bold"), made)
+def list_first(names: Sequence[str], count: int, limit: int = 10) -> str:
+    """Return the first names of a list, and an ellipsis if there are more. `count` is the number of all names."""
+    return f"{', '.join(names[:limit])}{', …' if count > limit else ''}"
 
 
 def _cell(value: object) -> str:
@@ -117,5 +95,5 @@ def _cell(value: object) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a text with its control characters spelt out: ids and details are a model's words, or anybody's."""
+    """Return a text with escaped control characters. Ids and details are written by a model or by a user."""
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)

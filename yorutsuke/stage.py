@@ -1,9 +1,8 @@
-"""A deployed stage, found by its name: the settings of its function and the names of its resources."""
+"""A deployed stage, found by its name: its settings, its stores and its queues."""
 
 import logging
 from dataclasses import dataclass
-from functools import cache, cached_property
-from typing import TYPE_CHECKING
+from functools import cached_property
 
 import boto3
 from aws_lambda_powertools import Logger
@@ -22,23 +21,27 @@ from yorutsuke_common.names import (
 )
 from yorutsuke_common.settings import ResultSettings, read_settings
 
-from .clients import Clients
+from .clients import Clients, make_clients
 from .errors import StageError
 from .local_stage import REMEDY, local_clients
 from .queues import Queue
 
-if TYPE_CHECKING:
-    from mypy_boto3_lambda.type_defs import FunctionConfigurationResponseTypeDef
-
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage. `function` is the configuration of its batch_result_handler, and `settings` that function's settings."""
+    """A stage. `function_arn` and `settings` are those of its batch_result_handler.
+
+    `queue` has the messages of the batch_result_handler, `dead_letter_queue` those that failed five times, and
+    `submit_dead_letter_queue` the requests for jobs that the orchestrator failed to process.
+    """
 
     name: str
     clients: Clients
-    function: "FunctionConfigurationResponseTypeDef"
+    function_arn: str
     settings: ResultSettings
+    queue: Queue
+    dead_letter_queue: Queue
+    submit_dead_letter_queue: Queue
 
     def physical(self, name: str) -> str:
         """Return the name in AWS of a resource of the stage."""
@@ -47,13 +50,8 @@ class Stage:
     def arn(self, service: str, resource: str) -> str:
         """Return the ARN of a resource in the stage's account and Region."""
         # arn:PARTITION:lambda:REGION:ACCOUNT:function:NAME
-        arn, partition, _, region, account, *_ = self.function["FunctionArn"].split(":")
+        arn, partition, _, region, account, *_ = self.function_arn.split(":")
         return f"{arn}:{partition}:{service}:{region}:{account}:{resource}"
-
-    @property
-    def region(self) -> str:
-        """The Region of the stage."""
-        return self.function["FunctionArn"].split(":")[3]
 
     @property
     def alarm_topic_arn(self) -> str:
@@ -62,46 +60,21 @@ class Stage:
 
     @cached_property
     def stores(self) -> ResultStores:
-        """The stores of the batch_result_handler, over the operator's clients."""
-        return result_stores(self.clients.s3, self.clients.dynamodb, self.settings, _quiet_logger())
-
-    @cached_property
-    def queue(self) -> Queue:
-        """The queue from which the batch_result_handler receives its messages."""
-        return Queue(self.clients.sqs, self.physical(OUTPUT_QUEUE))
-
-    @cached_property
-    def dead_letter_queue(self) -> Queue:
-        """The queue of messages that failed five times."""
-        return Queue(self.clients.sqs, self.physical(dead_letter_queue(OUTPUT_QUEUE)))
-
-    @cached_property
-    def submit_dead_letter_queue(self) -> Queue:
-        """The queue of requests for jobs that the orchestrator failed to process."""
-        return Queue(self.clients.sqs, self.physical(dead_letter_queue(ORCHESTRATOR)))
-
-    def log_groups(self) -> list[str]:
-        """Return the log groups of both functions."""
-        return [f"/aws/lambda/{self.physical(name)}" for name in (RESULT_HANDLER, ORCHESTRATOR)]
-
-
-@cache
-def _quiet_logger() -> Logger:
-    """Return a logger that writes nothing: the stores' log entries are not for a terminal."""
-    return Logger(service=PROJECT, logger_handler=logging.NullHandler())
+        """The stores of the batch_result_handler, over the operator's clients and without log entries."""
+        quiet = Logger(service=PROJECT, logger_handler=logging.NullHandler())
+        return result_stores(self.clients.s3, self.clients.dynamodb, self.settings, quiet)
 
 
 def open_stage(name: str, region: str | None = None, profile: str | None = None) -> Stage:
     """Return a stage by its name.
 
-    Raises:
-        StageError: The account and Region have no such stage.
-        SettingsError: The deployed function's environment is not valid.
-        botocore's errors: A call failed.
+    Raises StageError if there is no such stage, SettingsError if the environment of its function is not valid, and
+    botocore's errors.
     """
-    clients = (
-        local_clients() if name == LOCAL_STAGE else Clients(boto3.Session(profile_name=profile, region_name=region))
-    )
+    if name == LOCAL_STAGE:
+        clients = local_clients()
+    else:
+        clients = make_clients(boto3.Session(profile_name=profile, region_name=region))
     function_name = physical_name(RESULT_HANDLER, name)
     try:
         function = clients.lambda_.get_function_configuration(FunctionName=function_name)
@@ -113,6 +86,8 @@ def open_stage(name: str, region: str | None = None, profile: str | None = None)
     except EndpointConnectionError as exc:
         if clients.endpoint is None:
             raise
-        raise StageError(f"nobody answers at {clients.endpoint}, where stage {name!r} was: {REMEDY}.") from exc
-    variables = function.get("Environment", {}).get("Variables", {})
-    return Stage(name, clients, function, read_settings(ResultSettings, variables))
+        raise StageError(f"stage {name!r} does not answer at {clients.endpoint}: {REMEDY}.") from exc
+    settings = read_settings(ResultSettings, function.get("Environment", {}).get("Variables", {}))
+    names = (OUTPUT_QUEUE, dead_letter_queue(OUTPUT_QUEUE), dead_letter_queue(ORCHESTRATOR))
+    queues = [Queue(clients.sqs, physical_name(queue, name)) for queue in names]
+    return Stage(name, clients, function["FunctionArn"], settings, *queues)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 UNITS = {"d": timedelta(days=1), "h": timedelta(hours=1), "m": timedelta(minutes=1)}
 LONGEST = timedelta(days=3650)
-"""So long ago there still was a date."""
+"""The longest accepted span. Dates before year 1 do not exist."""
 
 
 def parse_span(text: str) -> timedelta:
@@ -14,7 +14,7 @@ def parse_span(text: str) -> timedelta:
     given = int(found[1]) * UNITS[found[2]] if found else None
     if given is None or given > LONGEST:
         raise ValueError(
-            f"{text!r} is no span of time: write a number and d, h or m, such as 2d or 12h, {LONGEST.days}d at most"
+            f"{text!r} is not a span of time: write a number and d, h or m, such as 2d or 12h, at most {LONGEST.days}d"
         )
     return given
 
@@ -28,7 +28,7 @@ def span(seconds: float) -> str:
 
 
 def moment(text: str | None) -> datetime | None:
-    """Return an instant in ISO 8601 of which the zone is known, or None where it is none."""
+    """Return an instant written in ISO 8601, in UTC unless it has a zone, or None if it is written otherwise."""
     try:
         instant = datetime.fromisoformat(text or "")
     except ValueError:
@@ -36,12 +36,11 @@ def moment(text: str | None) -> datetime | None:
     return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 
-def age_seconds(instant: datetime | None) -> float | None:
-    """Return how long ago an instant was, where there is one."""
-    return None if instant is None else max(0.0, (datetime.now(UTC) - instant).total_seconds())
+def age_seconds(instant: datetime | None) -> float:
+    """Return the number of seconds since an instant, or 0 if it is not known or in the future."""
+    return 0.0 if instant is None else max(0.0, (datetime.now(UTC) - instant).total_seconds())
 
 
 def age(instant: datetime | None) -> str | None:
-    """Return how long ago an instant was, as text."""
-    seconds = age_seconds(instant)
-    return None if seconds is None else span(seconds)
+    """Return the time since an instant as text, or None if the instant is not known."""
+    return None if instant is None else span(age_seconds(instant))

@@ -96,7 +96,8 @@ def test_a_job_is_shown_with_everything_about_it(operator: Operator) -> None:
     said = " ".join(ran.out.split())
     assert "successCount=20 failureCount=2 totalCount=22 migrationFailedCount=0 missingCount=1" in said
     assert "1: img-unanswered" in said
-    assert "taken in" in said
+    assert f"{OUTPUT_KEY} │" in said
+    assert "│ processed │" in said
     assert "INVALID_JSON │ 1" in said
     assert "logs-insights$3FqueryDetail$3D~(" in ran.err
     assert "aws logs start-query" in ran.err
@@ -114,7 +115,7 @@ def test_a_job_is_found_by_its_intent_and_answers_in_json(operator: Operator) ->
         "missingCount": 1,
     }
     [output] = answer["outputs"]
-    assert (output["key"], output["state"]) == (OUTPUT_KEY, "taken in")
+    assert (output["key"], output["state"]) == (OUTPUT_KEY, "processed")
     assert answer["deadLetters"] == {"INVALID_JSON": 1, "INVALID_AI_JSON": 1}
     assert answer["missingImages"] == {"count": 1, "first": ["img-unanswered"]}
     assert answer["messages"]["deadLetterQueue"] == {"waiting": 0, "inFlight": 0}
@@ -132,9 +133,9 @@ def test_a_job_s_other_objects_are_told_apart(operator: Operator) -> None:
         s3.delete_object(Bucket=bucket, Key=f"batch-output/{JOB}/notes.txt")
 
     assert states == {
-        OUTPUT_KEY: "taken in",
+        OUTPUT_KEY: "processed",
         f"batch-output/{JOB}/manifest.json.out": "manifest",
-        f"batch-output/{JOB}/notes.txt": "not read by the function",
+        f"batch-output/{JOB}/notes.txt": "not an output file",
     }
 
 
@@ -177,7 +178,7 @@ def test_a_file_that_is_there_is_replaced_only_where_somebody_says_so(operator: 
     export = ("dead-letters", JOB, "--reason", "INVALID_JSON", "--export", str(file))
 
     nowhere = operator("dead-letters", JOB, "--export", str(tmp_path / "no" / "file"))
-    assert (nowhere.code, f"folder '{tmp_path / 'no'}' is not there" in nowhere.told) == (1, True)
+    assert (nowhere.code, f"folder '{tmp_path / 'no'}' does not exist" in nowhere.told) == (1, True)
     assert operator(*export).code == 1
     assert operator(*export, answer="n\n").code == 1
     assert file.read_text() == "mine"
@@ -222,7 +223,7 @@ def test_a_missing_permission_is_one_clear_line_that_names_it(operator: Operator
 
     assert (ran.code, ran.out) == (1, "")
     assert ran.told.startswith("ClientError: not allowed: Scan (AccessDeniedException)")
-    assert ran.told.endswith("docs/operating.md has what each command needs.")
+    assert ran.told.endswith("docs/operating.md lists the permissions.")
 
 
 def test_without_a_stage_the_command_is_called_wrongly(operator: Operator) -> None:
@@ -307,10 +308,10 @@ def test_a_local_stage_that_does_not_run_says_how_to_start_one(operator: Operato
         assert (ran.code, ran.out) == (1, "")
         return ran.told
 
-    assert told(None) == f"StageError: no stage runs on this machine ({nowhere} is not there): {remedy}"
+    assert told(None) == f"StageError: no stage runs on this machine ({nowhere} cannot be read): {remedy}"
     assert told("{}").endswith(
         f"endpoint: Field required; caBundle: Field required; region: Field required; "
         f"accessKeyId: Field required; secretAccessKey: Field required): {remedy}"
     )
     gone = json.dumps({**stage, "endpoint": "https://127.0.0.1:9"})
-    assert told(gone) == f"StageError: nobody answers at https://127.0.0.1:9, where stage 'local' was: {remedy}"
+    assert told(gone) == f"StageError: stage 'local' does not answer at https://127.0.0.1:9: {remedy}"

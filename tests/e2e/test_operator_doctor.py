@@ -35,11 +35,11 @@ def test_a_stage_as_it_is_deployed_is_healthy(operator: Operator) -> None:
     ran = operator.spawned("doctor")
 
     assert ran.code == 0, ran.out
-    assert "Stage local: 0 bad, 1 to be looked at, 0 not checked, of" in ran.out
+    assert "Stage local: 0 bad, 1 warnings, 0 not checked, of" in ran.out
     answer = operator("doctor", "--json").answer
     assert answer["healthy"] is True
     assert {finding["check"]: finding["state"] for finding in answer["checks"] if finding["state"] != "ok"} == {
-        "who hears alarms": "warning"
+        "alarm subscriptions": "warning"
     }
 
 
@@ -91,19 +91,19 @@ def _stats(**counts: int) -> dict[str, Any]:
 
 
 BAD: Mapping[str, tuple[Break, str, str, str]] = {
-    "an alarm rings": (_ringing_alarm, "alarm dlq-depth", "rings: 1 > 0", "runbook: dlq-depth"),
+    "an alarm rings": (_ringing_alarm, "alarm dlq-depth", "in alarm: 1 > 0", "runbook: dlq-depth"),
     "a message is dead": (_dead_message, "yorutsuke-batch-output-dlq-local", "1 messages", "redrive --dry-run"),
     "a submission is dead": (_dead_submission, SUBMIT_DLQ, "1 messages", "redrive --submissions"),
     "a submission stopped half-way": (
         _job(status="SUBMITTING", submitTime=_ago(minutes=16)),
         "submissions begun",
-        "1 have no job, and nobody is at them: intent-wrong",
+        "1 have no job, and no function continues them: intent-wrong",
         "send the request of intent-wrong again",
     ),
     "a function died at a job": (
         _job(jobId="wrong0000001", status="SUBMITTED", submitTime=_ago(hours=1), claimedUntil=1),
         "claims",
-        "1 have a claim that ran out: a function died at them: wrong0000001",
+        "1 have an expired claim: a function ended while it processed them: wrong0000001",
         "redrive --job wrong0000001 or replay wrong0000001",
     ),
     "Bedrock forgot a job": (
@@ -115,8 +115,8 @@ BAD: Mapping[str, tuple[Break, str, str, str]] = {
     "a replay died half-way": (
         _job(jobId="wrong0000001", status="COMPLETED", submitTime=_ago(days=9), completedAt=_ago(days=8)),
         "replays",
-        "and their output is to be taken in again: a replay began: wrong0000001",
-        "redrive --job wrong0000001; where it has no message there, replay wrong0000001",
+        "but their output is to be processed again: a replay began: wrong0000001",
+        "redrive --job wrong0000001; if it has no message there, replay wrong0000001",
     ),
     "nothing feeds the function": (_mapping_disabled, "event source mapping", "Disabled", "deploy"),
 }
@@ -140,7 +140,7 @@ WARNINGS: Mapping[str, tuple[Break, str, str, str]] = {
     ),
     "images are unanswered": (
         _job(jobId="wrong0000001", status="COMPLETED", submitTime=_ago(days=1), resultStats=_stats(missingCount=1)),
-        "images unanswered",
+        "images missing",
         "wrong0000001",
         "runbook: images without a line",
     ),
@@ -152,7 +152,7 @@ WARNINGS: Mapping[str, tuple[Break, str, str, str]] = {
             resultStats=_stats(failureCount=5, totalCount=95),
         ),
         "lines that failed",
-        "1 failed with more than 5% of their lines: wrong0000001",
+        "1 have more than 5% failed lines: wrong0000001",
         "dead-letters wrong0000001",
     ),
 }
@@ -232,8 +232,8 @@ def test_the_doctor_finds_an_output_that_nobody_took_in(operator: Operator, reco
     older = operator("doctor", "--json", "--since", "2h").answer["checks"]
 
     assert found["state"] == "bad"
-    assert "1 have an output that was not taken in, or not as it is, for more than" in found["seen"]
-    assert found["next"] == "redrive --job late00000001; where it has no message there, replay late00000001"
+    assert "1 have an output that was not processed as it is for more than" in found["seen"]
+    assert found["next"] == "redrive --job late00000001; if it has no message there, replay late00000001"
     assert [finding["state"] for finding in older if finding["check"] == "outputs"] == ["ok"]
 
 
@@ -295,8 +295,9 @@ def test_where_nothing_can_be_checked_nobody_knows_whether_the_stage_is_healthy(
     answer = json.loads(ran.out)
     unchecked = sum(finding["state"] == "not checked" for finding in answer["checks"])
     assert (ran.code, answer["healthy"], unchecked) == (1, None, 7)
-    assert f"0 bad, 0 to be looked at, {unchecked} not checked, of {unchecked} checks" in shown.out
-    assert f"UnfinishedError: {unchecked} checks could not be made, and nobody knows whether stage 'local'" in ran.told
+    assert f"0 bad, 0 warnings, {unchecked} not checked, of {unchecked}" in shown.out
+    unknown = "so it is not known whether stage 'local' is healthy"
+    assert f"UnfinishedError: {unchecked} checks could not be made, {unknown}" in ran.told
 
 
 def test_what_an_operator_may_not_look_at_is_said_and_hides_nothing_else(operator: Operator, tmp_path: Path) -> None:
@@ -309,7 +310,7 @@ def test_what_an_operator_may_not_look_at_is_said_and_hides_nothing_else(operato
     states = {check: finding["state"] for check, finding in found.items()}
     assert {check for check, state in states.items() if state == "not checked"} == {
         "alarms",
-        "who hears alarms",
+        "alarm subscriptions",
         "yorutsuke-batch-output-local",
     }
     assert answer["healthy"] is None

@@ -126,8 +126,8 @@ def test_a_replay_says_what_it_would_change_and_then_does_it(
     assert {*effects["changedIds"]} == {edited["transactionId"], noted["transactionId"]}
     assert answer["done"] is True
     assert answer["resultStats"]["successCount"] == 4
-    assert "put back" in ran.err
-    assert f"gone: deleted, or failed before │ 1: {deleted['transactionId']}, would be written" in ran.told
+    assert "0 new, 1 unchanged, 2 overwritten" in ran.told
+    assert f"written again, missing now │ 1: {deleted['transactionId']}" in ran.told
     assert _by_image(night) == stood
     assert [letter["reason"] for letter in night.dead_letters()] == ["INVALID_JSON"]
 
@@ -152,8 +152,8 @@ def test_a_replay_moves_what_waits_and_counts_what_is_another_s(
 
     assert ran.code == 1
     said = " ".join(ran.out.split())
-    assert "0 new, 2 the same, 0 put back" in said
-    assert "1 to be moved, 0 moved before, 1 unknown" in said
+    assert "0 new, 2 unchanged, 0 overwritten" in said
+    assert "1 to move, 0 moved before, 1 unknown" in said
     assert "OWNER_MISMATCH=1" in said
 
 
@@ -199,7 +199,7 @@ def test_a_job_that_a_function_has_is_not_replayed(
     ran = operator("replay", night.job_id, "--yes")
 
     assert ran.code == 1
-    assert ran.told.startswith("RefusedError: a function has" if claimed_when == "before" else "JobClaimedError: job")
+    assert ran.told.startswith("RefusedError: a function holds" if claimed_when == "before" else "JobClaimedError: job")
     assert night.job()["processedOutputs"] == {"k": "e"}
     assert _queued(night) == []
 
@@ -215,7 +215,7 @@ def test_a_replay_whose_message_was_not_sent_leaves_the_output_known(
         ran = operator("replay", night.job_id, "--yes")
 
     assert ran.code == (130 if isinstance(died, KeyboardInterrupt) else 1)
-    assert f"the record of job '{night.job_id}' is as it was." in ran.told
+    assert f"The record of job '{night.job_id}' was restored." in ran.told
     assert night.job()["processedOutputs"] == seen
 
 
@@ -234,7 +234,7 @@ def test_what_a_function_has_meanwhile_is_left_to_it(operator: Operator, new_nig
     with patch.object(Queue, "send", lost):
         ran = operator("replay", night.job_id, "--yes")
 
-    assert (ran.code, "a function has job" in ran.told) == (1, True)
+    assert (ran.code, "A function holds job" in ran.told) == (1, True)
     assert night.job().get("processedOutputs") == (None if by == "claim" else {"k": "newer"})
 
 
@@ -252,8 +252,8 @@ def test_an_output_that_changed_while_the_question_was_asked_is_not_replayed(
     ran = operator("replay", night.job_id, "--yes")
 
     assert ran.code == 1
-    assert ran.told.endswith("what it would change is not what was said. Run this again.")
-    assert f"'{key}' was written again since it was looked at (ETag '{seen[key]}', now '" in ran.told
+    assert ran.told.endswith("the replay would have other effects than those shown. Run this again.")
+    assert f"'{key}' was written again after it was read (ETag '{seen[key]}', now '" in ran.told
     assert night.job()["processedOutputs"] == seen
     # S3's own message of the new content comes through SNS.
     assert [body for body in _queued(night) if "Records" in body] == []
@@ -279,8 +279,8 @@ def test_which_output_is_meant_has_to_be_clear(operator: Operator, new_night: Ne
     assert "name one with --output" in several.told
     assert "has no output 'c.jsonl'" in unknown.told
     said = " ".join(second.out.split())
-    assert f"To take batch-output/{night.job_id}/b.jsonl in again" in said
-    assert f"instead of │ batch-output/{night.job_id}/a.jsonl" in said
+    assert f"Effects of processing batch-output/{night.job_id}/b.jsonl again" in said
+    assert f"replaces │ batch-output/{night.job_id}/a.jsonl" in said
 
 
 @pytest.mark.usefixtures("at_rest")
@@ -306,9 +306,9 @@ def test_interrupting_replay_does_not_cancel_it(operator: Operator, new_night: N
 
     assert timed_out.code == 1
     assert "UnfinishedError: job" in timed_out.told
-    assert "the work goes on by itself" in timed_out.told
+    assert "the function continues, and a failed message comes back" in timed_out.told
     assert waiting.returncode == 130
-    assert "Not waiting any longer; the work goes on by itself." in " ".join(said.split())
+    assert "Stopped waiting. The function continues: `job` shows its progress." in " ".join(said.split())
 
 
 def test_a_manifest_is_compared_again(operator: Operator, new_night: NewNight, tmp_path: Path) -> None:
@@ -347,13 +347,9 @@ def test_a_manifest_that_is_none_is_one_clear_line(operator: Operator, new_night
 @pytest.mark.parametrize(
     ("processed", "outputs", "told"),
     [
-        (0, {}, "counts nothing and nothing was taken in: the function would skip it, and so nothing was sent."),
-        (2, {}, "counts 2 processed records, 0 lines were taken in: its message would come back until they agree."),
-        (
-            3,
-            {"k": "e"},
-            "counts 3 processed records, 2 lines were taken in: its message would come back until they agree.",
-        ),
+        (0, {}, "counts no records, and no lines were processed: the function would skip it."),
+        (2, {}, "counts 2 processed records, and 0 lines were processed: its message would fail until"),
+        (3, {"k": "e"}, "counts 3 processed records, and 2 lines were processed: its message would fail until"),
     ],
 )
 def test_a_manifest_that_the_function_would_skip_or_give_back_is_not_sent(
@@ -420,7 +416,7 @@ def test_images_are_moved_after_all_and_a_person_s_edits_stand(
         "corrected": 0,
         "failures": {stays: "CopyObject: NoSuchKey"},
     }
-    assert "UnfinishedError: 1 images stay where they are (CopyObject: NoSuchKey 1)" in ran.told
+    assert "UnfinishedError: 1 images were not moved (CopyObject: NoSuchKey 1)" in ran.told
     stand = _by_image(night)
     assert stand[receipts[0].image_id] == {**edited, "status": "processed"}
     assert [stand[receipt.image_id]["status"] for receipt in receipts[1:]] == ["processed", "migrationFailed"]
@@ -500,9 +496,9 @@ def test_what_a_person_deleted_or_set_comes_off_the_count_once_nothing_is_left(
     # One was moved and two are not in the table as unmoved any more.
     assert (fresh.code, json.loads(fresh.out)["corrected"]) == (1, 0)
     assert (ran.answer["found"], ran.answer["moved"], ran.answer["edited"], ran.answer["corrected"]) == (1, 0, 1, 2)
-    assert "counts 1 more than the 1 that the table has: somebody has deleted their transactions" in ran.told
-    assert "1 transactions were deleted, or their status was set, meanwhile" in ran.told
-    assert "The record counted 2 more than there are, and does no longer." in ran.told
+    assert "counts 1 more than the 1 in the table: their transactions were deleted, or" in ran.told
+    assert "1 transactions were deleted or got another status meanwhile" in ran.told
+    assert "The record counted 2 too many, which was corrected." in ran.told
     assert night.job()["resultStats"]["migrationFailedCount"] == 0
     assert _by_image(night)[receipts[1].image_id]["status"] == "archived"
 
@@ -522,7 +518,7 @@ def test_a_count_of_nothing_is_corrected_where_somebody_agrees(
 
     assert (early["found"], early["corrected"]) == (0, 0)
     assert (refused.code, counted) == (1, 1)
-    assert f"Have the record of job {night.job_id} say that no image is left unmoved?" in refused.told
+    assert f"Correct the record of job {night.job_id}, so that no image counts as unmoved?" in refused.told
     assert agreed.code == 0, agreed.err
     assert night.job()["resultStats"]["migrationFailedCount"] == 0
 
@@ -570,10 +566,10 @@ def test_images_of_a_job_that_is_still_to_be_taken_in_are_left_to_the_function(
     with patch.object(migrations, "move_images", claim):
         raced = operator("retry-migrations", other.job_id, "--yes")
 
-    assert "is SUBMITTED, its output still to be taken in" in submitted.told
+    assert "is SUBMITTED, and its output is still to be processed" in submitted.told
     assert "Answer with --yes" in refused.told
-    assert "is COMPLETED, its output still to be taken in" in replayed.told
-    assert "is being taken in, or was just now" in raced.told
+    assert "is COMPLETED, and its output is still to be processed" in replayed.told
+    assert "is being processed, or was just now" in raced.told
     assert [ran.code for ran in (submitted, refused, replayed, raced)] == [1, 1, 1, 1]
     assert other.job()["resultStats"]["migrationFailedCount"] == 1
     _update_job(other, "REMOVE claimedUntil")

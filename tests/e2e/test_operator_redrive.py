@@ -13,7 +13,7 @@ from local.emulator import Emulator
 from local.night import Night
 from yorutsuke import queues
 from yorutsuke.errors import UnfinishedError
-from yorutsuke.redrive import redrive as move
+from yorutsuke.redrive import move_messages
 
 from .operator_stage import Operator, forget_jobs, operator_of, put_job
 
@@ -111,7 +111,7 @@ def test_a_redrive_as_a_person_runs_it(operator: Operator) -> None:
     done = operator.spawned("redrive", "--yes")
 
     assert refused.code == 1
-    assert "standard input is no terminal. Answer with --yes." in refused.told
+    assert "standard input is not a terminal. Answer with --yes." in refused.told
     assert done.code == 0, done.err
     assert "output │ jobone000001" in " ".join(done.out.split())
     assert "1 of 1 messages were moved." in done.told
@@ -153,7 +153,7 @@ def test_an_empty_dead_letter_queue_is_no_failure(operator: Operator) -> None:
     ran = operator("redrive")
 
     assert ran.code == 0
-    assert "has no such messages: there is nothing to redrive" in ran.told
+    assert "yorutsuke-batch-output-dlq-local has no such messages: there is nothing to redrive." in ran.told
     assert operator("redrive", "--json").answer["found"] == []
 
 
@@ -164,7 +164,8 @@ def test_what_the_queue_does_not_take_stays_in_the_dead_letter_queue(operator: O
     with patch.object(queues.Queue, "send", side_effect=UnfinishedError("SQS took none")):
         ran = operator("redrive", "--yes")
 
-    assert (ran.code, "UnfinishedError: 0 of 25 messages were moved: SQS took none" in ran.told) == (1, True)
+    assert ran.code == 1
+    assert "UnfinishedError: 25 of 25 messages were not moved (SQS took none). Run this again." in ran.told
     assert _visible(operator.night, "deadLetterQueueUrl") == Counter(bodies)
 
 
@@ -180,11 +181,13 @@ def test_what_somebody_else_has_received_is_not_called_nothing(operator: Operato
     nothing = operator("redrive", "--json")
 
     assert (looked.code, done.code, nothing.code) == (0, 1, 1)
-    assert "Nothing was moved; 1 of 1 messages can be. 1 more in yorutsuke-batch-output-dlq-local" in looked.told
-    assert "1 of 1 messages were moved. 1 more in yorutsuke-batch-output-dlq-local could not be looked at" in done.told
-    assert "What a command left behind comes back 10 minutes later: look again then." in done.told
-    assert "has no such messages that can be seen" in nothing.told
-    assert "UnfinishedError: 1 messages of yorutsuke-batch-output-dlq-local could not be looked at." in nothing.told
+    queue = "yorutsuke-batch-output-dlq-local"
+    hidden = f"1 more in {queue} could not be received: another program has received them, or they are new."
+    assert f"Nothing was moved; 1 of 1 messages can be. {hidden}" in looked.told
+    assert f"1 of 1 messages were moved. {hidden}" in done.told
+    assert "Messages of an interrupted command come back after 10 minutes." in done.told
+    assert f"{queue} has no such messages that could be received: there is nothing to redrive. {hidden}" in nothing.told
+    assert f"UnfinishedError: 1 messages of {queue} could not be received. Run this again." in nothing.told
     assert (json.loads(nothing.out)["messages"], json.loads(nothing.out)["hidden"]) == (0, 1)
 
 
@@ -192,16 +195,16 @@ def test_what_somebody_else_receives_meanwhile_was_not_moved(operator: Operator)
     night = operator.night
     _kill(night, *[_output(night, f"jobpart{number:05}") for number in range(3)])
 
-    def too_late(*arguments: Any) -> int:
+    def too_late(*arguments: Any) -> None:
         dead = night.outputs["deadLetterQueueUrl"]
         night.aws.sqs.receive_message(QueueUrl=dead, MaxNumberOfMessages=1, VisibilityTimeout=600)
-        return move(*arguments)
+        move_messages(*arguments)
 
-    with patch("yorutsuke.commands.redrive.move", too_late):
+    with patch("yorutsuke.commands.redrive.move_messages", too_late):
         ran = operator("redrive", "--yes", "--json")
 
     assert (ran.code, json.loads(ran.out)["moved"]) == (1, 2)
-    assert "UnfinishedError: 1 of 3 messages were not moved: somebody else has received them." in ran.told
+    assert "UnfinishedError: 1 of 3 messages were not moved (another program has received them)." in ran.told
 
 
 def test_a_queue_whose_messages_come_back_before_its_end_is_not_looked_through_for_ever(operator: Operator) -> None:
@@ -225,11 +228,13 @@ def test_looking_ends_before_what_was_seen_comes_back_and_says_how_far_it_came(o
     bodies = [_output(night, f"joblate{number:05}") for number in range(300)]
     _kill(night, *bodies)
 
-    with patch.object(queues, "LOOKING_SECONDS", 0):
+    with patch.object(queues, "READING_SECONDS", 0):
         ran = operator("redrive", "--dry-run")
 
     assert (ran.code, ran.out) == (1, "")
-    assert ran.told.startswith("UnfinishedError: 160 messages of yorutsuke-batch-output-dlq-local were looked at")
+    assert ran.told.startswith(
+        "UnfinishedError: 160 messages of yorutsuke-batch-output-dlq-local were received, and more remain"
+    )
     assert _visible(night, "deadLetterQueueUrl") == Counter(bodies)
 
 
@@ -238,15 +243,16 @@ def test_moving_ends_in_time_too_and_what_was_moved_is_moved(operator: Operator)
     bodies = [_output(night, f"jobhalf{number:05}") for number in range(200)]
     _kill(night, *bodies)
 
-    def in_no_time(*arguments: Any) -> int:
-        with patch.object(queues, "LOOKING_SECONDS", 0):
-            return move(*arguments)
+    def in_no_time(*arguments: Any) -> None:
+        with patch.object(queues, "READING_SECONDS", 0):
+            move_messages(*arguments)
 
-    with patch("yorutsuke.commands.redrive.move", in_no_time):
+    with patch("yorutsuke.commands.redrive.move_messages", in_no_time):
         ran = operator("redrive", "--yes")
 
     assert ran.code == 1
-    assert "UnfinishedError: 160 of 200 messages were moved: 160 messages of yorutsuke-batch-output-dlq" in ran.told
+    assert "160 of 200 messages were moved." in ran.told
+    assert "UnfinishedError: 40 of 200 messages were not moved (160 messages of yorutsuke-batch-output-dlq" in ran.told
     assert _visible(night, "queueUrl") + _visible(night, "deadLetterQueueUrl") == Counter(bodies)
 
 
@@ -258,7 +264,7 @@ def test_a_thousand_messages_are_moved_and_the_largest_groups_shown(operator: Op
     ran = operator("redrive", "--yes")
 
     assert ran.code == 0, ran.err
-    assert "1000 messages, the 20 largest of 100 groups" in ran.out
+    assert "1000 messages, the first 20 of 100 rows" in ran.out
     assert sum("jobmany" in line for line in ran.out.splitlines()) == 20
     assert _visible(night, "queueUrl") == Counter(bodies)
     assert _visible(night, "deadLetterQueueUrl") == Counter()

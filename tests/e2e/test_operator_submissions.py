@@ -14,10 +14,10 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from local.emulator import Emulator
 from local.night import Night
 from yorutsuke import queues
-from yorutsuke.clients import Clients
+from yorutsuke.clients import Clients, make_clients
 from yorutsuke.errors import StageError
 from yorutsuke.queues import Queue
-from yorutsuke.submissions import submit_again
+from yorutsuke.redrive import resubmit_requests
 from yorutsuke_common.hashing import images_digest, selection
 
 from .operator_stage import Operator, forget_jobs, operator_of, put_job
@@ -123,10 +123,10 @@ def test_a_person_asks_again_for_one_intent(
 
     assert looked.code == 0, looked.err
     assert "SubmissionLostError" in looked.out
-    assert "Nothing was asked; 2 of 2 requests can be." in looked.told
+    assert "Nothing was resubmitted; 2 of 2 requests can be." in looked.told
     assert "Ask for 2 jobs again?" in refused.told
     assert done.code == 0, done.err
-    assert "1 jobs are there now: intent-known known0000001" in done.told
+    assert "1 of 1 requests have a job now: intent-known known0000001." in done.told
     assert _left(operator, queue) == ["intent-other"]
 
 
@@ -136,9 +136,9 @@ def test_what_lambda_did_not_write_is_said_and_left(operator: Operator, queue: s
     ran = operator("redrive", "--submissions", "--yes", "--json")
 
     answer = ran.answer
-    assert "1 that are no requests stay in yorutsuke-batch-orchestrator-dlq-local: delete them there." in ran.told
+    assert "1 that cannot be read stay in yorutsuke-batch-orchestrator-dlq-local: delete them there." in ran.told
     [found] = answer["found"]
-    assert found["problem"] == "it is no record of Lambda's (requestContext: Field required)"
+    assert found["problem"] == "it is not Lambda's failure record (requestContext: Field required)"
     assert (answer["readable"], answer["jobs"], _left(operator, queue)) == (0, {}, ["?"])
 
 
@@ -168,17 +168,18 @@ def test_an_answer_that_was_lost_keeps_its_request_and_no_other(
 
 @contextmanager
 def _losing(intent_id: str, lost: Exception) -> Generator[None]:
-    """Have the answer to one intent's request be lost; the others' are the orchestrator's own."""
+    """Lose the answer to one intent's request. The other answers are the orchestrator's own."""
 
     def lose(params: dict[str, Any], **_: object) -> None:
-        if intent_id.encode() in params["Payload"]:
+        if json.loads(params["Payload"])["intentId"] == intent_id:
             raise lost
 
-    def losing(clients: Clients) -> Any:
-        clients.lambda_.meta.events.register("provide-client-params.lambda.Invoke", lose)
-        return clients.lambda_
+    def losing(*arguments: Any) -> Clients:
+        clients = make_clients(*arguments)
+        clients.invocations.meta.events.register("provide-client-params.lambda.Invoke", lose)
+        return clients
 
-    with patch.object(Clients, "invocations", property(losing)):
+    with patch("yorutsuke.local_stage.make_clients", losing):
         yield
 
 
@@ -186,7 +187,7 @@ def _losing(intent_id: str, lost: Exception) -> Generator[None]:
 def test_redrive_shows_the_first_of_many_failures(
     operator: Operator, fail: Fail, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("yorutsuke.commands.submissions.SHOWN", 3)
+    monkeypatch.setattr("yorutsuke.commands.redrive.SHOWN_ROWS", 3)
     for number in range(4):
         fail({"intentId": f"intent-{number:02}", "pendingImageIds": ["a"], "userId": "u"})
 
@@ -196,8 +197,8 @@ def test_redrive_shows_the_first_of_many_failures(
     assert "Failed again: 4, the first 3" in ran.out
     assert ran.out.count("a batch job takes at least 100") == 3
     assert ran.told.endswith(
-        "UnfinishedError: 4 requests failed again and stay in yorutsuke-batch-orchestrator-dlq-local: mend that "
-        "first. Run this again."
+        "UnfinishedError: 4 requests failed again and stay in yorutsuke-batch-orchestrator-dlq-local: correct the "
+        "cause first. Run this again."
     )
 
 
@@ -211,30 +212,30 @@ def test_a_request_that_somebody_else_has_received_is_not_called_nothing(
     asked = operator("redrive", "--submissions", "--yes", "--json")
 
     assert (looked.code, asked.code) == (0, 1)
-    assert "has no such requests that can be seen: there is nothing to ask again. 1 more in" in looked.told
-    assert "1 messages of yorutsuke-batch-orchestrator-dlq-local could not be looked at. Run this again." in asked.told
+    assert "has no such requests that could be received: there is nothing to redrive. 1 more in" in looked.told
+    assert "1 messages of yorutsuke-batch-orchestrator-dlq-local could not be received. Run this again." in asked.told
 
 
 def test_redrive_shows_answers_before_the_messages_return(
     operator: Operator, fail: Fail, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queues, "BATCH", 2)
+    monkeypatch.setattr(queues, "CHUNK", 2)
     for number in range(3):
         fail({"intentId": f"intent-{number:02}", "pendingImageIds": ["a"], "userId": "u"})
 
-    def in_no_time(*arguments: Any) -> Any:
-        with patch.object(queues, "LOOKING_SECONDS", 0):
-            return submit_again(*arguments)
+    def in_no_time(*arguments: Any) -> None:
+        with patch.object(queues, "READING_SECONDS", 0):
+            resubmit_requests(*arguments)
 
-    with patch("yorutsuke.commands.submissions.submit_again", in_no_time):
+    with patch("yorutsuke.commands.redrive.resubmit_requests", in_no_time):
         ran = operator("redrive", "--submissions", "--yes", "--json")
 
     assert (ran.code, len(json.loads(ran.out)["failures"])) == (1, 2)
-    assert "1 of 3 requests were not asked again (2 messages of yorutsuke-batch-orchestrator-dlq-local" in ran.told
+    assert "1 of 3 requests were not resubmitted (2 messages of yorutsuke-batch-orchestrator-dlq-local" in ran.told
 
 
 def test_a_connection_that_waits_for_a_function_is_kept_alive() -> None:
-    config: Any = Clients(boto3.Session(region_name="eu-west-1")).invocations.meta.config
+    config: Any = make_clients(boto3.Session(region_name="eu-west-1")).invocations.meta.config
 
     assert config.tcp_keepalive is True
 
@@ -243,9 +244,9 @@ def test_a_connection_that_waits_for_a_function_is_kept_alive() -> None:
 def test_without_failed_requests_there_is_nothing_to_do(operator: Operator) -> None:
     ran = operator("redrive", "--submissions")
 
-    assert (ran.code, "there is nothing to ask again" in ran.told) == (0, True)
+    assert (ran.code, "there is nothing to redrive" in ran.told) == (0, True)
 
 
 def test_a_queue_that_is_not_there_is_said_to_be_missing(operator: Operator) -> None:
-    with pytest.raises(StageError, match="there is no queue 'yorutsuke-nowhere-local': deploy the stage again"):
+    with pytest.raises(StageError, match="queue 'yorutsuke-nowhere-local' does not exist: deploy the stage again"):
         Queue(operator.night.aws.sqs, "yorutsuke-nowhere-local").depth()

@@ -13,26 +13,26 @@ def alarms(stage: Stage) -> Iterator[Finding]:
     topic = stage.alarm_topic_arn
     pages = stage.clients.cloudwatch.get_paginator("describe_alarms").paginate(AlarmNamePrefix=f"{PROJECT}-")
     own = [alarm for page in pages for alarm in page["MetricAlarms"] if topic in alarm.get("AlarmActions", [])]
-    ringing = [alarm for alarm in own if alarm.get("StateValue") == "ALARM"]
-    for alarm in ringing:
+    active = [alarm for alarm in own if alarm.get("StateValue") == "ALARM"]
+    for alarm in active:
         name = alarm.get("AlarmName", "").removeprefix(f"{PROJECT}-").removesuffix(f"-{stage.name}")
-        remedy = f"runbook: {name}"
-        yield Finding(f"alarm {name}", State.BAD, f"rings: {alarm.get('StateReason', '')}", remedy)
+        yield Finding(f"alarm {name}", State.BAD, f"in alarm: {alarm.get('StateReason', '')}", f"runbook: {name}")
     if not own:
-        yield Finding("alarms", State.BAD, f"none rings on {topic.rpartition(':')[2]}", "deploy the stage again")
-    elif not ringing:
-        here = ": the emulator evaluates none" if stage.name == LOCAL_STAGE else ""
-        yield Finding("alarms", State.OK, f"{len(own)}, none rings{here}")
+        yield Finding("alarms", State.BAD, f"none notifies {topic.rpartition(':')[2]}", "deploy the stage again")
+    elif not active:
+        local = ": the emulator does not evaluate alarms" if stage.name == LOCAL_STAGE else ""
+        yield Finding("alarms", State.OK, f"{len(own)}, none in alarm{local}")
 
 
 def subscriptions(stage: Stage) -> Iterator[Finding]:
-    """Check that each subscription to the alarms is confirmed, and that there is one."""
+    """Check that the alarms have subscriptions, and that each is confirmed."""
     pages = stage.clients.sns.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=stage.alarm_topic_arn)
     arns = [subscription.get("SubscriptionArn", "") for page in pages for subscription in page["Subscriptions"]]
-    confirmed = [arn for arn in arns if arn.startswith("arn:")]
-    unconfirmed = len(arns) - len(confirmed)
-    seen = f"{len(confirmed)} are told" + (f", {unconfirmed} have not confirmed" if unconfirmed else "")
-    if confirmed and not unconfirmed:
-        yield Finding("who hears alarms", State.OK, seen)
+    # SNS returns the text PendingConfirmation instead of an ARN.
+    confirmed = sum(arn.startswith("arn:") for arn in arns)
+    seen = f"{confirmed} confirmed, {len(arns) - confirmed} not confirmed"
+    if confirmed and confirmed == len(arns):
+        yield Finding("alarm subscriptions", State.OK, seen)
     else:
-        yield Finding("who hears alarms", State.WARNING, seen, "alarmEmails in the stage's file; each has to confirm")
+        remedy = "alarmEmails in the stage's file; each recipient confirms by the link in SNS's message"
+        yield Finding("alarm subscriptions", State.WARNING, seen, remedy)

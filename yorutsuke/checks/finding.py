@@ -1,18 +1,18 @@
-"""What a check found, and how checks are made: beside one another, so that none that fails hides the others."""
+"""Findings, and the concurrent run of the checks that yield them."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain
 
-from yorutsuke.errors import Told, UndecidedError, is_denied, told
+from yorutsuke.errors import REPORTED_ERRORS, error_line, is_denied
+from yorutsuke.screen import Advance
 from yorutsuke.stage import Stage
-
-AT_ONCE = 8
+from yorutsuke_common.aws.calls import CallPool
 
 
 class State(StrEnum):
-    """How it is. `bad`: the stage does not do its work, or somebody has to act; `not checked`: it cannot be told."""
+    """The states, the worst first. `bad`: the stage does not work, or a person must act."""
 
     BAD = "bad"
     WARNING = "warning"
@@ -22,7 +22,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """What was seen of one thing, and what to do next about it."""
+    """The result of a check, as in the JSON answer. `next` is the remedy."""
 
     check: str
     state: State
@@ -33,27 +33,21 @@ class Finding:
 Check = Callable[[Stage], Iterable[Finding]]
 
 
-def findings(stage: Stage, checks: Mapping[str, Check], done: Callable[[], object]) -> Iterator[Finding]:
-    """Make the checks, several at a time, and yield what they find in the order of their names."""
-    found: dict[str, list[Finding]] = {}
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        under_way = {pool.submit(_made, name, check, stage): name for name, check in checks.items()}
-        for check in as_completed(under_way):
-            found[under_way[check]] = check.result()
-            done()
-    for name in checks:
-        yield from found[name]
+def run_checks(stage: Stage, checks: Mapping[str, Check], advance: Advance) -> list[Finding]:
+    """Run checks concurrently, and return their findings in the order of the checks. A failure hides no others."""
+
+    def run(name: str) -> list[Finding]:
+        found = [*_findings(name, checks[name], stage)]
+        advance()
+        return found
+
+    return [*chain.from_iterable(CallPool().map(run, checks))]
 
 
-def _made(name: str, check: Check, stage: Stage) -> list[Finding]:
-    made: list[Finding] = []
+def _findings(name: str, check: Check, stage: Stage) -> Iterator[Finding]:
     try:
-        # One by one: what was found before one that fails is kept.
-        for finding in check(stage):
-            made.append(finding)  # noqa: PERF402
-    except Told as error:
-        unseen = is_denied(error) or isinstance(error, UndecidedError)
-        made.append(Finding(name, State.NOT_CHECKED if unseen else State.BAD, told(error)))
-    except Exception as error:  # noqa: BLE001 - it is found to have failed, and hides no other
-        made.append(Finding(name, State.BAD, f"the check itself failed: {type(error).__name__}", "report it as a bug"))
-    return made
+        yield from check(stage)
+    except REPORTED_ERRORS as error:
+        yield Finding(name, State.NOT_CHECKED if is_denied(error) else State.BAD, error_line(error))
+    except Exception as error:  # noqa: BLE001 - an error in a check is a finding, too
+        yield Finding(name, State.BAD, f"the check itself failed: {type(error).__name__}", "report it as a bug")

@@ -1,13 +1,13 @@
-"""Jobs that do not get on by themselves, and those that ended with something left to do."""
+"""Checks the jobs: those that do not continue by themselves, and those that ended with something left to do."""
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from yorutsuke.clients import MAX_FUNCTION_SECONDS
-from yorutsuke.jobs import JobRecord, Jobs
+from yorutsuke.job_records import JobRecord, all_records
 from yorutsuke.outputs import OutputState, job_outputs
+from yorutsuke.screen import list_first
 from yorutsuke.stage import Stage
 from yorutsuke.times import age_seconds, moment, span
 from yorutsuke_common.aws.calls import CallPool
@@ -17,135 +17,117 @@ from yorutsuke_common.schema import JobStatus
 from .finding import Finding, State
 from .queues import redelivery_seconds
 
-MAX_JOB_DAYS = 7
-"""A Bedrock job may run so long."""
+MAX_JOB_SECONDS = 7 * 86_400
+"""Maximum duration of a Bedrock job, in seconds."""
 MAX_FAILURE_SHARE = 0.05
-NAMED = 5
-WAITING = {OutputState.NOT_TAKEN_IN, OutputState.OTHER_CONTENT}
 ENDED = {JobStatus[end.name] for end in BedrockEnd}
 
 
 @dataclass(frozen=True)
+class Condition:
+    """A condition of single jobs that is a finding. In `remedy`, `{job}` is the first of these jobs."""
+
+    holds: Callable[[JobRecord], object]
+    seen: str
+    remedy: str
+
+
+STUCK = {
+    "submissions begun": Condition(
+        # The function that began an older submission has ended.
+        lambda job: job.status == JobStatus.SUBMITTING and age_seconds(job.submitted) > MAX_FUNCTION_SECONDS,
+        "have no job, and no function continues them",
+        "send the request of {job} again; redrive --submissions has it if it was invoked asynchronously",
+    ),
+    "claims": Condition(
+        lambda job: job.claimedUntil and not job.is_claimed and not job.is_completed,
+        "have an expired claim: a function ended while it processed them",
+        "its message comes back by itself; if not, redrive --job {job} or replay {job}",
+    ),
+    "jobs at Bedrock": Condition(
+        lambda job: job.status == JobStatus.SUBMITTED and age_seconds(job.submitted) > MAX_JOB_SECONDS,
+        f"are SUBMITTED for more than {span(MAX_JOB_SECONDS)}, longer than a job may run",
+        "aws bedrock get-model-invocation-job --job-identifier {job}",
+    ),
+}
+"""Conditions in which a job of any age does not continue."""
+LEFT_TO_DO = {
+    "jobs that Bedrock ended": Condition(
+        lambda job: job.status in ENDED or job.bedrockStatus,
+        "were not completed by Bedrock",
+        "job {job} shows the reason; runbook: failed-jobs",
+    ),
+    "images unmoved": Condition(
+        lambda job: job.unmoved_count,
+        "have images that could not be moved",
+        "retry-migrations {job}",
+    ),
+    "images missing": Condition(
+        lambda job: job.resultStats and job.resultStats.missingCount,
+        "have images that no line names",
+        "job {job} shows some; runbook: images without a line",
+    ),
+    "lines that failed": Condition(
+        lambda job: job.resultStats and job.resultStats.failureCount > MAX_FAILURE_SHARE * job.resultStats.totalCount,
+        f"have more than {MAX_FAILURE_SHARE:.0%} failed lines",
+        "dead-letters {job}",
+    ),
+}
+"""Conditions of recent jobs that leave something to do."""
+
+
+@dataclass(frozen=True)
 class JobChecks:
-    """Looks at all jobs; at what became of them, of those submitted since."""
+    """Checks all jobs that are stuck, and the results of those submitted since an instant."""
 
     since: datetime
 
     def __call__(self, stage: Stage) -> Iterator[Finding]:
-        """Find what is stuck, and what is left to do."""
-        jobs = [*Jobs(stage).every()]
-        limit = redelivery_seconds(stage)
-        forgotten = [job for job in jobs if _is_forgotten(job, limit)]
+        """Yield a finding for each condition."""
+        jobs = all_records(stage)
         recent = [job for job in jobs if (job.submitted or self.since) >= self.since]
-        yield from _stuck(jobs)
-        yield _found(
-            "replays",
-            forgotten,
-            f"are COMPLETED for more than {span(limit)}, and their output is to be taken in again: a replay began",
-            lambda job: f"wait for it, or redrive --job {job}; where it has no message there, replay {job}",
-        )
-        yield _outputs_waiting(stage, [job for job in recent if job not in forgotten], limit)
-        yield from _left_to_do(recent)
+        limit = redelivery_seconds(stage)
+        stopped = [job for job in jobs if _is_stopped_replay(job, limit)]
+        late = _late_outputs(stage, [job for job in recent if job not in stopped], limit)
+        waiting = {
+            "replays": Condition(
+                stopped.__contains__,
+                f"are COMPLETED for more than {span(limit)}, but their output is to be processed again: a replay began",
+                "wait for it, or redrive --job {job}; if it has no message there, replay {job}",
+            ),
+            "outputs": Condition(
+                late.__contains__,
+                f"have an output that was not processed as it is for more than {span(limit)}",
+                "redrive --job {job}; if it has no message there, replay {job}",
+            ),
+        }
+        yield from (_finding(check, State.BAD, condition, jobs) for check, condition in {**STUCK, **waiting}.items())
+        yield from (_finding(check, State.WARNING, condition, recent) for check, condition in LEFT_TO_DO.items())
 
 
-def _stuck(jobs: Sequence[JobRecord]) -> Iterator[Finding]:
-    now = time.time()
-    yield _found(
-        "submissions begun",
-        # Whatever began one longer ago is gone.
-        [job for job in jobs if job.status == JobStatus.SUBMITTING and _older(job, MAX_FUNCTION_SECONDS)],
-        "have no job, and nobody is at them",
-        lambda job: f"send the request of {job} again; redrive --submissions has it if it was invoked asynchronously",
-    )
-    yield _found(
-        "claims",
-        [job for job in jobs if job.claimedUntil and job.claimedUntil < now and not job.is_completed],
-        "have a claim that ran out: a function died at them",
-        lambda job: f"its message comes back by itself; if not, redrive --job {job} or replay {job}",
-    )
-    yield _found(
-        "jobs at Bedrock",
-        [job for job in jobs if job.status == JobStatus.SUBMITTED and _older(job, MAX_JOB_DAYS * 86_400)],
-        f"are SUBMITTED for more than {MAX_JOB_DAYS} days, longer than a job may run",
-        lambda job: f"aws bedrock get-model-invocation-job --job-identifier {job}",
-    )
+def _finding(check: str, state: State, condition: Condition, jobs: Sequence[JobRecord]) -> Finding:
+    names = sorted(job.name for job in jobs if condition.holds(job))
+    if not names:
+        return Finding(check, State.OK, "none")
+    seen = f"{len(names)} {condition.seen}: {list_first(names, len(names), 5)}"
+    return Finding(check, state, seen, condition.remedy.format(job=names[0]))
 
 
-def _outputs_waiting(stage: Stage, jobs: Sequence[JobRecord], limit: float) -> Finding:
-    """Find outputs that were not taken in, as they are, by the time that a message which failed has come back.
+def _is_stopped_replay(job: JobRecord, limit: float) -> bool:
+    """Tell whether a job's output is to be processed again, and no function has begun it in time."""
+    late = age_seconds(moment(job.completedAt)) > limit
+    return job.is_completed and not job.processedOutputs and not job.is_claimed and late
 
-    Also of jobs that are COMPLETED: Bedrock may have shown more since, and nobody have been told.
+
+def _late_outputs(stage: Stage, jobs: Sequence[JobRecord], limit: float) -> list[JobRecord]:
+    """Return the jobs with an output that was not processed as it is, although a failed message has come back by now.
+
+    COMPLETED jobs are included: Bedrock may have written more, and the notification may be lost.
     """
     before = datetime.now(UTC) - timedelta(seconds=limit)
+    waiting = {OutputState.NOT_PROCESSED, OutputState.CHANGED}
 
     def is_late(job: JobRecord) -> bool:
-        return any(output.state in WAITING and output.modified < before for output in job_outputs(stage, job))
+        return any(output.state in waiting and output.lastModified < before for output in job_outputs(stage, job))
 
-    late = [job for job, found in zip(jobs, CallPool().map(is_late, jobs), strict=True) if found]
-    return _found(
-        "outputs",
-        late,
-        f"have an output that was not taken in, or not as it is, for more than {span(limit)}",
-        lambda job: f"redrive --job {job}; where it has no message there, replay {job}",
-    )
-
-
-def _is_forgotten(job: JobRecord, limit: float) -> bool:
-    """Tell whether a job's output is to be taken in again, and no function is at it."""
-    settled = (age_seconds(moment(job.completedAt)) or 0) > limit
-    return job.is_completed and not job.processedOutputs and not job.is_claimed and settled
-
-
-def _left_to_do(jobs: Sequence[JobRecord]) -> Iterator[Finding]:
-    yield _found(
-        "jobs that Bedrock ended",
-        [job for job in jobs if job.status in ENDED or job.bedrockStatus],
-        "were not completed by Bedrock",
-        lambda job: f"job {job} says why; runbook: failed-jobs",
-        State.WARNING,
-    )
-    yield _found(
-        "images unmoved",
-        [job for job in jobs if job.resultStats and job.resultStats.migrationFailedCount],
-        "have images that could not be moved",
-        lambda job: f"retry-migrations {job}",
-        State.WARNING,
-    )
-    yield _found(
-        "images unanswered",
-        [job for job in jobs if job.resultStats and job.resultStats.missingCount],
-        "have images that no line answered",
-        lambda job: f"job {job} names some; runbook: images without a line",
-        State.WARNING,
-    )
-    yield _found(
-        "lines that failed",
-        [job for job in jobs if _failure_share(job) > MAX_FAILURE_SHARE],
-        f"failed with more than {MAX_FAILURE_SHARE:.0%} of their lines",
-        lambda job: f"dead-letters {job}",
-        State.WARNING,
-    )
-
-
-def _older(job: JobRecord, seconds: float) -> bool:
-    return (age_seconds(job.submitted) or 0) > seconds
-
-
-def _failure_share(job: JobRecord) -> float:
-    stats = job.resultStats
-    return stats.failureCount / stats.totalCount if stats and stats.totalCount else 0
-
-
-def _found(
-    check: str,
-    jobs: Sequence[JobRecord],
-    trouble: str,
-    remedy: Callable[[str], str],
-    state: State = State.BAD,
-) -> Finding:
-    """Return what is wrong with some jobs, and what to do about the first of them."""
-    if not jobs:
-        return Finding(check, State.OK, "none is wrong")
-    names = sorted(job.name for job in jobs)
-    more = ", …" if len(names) > NAMED else ""
-    return Finding(check, state, f"{len(names)} {trouble}: {', '.join(names[:NAMED])}{more}", remedy(names[0]))
+    return [job for job, late in zip(jobs, CallPool().map(is_late, jobs), strict=True) if late]

@@ -1,4 +1,4 @@
-"""Checks the queues: the messages that wait, the dead-letter queues, and the mapping that feeds the function."""
+"""Checks the queues: their messages, the dead-letter queues, and the event source mapping."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -12,31 +12,30 @@ from yorutsuke_common.names import RESULT_HANDLER
 from .finding import Finding, State
 
 MAX_REDELIVERIES = 2
-"""As the alarm `message-age` has it: one that has come back once may be a manifest ahead of its output."""
-
-UNSEEN_AGE = "age not checked (cloudwatch:GetMetricStatistics is not allowed)"
+"""As in the alarm `message-age`: a manifest that arrives before its output is delivered a second time."""
+AGE_DENIED = "age not checked (cloudwatch:GetMetricStatistics is not allowed)"
 
 
 def dead_letters(stage: Stage) -> Iterator[Finding]:
-    """Look for messages that failed for good."""
-    yield _emptiness(stage, stage.dead_letter_queue, "redrive --dry-run says what they are, redrive moves them back")
+    """Check that the dead-letter queue is empty."""
+    yield _emptiness(stage, stage.dead_letter_queue, "redrive --dry-run shows them, redrive moves them back")
 
 
 def failed_submissions(stage: Stage) -> Iterator[Finding]:
-    """Look for requests for jobs that failed for good."""
-    yield _emptiness(stage, stage.submit_dead_letter_queue, "redrive --submissions says which, and asks again")
+    """Check that the dead-letter queue of requests for jobs is empty."""
+    yield _emptiness(stage, stage.submit_dead_letter_queue, "redrive --submissions shows and resubmits them")
 
 
 def waiting(stage: Stage) -> Iterator[Finding]:
-    """Look at the messages that wait for the function."""
-    depth = stage.queue.depth()
+    """Check the age of the messages that wait for the batch_result_handler."""
+    queue, depth = stage.queue, stage.queue.depth()
     limit = MAX_REDELIVERIES * redelivery_seconds(stage)
-    age = _oldest_seconds(stage, stage.queue)
-    seen = f"{depth.waiting} waiting, {depth.in_flight} in work or to come back, {_aged(age)}"
-    if not isinstance(age, str) and age > limit:
-        yield Finding(stage.queue.name, State.BAD, f"{seen}, more than {span(limit)}", "runbook: message-age")
+    age = _oldest_seconds(stage, queue)
+    seen = f"{depth.waiting} waiting, {depth.inFlight} received, {_age_text(age)}"
+    if isinstance(age, float) and age > limit:
+        yield Finding(queue.name, State.BAD, f"{seen}, more than {span(limit)}", "runbook: message-age")
     else:
-        yield Finding(stage.queue.name, State.NOT_CHECKED if age == UNSEEN_AGE else State.OK, seen)
+        yield Finding(queue.name, State.NOT_CHECKED if age == AGE_DENIED else State.OK, seen)
 
 
 def event_source(stage: Stage) -> Iterator[Finding]:
@@ -54,26 +53,24 @@ def event_source(stage: Stage) -> Iterator[Finding]:
 
 
 def redelivery_seconds(stage: Stage) -> int:
-    """Return how long it takes a message that failed to come back."""
+    """Return the number of seconds after which a failed message is delivered again."""
     return int(stage.queue.attributes()["VisibilityTimeout"])
 
 
 def _emptiness(stage: Stage, queue: Queue, remedy: str) -> Finding:
-    depth = queue.depth()
-    count = depth.waiting + depth.in_flight
-    if not count:
+    if not (count := queue.depth().total):
         return Finding(queue.name, State.OK, "empty")
-    return Finding(queue.name, State.BAD, f"{count} messages, {_aged(_oldest_seconds(stage, queue))}", remedy)
+    return Finding(queue.name, State.BAD, f"{count} messages, {_age_text(_oldest_seconds(stage, queue))}", remedy)
 
 
-def _aged(age: float | str) -> str:
+def _age_text(age: float | str) -> str:
     return age if isinstance(age, str) else f"the oldest {span(age)} old"
 
 
 def _oldest_seconds(stage: Stage, queue: Queue) -> float | str:
-    """Return how old a queue's oldest message is, or why nobody knows: SQS says so to CloudWatch alone."""
-    cloudwatch = stage.clients.cloudwatch
+    """Return the age of a queue's oldest message, or why it is not known. SQS reports it to CloudWatch only."""
     now = datetime.now(UTC)
+    cloudwatch = stage.clients.cloudwatch
     try:
         points = cloudwatch.get_metric_statistics(
             Namespace="AWS/SQS",
@@ -87,6 +84,6 @@ def _oldest_seconds(stage: Stage, queue: Queue) -> float | str:
     except cloudwatch.exceptions.ClientError as exc:
         if not is_denied(exc):
             raise
-        return UNSEEN_AGE
+        return AGE_DENIED
     latest = max(points, key=lambda point: point.get("Timestamp", now), default=None)
-    return "age not known to CloudWatch" if latest is None else float(latest.get("Maximum", 0))
+    return "age not in CloudWatch" if latest is None else float(latest.get("Maximum", 0))

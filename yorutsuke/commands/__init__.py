@@ -1,1 +1,1 @@
-"""One command a file: what it asks of the stage, and how it shows what came of it."""
+"""The commands, one per file: each calls the stage and shows the result."""

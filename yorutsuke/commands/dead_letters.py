@@ -1,87 +1,64 @@
-"""`dead-letters`: the lines of a job that became no transaction."""
+"""`dead-letters`: shows the lines of a job's output that did not become transactions."""
 
+from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Group
 
 from yorutsuke.errors import NotFoundError
-from yorutsuke.jobs import Jobs
-from yorutsuke.letters import Tally, exported, read_letters
-from yorutsuke.options import JobName, Json, Profile, Region, StageName, Yes
+from yorutsuke.job_records import find_record
+from yorutsuke.letters import exported, read_letters
+from yorutsuke.options import JobName, Yes, stage_command
 from yorutsuke.screen import Screen, table
-from yorutsuke.stage import Stage, open_stage
+from yorutsuke.stage import Stage
 from yorutsuke_common.schema import DeadLetter, Reason
 
-Limit = Annotated[int, typer.Option("--limit", min=0, help="How many lines are shown at most.")]
-OfReason = Annotated[Reason | None, typer.Option("--reason", help="Those of one reason.")]
+Limit = Annotated[int, typer.Option("--limit", min=0, help="Maximum number of dead letters to show.")]
+OfReason = Annotated[Reason | None, typer.Option("--reason", help="Only those with this reason.")]
 Export = Annotated[
-    Path | None,
-    typer.Option("--export", dir_okay=False, help="Write them into a file as they are, records included."),
+    Path | None, typer.Option("--export", dir_okay=False, help="Write them to a file as they are, with their records.")
 ]
 
 
+@stage_command
 def dead_letters(
+    screen: Screen,
+    stage: Stage,
     job: JobName,
     *,
-    stage: StageName,
     limit: Limit = 20,
     reason: OfReason = None,
     export: Export = None,
     yes: Yes = False,
-    region: Region = None,
-    profile: Profile = None,
-    json: Json = False,
 ) -> None:
-    """Show why lines became no transaction. Records may hold people's data: only --export has them."""
-    screen = Screen(json=json)
-    opened = open_stage(stage, region, profile)
-    record = Jobs(opened).find(job)
-    if record.jobId is None:
-        raise NotFoundError(f"intent {job!r} has no job yet, and so no dead letters: submit it again.")
+    """Show why lines did not become transactions. Their records may hold personal data: only --export writes them."""
+    job_id = find_record(stage, job).require_job("dead letters")
     if export and not export.parent.is_dir():
-        raise NotFoundError(f"folder {str(export.parent)!r} is not there: make it, or name another file.")
+        raise NotFoundError(f"folder {str(export.parent)!r} does not exist: create it, or name another file.")
     if export and export.exists():
-        screen.confirm(f"{export} is there already. Replace it?", yes=yes)
-    with screen.progress("Reading dead letters"):
-        tally = _tally(opened, record.jobId, reason, limit, export)
-    screen.show(_answer(record.jobId, tally), *_tables(record.jobId, tally))
-    if export:
-        screen.say(f"Written to {export}, for its owner alone to read: records may hold people's data.")
-
-
-def _tally(stage: Stage, job_id: str, reason: Reason | None, limit: int, export: Path | None) -> Tally:
-    tally = Tally(limit)
-    if export is None:
-        for _, letter in read_letters(stage, job_id):
-            tally.add(letter, wanted=reason in {None, letter.reason})
-        return tally
-    with exported(export) as file:
+        screen.confirm(f"{export} exists. Replace it?", yes=yes)
+    reasons: Counter[Reason] = Counter()
+    first: list[DeadLetter] = []
+    with screen.progress("Reading dead letters"), exported(export) if export else nullcontext() as file:
         for line, letter in read_letters(stage, job_id):
-            wanted = reason in {None, letter.reason}
-            tally.add(letter, wanted=wanted)
-            if wanted:
-                file.write(line.content + b"\n")
-    return tally
+            reasons[letter.reason] += 1
+            if reason in {None, letter.reason}:
+                first += [letter] if len(first) < limit else []
+                if file:
+                    file.write(line.content + b"\n")
+    shown = [letter.model_dump(exclude={"record"}) for letter in first]
+    answer = {"jobId": job_id, "count": reasons.total(), "byReason": reasons, "first": shown}
+    rows = [[letter.line, letter.imageId, letter.reason.value, letter.detail] for letter in first]
+    tables = [table(f"The first {len(rows)}", ("line", "image", "reason", "detail"), rows)] if rows else []
+    screen.show(answer, reasons_table(f"Dead letters of job {job_id}", reasons), *tables)
+    if export:
+        screen.say(f"Written to {export}. Only its owner can read it: records may hold personal data.")
 
 
-def _answer(job_id: str, tally: Tally) -> dict[str, Any]:
-    return {
-        "jobId": job_id,
-        "count": tally.count,
-        "byReason": tally.by_reason,
-        "first": [letter.model_dump(exclude={"record"}) for letter in tally.first],
-    }
-
-
-def _tables(job_id: str, tally: Tally) -> list[Group]:
-    reasons = [[reason.value, count] for reason, count in tally.by_reason.most_common()]
-    counted = table(f"Dead letters of job {job_id}: {tally.count}", ("reason", "lines"), reasons)
-    if not tally.first:
-        return [counted]
-    return [counted, table(f"The first {len(tally.first)}", ("line", "image", "reason", "detail"), _rows(tally.first))]
-
-
-def _rows(letters: list[DeadLetter]) -> list[list[object]]:
-    return [[letter.line, letter.imageId, letter.reason.value, letter.detail] for letter in letters]
+def reasons_table(title: str, reasons: Counter[Reason]) -> Group:
+    """Return a table of the number of dead letters by reason."""
+    rows = [[reason.value, count] for reason, count in reasons.most_common()]
+    return table(f"{title}: {reasons.total()}", ("reason", "lines"), rows)

@@ -1,139 +1,112 @@
-"""`job`: everything about one job."""
+"""`job`: shows everything about one job."""
 
-from collections.abc import Iterator
+from collections import Counter
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from rich.console import Group
-
-from yorutsuke.job_report import SHOWN_IMAGES, JobReport, report_on
-from yorutsuke.jobs import JobRecord
-from yorutsuke.options import JobName, Json, Profile, Region, StageName
-from yorutsuke.screen import Screen, facts, table
-from yorutsuke.stage import Stage, open_stage
+from yorutsuke.job_records import JobRecord, find_item, read_record
+from yorutsuke.letters import read_letters
+from yorutsuke.log_query import cli_command, console_link, job_query
+from yorutsuke.options import JobName, stage_command
+from yorutsuke.outputs import job_outputs
+from yorutsuke.screen import Screen, facts, list_first, table
+from yorutsuke.stage import Stage
 from yorutsuke.times import age
+from yorutsuke.transactions import job_transactions
+from yorutsuke_common.aws.dynamodb import Item, from_item
+from yorutsuke_common.names import ORCHESTRATOR, RESULT_HANDLER
+from yorutsuke_common.schema import Reason, TransactionStatus
 
-RECORD = {
-    "intentId",
-    "jobId",
-    "userId",
-    "status",
-    "submitTime",
-    "completedAt",
-    "modelId",
-    "manifestUri",
-    "traceId",
-    "imageCount",
-    "resultStats",
-    "bedrockStatus",
-    "bedrockMessage",
-    "bedrockCounts",
-    "claimedBy",
-    "claimedUntil",
-}
+from .dead_letters import reasons_table
+
+SHOWN_IMAGES = 10
+LOG_DAYS = 30
+"""Number of days for which a job's record lives, and by default its log."""
 
 
-def job(job: JobName, *, stage: StageName, region: Region = None, profile: Profile = None, json: Json = False) -> None:
+@stage_command
+def job(screen: Screen, stage: Stage, job: JobName) -> None:
     """Show everything about one job: record, outputs, dead letters, images, messages, log."""
-    screen = Screen(json=json)
-    opened = open_stage(stage, region, profile)
-    with screen.progress(f"Looking {job} up"):
-        report = report_on(opened, job)
-    screen.show(_answer(report), *_tables(opened, report))
-    if not json:
-        screen.say(f"\nIts log, in the console:\n{report.log.link}\nand by the AWS CLI:\n{report.log.command}")
-
-
-def _answer(report: JobReport) -> dict[str, Any]:
-    missing = report.missing
-    return {
-        **report.record.model_dump(include=RECORD),
-        "isClaimed": report.record.is_claimed,
-        "outputs": [
-            {
-                "key": output.key,
-                "bytes": output.size,
-                "lastModified": output.modified,
-                "etag": output.etag,
-                "state": output.state,
-            }
-            for output in report.outputs
-        ],
-        "deadLetters": report.letters.by_reason,
+    with screen.progress(f"Reading job {job}"):
+        item = find_item(stage, job)
+        record = read_record(item)
+        reasons, missing, unmoved = _results(stage, record, item)
+        outputs = [*job_outputs(stage, record)]
+        queue, dead = stage.queue.depth(), stage.dead_letter_queue.depth()
+    now = datetime.now(UTC)
+    start = record.submitted or now - timedelta(days=LOG_DAYS)
+    groups = [f"/aws/lambda/{stage.physical(name)}" for name in (RESULT_HANDLER, ORCHESTRATOR)]
+    query = stage.clients.lambda_.meta.region_name, groups, job_query(record.intentId, record.jobId), start, now
+    log = {"link": console_link(*query), "command": cli_command(*query)}
+    answer = {
+        **record.model_dump(exclude={"processedOutputs"}),
+        "isClaimed": record.is_claimed,
+        "outputs": outputs,
+        "deadLetters": reasons,
         "missingImages": None if missing is None else {"count": len(missing), "first": missing[:SHOWN_IMAGES]},
-        "unmovedImages": report.unmoved,
-        "messages": {
-            "queue": {"waiting": report.queue.waiting, "inFlight": report.queue.in_flight},
-            "deadLetterQueue": {
-                "waiting": report.dead_letter_queue.waiting,
-                "inFlight": report.dead_letter_queue.in_flight,
-            },
-        },
-        "log": {"link": report.log.link, "command": report.log.command},
+        "unmovedImages": unmoved,
+        "messages": {"queue": queue, "deadLetterQueue": dead},
+        "log": log,
+    }
+    hint = f"; redrive --job {record.name} --dry-run shows those of this job" if dead.waiting else ""
+    rows = {
+        **_record_facts(record),
+        "images missing": None if missing is None else _listed(missing),
+        "images unmoved": f"{unmoved}: run retry-migrations {record.name}" if unmoved else "none",
+        "messages": f"{queue.waiting} waiting and {queue.inFlight} received in {stage.queue.name}, "
+        f"{dead.waiting} in {stage.dead_letter_queue.name}{hint}",
+    }
+    objects = [[output.key, output.bytes, age(output.lastModified), output.state] for output in outputs]
+    tables = [facts(f"Job {record.name}", rows)]
+    tables += [table("Its objects", ("key", "bytes", "age", "state"), objects)] if objects else []
+    tables += [reasons_table("Its dead letters", reasons)] if reasons else []
+    screen.show(answer, *tables)
+    if not screen.json:
+        screen.say(f"\nIts log in the console:\n{log['link']}\nand in the AWS CLI:\n{log['command']}")
+
+
+def _results(stage: Stage, record: JobRecord, item: Item) -> tuple[Counter[Reason], list[str] | None, int]:
+    """Return the number of dead letters by reason, the images that no line names, and the number of unmoved images.
+
+    The images are None while the requested images or the results are not known.
+    """
+    requested: list[str] | None = from_item(item).get("pendingImageIds")
+    missing = {*(requested or ())}
+    reasons: Counter[Reason] = Counter()
+    unmoved = 0
+    if record.jobId:
+        for _, letter in read_letters(stage, record.jobId):
+            reasons[letter.reason] += 1
+            missing.discard(letter.imageId or "")
+        for transaction in job_transactions(stage, record.jobId, "imageId", "status"):
+            missing.discard(transaction["imageId"]["S"])
+            unmoved += transaction["status"]["S"] == TransactionStatus.MIGRATION_FAILED
+    return reasons, None if requested is None or record.resultStats is None else sorted(missing), unmoved
+
+
+def _record_facts(record: JobRecord) -> dict[str, object]:
+    how_long = age(record.submitted)
+    claim = f"a function holds it until {record.claimedUntil} (epoch seconds)" if record.is_claimed else "expired"
+    return {
+        "status": record.status,
+        "intent": record.intentId,
+        "user": record.userId,
+        "submitted": f"{record.submitTime} ({how_long} ago)" if how_long else record.submitTime,
+        "completed": record.completedAt,
+        "model": record.modelId,
+        "manifest": record.manifestUri,
+        "trace": record.traceId,
+        "lines": _counts(record.resultStats),
+        "Bedrock's counts": _counts(record.bedrockCounts),
+        "Bedrock's end": record.bedrockStatus,
+        "Bedrock's message": record.bedrockMessage,
+        "claim": record.claimedUntil and claim,
     }
 
 
-def _tables(stage: Stage, report: JobReport) -> Iterator[Group]:
-    record = report.record
-    yield facts(
-        f"Job {record.name}",
-        {
-            "status": record.status,
-            "intent": record.intentId,
-            "user": record.userId,
-            "submitted": _since(record.submitTime, age(record.submitted)),
-            "completed": record.completedAt,
-            "model": record.modelId,
-            "manifest": record.manifestUri,
-            "trace": record.traceId,
-            "lines": _counts(record.resultStats),
-            "Bedrock's counts": _counts(record.bedrockCounts),
-            "Bedrock's end": record.bedrockStatus,
-            "Bedrock's message": record.bedrockMessage,
-            "claim": _claim(record),
-            "images missing": _missing(report),
-            "images unmoved": _unmoved(report),
-            "messages": _messages(stage, report),
-        },
-    )
-    if report.outputs:
-        rows = [[o.key, o.size, age(o.modified), o.state] for o in report.outputs]
-        yield table("Its objects", ("key", "bytes", "age", "state"), rows)
-    if report.letters.count:
-        rows = [[reason.value, count] for reason, count in report.letters.by_reason.most_common()]
-        yield table(f"Its dead letters: {report.letters.count}", ("reason", "lines"), rows)
-
-
-def _since(time: str | None, how_long: str | None) -> str | None:
-    return f"{time} ({how_long} ago)" if how_long else time
-
-
 def _counts(counts: Any) -> str | None:
-    if counts is None:
-        return None
-    return "  ".join(f"{name}={count}" for name, count in counts.model_dump(exclude_none=True).items())
+    return counts and "  ".join(f"{name}={n}" for name, n in counts.model_dump(exclude_none=True).items())
 
 
-def _claim(record: JobRecord) -> str | None:
-    if record.claimedUntil is None:
-        return None
-    return f"a function has it, until {record.claimedUntil} (epoch) at the latest" if record.is_claimed else "run out"
-
-
-def _missing(report: JobReport) -> str | None:
-    if not report.missing:
-        return None if report.missing is None else "none"
-    more = ", …" if len(report.missing) > SHOWN_IMAGES else ""
-    return f"{len(report.missing)}: {', '.join(report.missing[:SHOWN_IMAGES])}{more}"
-
-
-def _unmoved(report: JobReport) -> str:
-    return f"{report.unmoved}: run retry-migrations {report.record.name}" if report.unmoved else "none"
-
-
-def _messages(stage: Stage, report: JobReport) -> str:
-    queue, dead = report.queue, report.dead_letter_queue
-    look = f"; redrive --job {report.record.name} --dry-run says whether any is this job's" if dead.waiting else ""
-    return (
-        f"{queue.waiting} waiting and {queue.in_flight} in work in {stage.queue.name}, "
-        f"{dead.waiting} in {stage.dead_letter_queue.name}{look}"
-    )
+def _listed(missing: list[str]) -> str:
+    return f"{len(missing)}: {list_first(missing, len(missing), SHOWN_IMAGES)}" if missing else "none"

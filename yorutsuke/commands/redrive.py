@@ -1,139 +1,130 @@
-"""`redrive`: what is in a dead-letter queue, and back with it to where it came from."""
+"""`redrive`: shows the messages of a dead-letter queue, and has them processed again."""
 
-import time
-from collections.abc import Sequence
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated
 
 import typer
-from rich.console import Group as Tables
 
 from yorutsuke.errors import NotFoundError, UnfinishedError
-from yorutsuke.jobs import Jobs
-from yorutsuke.options import Json, Profile, Region, StageName, Yes
-from yorutsuke.queues import hidden_messages
-from yorutsuke.redrive import Group, Survey, survey
-from yorutsuke.redrive import redrive as move
-from yorutsuke.screen import Screen, table
-from yorutsuke.stage import Stage, open_stage
+from yorutsuke.failed_requests import FailedRequest
+from yorutsuke.job_records import find_record
+from yorutsuke.options import Yes, stage_command
+from yorutsuke.queues import HIDDEN_SECONDS
+from yorutsuke.redrive import MessageGroup, Redrive, find_messages, find_requests, move_messages, resubmit_requests
+from yorutsuke.screen import SHOWN_ROWS, Screen, table
+from yorutsuke.stage import Stage
 from yorutsuke.times import span
 
-from .submissions import redrive_submissions
+MESSAGE_HEADERS = ("messages", "about", "job", "oldest", "receives", "")
+REQUEST_HEADERS = ("intent", "user", "images", "failed", "with", "")
 
-SHOWN = 20
-HEADERS = ("messages", "about", "job", "oldest", "receives", "")
-
-OfJob = Annotated[str | None, typer.Option("--job", metavar="JOB", help="Those of one job, or intent, alone.")]
-Submissions = Annotated[bool, typer.Option("--submissions", help="Instead, requests for jobs that failed.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what is there, and leave it there.")]
+OfJob = Annotated[str | None, typer.Option("--job", metavar="JOB", help="Only those of one job or intent.")]
+Submissions = Annotated[bool, typer.Option("--submissions", help="Redrive failed requests for jobs instead.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the messages, and leave them in the queue.")]
 
 
+@dataclass(frozen=True)
+class _Texts:
+    """The words of the texts: a noun for the messages, a participle for their redrive, and its outcome."""
+
+    noun: str
+    participle: str
+    outcome: str
+
+    def summary(self, redrive: Redrive, *, dry_run: bool) -> str:
+        queue, readable = redrive.queue.name, len(redrive.readable)
+        jobs = ", ".join(f"{intent_id} {job_id}" for intent_id, job_id in redrive.jobs.items())
+        done = redrive.moved + len(redrive.jobs)
+        text = f"{done} of {readable} {self.noun} {self.outcome}{f': {jobs}' if jobs else ''}."
+        if not redrive.count:
+            received = " that could be received" if redrive.hidden else ""
+            text = f"{queue} has no such {self.noun}{received}: there is nothing to redrive."
+        elif dry_run:
+            text = f"Nothing was {self.participle}; {readable} of {redrive.count} {self.noun} can be."
+        if unreadable := redrive.count - readable:
+            text += f" {unreadable} that cannot be read stay in {queue}: delete them there."
+        if redrive.hidden:
+            text += (
+                f" {redrive.hidden} more in {queue} could not be received: another program has received them, or they "
+                f"are new. Messages of an interrupted command come back after {HIDDEN_SECONDS // 60} minutes."
+            )
+        return text
+
+    def require_done(self, redrive: Redrive) -> None:
+        """Raise UnfinishedError if messages remain that could be redriven."""
+        queue, failed, left = redrive.queue.name, len(redrive.failures), redrive.left
+        reason = redrive.stopped.rstrip(".") or "another program has received them"
+        remaining = [
+            (failed, f"{failed} {self.noun} failed again and stay in {queue}: correct the cause first"),
+            (left, f"{left} of {len(redrive.readable)} {self.noun} were not {self.participle} ({reason})"),
+            (redrive.hidden, f"{redrive.hidden} messages of {queue} could not be received"),
+        ]
+        if texts := [text for count, text in remaining if count]:
+            raise UnfinishedError(f"{'; '.join(texts)}. Run this again.")
+
+
+MESSAGE_TEXTS = _Texts("messages", "moved", "were moved")
+REQUEST_TEXTS = _Texts("requests", "resubmitted", "have a job now")
+
+
+@stage_command
 def redrive(
+    screen: Screen,
+    stage: Stage,
     *,
-    stage: StageName,
     job: OfJob = None,
     submissions: Submissions = False,
     dry_run: DryRun = False,
     yes: Yes = False,
-    region: Region = None,
-    profile: Profile = None,
-    json: Json = False,
 ) -> None:
-    """Move dead messages back to the queue, or ask again for jobs that failed, having said what they are."""
-    screen = Screen(json=json)
-    opened = open_stage(stage, region, profile)
+    """Move dead messages back to the queue, or resubmit failed requests for jobs, after a preview."""
+    queue = stage.submit_dead_letter_queue if submissions else stage.dead_letter_queue
+    texts = REQUEST_TEXTS if submissions else MESSAGE_TEXTS
+    with screen.progress(f"Reading {queue.name}", queue.depth().waiting) as advance:
+        if submissions:
+            redrive = find_requests(stage, job, advance)
+        else:
+            redrive = find_messages(stage, _job_id(stage, job), advance)
+    if redrive.rows:
+        headers = REQUEST_HEADERS if submissions else MESSAGE_HEADERS
+        rows = [_cells(row) for row in redrive.rows]
+        screen.preview(table(f"In {queue.name}: {redrive.count} {texts.noun}", headers, rows, SHOWN_ROWS))
+    if (count := len(redrive.readable)) and not dry_run:
+        move = f"Move {count} messages from {queue.name} to {stage.queue.name}?"
+        screen.confirm(f"Ask for {count} jobs again?" if submissions else move, yes=yes)
+        with screen.progress("Redriving", count) as advance:
+            (resubmit_requests if submissions else move_messages)(stage, redrive, advance)
+    answer = {
+        "deadLetterQueue": queue.name,
+        "found": redrive.rows,
+        "messages": redrive.count,
+        "readable": count,
+        "hidden": redrive.hidden,
+    }
     if submissions:
-        redrive_submissions(screen, opened, job, dry_run=dry_run, yes=yes)
-        return
-    job_id = _job_id(opened, job) if job else None
-    with screen.progress("Looking through", opened.dead_letter_queue.depth().waiting) as steps:
-        found = survey(opened, job_id, steps.advance)
-    screen.preview(*_tables(opened, found))
-    moved = 0 if dry_run or not found.wanted else _moved(screen, opened, found, yes=yes)
-    screen.show(_answer(opened, found, moved))
-    screen.say(_outcome(opened, found, moved, dry_run=dry_run))
+        failed = [[*failure] for failure in redrive.failures.items()]
+        tables = [table(f"Failed again: {len(failed)}", ("intent", "with"), failed, SHOWN_ROWS)] if failed else []
+        screen.show({**answer, "jobs": redrive.jobs, "failures": redrive.failures}, *tables)
+    else:
+        screen.show({**answer, "queue": stage.queue.name, "moved": redrive.moved})
+    screen.say(texts.summary(redrive, dry_run=dry_run))
     if not dry_run:
-        _require_done(opened, found, moved)
+        texts.require_done(redrive)
 
 
-def _job_id(stage: Stage, name: str) -> str:
-    """Return the id of a job; one without a record may well have messages here."""
+def _job_id(stage: Stage, name: str | None) -> str | None:
+    """Return the id of a job. A job without a record may have messages as well."""
     try:
-        return Jobs(stage).find(name).jobId or name
+        return name and (find_record(stage, name).jobId or name)
     except NotFoundError:
         return name
 
 
-def _moved(screen: Screen, stage: Stage, found: Survey, *, yes: bool) -> int:
-    count = len(found.wanted)
-    screen.confirm(f"Move {count} messages from {stage.dead_letter_queue.name} to {stage.queue.name}?", yes=yes)
-    with screen.progress("Moving", count) as steps:
-        return move(stage, found.wanted, steps.advance)
-
-
-def _outcome(stage: Stage, found: Survey, moved: int, *, dry_run: bool) -> str:
-    queue = stage.dead_letter_queue.name
-    if not found.count:
-        seen = " that can be seen" if found.hidden else ""
-        said = f"{queue} has no such messages{seen}: there is nothing to redrive."
-    elif dry_run:
-        said = f"Nothing was moved; {len(found.wanted)} of {found.count} messages can be."
-    else:
-        said = f"{moved} of {len(found.wanted)} messages were moved."
-    if unknown := found.count - len(found.wanted):
-        said += f" {unknown} that the function cannot read stay in {queue}: delete them there."
-    return f"{said}{hidden_messages(queue, found.hidden)}"
-
-
-def _require_done(stage: Stage, found: Survey, moved: int) -> None:
-    undone: list[str] = []
-    if left := len(found.wanted) - moved:
-        undone.append(f"{left} of {len(found.wanted)} messages were not moved: somebody else has received them")
-    if found.hidden:
-        undone.append(f"{found.hidden} messages of {stage.dead_letter_queue.name} could not be looked at")
-    if undone:
-        raise UnfinishedError(f"{'; '.join(undone)}. Run this again.")
-
-
-def _answer(stage: Stage, found: Survey, moved: int) -> dict[str, Any]:
-    return {
-        "deadLetterQueue": stage.dead_letter_queue.name,
-        "queue": stage.queue.name,
-        "found": [_found(group) for group in found.ordered()],
-        "messages": found.count,
-        "readable": len(found.wanted),
-        "hidden": found.hidden,
-        "moved": moved,
-    }
-
-
-def _found(group: Group) -> dict[str, Any]:
-    return {
-        "kind": group.about.kind,
-        "jobId": group.about.job_id,
-        "problem": group.about.problem,
-        "messages": group.count,
-        "oldestSeconds": round(time.time() - group.oldest_sent),
-        "mostReceives": group.most_receives,
-    }
-
-
-def _tables(stage: Stage, found: Survey) -> Sequence[Tables]:
-    if not found.count:
-        return []
-    groups = found.ordered()
-    title = f"In {stage.dead_letter_queue.name}: {found.count} messages"
-    if len(groups) > SHOWN:
-        title += f", the {SHOWN} largest of {len(groups)} groups"
-    return [table(title, HEADERS, [_row(group) for group in groups[:SHOWN]])]
-
-
-def _row(group: Group) -> list[object]:
-    oldest = span(time.time() - group.oldest_sent)
-    return [
-        group.count,
-        group.about.kind.value,
-        group.about.job_id,
-        oldest,
-        group.most_receives,
-        group.about.problem or "",
-    ]
+def _cells(row: MessageGroup | FailedRequest) -> list[object]:
+    match row:
+        case MessageGroup():
+            oldest = span(row.oldestSeconds)
+            return [row.messages, row.kind.value, row.jobId, oldest, row.mostReceives, row.problem]
+        case FailedRequest():
+            failed = f"{span(row.ageSeconds)} ago"
+            return [row.intentId, row.userId, row.imageCount, failed, row.error, row.problem]

@@ -1,96 +1,61 @@
-"""`retry-migrations`: the images of a job that could not be moved, and nothing else."""
+"""`retry-migrations`: moves the images of a job that could not be moved, and changes nothing else."""
 
 from collections import Counter
 
-from rich.console import Group
-
 from yorutsuke.errors import RefusedError, UnfinishedError
-from yorutsuke.jobs import JobRecord, Jobs
-from yorutsuke.migrations import RetryResult, retry, surplus, unmoved
-from yorutsuke.options import JobName, Json, Profile, Region, StageName, Yes
-from yorutsuke.screen import Screen, table
-from yorutsuke.stage import open_stage
-
-SHOWN = 20
+from yorutsuke.job_records import JobRecord, find_record
+from yorutsuke.migrations import RetryResult, find_unmoved, retry, surplus
+from yorutsuke.options import JobName, Yes, stage_command
+from yorutsuke.screen import SHOWN_ROWS, Screen, table
+from yorutsuke.stage import Stage
 
 
-def retry_migrations(
-    job: JobName,
-    *,
-    stage: StageName,
-    yes: Yes = False,
-    region: Region = None,
-    profile: Profile = None,
-    json: Json = False,
-) -> None:
-    """Move the images that could not be moved; of their transactions nothing changes but the status."""
-    screen = Screen(json=json)
-    opened = open_stage(stage, region, profile)
-    record = Jobs(opened).find(job)
-    _require_settled(record)
-    count = sum(1 for _ in unmoved(opened, record))
-    more = surplus(record, count)
+@stage_command
+def retry_migrations(screen: Screen, stage: Stage, job: JobName, *, yes: Yes = False) -> None:
+    """Move the images that could not be moved. Of their transactions, only the status changes."""
+    record = find_record(stage, job)
+    job_id = _require_processed(record)
+    transactions = find_unmoved(stage, job_id)
+    count, more = len(transactions), surplus(record, len(transactions))
     result = RetryResult()
     if more:
         screen.say(
-            f"The record of job {record.name} counts {more} more than the {count} that the table has: somebody has "
-            "deleted their transactions, or set their status. Where none is left unmoved, the count is corrected."
+            f"The record of job {job_id} counts {more} more than the {count} in the table: their transactions were "
+            "deleted, or their status was set. The count is corrected if no image is left unmoved."
         )
     if count or more:
-        screen.confirm(_question(record, count), yes=yes)
-        with screen.progress("Moving", count) as steps:
-            result = retry(opened, record, steps.advance)
-    screen.show(
-        {
-            "jobId": record.jobId,
-            "found": count,
-            "moved": result.moved,
-            "edited": result.edited,
-            "corrected": result.corrected,
-            "failures": result.failures,
-        },
-        *([_failures_table(result)] if result.failures else []),
-    )
-    screen.say(_said(count, result))
-    if result.failures:
-        raise UnfinishedError(
-            f"{len(result.failures)} images stay where they are ({_counted(result)}): mend that, then run this again."
-        )
+        move = f"Move {count} images of job {job_id} that could not be moved?"
+        correct = f"Correct the record of job {job_id}, so that no image counts as unmoved?"
+        screen.confirm(move if count else correct, yes=yes)
+        with screen.progress("Moving", count) as advance:
+            result = retry(stage, record, transactions, advance)
+    rows = [[image_id, reason] for image_id, reason in sorted(result.failures.items())]
+    tables = [table(f"Not moved: {len(rows)}", ("image", "reason"), rows, SHOWN_ROWS)] if rows else []
+    screen.show({"jobId": job_id, "found": count, **vars(result)}, *tables)
+    screen.say(_summary(count, result))
+    if rows:
+        reasons = ", ".join(f"{reason} {n}" for reason, n in Counter(result.failures.values()).most_common())
+        raise UnfinishedError(f"{len(rows)} images were not moved ({reasons}): correct the cause, then run this again.")
 
 
-def _question(record: JobRecord, count: int) -> str:
-    if count:
-        return f"Move {count} images of job {record.name} that could not be moved?"
-    return f"Have the record of job {record.name} say that no image is left unmoved?"
-
-
-def _said(count: int, result: RetryResult) -> str:
-    said = f"{result.moved} of {count} images were moved and their transactions marked."
-    if result.edited:
-        said += (
-            f" {result.edited} transactions were deleted, or their status was set, meanwhile: their images were moved "
-            "as well, and they are left as they are."
-        )
-    if result.corrected:
-        said += f" The record counted {result.corrected} more than there are, and does no longer."
-    return said
-
-
-def _require_settled(record: JobRecord) -> None:
-    """Leave a job alone whose output is still to be taken in, or in again: that moves its images as well."""
+def _require_processed(record: JobRecord) -> str:
+    """Return the id of a job that is completed and free: processing an output moves its images as well."""
     if record.is_claimed or not record.is_completed or not record.processedOutputs:
         claimed = " and claimed" if record.is_claimed else ""
         raise RefusedError(
-            f"job {record.name!r} is {record.status}{claimed}, its output still to be taken in, which moves the images:"
-            " try again once it is COMPLETED and free. `job` shows whether it is, `doctor` whether a replay died."
+            f"job {record.name!r} is {record.status}{claimed}, and its output is still to be processed, which "
+            "moves the images: run this again when it is COMPLETED. `job` and `doctor` show why."
         )
+    return record.name
 
 
-def _counted(result: RetryResult) -> str:
-    return ", ".join(f"{why} {count}" for why, count in Counter(result.failures.values()).most_common())
-
-
-def _failures_table(result: RetryResult) -> Group:
-    rows = [[image_id, why] for image_id, why in sorted(result.failures.items())]
-    more = f", the first {SHOWN}" if len(rows) > SHOWN else ""
-    return table(f"Not moved: {len(rows)}{more}", ("image", "why"), rows[:SHOWN])
+def _summary(count: int, result: RetryResult) -> str:
+    summary = f"{result.moved} of {count} images were moved and their transactions updated."
+    if result.edited:
+        summary += (
+            f" {result.edited} transactions were deleted or got another status meanwhile: their images were moved, and "
+            "they were left unchanged."
+        )
+    if result.corrected:
+        summary += f" The record counted {result.corrected} too many, which was corrected."
+    return summary

@@ -8,7 +8,7 @@ from botocore.exceptions import (
     UnauthorizedSSOTokenError,
 )
 
-from yorutsuke.errors import told
+from yorutsuke.errors import error_line
 
 
 @pytest.mark.parametrize(
@@ -33,5 +33,5 @@ from yorutsuke.errors import told
         ),
     ],
 )
-def test_whoever_is_not_logged_in_is_told_to(error: BotoCoreError, why: str) -> None:
-    assert told(error) == f"{why}: name a profile with --profile, or log in (aws sso login)."
+def test_error_line_asks_for_a_login(error: BotoCoreError, why: str) -> None:
+    assert error_line(error) == f"{why}: name a profile with --profile, or log in (aws sso login)."

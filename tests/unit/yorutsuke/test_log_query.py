@@ -1,19 +1,19 @@
 import shlex
 from datetime import UTC, datetime
 
-from yorutsuke.log_query import LogQuery, job_query
+from yorutsuke.log_query import cli_command, console_link, job_query
 
-QUERY = LogQuery(
-    region="eu-west-1",
-    log_groups=["/aws/lambda/a", "/aws/lambda/b-1"],
-    query='fields @timestamp\n| filter jobId = "é1"',
-    start=datetime(2026, 11, 22, 14, 5, tzinfo=UTC),
-    end=datetime(2026, 11, 23, tzinfo=UTC),
+QUERY = (
+    "eu-west-1",
+    ["/aws/lambda/a", "/aws/lambda/b-1"],
+    'fields @timestamp\n| filter jobId = "é1"',
+    datetime(2026, 11, 22, 14, 5, tzinfo=UTC),
+    datetime(2026, 11, 23, tzinfo=UTC),
 )
 
 
 def test_the_link_is_the_one_that_the_console_itself_makes() -> None:
-    assert QUERY.link == (
+    assert console_link(*QUERY) == (
         "https://eu-west-1.console.aws.amazon.com/cloudwatch/home?region=eu-west-1#logsV2:logs-insights$3FqueryDetail$3D"
         "~(end~'2026-11-23T00*3a00*3a00.000Z~start~'2026-11-22T14*3a05*3a00.000Z~timeType~'ABSOLUTE~tz~'UTC"
         "~editorString~'fields*20*40timestamp*0a*7c*20filter*20jobId*20*3d*20*22*c3*a91*22"
@@ -22,10 +22,10 @@ def test_the_link_is_the_one_that_the_console_itself_makes() -> None:
 
 
 def test_the_command_has_the_query_as_one_word_and_its_times_in_seconds() -> None:
-    words = shlex.split(QUERY.command)
+    words = shlex.split(cli_command(*QUERY))
 
     assert words[:3] == ["aws", "logs", "start-query"]
-    assert words[words.index("--query-string") + 1] == QUERY.query
+    assert words[words.index("--query-string") + 1] == QUERY[2]
     assert words[words.index("--log-group-names") + 1 :][:2] == ["/aws/lambda/a", "/aws/lambda/b-1"]
     assert words[words.index("--start-time") + 1] == "1795356300"
 

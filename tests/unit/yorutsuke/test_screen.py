@@ -43,7 +43,7 @@ def test_printable_text_stays_as_it_is() -> None:
 def test_nobody_at_the_terminal_is_a_refusal_that_says_how_to_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
 
-    with pytest.raises(RefusedError, match=r"\(Do it\?\): standard input is no terminal. Answer with --yes"):
+    with pytest.raises(RefusedError, match=r"\(Do it\?\): standard input is not a terminal. Answer with --yes"):
         Screen().confirm("Do it?", yes=False)
     Screen().confirm("Do it?", yes=True)
 

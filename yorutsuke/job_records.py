@@ -1,0 +1,138 @@
+"""The records of a stage's jobs, as an operator needs them.
+
+The layer's `BatchJobs` refuses a record that breaks the schema. Here, such a record does not hide the others. The table
+has no index by time, so all of it is scanned: 30 days of records, in concurrent segments. A projection reduces what is
+sent, not what is read and paid for.
+
+Source: Amazon DynamoDB developer guide, "Scanning tables" (1 MB per page, before the projection; parallel scan).
+"""
+
+import time
+from datetime import datetime
+from itertools import chain
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from yorutsuke_common.aws.calls import CallPool
+from yorutsuke_common.aws.dynamodb import Item, from_item
+from yorutsuke_common.names import JOB_ID_INDEX
+from yorutsuke_common.schema import JobStatus, RecordCounts, ResultStats, problems
+
+from .errors import NotFoundError
+from .stage import Stage
+from .times import moment
+
+SEGMENTS = 8
+"""Number of concurrent segments of a scan."""
+UNREADABLE = "(unreadable)"
+"""Status of a record that breaks the schema."""
+
+
+class JobRecord(BaseModel):
+    """An item of batch-jobs, complete or not. `jobId` is None while the intent has no job."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+
+    intentId: str
+    jobId: str | None = None
+    userId: str | None = None
+    status: str = UNREADABLE
+    submitTime: Annotated[str | None, BeforeValidator(str)] = None
+    completedAt: str | None = None
+    modelId: str | None = None
+    manifestUri: str | None = None
+    traceId: str | None = None
+    imageCount: int | None = None
+    resultStats: ResultStats | None = None
+    processedOutputs: dict[str, str] = Field(default_factory=dict[str, str])
+    bedrockStatus: str | None = None
+    bedrockMessage: str | None = None
+    bedrockCounts: RecordCounts | None = None
+    claimedBy: str | None = None
+    claimedUntil: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The id of the job, or of the intent while it has no job."""
+        return self.jobId or self.intentId
+
+    @property
+    def submitted(self) -> datetime | None:
+        """The time of the submission."""
+        return moment(self.submitTime)
+
+    @property
+    def unmoved_count(self) -> int:
+        """The number of images that could not be moved, by the job's counts."""
+        return self.resultStats.migrationFailedCount if self.resultStats else 0
+
+    @property
+    def is_claimed(self) -> bool:
+        """Whether a function holds the job: its claim has not expired."""
+        return self.claimedUntil is not None and self.claimedUntil >= time.time()
+
+    @property
+    def is_completed(self) -> bool:
+        """Whether the job's output was processed."""
+        return self.status == JobStatus.COMPLETED
+
+    def require_job(self, content: str) -> str:
+        """Return the id of the job. Raises NotFoundError, which names the missing content, if there is no job yet."""
+        if self.jobId is None:
+            raise NotFoundError(f"intent {self.intentId!r} has no job yet, and so no {content}: submit it again.")
+        return self.jobId
+
+
+def all_records(stage: Stage) -> list[JobRecord]:
+    """Return the records of all jobs, in no order."""
+    attributes = JobRecord.model_fields
+
+    def scan(segment: int) -> list[JobRecord]:
+        pages = stage.clients.dynamodb.get_paginator("scan").paginate(
+            TableName=stage.settings.batch_jobs_table,
+            Segment=segment,
+            TotalSegments=SEGMENTS,
+            ProjectionExpression=", ".join(f"#{name}" for name in attributes),
+            # `status` is a reserved word of DynamoDB.
+            ExpressionAttributeNames={f"#{name}": name for name in attributes},
+        )
+        return [read_record(item) for page in pages for item in page["Items"]]
+
+    return [*chain.from_iterable(CallPool().map(scan, range(SEGMENTS)))]
+
+
+def find_record(stage: Stage, name: str) -> JobRecord:
+    """Return a record by the id of the job or of its intent. Raises NotFoundError."""
+    return read_record(find_item(stage, name))
+
+
+def find_item(stage: Stage, name: str) -> Item:
+    """Return a record's whole item by the id of the job or of its intent. Raises NotFoundError."""
+    client, table = stage.clients.dynamodb, stage.settings.batch_jobs_table
+    found: list[Item] = client.query(
+        TableName=table,
+        IndexName=JOB_ID_INDEX,
+        KeyConditionExpression="jobId = :jobId",
+        ExpressionAttributeValues={":jobId": {"S": name}},
+        Limit=1,
+    )["Items"]
+    intent_id = found[0]["intentId"] if found else {"S": name}
+    answer: Any = client.get_item(TableName=table, Key={"intentId": intent_id}, ConsistentRead=True)
+    if "Item" not in answer:
+        raise NotFoundError(
+            f"{name!r} is neither a job nor an intent of stage {stage.name!r}: `jobs` lists those of the last 30 days."
+        )
+    return answer["Item"]
+
+
+def read_record(item: Item) -> JobRecord:
+    """Return an item as a record. If it breaks the schema, its status is UNREADABLE and its message the reason."""
+    try:
+        return JobRecord.model_validate(from_item(item))
+    except ValidationError as exc:
+        return JobRecord(
+            intentId=item["intentId"]["S"],
+            jobId=item.get("jobId", {}).get("S"),
+            bedrockMessage=problems(exc.errors(include_input=False)),
+        )
