@@ -1,1 +1,1 @@
-"""What the pipeline takes: calls, time and memory, beside other ways of doing it, on a modelled AWS."""
+"""Measures the functions on a modelled AWS, beside other ways: calls, time and memory."""

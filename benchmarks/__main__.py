@@ -1,6 +1,6 @@
-"""`nox -s bench`: how the handler does on a modelled AWS, beside other ways, as tables and a plot, or as JSON.
+"""`nox -s bench`: measures the functions on a modelled AWS beside other ways, as tables, as a plot or as JSON.
 
-Each way runs in a process of its own, one after the other: memory is then its own, and nothing is warm for it.
+Each run is a process of its own, one after the other, so no run shares memory or caches with another.
 """
 
 import argparse
@@ -15,49 +15,52 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from . import ways
 from .cold_start import measure_cold_start
 from .comparison import Comparison, compared
 from .measure import Measured
 from .plot import draw
-from .submission import SUBMISSIONS
-from .ways import HANDLER, PLAN, READS, READS_JSON_LOADS, WRITES, WRITES_BATCH_WRITER, WRITES_ONE_BY_ONE
 
 ROOT = Path(__file__).parents[1]
 SIZES = (100, 1_000, 10_000, 50_000)
-"""Records of the handler's own runs; Bedrock takes 50,000 in a job."""
+"""Numbers of records of the handler's own runs. 50,000 is Bedrock's maximum."""
 COMPARED = 1_000
-"""Records that every way is given: the slower ones take minutes for many more."""
-LARGE_LINES = 2_000
+"""Number of records of every other way. The slow ways take minutes for more."""
+LARGE_LINES, LARGE_BYTES = 2_000, 200_000
 READ_LINES = 100
-"""Of that length, where reading alone is measured: each is read many times."""
-LARGE_BYTES = 200_000
+"""Number of large lines when only reading is measured, which repeats each line."""
 IMAGES, IMAGE_BYTES = 2_000, 145_000
-"""Of a job that is submitted: a manifest takes two and a half times as many."""
+"""A submitted job. A manifest may have two and a half times as many images."""
+RUNS = [
+    (ways.PLAN, min(SIZES), 0),
+    *((way, COMPARED, 0) for way in (ways.PLAN, ways.WRITES_ONE_BY_ONE, ways.WRITES_BATCH_WRITER, ways.WRITES)),
+    *((ways.HANDLER, records, 0) for records in SIZES),
+    (ways.HANDLER, LARGE_LINES, LARGE_BYTES),
+    *((way, READ_LINES, LARGE_BYTES) for way in (ways.READS, ways.READS_JSON_LOADS)),
+    *((way, IMAGES, IMAGE_BYTES) for way in ways.SUBMISSIONS),
+]
+"""Way, records and bytes per line of each run."""
 WIDTH = 180
 
 
 def main() -> int:
-    """Measure, and show what came of it."""
+    """Measure and show the figures."""
     parser = argparse.ArgumentParser(prog="nox -s bench --", description=__doc__)
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw time and memory by records (.svg or .png)")
     parser.add_argument("--json", action="store_true", help="end with one JSON object on standard output")
     arguments = parser.parse_args()
-    runs = [(PLAN, min(SIZES), 0), *((way, COMPARED, 0) for way in (PLAN, WRITES_ONE_BY_ONE, WRITES_BATCH_WRITER))]
-    runs += [(WRITES, COMPARED, 0), *((HANDLER, records, 0) for records in SIZES), (HANDLER, LARGE_LINES, LARGE_BYTES)]
-    runs += [(way, READ_LINES, LARGE_BYTES) for way in (READS, READS_JSON_LOADS)]
-    runs += [(way, IMAGES, IMAGE_BYTES) for way in SUBMISSIONS]
     console = Console(stderr=True, width=None if sys.stderr.isatty() else WIDTH)
     measured: list[Measured] = []
     with Progress(console=console) as progress:
-        task = progress.add_task("Measuring", total=len(runs) + 1)
-        for way, records, line_bytes in runs:
+        task = progress.add_task("Measuring", total=len(RUNS) + 1)
+        for way, records, line_bytes in RUNS:
             progress.update(task, description=f"{way}, {records:,} records")
             measured.append(_measured(way, records, line_bytes))
             progress.advance(task)
         progress.update(task, description="cold starts")
         comparisons = compared(measured, measure_cold_start())
         progress.advance(task)
-    console.print(_runs(measured), _comparisons(comparisons))
+    console.print(_runs_table(measured), _comparisons_table(comparisons))
     if arguments.plot:
         draw(measured, arguments.plot)
     if arguments.json:
@@ -74,24 +77,18 @@ def _measured(way: str, records: int, line_bytes: int) -> Measured:
     return Measured(**json.loads(done.stdout))
 
 
-def _runs(measured: Sequence[Measured]) -> Table:
+def _runs_table(measured: Sequence[Measured]) -> Table:
     table = Table("way", title="On a modelled AWS", title_justify="left")
     for column in ("records", "line", "seconds", "CPU s", "peak MiB", "calls"):
         table.add_column(column, justify="right")
     for one in measured:
-        table.add_row(
-            one.way,
-            f"{one.records:,}",
-            f"{one.line_bytes:,} B",
-            f"{one.seconds:.2f}",
-            f"{one.cpu_seconds:.2f}",
-            f"{one.peak_mib:.0f}",
-            " ".join(f"{operation}={count}" for operation, count in sorted(one.calls.items())),
-        )
+        calls = " ".join(f"{operation}={count}" for operation, count in sorted(one.calls.items()))
+        figures = f"{one.seconds:.2f}", f"{one.cpu_seconds:.2f}", f"{one.peak_mib:.0f}"
+        table.add_row(one.way, f"{one.records:,}", f"{one.line_bytes:,} B", *figures, calls)
     return table
 
 
-def _comparisons(comparisons: Sequence[Comparison]) -> Table:
+def _comparisons_table(comparisons: Sequence[Comparison]) -> Table:
     table = Table("what", title="Side by side", title_justify="left")
     table.add_column("seen", justify="right")
     table.add_column("wanted", justify="right")

@@ -1,7 +1,7 @@
-"""What a cold start takes beside the least that it could: to import boto3 and make the same clients.
+"""The duration of a cold start, beside the minimum: importing boto3 and creating the same clients.
 
-Each start is a process of its own; what the interpreter itself takes to start is in neither. CPU time is taken, since
-imports do not wait; the two take turns, and their medians are compared, since machines are not quiet.
+Each start is a process of its own, without the start of the interpreter. CPU time is measured, because imports do not
+wait. The two kinds of starts take turns, and their medians are compared, because other load on the machine varies.
 """
 
 import os
@@ -27,16 +27,15 @@ class ColdStart:
 
 
 def measure_cold_start() -> ColdStart:
-    """Start both, several times, in turn."""
-    started = [(_started(BARE), _started(HANDLER)) for _ in range(STARTS)]
+    """Start both kinds in turn, several times."""
+    started = [(_start(BARE), _start(HANDLER)) for _ in range(STARTS)]
     bare, handler = (statistics.median(times) for times in zip(*started, strict=True))
     return ColdStart(bare, handler)
 
 
-def _started(code: str) -> float:
+def _start(code: str) -> float:
     timed = f"import time; started = time.process_time(); {code}; print(time.process_time() - started)"
+    environment, root = {**os.environ, **ENVIRONMENT}, Path(__file__).parents[1]
     command = [sys.executable, "-c", timed]
-    root = Path(__file__).parents[1]
-    environment = {**os.environ, **ENVIRONMENT}
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=True)
     return float(done.stdout)

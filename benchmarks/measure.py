@@ -1,4 +1,4 @@
-"""One way of taking in an output or submitting a job, measured: what it calls, how long it takes, what it holds."""
+"""One run of one way: its calls, its time and its memory."""
 
 import json
 import re
@@ -12,18 +12,17 @@ from pathlib import Path
 from local.receipts import make_receipts
 
 from .modelled_aws import ModelledAws
-from .submission import SUBMISSIONS
-from .ways import WAYS
+from .ways import SUBMISSIONS, WAYS, session
 
 LINUX_STATUS = Path("/proc/self/status")
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What one run took.
+    """The figures of one run.
 
-    `calls` counts requests and `written` what they did, those included that got the run ready. `peak_mib` is of the
-    whole process, with all that it has loaded; `line_bytes` is a mean, and an image's where a job is submitted.
+    `calls` counts requests and `written` their effects, including those of the preparation. `peak_mib` is the peak
+    memory of the whole process. `line_bytes` is the mean length of a line, or the size of a submitted image.
     """
 
     way: str
@@ -37,7 +36,7 @@ class Measured:
 
 
 def output_lines(records: int, line_bytes: int) -> Iterator[bytes]:
-    """Yield an output in Bedrock's layout, each line padded to a length by the image that it echoes."""
+    """Yield the lines of an output in Bedrock's layout. The image in each line pads the line to its length."""
     text = json.dumps(make_receipts(1)[0].fields)
     reply = {"output": {"message": {"role": "assistant", "content": [{"text": text}]}}, "stopReason": "end_turn"}
     for number in range(records):
@@ -48,13 +47,14 @@ def output_lines(records: int, line_bytes: int) -> Iterator[bytes]:
 
 
 def measure(way: str, records: int, line_bytes: int) -> Measured:
-    """Run one way, once, in this process."""
+    """Run a way once in this process."""
     if way in SUBMISSIONS:
-        mean, aws = line_bytes, ModelledAws(records, lambda: iter([bytes(line_bytes)]), line_bytes)
+        mean, aws = line_bytes, ModelledAws(records, lambda: [bytes(line_bytes)], line_bytes)
     else:
         size = sum(map(len, output_lines(records, line_bytes)))
         mean, aws = size // records, ModelledAws(records, lambda: output_lines(records, line_bytes), size)
-    with {**WAYS, **SUBMISSIONS}[way](aws) as run:
+    with session(aws):
+        run = WAYS[way](aws)
         started, started_cpu = time.perf_counter(), time.process_time()
         run()
         seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - started_cpu
@@ -63,10 +63,10 @@ def measure(way: str, records: int, line_bytes: int) -> Measured:
 
 def _peak_mib() -> float:
     if LINUX_STATUS.exists():
-        # Of this program alone: getrusage goes on from the peak of the process that started it.
+        # getrusage starts at the peak of the parent process.
         [peak] = re.findall(r"VmHWM:\s+(\d+) kB", LINUX_STATUS.read_text())
         return int(peak) / 1024
-    # Bytes, on macOS.
+    # macOS reports bytes.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
 
 

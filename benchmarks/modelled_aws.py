@@ -1,25 +1,18 @@
-"""An AWS that takes its time and keeps nothing: what is asked for is made up at once, what is written is counted.
+"""AWS with latencies and almost no storage: it generates the objects and images that a job reads, and counts writes.
 
-A store would grow with the job, and hide what the pipeline itself holds. Requests are built, signed and parsed by
-botocore for real; each then waits as long as AWS is taken to need, so that what would overlap there overlaps here.
+A store would grow with the job and hide the memory that the pipeline itself holds. Only the job's record is stored.
 """
 
-import json
-import threading
-import time
+import io
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import format_datetime
-from typing import TYPE_CHECKING, Any, cast
 
-from botocore.awsrequest import AWSPreparedRequest, AWSResponse
-
-from local.wire import body_of, json_response, response, s3_request, streamed_response, xml_response
-
-if TYPE_CHECKING:
-    import boto3
+from local.in_memory import InMemoryAws, Item, StoredObject, Table
+from yorutsuke_common.aws.dynamodb import to_item
+from yorutsuke_common.names import PROCESSED_PREFIX, UPLOADS_PREFIX
+from yorutsuke_common.schema import BatchJob, ImageStatus, JobStatus
 
 LATENCY_SECONDS = {
     "GetItem": 0.008,
@@ -38,150 +31,122 @@ LATENCY_SECONDS = {
     "CompleteMultipartUpload": 0.200,
     "CreateModelInvocationJob": 0.300,
 }
-"""To the first byte of an answer."""
+"""Seconds until the first byte of a response."""
 
 TRANSACTIONS, BATCH_JOBS, PENDING_IMAGES = "transactions", "batch-jobs", "pending-images"
 BUCKET = "images"
-JOB_ID = "benchmark001"
-USER_ID = "user-1"
 LAST_MODIFIED = datetime(2026, 11, 22, 18, 42, 7, tzinfo=UTC)
-
-CREDENTIALS = {
-    "AWS_DEFAULT_REGION": "ap-northeast-1",
-    "AWS_ACCESS_KEY_ID": "modelled",
-    "AWS_SECRET_ACCESS_KEY": "modelled",
-}
-
-Item = dict[str, Any]
-SUBMITTED: Item = {
-    "intentId": {"S": f"intent-{JOB_ID}"},
-    "jobId": {"S": JOB_ID},
-    "userId": {"S": USER_ID},
-    "status": {"S": "SUBMITTED"},
-    "submitTime": {"S": "2026-11-22T14:05:00Z"},
-}
-"""The job's record."""
-
-# What most of a job's requests are answered with, made once and read once, since many threads share it: what the
-# model takes would count as the handler's.
-TRANSACTIONS_NAMED = json.dumps(TRANSACTIONS).encode()
-ALL_WRITTEN = json_response(200, {"UnprocessedItems": {}})
-COPIED = xml_response(200, "<CopyObjectResult><ETag>&quot;an-etag&quot;</ETag></CopyObjectResult>")
-SAID = {
-    "DeleteObjects": b"<DeleteResult></DeleteResult>",
-    "CreateMultipartUpload": b"<InitiateMultipartUploadResult><UploadId>1</UploadId></InitiateMultipartUploadResult>",
-    "CompleteMultipartUpload": b"<CompleteMultipartUploadResult></CompleteMultipartUploadResult>",
-}
-for _answer in (ALL_WRITTEN, COPIED):
-    _ = _answer.content
+SUBMITTED = BatchJob(
+    intentId="intent-benchmark001",
+    jobId="benchmark001",
+    userId="user-1",
+    status=JobStatus.SUBMITTED.value,
+    submitTime="2026-11-22T14:05:00Z",
+)
+"""The job whose output is processed."""
+PENDING_IMAGE = to_item(
+    {
+        "userId": SUBMITTED.userId,
+        "md5": "0cc175b9c0f1b6a831c399e269772661",
+        "uploadedAt": "2026-11-22T09:12:44Z",
+        "status": ImageStatus.PENDING.value,
+    }
+)
+"""The attributes that every image has in common."""
 
 
-@dataclass
-class ModelledAws:
-    """One job of so many records. Each object has the pieces that `content` yields anew each time, and their size.
+class GeneratedBody(io.BufferedIOBase):
+    """The body of a response that is generated while botocore reads it. It holds one piece at a time."""
 
-    `calls` counts requests, `written` what they did: transactions put, images copied and deleted, bytes uploaded.
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        super().__init__()
+        self._pieces = iter(pieces)
+        self._held = b""
+
+    def read(self, amount: int | None = -1, /) -> bytes:
+        """Return up to `amount` bytes, or the rest of the body."""
+        if amount is None or amount < 0:
+            held, self._held = self._held, b""
+            return held + b"".join(self._pieces)
+        while len(self._held) < amount and (piece := next(self._pieces, b"")):
+            self._held += piece
+        read, self._held = self._held[:amount], self._held[amount:]
+        return read
+
+
+@dataclass(frozen=True)
+class GeneratedObject(StoredObject):
+    """An object whose content is generated each time it is read."""
+
+    content: Callable[[], Iterable[bytes]]
+    length: int
+
+    @property
+    def size(self) -> int:
+        """The length of the content, in bytes."""
+        return self.length
+
+    def open(self) -> io.BufferedIOBase:
+        """Return the content as a response's body."""
+        return GeneratedBody(self.content())
+
+
+class GeneratedTable(Table):
+    """A table that generates each item that is read, and counts each write under the table's name."""
+
+    def __init__(self, name: str, keys: tuple[str, ...], written: Counter[str]) -> None:
+        super().__init__(keys)
+        self._name = name
+        self._written = written
+
+    def get(self, key: Item, /) -> Item:
+        """Return a pending image."""
+        s3_key = f"{UPLOADS_PREFIX}{SUBMITTED.userId}/{key['imageId']['S']}.jpg"
+        return {**PENDING_IMAGE, **key, "s3Key": {"S": s3_key}}
+
+    def put(self, _: Item, /) -> None:
+        """Count an item."""
+        self._written[self._name] += 1
+
+
+class ModelledAws(InMemoryAws):
+    """The AWS of a job with this number of records. `content` yields the content of every object, `size` is its length.
+
+    `written` counts the effects of calls: items put by table, objects copied and deleted, and bytes uploaded.
     """
 
-    records: int
-    content: Callable[[], Iterator[bytes]]
-    size: int
-    latencies: dict[str, float] = field(default_factory=lambda: dict(LATENCY_SECONDS))
-    calls: Counter[str] = field(default_factory=Counter[str])
-    written: Counter[str] = field(default_factory=Counter[str])
-    _job: Item = field(default_factory=lambda: {**SUBMITTED})
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    def __init__(
+        self,
+        records: int,
+        content: Callable[[], Iterable[bytes]],
+        size: int,
+        latencies: Mapping[str, float] = LATENCY_SECONDS,
+    ) -> None:
+        self.records = records
+        self.content = content
+        self.written: Counter[str] = Counter()
+        self._object = GeneratedObject(b"", LAST_MODIFIED, content, size)
+        tables = {
+            TRANSACTIONS: GeneratedTable(TRANSACTIONS, ("userId", "transactionId"), self.written),
+            PENDING_IMAGES: GeneratedTable(PENDING_IMAGES, ("imageId",), self.written),
+            BATCH_JOBS: Table(("intentId",)),
+        }
+        tables[BATCH_JOBS].put(to_item(SUBMITTED.model_dump(exclude_unset=True)))
+        super().__init__(tables, latencies=latencies)
 
-    def serve(self, session: "boto3.Session") -> None:
-        """Answer the calls of the session's clients from now on."""
-        # The stubs have handlers return nothing; botocore takes what they return for the answer.
-        session.events.register("before-send.s3", cast("Callable[..., None]", self._answer_s3))
-        session.events.register("before-send.dynamodb", cast("Callable[..., None]", self._answer_dynamodb))
-        session.events.register("before-send.bedrock", cast("Callable[..., None]", self._answer_bedrock))
+    def find_object(self, _: str, /) -> StoredObject:
+        """Return an object."""
+        return self._object
 
-    def _take(self, operation: str, done: str = "", count: int = 0) -> None:
-        with self._lock:
-            self.calls[operation] += 1
-            self.written[done] += count
-        time.sleep(self.latencies[operation])
+    def put_object(self, key: str, _: bytes, /) -> None:
+        """Count an object in `processed/`, which is a copy of an image."""
+        self.written["copied"] += key.startswith(PROCESSED_PREFIX)
 
-    def _answer_dynamodb(self, request: AWSPreparedRequest, **_: object) -> AWSResponse:
-        target = request.headers["X-Amz-Target"]
-        operation = (target.decode() if isinstance(target, bytes) else target).rpartition(".")[2]
-        body = body_of(request)
-        if operation == "BatchWriteItem":
-            table = TRANSACTIONS if TRANSACTIONS_NAMED in body[:64] else PENDING_IMAGES
-            self._take(operation, table, body.count(b'"PutRequest"'))
-            return ALL_WRITTEN
-        asked: dict[str, Any] = json.loads(body)
-        match operation:
-            case "Query":
-                answer = {"Items": [self._job], "Count": 1}
-            case "GetItem" if asked["TableName"] == BATCH_JOBS:
-                answer = {}
-            case "GetItem":
-                answer = {"Item": _pending_image(asked["Key"]["imageId"]["S"])}
-            case "BatchGetItem":
-                keys = asked["RequestItems"][PENDING_IMAGES]["Keys"]
-                found = [_pending_image(key["imageId"]["S"]) for key in keys]
-                answer = {"Responses": {PENDING_IMAGES: found}, "UnprocessedKeys": {}}
-            case "PutItem":
-                if asked["TableName"] == BATCH_JOBS:
-                    self._job = asked["Item"]
-                self._take(operation, asked["TableName"], 1)
-                return json_response(200, {})
-            case "UpdateItem":
-                answer = self._update(asked)
-            case _:
-                raise NotImplementedError(f"{operation} is not modelled")
-        self._take(operation)
-        return json_response(200, answer)
+    def delete_object(self, _: str, /) -> None:
+        """Count a deletion."""
+        self.written["deleted"] += 1
 
-    def _update(self, asked: dict[str, Any]) -> dict[str, Any]:
-        if asked["TableName"] == BATCH_JOBS:
-            # Both handlers name each value by its attribute.
-            values = asked["ExpressionAttributeValues"]
-            self._job.update({name.removeprefix(":"): value for name, value in values.items()})
-        return {"Attributes": self._job}
-
-    def _answer_s3(self, request: AWSPreparedRequest, **_: object) -> AWSResponse:
-        if "x-amz-copy-source" in request.headers:
-            self._take("CopyObject", "copied", 1)
-            return COPIED
-        asked = s3_request(request)
-        match asked.operation:
-            case "GetObject":
-                self._take(asked.operation)
-                headers = {
-                    "ETag": '"an-etag"',
-                    "Last-Modified": format_datetime(LAST_MODIFIED, usegmt=True),
-                    "Content-Length": str(self.size),
-                }
-                return streamed_response(200, headers, self.content())
-            case "DeleteObject":
-                self._take(asked.operation, "deleted", 1)
-                return response(204, {})
-            case "DeleteObjects":
-                self._take(asked.operation, "deleted", asked.body.count(b"<Key>"))
-            case "UploadPart":
-                self._take(asked.operation, "uploaded", len(asked.body))
-            case _:
-                self._take(asked.operation)
-        return response(200, {"ETag": '"an-etag"'}, SAID.get(asked.operation, b""))
-
-    def _answer_bedrock(self, **_: object) -> AWSResponse:
-        self._take("CreateModelInvocationJob")
-        return json_response(
-            200, {"jobArn": f"arn:aws:bedrock:ap-northeast-1:123456789012:model-invocation-job/{JOB_ID}"}
-        )
-
-
-def _pending_image(image_id: str) -> Item:
-    return {
-        "imageId": {"S": image_id},
-        "userId": {"S": USER_ID},
-        "s3Key": {"S": f"uploads/{USER_ID}/{image_id}.jpg"},
-        "md5": {"S": "0cc175b9c0f1b6a831c399e269772661"},
-        "uploadedAt": {"S": "2026-11-22T09:12:44Z"},
-        "status": {"S": "pending"},
-    }
+    def put_part(self, _: str, __: int, body: bytes, /) -> str:
+        """Count the bytes of a part."""
+        self.written["uploaded"] += len(body)
+        return ""

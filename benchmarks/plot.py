@@ -1,4 +1,4 @@
-"""A picture of the runs: how time and memory grow with a job's records."""
+"""A plot of the runs: time and peak memory by records."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,9 +14,9 @@ STYLES = {PLAN: "s--", HANDLER: "o-"}
 
 
 def draw(measured: Sequence[Measured], file: Path) -> None:
-    """Draw seconds and peak memory by records into a file, whose suffix says its format."""
+    """Draw seconds and peak memory by records into a file, whose suffix selects the format."""
     shortest = min(one.line_bytes for one in measured)
-    # The same runs, the same file; and letters stay letters.
+    # The same runs give the same file, and text stays text.
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "yorutsuke"}):
         figure = Figure(figsize=(10, 4), layout="constrained")
         time, memory = figure.subplots(1, 2)

@@ -1,44 +1,42 @@
-"""The ways of turning an output into transactions that are measured side by side, each given the same modelled AWS."""
+"""The ways to process an output file, or to submit a job, that are measured against the same modelled AWS.
+
+A way prepares its run inside `session`, and returns the run, which is measured.
+"""
 
 import json
 import os
-from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager, contextmanager, redirect_stdout
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager, redirect_stdout
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from unittest.mock import patch
 
 import boto3
 
-from batch_result_handler import handler as handler_module
-from batch_result_handler.handler import handler
+import batch_orchestrator.handler as orchestrator
+import batch_orchestrator.images
+import batch_result_handler.handler as result_handler
 from local.lambda_context import lambda_context
 from yorutsuke_common.aws.calls import chunks
-from yorutsuke_common.aws.dynamodb import WRITE_CHUNK, from_item, to_item
+from yorutsuke_common.aws.dynamodb import WRITE_CHUNK, to_item
+from yorutsuke_common.names import PROCESSED_PREFIX, UPLOADS_PREFIX
+from yorutsuke_common.object_keys import output_prefix
 from yorutsuke_common.records.lines import Line
 from yorutsuke_common.records.parser import ParsedRecord, RecordParser
 from yorutsuke_common.records.record import parse_record
-from yorutsuke_common.schema import BatchJob, Transaction
+from yorutsuke_common.schema import Transaction
 
-from .modelled_aws import (
-    BATCH_JOBS,
-    BUCKET,
-    CREDENTIALS,
-    JOB_ID,
-    LAST_MODIFIED,
-    PENDING_IMAGES,
-    SUBMITTED,
-    TRANSACTIONS,
-    ModelledAws,
-)
+from .modelled_aws import BATCH_JOBS, BUCKET, LAST_MODIFIED, PENDING_IMAGES, SUBMITTED, TRANSACTIONS, ModelledAws
 
 if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_s3 import S3Client
 
-OUTPUT_KEY = f"batch-output/{JOB_ID}/output.jsonl"
 ENVIRONMENT = {
-    **CREDENTIALS,
+    "AWS_DEFAULT_REGION": "ap-northeast-1",
+    "AWS_ACCESS_KEY_ID": "modelled",
+    "AWS_SECRET_ACCESS_KEY": "modelled",
     "STAGE": "benchmark",
     "IMAGES_BUCKET": BUCKET,
     "TRANSACTIONS_TABLE": TRANSACTIONS,
@@ -46,120 +44,141 @@ ENVIRONMENT = {
     "PENDING_IMAGES_TABLE": PENDING_IMAGES,
     "TRANSACTION_TTL_DAYS": "730",
     "TIMEZONE": "Asia/Tokyo",
+    "BEDROCK_ROLE_ARN": "arn:aws:iam::123456789012:role/benchmark",
+    "MODEL_IDS": "amazon.nova-lite-v1:0",
 }
-READ_AGAIN = 200
-"""How often each line is read where reading alone is measured: long enough for a machine that is not quiet."""
+OUTPUT_KEY = f"{output_prefix(SUBMITTED.jobId)}output.jsonl"
+IMAGES_AT_A_TIME = 16
+READ_REPEATS = 200
+"""Number of times that each line is read when only reading is measured. Makes the run long enough to be stable."""
 
-Run = Callable[[], None]
-Way = Callable[[ModelledAws], AbstractContextManager[Run]]
-"""What it takes to begin is got ready when the context is entered; the run that it yields is measured."""
+Run = Callable[[], object]
+Way = Callable[[ModelledAws], Run]
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 
 
 @contextmanager
-def the_handler(aws: ModelledAws) -> Generator[Run]:
-    """Let the real handler take it in, cold, from its event to its metrics, in process."""
-    record = {"s3": {"bucket": {"name": BUCKET}, "object": {"key": OUTPUT_KEY}}}
+def session(aws: ModelledAws) -> Generator[None]:
+    """Connect every new client to the modelled AWS, discard logs and metrics, and let both functions start cold."""
+    default_session = boto3.Session(region_name=ENVIRONMENT["AWS_DEFAULT_REGION"])
+    aws.serve(default_session)
+    for cached in (result_handler.load_settings, result_handler.use_cases):
+        cached.cache_clear()
+    for cached in (orchestrator.load_settings, orchestrator.job_submitter):
+        cached.cache_clear()
     with (
-        _session(aws),
-        Path(os.devnull).open("w", encoding="utf-8") as silence,
-        redirect_stdout(silence),
-        patch.object(handler_module.logger.registered_handler, "stream", silence),
+        patch.dict(os.environ, ENVIRONMENT),
+        patch.object(boto3, "DEFAULT_SESSION", default_session),
+        Path(os.devnull).open("w", encoding="utf-8") as nowhere,
+        redirect_stdout(nowhere),
+        patch.object(result_handler.logger.registered_handler, "stream", nowhere),
+        patch.object(orchestrator.logger.registered_handler, "stream", nowhere),
     ):
-        yield lambda: _invoked({"Records": [record]})
+        yield
 
 
-def _invoked(event: dict[str, Any]) -> None:
-    handler(event, lambda_context(seconds=300))
+def run_handler(_: ModelledAws) -> Run:
+    """Process the output with the real handler, cold, from its event to its metrics."""
+    record = {"s3": {"bucket": {"name": BUCKET}, "object": {"key": OUTPUT_KEY}}}
+    return partial(result_handler.handler, {"Records": [record]}, lambda_context(seconds=300))
 
 
-@contextmanager
-def the_plan(aws: ModelledAws) -> Generator[Run]:
-    """Follow the plan as it was written: transactions written in chunks, everything else one by one."""
-    with _session(aws):
-        s3, dynamodb = _clients()
+def follow_the_plan(_: ModelledAws) -> Run:
+    """Process the output as it was planned: transactions written in chunks, everything else one call at a time."""
+    s3, dynamodb = boto3.client("s3"), boto3.client("dynamodb")
 
-        def run() -> None:
-            for block in chunks(list(_transactions(s3)), WRITE_CHUNK):
-                puts: Any = [{"PutRequest": {"Item": to_item(transaction.item())}} for transaction in block]
-                dynamodb.batch_write_item(RequestItems={TRANSACTIONS: puts})
-                for transaction in block:
-                    key = {"imageId": {"S": transaction.imageId}}
-                    image: Any = dynamodb.get_item(TableName=PENDING_IMAGES, Key=key)
-                    source = image["Item"]["s3Key"]["S"]
-                    target = source.replace("uploads/", "processed/2026-11-23/")
-                    s3.copy_object(Bucket=BUCKET, Key=target, CopySource={"Bucket": BUCKET, "Key": source})
-                    s3.delete_object(Bucket=BUCKET, Key=source)
+    def run() -> None:
+        for chunk in chunks(list(_transactions(s3)), WRITE_CHUNK):
+            puts: Any = [{"PutRequest": {"Item": to_item(transaction.item())}} for transaction in chunk]
+            dynamodb.batch_write_item(RequestItems={TRANSACTIONS: puts})
+            for transaction in chunk:
+                key = {"imageId": {"S": transaction.imageId}}
+                image: Any = dynamodb.get_item(TableName=PENDING_IMAGES, Key=key)
+                source = image["Item"]["s3Key"]["S"]
+                target = source.replace(UPLOADS_PREFIX, f"{PROCESSED_PREFIX}2026-11-23/")
+                s3.copy_object(Bucket=BUCKET, Key=target, CopySource={"Bucket": BUCKET, "Key": source})
+                s3.delete_object(Bucket=BUCKET, Key=source)
 
-        yield run
+    return run
 
 
-@contextmanager
-def write_one_by_one(aws: ModelledAws) -> Generator[Run]:
-    """Write transactions alone, one PutItem a line."""
-    with _session(aws):
-        s3, dynamodb = _clients()
-        transactions = list(_transactions(s3))
+def write_one_by_one(_: ModelledAws) -> Run:
+    """Write transactions with one PutItem each."""
+    dynamodb, transactions = boto3.client("dynamodb"), list(_transactions(boto3.client("s3")))
 
-        def run() -> None:
+    def run() -> None:
+        for transaction in transactions:
+            dynamodb.put_item(TableName=TRANSACTIONS, Item=to_item(transaction.item()))
+
+    return run
+
+
+def write_with_batch_writer(_: ModelledAws) -> Run:
+    """Write transactions with boto3's `batch_writer`."""
+    table, transactions = boto3.resource("dynamodb").Table(TRANSACTIONS), list(_transactions(boto3.client("s3")))
+
+    def run() -> None:
+        with table.batch_writer() as writer:
             for transaction in transactions:
-                dynamodb.put_item(TableName=TRANSACTIONS, Item=to_item(transaction.item()))
+                writer.put_item(Item=transaction.item())
 
-        yield run
-
-
-@contextmanager
-def write_with_batch_writer(aws: ModelledAws) -> Generator[Run]:
-    """Write transactions alone, through boto3's own `batch_writer`."""
-    with _session(aws):
-        s3, _ = _clients()
-        transactions = list(_transactions(s3))
-        table = boto3.resource("dynamodb").Table(TRANSACTIONS)
-
-        def run() -> None:
-            with table.batch_writer() as writer:
-                for transaction in transactions:
-                    writer.put_item(Item=transaction.item())
-
-        yield run
+    return run
 
 
-@contextmanager
-def write_in_batches(aws: ModelledAws) -> Generator[Run]:
-    """Write transactions alone, as the handler does."""
-    with _session(aws):
-        s3, _ = _clients()
-        transactions = list(_transactions(s3))
-        stores = handler_module.use_cases().stores
-        yield lambda: stores.transactions.put(transactions)
+def write_as_the_handler(_: ModelledAws) -> Run:
+    """Write transactions as the handler does."""
+    transactions = list(_transactions(boto3.client("s3")))
+    return partial(result_handler.use_cases().stores.transactions.put, transactions)
 
 
-@contextmanager
-def read_lines(aws: ModelledAws) -> Generator[Run]:
-    """Read lines alone, as the handler does: into the record that each is."""
-    yield _reading(aws, parse_record)
+def read_as_the_handler(aws: ModelledAws) -> Run:
+    """Read lines into records, as the handler does."""
+    return _reading(aws, parse_record)
 
 
-@contextmanager
-def read_with_json_loads(aws: ModelledAws) -> Generator[Run]:
-    """Read lines alone, each by `json.loads`."""
-    yield _reading(aws, lambda line: json.loads(line.content))
+def read_with_json_loads(aws: ModelledAws) -> Run:
+    """Read lines with `json.loads`."""
+    return _reading(aws, lambda line: json.loads(line.content))
 
 
 def _reading(aws: ModelledAws, read: Callable[[Line], object]) -> Run:
     lines = [Line(number, line) for number, line in enumerate(aws.content(), 1)]
 
     def run() -> None:
-        for _ in range(READ_AGAIN):
+        for _ in range(READ_REPEATS):
             for line in lines:
                 read(line)
 
     return run
 
 
+def submit(aws: ModelledAws) -> Run:
+    """Submit a job with the real orchestrator, cold, from its event to the record of the job."""
+    image_ids = [f"img-{number:06}" for number in range(aws.records)]
+    request = {"intentId": "benchmark", "pendingImageIds": image_ids, "userId": SUBMITTED.userId}
+    return partial(orchestrator.handler, request, lambda_context(seconds=900))
+
+
+def submit_by_sixteens(aws: ModelledAws) -> Run:
+    """Submit a job that reads sixteen images, writes them, and only then reads the next sixteen."""
+    run = submit(aws)
+
+    def patched() -> None:
+        with patch.object(batch_orchestrator.images, "map_ahead", _map_by_sixteens):
+            run()
+
+    return patched
+
+
+def _map_by_sixteens(executor: Executor, call: Callable[[_T], _R], items: Sequence[_T], *_: object) -> Iterator[_R]:
+    for chunk in chunks(items, IMAGES_AT_A_TIME):
+        yield from executor.map(call, chunk)
+
+
 def _transactions(s3: "S3Client") -> Iterator[Transaction]:
-    """Yield the output's transactions, its lines read by `json.loads` first, as the plan has it."""
-    job = BatchJob.model_validate(from_item(SUBMITTED))
-    parser = RecordParser(job, LAST_MODIFIED, 730)
+    """Yield the output's transactions. Each line is first read by `json.loads`, as it was planned."""
+    parser = RecordParser(SUBMITTED, LAST_MODIFIED, 730)
     body = s3.get_object(Bucket=BUCKET, Key=OUTPUT_KEY)["Body"]
     for number, line in enumerate(body.iter_lines(), 1):
         json.loads(line)
@@ -168,33 +187,19 @@ def _transactions(s3: "S3Client") -> Iterator[Transaction]:
             yield record.transaction
 
 
-def _clients() -> "tuple[S3Client, DynamoDBClient]":
-    return boto3.client("s3"), boto3.client("dynamodb")
-
-
-@contextmanager
-def _session(aws: ModelledAws) -> Generator[None]:
-    """Let every client be one of the modelled AWS, and the handler start cold."""
-    with patch.dict(os.environ, ENVIRONMENT):
-        session = boto3.Session()
-        aws.serve(session)
-        with patch.object(boto3, "DEFAULT_SESSION", session):
-            handler_module.load_settings.cache_clear()
-            handler_module.use_cases.cache_clear()
-            yield
-
-
-HANDLER = "handler"
-PLAN = "the plan"
+HANDLER, PLAN = "handler", "the plan"
 WRITES, WRITES_BATCH_WRITER, WRITES_ONE_BY_ONE = "writes, as the handler", "writes, batch_writer", "writes, one by one"
-READS, READS_JSON_LOADS = f"{READ_AGAIN} x read, as the handler", f"{READ_AGAIN} x read, json.loads"
+READS, READS_JSON_LOADS = f"{READ_REPEATS} x read, as the handler", f"{READ_REPEATS} x read, json.loads"
+SUBMISSION, SUBMISSION_BY_SIXTEENS = "submission", f"submission, {IMAGES_AT_A_TIME} images at a time"
+SUBMISSIONS: dict[str, Way] = {SUBMISSION: submit, SUBMISSION_BY_SIXTEENS: submit_by_sixteens}
 WAYS: dict[str, Way] = {
-    HANDLER: the_handler,
-    PLAN: the_plan,
-    WRITES: write_in_batches,
+    HANDLER: run_handler,
+    PLAN: follow_the_plan,
+    WRITES: write_as_the_handler,
     WRITES_BATCH_WRITER: write_with_batch_writer,
     WRITES_ONE_BY_ONE: write_one_by_one,
-    READS: read_lines,
+    READS: read_as_the_handler,
     READS_JSON_LOADS: read_with_json_loads,
+    **SUBMISSIONS,
 }
-"""By the names that they are shown under."""
+"""The ways by the names under which they are shown."""

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pulumi
 from pulumi.runtime import MockCallArgs, MockResourceArgs
 
-from yorutsuke_common.names import PROJECT
-from yorutsuke_infra.artifacts import LOCAL_STAGE
+from yorutsuke_common.names import LOCAL_STAGE, PROJECT
 from yorutsuke_infra.config import CONFIG_KEY, TAGS_KEY
 from yorutsuke_infra.stage_file import ROOT, read_stage_values
 
@@ -44,7 +43,6 @@ class LocalDeployer(pulumi.runtime.Mocks):
         self._default_tags = default_tags
         # Resources are handed over from several threads; one at a time keeps the order readable in the emulator's log.
         self._lock = threading.Lock()
-        self.created: list[str] = []
 
     def new_resource(self, args: MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
         """Create one resource and return its id and outputs. Raises UnknownResourceError."""
@@ -62,7 +60,6 @@ class LocalDeployer(pulumi.runtime.Mocks):
         with self._lock:
             identifier, outputs = creator(self._aws, inputs)
             inputs.require_all_taken()
-            self.created.append(args.typ)
         return identifier, {**values, **outputs}
 
     def call(self, args: MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]]]:

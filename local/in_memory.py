@@ -1,15 +1,17 @@
-"""The handler's part of AWS, inside the process: S3 and DynamoDB in memory, behind botocore's `before-send`.
+"""S3, DynamoDB and Bedrock's creation of jobs in memory, behind botocore's `before-send` event.
 
-A client's own work stays real: requests are built, signed, sent again after a failure, and their answers parsed. Only
-what would go over the wire is answered here, so that every single attempt can be made to fail, and a whole night takes
-milliseconds. Whatever the handler does not call is refused by name.
+The clients do their real work: they build and sign requests, retry them, and parse responses. Only the transport is
+replaced. So each attempt of a call can fail or take its time, and a whole job takes milliseconds. Operations that the
+functions do not use raise NotImplementedError or KeyError.
 
 Sources: Amazon S3 API reference; Amazon DynamoDB API reference; botocore's `before-send` event.
 """
 
 import hashlib
-import json
+import io
 import re
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,33 +22,50 @@ from typing import TYPE_CHECKING, Any, cast
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
+import pydantic_core
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
 
-from .wire import S3Request, body_of, json_response, response, s3_error, s3_request, xml_response
+from .wire import (
+    Body,
+    S3Request,
+    body_of,
+    header,
+    json_error,
+    json_response,
+    response,
+    s3_error,
+    s3_request,
+    xml_response,
+)
 
 if TYPE_CHECKING:
     import boto3
 
-S3_NAMESPACE = "{http://s3.amazonaws.com/doc/2006-03-01/}"
 MAX_WRITES = 25
 MAX_READS = 100
 MAX_DELETES = 1000
+JOB_ARN = "arn:aws:bedrock:ap-northeast-1:123456789012:model-invocation-job"
 
+COPIED = xml_response(200, "<CopyObjectResult></CopyObjectResult>")
+"""The response to every copy. A benchmark makes 50,000 of them, and must not measure their responses."""
+_ = COPIED.content
 PARTIAL_FAULTS = {"unprocessed", "refused", "cut", "stale"}
-"""Those that take nothing away from an operation but some of what it does."""
+"""The kinds of faults in which an operation succeeds in part."""
 
 Item = dict[str, Any]
-"""An item as it is on the wire: attribute name to typed value."""
+"""An item on the wire: attribute name to typed value."""
+Parameters = dict[str, Any]
+"""The JSON object of a request."""
 
 
 class FunctionDiedError(BaseException):
-    """The execution environment is gone: not an error that any handler could catch as such."""
+    """The execution environment ended. It is not an Exception, so no handler catches it."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """One attempt of a request: its operation, and the object key or the table that it is about."""
+    """One attempt of a call: its operation, and the object key, table or token that it names."""
 
     operation: str
     resource: str
@@ -54,12 +73,12 @@ class Call:
 
 @dataclass(frozen=True)
 class Fault:
-    """What becomes of an attempt, instead of its answer.
+    """The failure of one attempt.
 
-    `kind`: `die` (the function is gone), `reset` (the connection is), `timeout`, `error` (an answer with `code` and
-    `status`), `unprocessed` (a batch of DynamoDB, half of it handed back), `refused` (DeleteObjects, half of it kept),
-    `cut` (GetObject, whose body breaks off in the middle), `stale` (Query, of an index that lags one write behind).
-    `after`: when the request has taken effect.
+    `kind`: `die` (the function ends), `reset` (the connection breaks), `timeout`, `error` (a response with `code` and
+    `status`), `unprocessed` (half of a DynamoDB batch is returned unprocessed), `refused` (DeleteObjects keeps half of
+    the objects), `cut` (the body of a GetObject ends in the middle), `stale` (a Query reads an index that lags one
+    write behind). `after`: the failure follows the request's effect.
     """
 
     kind: str
@@ -80,6 +99,15 @@ class StoredObject:
         """The ETag of an object that was put in one piece."""
         return hashlib.md5(self.body, usedforsecurity=False).hexdigest()
 
+    @property
+    def size(self) -> int:
+        """The length of the content, in bytes."""
+        return len(self.body)
+
+    def open(self) -> io.BufferedIOBase:
+        """Return the content as a response's body."""
+        return Body(self.body)
+
 
 @dataclass
 class Table:
@@ -88,30 +116,30 @@ class Table:
     keys: tuple[str, ...]
     items: dict[tuple[str, ...], Item] = field(default_factory=dict[tuple[str, ...], Item])
     earlier: dict[tuple[str, ...], Item] = field(default_factory=dict[tuple[str, ...], Item])
-    """Each item as it was before it was last written, which an index may still show."""
+    """Each item before its last write, as a lagging index may still return it."""
 
     def key_of(self, item: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the values of an item's key attributes, which are strings."""
-        return tuple(item[name]["S"] for name in self.keys)
+        return tuple([item[name]["S"] for name in self.keys])
 
-    def put(self, item: Item) -> None:
-        """Store an item in place of the one with its key."""
+    def get(self, key: Item, /) -> Item | None:
+        """Return the item with this key, or None."""
+        return self.items.get(self.key_of(key))
+
+    def put(self, item: Item, /) -> None:
+        """Store an item, and replace the one with its key."""
         key = self.key_of(item)
         if key in self.items:
             self.earlier[key] = self.items[key]
         self.items[key] = item
 
-    def clear(self) -> None:
-        """Forget every item."""
-        self.items.clear()
-        self.earlier.clear()
-
 
 @dataclass
 class InMemoryAws:
-    """One bucket and some tables, and what becomes of each call to them.
+    """One bucket and some tables.
 
-    `fault` is asked at every attempt; `changed` is called whenever something was written or deleted.
+    `fault` decides about each attempt. `changed` is called after each write or deletion. `latencies` are the seconds
+    that an operation waits before it responds. Operations run one at a time; their waits overlap.
     """
 
     tables: dict[str, Table]
@@ -119,172 +147,200 @@ class InMemoryAws:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     fault: Callable[[Call], Fault | None] = lambda _: None
     changed: Callable[[], None] = lambda: None
+    latencies: Mapping[str, float] = field(default_factory=dict[str, float])
     calls: Counter[str] = field(default_factory=Counter[str])
-    _uploads: dict[str, dict[int, bytes]] = field(default_factory=dict[str, dict[int, bytes]])
+    _parts: dict[str, dict[int, bytes]] = field(default_factory=dict[str, dict[int, bytes]])
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def serve(self, session: "boto3.Session") -> None:
         """Answer the calls of the session's clients from now on."""
-        # The stubs have handlers return nothing; botocore takes what they return for the answer.
-        session.events.register("before-send.s3", cast("Callable[..., None]", self._answer_s3))
-        session.events.register("before-send.dynamodb", cast("Callable[..., None]", self._answer_dynamodb))
+        answers = {"s3": self._answer_s3, "dynamodb": self._answer_dynamodb, "bedrock": self._answer_bedrock}
+        for service, answer in answers.items():
+            # The stubs declare handlers without a result; botocore takes a handler's result as the response.
+            session.events.register(f"before-send.{service}", cast("Callable[..., None]", answer))
 
-    def put_object(self, key: str, body: bytes) -> None:
-        """Put an object."""
+    # Storage
+
+    def find_object(self, key: str, /) -> StoredObject | None:
+        """Return an object, or None."""
+        return self.objects.get(key)
+
+    def put_object(self, key: str, body: bytes, /) -> None:
+        """Store an object."""
         self.objects[key] = StoredObject(body, self.now())
+
+    def delete_object(self, key: str, /) -> None:
+        """Delete an object if it exists."""
+        self.objects.pop(key, None)
+
+    def put_part(self, upload_id: str, number: int, body: bytes, /) -> str:
+        """Store a part of an upload, and return its ETag."""
+        self._parts.setdefault(upload_id, {})[number] = body
+        return StoredObject(body, self.now()).etag
 
     # DynamoDB
 
     def _answer_dynamodb(self, request: AWSPreparedRequest, **_: object) -> AWSResponse:
-        target = request.headers["X-Amz-Target"]
-        operation = (target.decode() if isinstance(target, bytes) else target).rpartition(".")[2]
-        asked: dict[str, Any] = json.loads(body_of(request))
-        table = asked.get("TableName") or next(iter(asked["RequestItems"]))
-        acts = {
+        operation = header(request, "X-Amz-Target").rpartition(".")[2]
+        parameters: Parameters = pydantic_core.from_json(body_of(request))
+        name = parameters.get("TableName") or next(iter(parameters["RequestItems"]))
+        act = {
             "Query": self._query,
-            "BatchGetItem": self._batch_get,
-            "BatchWriteItem": self._batch_write,
-            "UpdateItem": self._update,
-        }
-        act = acts[operation]
-        return self._outcome(
-            Call(operation, table),
-            lambda fault: json_response(*act(asked, fault)),
-            lambda fault: json_response(fault.status, {"__type": f"com.amazonaws.dynamodb.v20120810#{fault.code}"}),
-        )
+            "GetItem": self._get_item,
+            "PutItem": self._put_item,
+            "UpdateItem": self._update_item,
+            "BatchGetItem": self._batch_get_items,
+            "BatchWriteItem": self._batch_write_items,
+        }[operation]
+        table = self.tables[name]
+        return self._respond(Call(operation, name), lambda fault: act(table, parameters, fault), json_error)
 
-    def _query(self, asked: dict[str, Any], fault: Fault | None) -> tuple[int, dict[str, Any]]:
-        name, value = asked["KeyConditionExpression"].split(" = ")
-        wanted = asked["ExpressionAttributeValues"][value]
-        table = self.tables[asked["TableName"]]
+    def _query(self, table: Table, parameters: Parameters, fault: Fault | None) -> AWSResponse:
+        name, value = parameters["KeyConditionExpression"].split(" = ")
+        expected = parameters["ExpressionAttributeValues"][value]
         shown = {**table.items, **table.earlier} if fault else table.items
-        items = [item for item in shown.values() if item.get(name) == wanted]
-        return 200, {"Items": items[: asked["Limit"]], "Count": len(items)}
+        items = [item for item in shown.values() if item.get(name) == expected]
+        return json_response(200, {"Items": items[: parameters["Limit"]], "Count": len(items)})
 
-    def _batch_get(self, asked: dict[str, Any], fault: Fault | None) -> tuple[int, dict[str, Any]]:
-        [(name, request)] = asked["RequestItems"].items()
-        keys = request["Keys"]
-        table = self.tables[name]
-        if refused := _batch_refusal([table.key_of(key) for key in keys], MAX_READS):
-            return refused
-        done, left = _halves(keys, fault)
-        found = [table.items[table.key_of(key)] for key in done if table.key_of(key) in table.items]
-        return 200, {"Responses": {name: found}, "UnprocessedKeys": {name: {**request, "Keys": left}} if left else {}}
+    def _get_item(self, table: Table, parameters: Parameters, _: Fault | None) -> AWSResponse:
+        item = table.get(parameters["Key"])
+        return json_response(200, {"Item": item} if item else {})
 
-    def _batch_write(self, asked: dict[str, Any], fault: Fault | None) -> tuple[int, dict[str, Any]]:
-        [(name, requests)] = asked["RequestItems"].items()
-        table = self.tables[name]
-        if refused := _batch_refusal([table.key_of(r["PutRequest"]["Item"]) for r in requests], MAX_WRITES):
-            return refused
-        done, left = _halves(requests, fault)
-        for put in done:
-            table.put(put["PutRequest"]["Item"])
-            self.changed()
-        return 200, {"UnprocessedItems": {name: left} if left else {}}
+    def _put_item(self, table: Table, parameters: Parameters, _: Fault | None) -> AWSResponse:
+        if refusal := _refusal(parameters, table.get(parameters["Item"])):
+            return refusal
+        table.put(parameters["Item"])
+        self.changed()
+        return json_response(200, {})
 
-    def _update(self, asked: dict[str, Any], _: Fault | None) -> tuple[int, dict[str, Any]]:
-        table = self.tables[asked["TableName"]]
-        key = table.key_of(asked["Key"])
-        item = table.items.get(key, {})
-        names: dict[str, str] = asked.get("ExpressionAttributeNames", {})
-        values: dict[str, Any] = asked["ExpressionAttributeValues"]
-        if not all(_holds(clause, item, names, values) for clause in asked["ConditionExpression"].split(" AND ")):
-            failed = {"__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException", "message": "no"}
-            shown = item and asked.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD"
-            return 400, {**failed, "Item": item} if shown else failed
-        updated = dict(item)
-        sets, _, removes = asked["UpdateExpression"].partition("REMOVE ")
+    def _update_item(self, table: Table, parameters: Parameters, _: Fault | None) -> AWSResponse:
+        item = table.get(parameters["Key"])
+        if refusal := _refusal(parameters, item):
+            return refusal
+        names: dict[str, str] = parameters.get("ExpressionAttributeNames", {})
+        updated = {**parameters["Key"], **(item or {})}
+        sets, _, removes = parameters["UpdateExpression"].partition("REMOVE ")
         for assignment in re.finditer(r"(#?\w+) = (:\w+)", sets):
             name, value = str(assignment[1]), str(assignment[2])
-            updated[names.get(name, name)] = values[value]
+            updated[names.get(name, name)] = parameters["ExpressionAttributeValues"][value]
         for name in filter(None, removes.split(", ")):
             updated.pop(name, None)
         table.put(updated)
         self.changed()
-        return 200, {"Attributes": updated} if asked.get("ReturnValues") == "ALL_NEW" else {}
+        return json_response(200, {"Attributes": updated} if parameters.get("ReturnValues") == "ALL_NEW" else {})
+
+    def _batch_get_items(self, table: Table, parameters: Parameters, fault: Fault | None) -> AWSResponse:
+        [(name, request)] = parameters["RequestItems"].items()
+        keys = request["Keys"]
+        if refusal := _batch_refusal([table.key_of(key) for key in keys], MAX_READS):
+            return refusal
+        done, left = _halves(keys, fault)
+        found = [item for key in done if (item := table.get(key))]
+        unprocessed = {name: {**request, "Keys": left}} if left else {}
+        return json_response(200, {"Responses": {name: found}, "UnprocessedKeys": unprocessed})
+
+    def _batch_write_items(self, table: Table, parameters: Parameters, fault: Fault | None) -> AWSResponse:
+        [(name, requests)] = parameters["RequestItems"].items()
+        if refusal := _batch_refusal([table.key_of(request["PutRequest"]["Item"]) for request in requests], MAX_WRITES):
+            return refusal
+        done, left = _halves(requests, fault)
+        for request in done:
+            table.put(request["PutRequest"]["Item"])
+            self.changed()
+        return json_response(200, {"UnprocessedItems": {name: left} if left else {}})
 
     # S3
 
     def _answer_s3(self, request: AWSPreparedRequest, **_: object) -> AWSResponse:
-        asked = s3_request(request)
-        acts = {
-            "GetObject": self._get,
-            "PutObject": self._put,
-            "CopyObject": self._copy,
-            "DeleteObjects": self._delete,
-            "CreateMultipartUpload": self._begin_upload,
+        parsed = s3_request(request)
+        act = {
+            "GetObject": self._get_object,
+            "PutObject": self._put_object,
+            "CopyObject": self._copy_object,
+            "DeleteObject": self._delete_object,
+            "DeleteObjects": self._delete_objects,
+            "CreateMultipartUpload": self._create_upload,
             "UploadPart": self._upload_part,
-            "CompleteMultipartUpload": self._end_upload,
-        }
-        act = acts[asked.operation]
-        return self._outcome(
-            Call(asked.operation, asked.key),
-            lambda fault: act(asked, fault),
-            lambda fault: s3_error(fault.status, fault.code),
-        )
+            "CompleteMultipartUpload": self._complete_upload,
+        }[parsed.operation]
+        return self._respond(Call(parsed.operation, parsed.key), lambda fault: act(parsed, fault), s3_error)
 
-    def _get(self, asked: S3Request, fault: Fault | None) -> AWSResponse:
-        stored = self.objects.get(asked.key)
+    def _get_object(self, request: S3Request, fault: Fault | None) -> AWSResponse:
+        stored = self.find_object(request.key)
         if stored is None:
             return s3_error(404, "NoSuchKey")
         headers = {
             "ETag": f'"{stored.etag}"',
             "Last-Modified": format_datetime(stored.modified.astimezone(UTC), usegmt=True),
-            "Content-Length": str(len(stored.body)),
+            "Content-Length": str(stored.size),
         }
-        return response(200, headers, stored.body[: len(stored.body) // 2] if fault else stored.body)
+        return response(200, headers, Body(stored.body[: stored.size // 2]) if fault else stored.open())
 
-    def _put(self, asked: S3Request, _: Fault | None) -> AWSResponse:
-        self.put_object(asked.key, asked.body)
+    def _put_object(self, request: S3Request, _: Fault | None) -> AWSResponse:
+        self.put_object(request.key, request.body)
         self.changed()
-        return response(200, {"ETag": f'"{self.objects[asked.key].etag}"'}, b"")
+        return response(200, {"ETag": f'"{StoredObject(request.body, self.now()).etag}"'}, Body())
 
-    def _copy(self, asked: S3Request, _: Fault | None) -> AWSResponse:
-        stored = self.objects.get(asked.copy_source)
+    def _copy_object(self, request: S3Request, _: Fault | None) -> AWSResponse:
+        stored = self.find_object(request.copy_source)
         if stored is None:
             return s3_error(404, "NoSuchKey")
-        self.put_object(asked.key, stored.body)
+        self.put_object(request.key, stored.body)
         self.changed()
-        return xml_response(200, f"<CopyObjectResult><ETag>&quot;{stored.etag}&quot;</ETag></CopyObjectResult>")
+        return COPIED
 
-    def _delete(self, asked: S3Request, fault: Fault | None) -> AWSResponse:
-        # What is parsed here was written by botocore, in this process.
-        tree = ET.fromstring(asked.body)  # noqa: S314
-        keys = [element.text or "" for element in tree.iter(f"{S3_NAMESPACE}Key")]
+    def _delete_object(self, request: S3Request, _: Fault | None) -> AWSResponse:
+        self.delete_object(request.key)
+        self.changed()
+        return response(204, {}, Body())
+
+    def _delete_objects(self, request: S3Request, fault: Fault | None) -> AWSResponse:
+        # botocore wrote the XML in this process.
+        keys = [element.text or "" for element in ET.fromstring(request.body).findall(".//{*}Key")]  # noqa: S314
         if len(keys) > MAX_DELETES:
             return s3_error(400, "MalformedXML")
         done, kept = _halves(keys, fault)
         for key in done:
-            self.objects.pop(key, None)
+            self.delete_object(key)
             self.changed()
         errors = "".join(f"<Error><Key>{escape(key)}</Key><Code>InternalError</Code></Error>" for key in kept)
         return xml_response(200, f"<DeleteResult>{errors}</DeleteResult>")
 
-    def _begin_upload(self, asked: S3Request, _: Fault | None) -> AWSResponse:
-        upload_id = f"upload-{len(self._uploads)}"
-        self._uploads[upload_id] = {}
-        result = f"<Key>{escape(asked.key)}</Key><UploadId>{upload_id}</UploadId>"
-        return xml_response(200, f"<InitiateMultipartUploadResult>{result}</InitiateMultipartUploadResult>")
+    def _create_upload(self, request: S3Request, _: Fault | None) -> AWSResponse:
+        upload = f"<Key>{escape(request.key)}</Key><UploadId>upload-{self.calls['CreateMultipartUpload']}</UploadId>"
+        return xml_response(200, f"<InitiateMultipartUploadResult>{upload}</InitiateMultipartUploadResult>")
 
-    def _upload_part(self, asked: S3Request, _: Fault | None) -> AWSResponse:
-        self._uploads[asked.query["uploadId"]][int(asked.query["partNumber"])] = asked.body
-        return response(200, {"ETag": f'"{StoredObject(asked.body, self.now()).etag}"'}, b"")
+    def _upload_part(self, request: S3Request, _: Fault | None) -> AWSResponse:
+        etag = self.put_part(request.query["uploadId"], int(request.query["partNumber"]), request.body)
+        return response(200, {"ETag": f'"{etag}"'}, Body())
 
-    def _end_upload(self, asked: S3Request, _: Fault | None) -> AWSResponse:
-        parts = self._uploads[asked.query["uploadId"]]
-        self.put_object(asked.key, b"".join(parts[number] for number in sorted(parts)))
+    def _complete_upload(self, request: S3Request, _: Fault | None) -> AWSResponse:
+        parts = self._parts.pop(request.query["uploadId"], {})
+        self.put_object(request.key, b"".join(body for _, body in sorted(parts.items())))
         self.changed()
         return xml_response(200, "<CompleteMultipartUploadResult></CompleteMultipartUploadResult>")
 
-    def _outcome(
-        self, call: Call, act: Callable[[Fault | None], AWSResponse], fail: Callable[[Fault], AWSResponse]
+    # Bedrock
+
+    def _answer_bedrock(self, request: AWSPreparedRequest, **_: object) -> AWSResponse:
+        token: str = pydantic_core.from_json(body_of(request))["clientRequestToken"]
+        job_id = hashlib.sha256(token.encode()).hexdigest()[:12]
+        answer = json_response(200, {"jobArn": f"{JOB_ARN}/{job_id}"})
+        return self._respond(Call("CreateModelInvocationJob", token), lambda _: answer, json_error)
+
+    def _respond(
+        self, call: Call, act: Callable[[Fault | None], AWSResponse], error: Callable[[int, str], AWSResponse]
     ) -> AWSResponse:
-        """Let a call take effect, or not, and return its answer, or what becomes of it instead."""
-        self.calls[call.operation] += 1
+        """Return the response of an attempt, or fail as its fault says."""
+        if seconds := self.latencies.get(call.operation):
+            time.sleep(seconds)
         fault = self.fault(call)
-        if fault is None or fault.kind in PARTIAL_FAULTS:
-            return act(fault)
-        if fault.after:
-            act(None)
+        with self._lock:
+            self.calls[call.operation] += 1
+            if fault is None or fault.kind in PARTIAL_FAULTS:
+                return act(fault)
+            if fault.after:
+                act(None)
         match fault.kind:
             case "die":
                 raise FunctionDiedError(call.operation)
@@ -293,19 +349,17 @@ class InMemoryAws:
             case "timeout":
                 raise ReadTimeoutError(endpoint_url="in memory")
             case _:
-                return fail(fault)
+                return error(fault.status, fault.code)
 
 
-def _halves(entries: list[Any], fault: Fault | None) -> tuple[list[Any], list[Any]]:
-    """Return what is done of a batch and what is left; half of it, but at least one entry, under a fault."""
-    done = len(entries) // 2 if fault else len(entries)
-    return entries[:done], entries[done:]
-
-
-def _batch_refusal(keys: list[tuple[str, ...]], limit: int) -> tuple[int, dict[str, Any]] | None:
-    if len(keys) <= limit and len(set(keys)) == len(keys):
+def _refusal(parameters: Parameters, item: Item | None) -> AWSResponse | None:
+    """Return the error of a conditional write whose condition does not hold."""
+    condition = parameters.get("ConditionExpression")
+    names, values = parameters.get("ExpressionAttributeNames", {}), parameters.get("ExpressionAttributeValues", {})
+    if condition is None or all(_holds(clause, item or {}, names, values) for clause in condition.split(" AND ")):
         return None
-    return 400, {"__type": "com.amazon.coral.validate#ValidationException", "message": "too many items, or duplicates"}
+    returned = item and parameters.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD"
+    return json_error(400, "ConditionalCheckFailedException", **({"Item": item} if returned else {}))
 
 
 def _holds(clause: str, item: Item, names: Mapping[str, str], values: Mapping[str, Any]) -> bool:
@@ -320,4 +374,17 @@ def _holds(clause: str, item: Item, names: Mapping[str, str], values: Mapping[st
     if limited := re.fullmatch(r"(\w+) < (:\w+)", clause):
         name, value = limited.groups()
         return name in item and Decimal(item[name]["N"]) < Decimal(values[value]["N"])
-    raise NotImplementedError(f"the condition {clause!r} is not known in memory")
+    raise NotImplementedError(f"the condition {clause!r} is not implemented in memory")
+
+
+def _batch_refusal(keys: list[tuple[str, ...]], limit: int) -> AWSResponse | None:
+    """Return the error of a batch that has too many keys, or a key twice."""
+    if len(keys) <= limit and len(set(keys)) == len(keys):
+        return None
+    return json_error(400, "ValidationException")
+
+
+def _halves(entries: list[Any], fault: Fault | None) -> tuple[list[Any], list[Any]]:
+    """Return the entries of a batch that are processed, and those that are not: half of them under a fault."""
+    done = len(entries) // 2 if fault else len(entries)
+    return entries[:done], entries[done:]

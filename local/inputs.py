@@ -26,6 +26,10 @@ class Inputs:
             )
         return self._values.pop(key)
 
+    def take_pascal_case(self, *keys: str) -> Any:
+        """Return inputs that must be set, with the PascalCase keys of boto3. Raises UnknownResourceError."""
+        return pascal_case({key: self.take(key) for key in keys})
+
     def take_optional(self, key: str, default: Any = None) -> Any:
         """Return an input, or the default where the program does not set it."""
         return self._values.pop(key, default)

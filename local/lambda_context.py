@@ -3,15 +3,13 @@
 from types import SimpleNamespace
 from typing import Any
 
-FUNCTION_NAME = "handler"
-
 
 def lambda_context(seconds: float) -> Any:
     """Return the context of an invocation that may go on for so many seconds."""
     return SimpleNamespace(
-        function_name=FUNCTION_NAME,
+        function_name="handler",
         memory_limit_in_mb=1024,
-        invoked_function_arn=f"arn:aws:lambda:ap-northeast-1:123456789012:function:{FUNCTION_NAME}",
+        invoked_function_arn="arn:aws:lambda:ap-northeast-1:123456789012:function:handler",
         aws_request_id="request-1",
         get_remaining_time_in_millis=lambda: seconds * 1000,
     )

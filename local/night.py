@@ -1,4 +1,4 @@
-"""A night's job on the local stage: what is there before Bedrock has finished, and what is there afterwards."""
+"""A job on the local stage: what the app and Bedrock put there, and what the pipeline makes of it."""
 
 import json
 import time
@@ -7,79 +7,73 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
-
+from yorutsuke_common.aws.dynamodb import from_item, to_item
 from yorutsuke_common.hashing import image_digest
 from yorutsuke_common.names import (
-    BATCH_OUTPUT_PREFIX,
-    DEAD_LETTERS_PREFIX,
     JOB_TRANSACTIONS_INDEX,
     OUTPUT_MANIFEST_NAME,
     OUTPUT_SUFFIXES,
     UPLOADS_PREFIX,
+    LogEvent,
 )
-from yorutsuke_common.schema import (
-    MAX_IMAGE_ID_BYTES,
-    BatchJob,
-    ImageStatus,
-    JobStatus,
-    PendingImage,
-    RecordCounts,
-    iso_utc,
-)
+from yorutsuke_common.object_keys import dead_letters_key, input_key, output_prefix
+from yorutsuke_common.schema import BatchJob, JobStatus, PendingImage, RecordCounts, iso_utc
 
 from .aws import Aws
+from .bedrock.jobs import StateChange
 from .emulator import REGION
-from .errors import LocalStageError, NotSettledError
+from .errors import NotSettledError
 from .receipts import make_image
-from .state_change import StateChange
 
 USER_ID = "user-1"
 MODEL_ID = "apac.amazon.nova-lite-v1:0"
 SETTLE_SECONDS = 900
 LOG_SECONDS = 30
 POLL_SECONDS = 0.5
-# A longer image id, or one with line breaks, is not made a file's name as it is.
 MAX_FILE_NAME_BYTES = 200
+"""Maximum length of an image id that becomes the name of its file, in bytes. Other images are named by a digest."""
 
 _T = TypeVar("_T")
 
 
-def _hours_ago() -> str:
-    """Return when a job was submitted whose output is there by now: what looks at recent jobs finds it."""
-    return iso_utc(datetime.now(UTC) - timedelta(hours=2))
-
-
 @dataclass(frozen=True)
 class Night:
-    """One job of one user on a deployed stage. `outputs` are the stack's; `intent` is what it was submitted under."""
+    """One job of one user on a deployed stage. `outputs` are the stack's; `intent` is the job's intent."""
 
     aws: Aws
     outputs: dict[str, str]
     job_id: str = "nightly00001"
     intent: str | None = None
-    submit_time: str = field(default_factory=_hours_ago)
+    submit_time: str = field(default_factory=lambda: iso_utc(datetime.now(UTC) - timedelta(hours=2)))
+    """Two hours ago by default: Bedrock may have written an output since."""
 
     @property
     def intent_id(self) -> str:
-        """The intent that the job was submitted for."""
+        """The intent of the job."""
         return self.intent or f"intent-{self.job_id}"
 
     @property
-    def trace_id(self) -> str:
-        """The trace that the intent began."""
-        return f"trace-{self.job_id}"
+    def bucket(self) -> str:
+        """The images bucket."""
+        return self.outputs["imagesBucket"]
 
     def seed_images(self, image_ids: Iterable[str]) -> None:
-        """Put each image into `uploads/` and its item into pending-images."""
+        """Put each image into `uploads/`, and its item into pending-images."""
         with ThreadPoolExecutor(8) as pool:
-            # The list is what lets a failure in one of the threads be seen.
+            # The list raises the errors of the threads.
             list(pool.map(self._seed_image, image_ids))
 
+    def _seed_image(self, image_id: str) -> None:
+        is_usable = len(image_id.encode()) <= MAX_FILE_NAME_BYTES and image_id.isprintable()
+        key = f"{UPLOADS_PREFIX}{USER_ID}/{image_id if is_usable else image_digest(image_id)}.png"
+        self.aws.s3.put_object(Bucket=self.bucket, Key=key, Body=make_image(image_id))
+        image = PendingImage(imageId=image_id, userId=USER_ID, s3Key=key, uploadedAt=self.submit_time)
+        self._put("pendingImagesTable", image.model_dump(exclude_none=True))
+
     def seed_job(self, image_ids: list[str] | None = None) -> None:
-        """Write the job's record, as the orchestrator does when it submits the job, with its images or without."""
+        """Write the job's record as the orchestrator does, with or without the list of its images."""
         job = BatchJob(
             intentId=self.intent_id,
             jobId=self.job_id,
@@ -87,43 +81,29 @@ class Night:
             status=JobStatus.SUBMITTED.value,
             submitTime=self.submit_time,
             modelId=MODEL_ID,
-            manifestUri=f"s3://{self.outputs['imagesBucket']}/batch-input/{self.intent_id}/manifest.jsonl",
+            manifestUri=f"s3://{self.bucket}/{input_key(self.intent_id)}",
             pendingImageIds=image_ids,
-            traceId=self.trace_id,
+            traceId=f"trace-{self.job_id}",
         )
-        self._put(self.outputs["batchJobsTable"], job.model_dump(exclude_unset=True, exclude_none=True))
-
-    def set_owner(self, image_ids: Iterable[str], user_id: str) -> None:
-        """Have pending-images say that these images are a user's."""
-        for image_id in image_ids:
-            self.aws.dynamodb.update_item(
-                TableName=self.outputs["pendingImagesTable"],
-                Key={"imageId": {"S": image_id}},
-                UpdateExpression="SET userId = :userId",
-                ConditionExpression="attribute_exists(imageId)",
-                ExpressionAttributeValues={":userId": {"S": user_id}},
-            )
+        self._put("batchJobsTable", job.model_dump(exclude_unset=True, exclude_none=True))
 
     def drop_output(self, file: Path) -> str:
-        """Put the job's output where Bedrock would; return its object key. From here on the pipeline works alone."""
-        name = file.name if file.name.endswith(OUTPUT_SUFFIXES) else "output.jsonl"
-        key = f"{BATCH_OUTPUT_PREFIX}{self.job_id}/{name}"
-        self.aws.s3.upload_file(str(file), self.outputs["imagesBucket"], key)
+        """Put a file into the bucket as the job's output, which starts the pipeline, and return its object key."""
+        key = output_prefix(self.job_id) + (file.name if file.name.endswith(OUTPUT_SUFFIXES) else "output.jsonl")
+        self.aws.s3.upload_file(str(file), self.bucket, key)
         return key
 
+    def drop_lines(self, lines: Iterable[str], name: str = "output.jsonl") -> None:
+        """Put lines into the bucket as the job's output."""
+        key = output_prefix(self.job_id) + name
+        self.aws.s3.put_object(Bucket=self.bucket, Key=key, Body="\n".join(lines).encode())
+
     def drop_manifest(self, counts: RecordCounts) -> None:
-        """Put the job's manifest where Bedrock would."""
-        self.aws.s3.put_object(
-            Bucket=self.outputs["imagesBucket"],
-            Key=f"{BATCH_OUTPUT_PREFIX}{self.job_id}/{OUTPUT_MANIFEST_NAME}",
-            Body=counts.model_dump_json(exclude_none=True).encode(),
-        )
+        """Put the manifest into the bucket in which Bedrock counts the job's records."""
+        self.drop_lines([counts.model_dump_json(exclude_none=True)], OUTPUT_MANIFEST_NAME)
 
     def end_job(self, status: str, message: str) -> None:
-        """Say on the event bus that the job ended with this status, as Bedrock would, from the stage's drill source.
-
-        Raises LocalStageError where the event bus does not take the event.
-        """
+        """Send the event that Bedrock ended the job, from the stage's drill source. Raises LocalStageError."""
         account = self.outputs["functionRoleArn"].split(":")[4]
         StateChange(
             job_arn=f"arn:aws:bedrock:{REGION}:{account}:model-invocation-job/{self.job_id}",
@@ -135,47 +115,46 @@ class Night:
         ).put(self.aws.events, self.outputs["drillEventSource"])
 
     def wait_until_completed(self) -> None:
-        """Wait until the job is COMPLETED.
-
-        Raises NotSettledError where it takes too long, or where the function reports a failure: SQS would deliver
-        the message again, but nothing would be different here.
-        """
+        """Wait until the job is COMPLETED."""
         self.wait_until(lambda job: job["status"] == JobStatus.COMPLETED, "be COMPLETED")
 
     def wait_until(self, settled: Callable[[dict[str, Any]], bool], what: str) -> None:
-        """Wait until the job's record is as it is to be. Raises NotSettledError as `wait_until_completed` does."""
+        """Wait until the job's record meets a condition. Raises NotSettledError if the function fails instead."""
 
         def is_settled() -> bool:
             for entry in self.failures():
-                raise NotSettledError(
-                    f"the function failed with {entry['error']}: {entry.get('detail', entry['stack'])}"
-                )
+                detail = entry.get("detail", entry["stack"])
+                raise NotSettledError(f"the function failed with {entry['error']}: {detail}")
             return settled(self.job())
 
         until(is_settled, SETTLE_SECONDS, f"job {self.job_id!r} to {what}")
 
     def wait_for_entry(self, event: str) -> dict[str, Any]:
-        """Return the job's entry in the function's log that names the event; it comes after the invocation has ended.
-
-        Raises NotSettledError where it takes too long.
-        """
-        return until(
-            lambda: next(self._own_entries(event), None), LOG_SECONDS, f"{event} of {self.job_id!r} in the log"
-        )
+        """Return the function's log entry of this event and job, which appears when the invocation has ended."""
+        what = f"{event} of {self.job_id!r} in the log"
+        return until(lambda: next(self._own_entries(event), None), LOG_SECONDS, what)
 
     def failures(self) -> Iterator[dict[str, Any]]:
-        """Yield an entry of the function's log for each time that it failed with a message of the job."""
-        return self._own_entries("BATCH_RESULT_FAILED")
+        """Yield the log entry of each failure of the function with a message about the job."""
+        return self._own_entries(LogEvent.BATCH_RESULT_FAILED)
 
     def _own_entries(self, event: str) -> Iterator[dict[str, Any]]:
         return self.log_entries(f'"{event}" "{self.job_id}"')
 
-    def job(self) -> dict[str, Any]:
-        """Return the job's record."""
-        response = self.aws.dynamodb.get_item(
-            TableName=self.outputs["batchJobsTable"], Key={"intentId": {"S": self.intent_id}}, ConsistentRead=True
+    def log_entries(self, pattern: str = "") -> Iterator[dict[str, Any]]:
+        """Yield the JSON entries of the function's log that match a filter pattern, metrics included."""
+        pages = self.aws.logs.get_paginator("filter_log_events").paginate(
+            logGroupName=self.outputs["logGroup"], filterPattern=pattern
         )
-        return _attributes(response.get("Item", {}))
+        messages = (event.get("message", "") for page in pages for event in page["events"])
+        # Lambda's own START, END and REPORT lines are not JSON.
+        return (json.loads(message) for message in messages if message.startswith("{"))
+
+    def job(self) -> dict[str, Any]:
+        """Return the job's record, which is empty if there is none."""
+        table, key = self.outputs["batchJobsTable"], to_item({"intentId": self.intent_id})
+        response = self.aws.dynamodb.get_item(TableName=table, Key=key, ConsistentRead=True)
+        return from_item(response.get("Item", {}))
 
     def transactions(self) -> list[dict[str, Any]]:
         """Return the job's transactions."""
@@ -185,114 +164,32 @@ class Night:
             KeyConditionExpression="jobId = :jobId",
             ExpressionAttributeValues={":jobId": {"S": self.job_id}},
         )
-        return [_attributes(item) for page in pages for item in page["Items"]]
+        return [from_item(item) for page in pages for item in page["Items"]]
 
     def object_keys(self, prefix: str) -> list[str]:
         """Return the keys below a prefix of the bucket."""
-        pages = self.aws.s3.get_paginator("list_objects_v2").paginate(
-            Bucket=self.outputs["imagesBucket"], Prefix=prefix
-        )
+        pages = self.aws.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
         return [entry.get("Key", "") for page in pages for entry in page.get("Contents", [])]
 
     def dead_letters(self) -> list[dict[str, Any]]:
-        """Return the job's dead letters; none where there is no file of them."""
-        key = f"{DEAD_LETTERS_PREFIX}{self.job_id}.jsonl"
-        if key not in self.object_keys(key):
+        """Return the job's dead letters, if any."""
+        try:
+            body = self.aws.s3.get_object(Bucket=self.bucket, Key=dead_letters_key(self.job_id))["Body"]
+        except self.aws.s3.exceptions.NoSuchKey:
             return []
-        body = self.aws.s3.get_object(Bucket=self.outputs["imagesBucket"], Key=key)["Body"]
         return [json.loads(line) for line in body.iter_lines()]
 
     def dlq_depth(self) -> int:
-        """Return how many messages wait in the dead-letter queue."""
-        attributes = self.aws.sqs.get_queue_attributes(
-            QueueUrl=self.outputs["deadLetterQueueUrl"], AttributeNames=["ApproximateNumberOfMessages"]
-        )["Attributes"]
-        return int(attributes["ApproximateNumberOfMessages"])
-
-    def dead_messages(self) -> int:
-        """Return how many messages in the dead-letter queue name the job, of ten at most; they stay visible there."""
-        received = self.aws.sqs.receive_message(
-            QueueUrl=self.outputs["deadLetterQueueUrl"], MaxNumberOfMessages=10, VisibilityTimeout=0
-        )
-        return sum(self.job_id in message.get("Body", "") for message in received.get("Messages", []))
-
-    def log_entries(self, pattern: str = "") -> Iterator[dict[str, Any]]:
-        """Yield the JSON entries of the function's log, semantic events and metrics, that fit a filter pattern."""
-        pages = self.aws.logs.get_paginator("filter_log_events").paginate(
-            logGroupName=self.outputs["logGroup"], filterPattern=pattern
-        )
-        for page in pages:
-            for event in page["events"]:
-                message = event.get("message", "")
-                # Between them are the platform's own START, END and REPORT lines.
-                if message.startswith("{"):
-                    yield json.loads(message)
-
-    def _seed_image(self, image_id: str) -> None:
-        key = f"{UPLOADS_PREFIX}{USER_ID}/{_file_name(image_id)}.png"
-        self.aws.s3.put_object(Bucket=self.outputs["imagesBucket"], Key=key, Body=make_image(image_id))
-        image = PendingImage(
-            imageId=image_id, userId=USER_ID, s3Key=key, uploadedAt=self.submit_time, status=ImageStatus.PENDING.value
-        )
-        self._put(self.outputs["pendingImagesTable"], image.model_dump(exclude_unset=True))
+        """Return the number of messages in the dead-letter queue."""
+        name, queue = "ApproximateNumberOfMessages", self.outputs["deadLetterQueueUrl"]
+        return int(self.aws.sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=[name])["Attributes"][name])
 
     def _put(self, table: str, attributes: dict[str, Any]) -> None:
-        serializer = TypeSerializer()
-        self.aws.dynamodb.put_item(
-            TableName=table, Item={name: serializer.serialize(value) for name, value in attributes.items()}
-        )
-
-
-def image_ids_in(file: Path) -> list[str]:
-    """Return every image id that an output names, in either layout, once each, in order of appearance.
-
-    Raises LocalStageError where the file cannot be read.
-    """
-    found: dict[str, None] = {}
-    try:
-        with file.open("rb") as lines:
-            for line in lines:
-                found.update(dict.fromkeys(_image_ids(line)))
-    except OSError as exc:
-        raise LocalStageError(
-            f"input {str(file)!r} cannot be read ({exc.strerror}): name a JSONL output file."
-        ) from exc
-    return list(found)
-
-
-def _image_ids(line: bytes) -> Iterator[str]:
-    try:
-        record: object = json.loads(line)
-    except (ValueError, RecursionError):
-        return
-    if not isinstance(record, dict):
-        return
-    for name in ("recordId", "customData"):
-        image_id = cast("dict[str, object]", record).get(name)
-        if isinstance(image_id, str) and _can_be_seeded(image_id):
-            yield image_id
-
-
-def _file_name(image_id: str) -> str:
-    fits = len(image_id.encode()) <= MAX_FILE_NAME_BYTES and image_id.isprintable()
-    return image_id if fits else image_digest(image_id)
-
-
-def _can_be_seeded(image_id: str) -> bool:
-    try:
-        return 0 < len(image_id.encode()) <= MAX_IMAGE_ID_BYTES
-    except UnicodeEncodeError:
-        # A lone surrogate, which neither S3 nor DynamoDB can hold.
-        return False
-
-
-def _attributes(item: dict[str, Any]) -> dict[str, Any]:
-    deserializer = TypeDeserializer()
-    return {name: deserializer.deserialize(value) for name, value in item.items()}
+        self.aws.dynamodb.put_item(TableName=self.outputs[table], Item=to_item(attributes))
 
 
 def until(probe: Callable[[], _T | None], seconds: float, what: str) -> _T:
-    """Ask again and again until there is an answer, and return it. Raises NotSettledError after so many seconds."""
+    """Call a probe until its result is true, and return the result. Raises NotSettledError after so many seconds."""
     deadline = time.monotonic() + seconds
     while True:
         if answer := probe():

@@ -1,10 +1,8 @@
-"""A night's receipts, made up: images, and what a model would have read in them. The same seed, the same receipts."""
+"""Made-up receipts: their images, and output files with the replies to them. The same seed gives the same receipts."""
 
 import base64
 import json
 import random
-import struct
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -18,26 +16,29 @@ SHOPS = {
     "Flea Market Stall 7": ("sale", ("Vintage lamp", "Two chairs")),
     "みずほ銀行": ("fee", ("振込手数料",)),
 }
+"""Category and goods by merchant."""
 BAD_LINES = (48, 113)
-"""The lines of an output that cannot become transactions, counted from 1."""
+"""Numbers of the lines of an output that cannot become transactions, counted from 1."""
+PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNoAAAAggCB2kUIOwAAAABJRU5ErkJggg==")
+"""An image of one grey pixel."""
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """One receipt: its image id, and the JSON object that the model read."""
+    """One receipt: its image id, and the JSON object that a model reads from it."""
 
     image_id: str
     fields: dict[str, object]
 
 
 def make_receipts(count: int, seed: int = 1, prefix: str = "") -> list[Receipt]:
-    """Return receipts with distinct image ids, which begin with the prefix."""
+    """Return receipts with distinct image ids that start with the prefix."""
     dice = random.Random(seed)  # noqa: S311 - sample data
     return [Receipt(f"{prefix}img-{number:05}", receipt_fields(dice)) for number in range(1, count + 1)]
 
 
 def receipt_fields(dice: random.Random) -> dict[str, object]:
-    """Return what a model may have read in a receipt."""
+    """Return the fields of a random receipt."""
     merchant = dice.choice(sorted(SHOPS))
     category, goods = SHOPS[merchant]
     return {
@@ -50,32 +51,43 @@ def receipt_fields(dice: random.Random) -> dict[str, object]:
     }
 
 
+def make_image(image_id: str) -> bytes:
+    """Return a small PNG. Readers ignore the image id at its end, which makes each image unique."""
+    return PNG + image_id.encode()
+
+
 def plan_lines(receipts: list[Receipt]) -> Iterator[str]:
-    """Yield the lines of `output.jsonl`, two of them bad: one is no JSON, one says no valid transaction."""
-    no_json, no_transaction = BAD_LINES
+    """Yield the lines of an output in the plan's layout. Of the bad lines, one is cut off, one has a bad amount."""
+    cut_off, bad_amount = BAD_LINES
     for number, receipt in enumerate(receipts, 1):
-        fields = {**receipt.fields, "amount": -1} if number == no_transaction else receipt.fields
+        fields = {**receipt.fields, "amount": -1} if number == bad_amount else receipt.fields
         line = _json({"customData": receipt.image_id, "output": {"text": _json(fields)}})
-        yield line[: len(line) // 2] if number == no_json else line
+        yield line[: len(line) // 2] if number == cut_off else line
 
 
 def bedrock_lines(receipts: list[Receipt]) -> Iterator[str]:
-    """Yield the lines that Bedrock writes for Nova, two of them bad: one is an error, one reply was cut short."""
+    """Yield the lines that Bedrock writes for Nova. Of the bad lines, one is an error, one is cut short."""
     error, cut_short = BAD_LINES
     for number, receipt in enumerate(receipts, 1):
         text = _json(receipt.fields)
+        image = {"format": "png", "source": {"bytes": base64.b64encode(make_image(receipt.image_id)).decode()}}
+        model_input = {"messages": [{"role": "user", "content": [{"image": image}]}]}
         if number == error:
             outcome: dict[str, object] = {"error": {"errorCode": 400, "errorMessage": "The image could not be read"}}
         elif number == cut_short:
             outcome = {"modelOutput": nova_output(text[: len(text) // 2], "max_tokens")}
         else:
             outcome = {"modelOutput": nova_output(text, "end_turn")}
-        yield _json({"recordId": receipt.image_id, "modelInput": _nova_input(receipt.image_id), **outcome})
+        yield _json({"recordId": receipt.image_id, "modelInput": model_input, **outcome})
 
 
 def bedrock_counts(count: int) -> RecordCounts:
-    """Return what Bedrock's manifest counts of as many `bedrock_lines`: a reply cut short is a success to Bedrock."""
-    errors = sum(line <= count for line in BAD_LINES[:1])
+    """Return the counts of Bedrock's manifest for so many `bedrock_lines`. Bedrock counts a cut reply as a success."""
+    return record_counts(count, errors=int(count >= BAD_LINES[0]))
+
+
+def record_counts(count: int, errors: int) -> RecordCounts:
+    """Return the counts of Bedrock's manifest for an output with so many lines and errors."""
     return RecordCounts(
         totalRecordCount=count,
         processedRecordCount=count,
@@ -86,38 +98,14 @@ def bedrock_counts(count: int) -> RecordCounts:
     )
 
 
-def _nova_input(image_id: str) -> dict[str, object]:
-    image = {"format": "png", "source": {"bytes": base64.b64encode(make_image(image_id)).decode()}}
-    return {"messages": [{"role": "user", "content": [{"image": image}, {"text": "レシートを読み取ってください。"}]}]}
-
-
-def nova_output(text: str, stop_reason: str, input_tokens: int = 1, output_tokens: int = 1) -> dict[str, object]:
+def nova_output(text: str, stop_reason: str) -> dict[str, object]:
     """Return Nova's `modelOutput`. Source: Amazon Nova user guide, "Complete request schema"."""
-    message = {"role": "assistant", "content": [{"text": text}]}
-    usage = {
-        "inputTokens": input_tokens,
-        "outputTokens": output_tokens,
-        "totalTokens": input_tokens + output_tokens,
+    return {
+        "output": {"message": {"role": "assistant", "content": [{"text": text}]}},
+        "stopReason": stop_reason,
+        "usage": {"inputTokens": 1, "outputTokens": 1, "totalTokens": 2},
     }
-    return {"output": {"message": message}, "stopReason": stop_reason, "usage": usage}
 
 
 def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
-
-
-def make_image(image_id: str) -> bytes:
-    """Return a small PNG, its grey level and its text chunk made from the image id.
-
-    Source of the layout: PNG specification, W3C.
-    """
-    grey = zlib.crc32(image_id.encode()) % 256
-    header = struct.pack(">IIBBBBB", 8, 8, 8, 0, 0, 0, 0)
-    rows = bytes([0, *[grey] * 8]) * 8
-    text = b"Title\0" + image_id.encode("latin-1", "replace")[:79]
-    chunks = ((b"IHDR", header), (b"tEXt", text), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in chunks)
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -30,6 +30,15 @@ def creates(resource_type: str) -> Callable[[Creator], Creator]:
     return register
 
 
+QUEUE_ATTRIBUTES = {
+    "visibilityTimeoutSeconds": "VisibilityTimeout",
+    "messageRetentionSeconds": "MessageRetentionPeriod",
+    "maxMessageSize": "MaximumMessageSize",
+    "redrivePolicy": "RedrivePolicy",
+}
+"""The optional attributes of a queue in SQS's API, by the names of the provider's inputs."""
+
+
 @creates("aws:s3/bucket:Bucket")
 def bucket(aws: Aws, inputs: Inputs) -> Created:
     """Create a bucket; its id is its name."""
@@ -47,12 +56,9 @@ def bucket_public_access_block(aws: Aws, inputs: Inputs) -> Created:
     name = inputs.take("bucket")
     aws.s3.put_public_access_block(
         Bucket=name,
-        PublicAccessBlockConfiguration={
-            "BlockPublicAcls": inputs.take("blockPublicAcls"),
-            "BlockPublicPolicy": inputs.take("blockPublicPolicy"),
-            "IgnorePublicAcls": inputs.take("ignorePublicAcls"),
-            "RestrictPublicBuckets": inputs.take("restrictPublicBuckets"),
-        },
+        PublicAccessBlockConfiguration=inputs.take_pascal_case(
+            "blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets"
+        ),
     )
     return name, {}
 
@@ -128,8 +134,9 @@ def bucket_policy(aws: Aws, inputs: Inputs) -> Created:
 def bucket_versioning(aws: Aws, inputs: Inputs) -> Created:
     """Set whether a bucket keeps versions."""
     name = inputs.take("bucket")
-    status = inputs.take_nested("versioningConfiguration").take("status")
-    aws.s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": status})
+    aws.s3.put_bucket_versioning(
+        Bucket=name, VersioningConfiguration=pascal_case(inputs.take("versioningConfiguration"))
+    )
     return name, {}
 
 
@@ -203,16 +210,8 @@ def topic_subscription(aws: Aws, inputs: Inputs) -> Created:
 @creates("aws:sqs/queue:Queue")
 def queue(aws: Aws, inputs: Inputs) -> Created:
     """Create a queue; its id is its URL."""
-    attributes: dict[Any, str] = {}
-    for key, attribute in (
-        ("visibilityTimeoutSeconds", "VisibilityTimeout"),
-        ("messageRetentionSeconds", "MessageRetentionPeriod"),
-        ("maxMessageSize", "MaximumMessageSize"),
-        ("redrivePolicy", "RedrivePolicy"),
-    ):
-        value = inputs.take_optional(key)
-        if value is not None:
-            attributes[attribute] = str(value)
+    given = {attribute: inputs.take_optional(key) for key, attribute in QUEUE_ATTRIBUTES.items()}
+    attributes: Any = {attribute: str(value) for attribute, value in given.items() if value is not None}
     attributes["SqsManagedSseEnabled"] = str(inputs.take("sqsManagedSseEnabled")).lower()
     name, tags = inputs.take("name"), inputs.take("tags")
     url = aws.sqs.create_queue(QueueName=name, Attributes=attributes, tags=tags)["QueueUrl"]
@@ -296,12 +295,8 @@ def metric_alarm(aws: Aws, inputs: Inputs) -> Created:
     name = inputs.take("name")
     aws.cloudwatch.put_metric_alarm(
         AlarmName=name,
-        AlarmDescription=inputs.take("alarmDescription"),
-        ComparisonOperator=inputs.take("comparisonOperator"),
-        Threshold=inputs.take("threshold"),
-        EvaluationPeriods=inputs.take("evaluationPeriods"),
-        TreatMissingData=inputs.take("treatMissingData"),
-        AlarmActions=inputs.take("alarmActions"),
+        **inputs.take_pascal_case("alarmDescription", "comparisonOperator", "threshold", "evaluationPeriods"),
+        **inputs.take_pascal_case("treatMissingData", "alarmActions"),
         OKActions=inputs.take("okActions"),
         Metrics=[_metric_query(query) for query in inputs.take("metricQueries")],
         Tags=inputs.take_tags(),
@@ -341,8 +336,7 @@ def layer_version(aws: Aws, inputs: Inputs) -> Created:
     version = aws.lambda_.publish_layer_version(
         LayerName=inputs.take("layerName"),
         Content={"ZipFile": _archive(inputs)},
-        CompatibleRuntimes=inputs.take("compatibleRuntimes"),
-        CompatibleArchitectures=inputs.take("compatibleArchitectures"),
+        **inputs.take_pascal_case("compatibleRuntimes", "compatibleArchitectures"),
     )
     return version["LayerVersionArn"], {"arn": version["LayerVersionArn"], "layerArn": version["LayerArn"]}
 
@@ -353,14 +347,8 @@ def function(aws: Aws, inputs: Inputs) -> Created:
     name = inputs.take("name")
     created = aws.lambda_.create_function(
         FunctionName=name,
-        Role=inputs.take("role"),
-        Runtime=inputs.take("runtime"),
-        Architectures=inputs.take("architectures"),
-        Handler=inputs.take("handler"),
+        **inputs.take_pascal_case("role", "runtime", "architectures", "handler", "layers", "timeout", "memorySize"),
         Code={"ZipFile": _archive(inputs)},
-        Layers=inputs.take("layers"),
-        Timeout=inputs.take("timeout"),
-        MemorySize=inputs.take("memorySize"),
         Environment={"Variables": inputs.take_nested("environment").take("variables")},
         Tags=inputs.take("tags"),
     )
@@ -374,10 +362,7 @@ def permission(aws: Aws, inputs: Inputs) -> Created:
     aws.lambda_.add_permission(
         FunctionName=inputs.take("function"),
         StatementId=statement,
-        Action=inputs.take("action"),
-        Principal=inputs.take("principal"),
-        SourceArn=inputs.take("sourceArn"),
-        SourceAccount=inputs.take("sourceAccount"),
+        **inputs.take_pascal_case("action", "principal", "sourceArn", "sourceAccount"),
     )
     return statement, {}
 
@@ -399,10 +384,7 @@ def event_source_mapping(aws: Aws, inputs: Inputs) -> Created:
     """Feed a function from a queue; its id is its UUID."""
     scaling = inputs.take_nested("scalingConfig")
     created = aws.lambda_.create_event_source_mapping(
-        EventSourceArn=inputs.take("eventSourceArn"),
-        FunctionName=inputs.take("functionName"),
-        BatchSize=inputs.take("batchSize"),
-        FunctionResponseTypes=inputs.take("functionResponseTypes"),
+        **inputs.take_pascal_case("eventSourceArn", "functionName", "batchSize", "functionResponseTypes"),
         ScalingConfig={"MaximumConcurrency": scaling.take("maximumConcurrency")},
         Tags=inputs.take("tags"),
     )

@@ -1,38 +1,36 @@
-"""An emulator with nothing on it, in the foreground, for Pulumi's own engine to deploy the local stage to."""
+"""An empty emulator in the foreground, to which the Pulumi CLI deploys the local stage."""
 
 import argparse
 import signal
 import sys
 from contextlib import suppress
 
-from rich.console import Console
-
-from .emulator import REGION, running_emulator
+from .emulator import LOG, REGION, running_emulator
 from .errors import EmulatorError, LocalStageError
+from .terminal import say
 
 PORT = 4566
-"""Where Pulumi.local.yaml sends the engine."""
+"""The port in Pulumi.local.yaml."""
 
 
 def main() -> int:
-    """Run an emulator until it is interrupted, and say how to deploy to it."""
+    """Run an emulator until it is interrupted, and print its address."""
     parser = argparse.ArgumentParser(prog="nox -s serve --", description=main.__doc__)
     parser.add_argument(
         "--port", type=int, choices=range(1, 65_536), default=PORT, metavar="N", help=f"a free loopback port ({PORT})"
     )
     arguments = parser.parse_args()
-    console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
-    # Whoever ends this means the emulator as well: leave through the clean-up.
+    # On SIGTERM, leave through the clean-up that stops the emulator.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         with running_emulator(arguments.port) as emulator:
-            console.print(f"{emulator.endpoint} (credentials test / test, region {REGION}); Ctrl+C ends it.")
-            console.print(f"In another shell: export AWS_CA_BUNDLE={emulator.ca_bundle}")
+            say(f"{emulator.endpoint} (credentials test / test, region {REGION}); Ctrl+C ends it.")
+            say(f"In another shell: export AWS_CA_BUNDLE={emulator.ca_bundle}")
             with suppress(KeyboardInterrupt):
                 emulator.process.wait()
-                raise EmulatorError(f"the emulator ended by itself: see {emulator.log}.")
+                raise EmulatorError(f"the emulator ended by itself: see {emulator.folder / LOG}.")
     except LocalStageError as error:
-        console.print(f"{type(error).__name__}: {error}")
+        say(f"{type(error).__name__}: {error}")
         return 1
     return 0
 

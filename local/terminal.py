@@ -1,4 +1,4 @@
-"""What a person is told meanwhile and in the end, on standard error: standard output is for machines, under --json."""
+"""The demo's messages, on standard error. Standard output is for `--json`."""
 
 import os
 import re
@@ -8,12 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.measure import Measurement
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 WIDTH = 120
-"""Of tables where no terminal has a width of its own."""
+"""Width of tables without a terminal, in characters."""
 _console = Console(stderr=True)
 
 
@@ -24,7 +23,7 @@ def say(text: str, style: str = "none") -> None:
 
 @contextmanager
 def step(title: str) -> Generator[Callable[[str], None]]:
-    """Show that something is under way, and for how long; what is given says how far it has come."""
+    """Show a step and its duration while it runs, and yield a function that shows its progress."""
     columns = (SpinnerColumn(finished_text="[green]✓[/green]"), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=_console) as progress:
         task = progress.add_task(title, total=1)
@@ -32,29 +31,22 @@ def step(title: str) -> Generator[Callable[[str], None]]:
         progress.advance(task)
 
 
-def show(*tables: Table) -> None:
-    """Print tables, as wide as the terminal."""
-    console = Console(stderr=True, width=None if sys.stderr.isatty() else WIDTH, highlight=False)
-    for table in tables:
-        console.print(table)
-
-
-def draw(file: Path, title: str, *tables: Table) -> None:
-    """Draw tables into an SVG file as a terminal shows them, without the web fonts that Rich would have it load."""
-    with Path(os.devnull).open("w") as nowhere:
-        console = Console(file=nowhere, record=True, width=WIDTH, highlight=False)
-        for table in tables:
-            console.print(table)
-    svg = console.export_svg(title=title, unique_id="terminal")
-    file.write_text(re.sub(r"\s*@font-face \{.*?\}", "", svg, flags=re.DOTALL))
+def show(picture: Path | None, *tables: Table) -> None:
+    """Print tables, as wide as the terminal. Draw them into an SVG file as well, if one is given."""
+    Console(stderr=True, width=None if sys.stderr.isatty() else WIDTH, highlight=False).print(*tables)
+    if picture:
+        with Path(os.devnull).open("w") as nowhere:
+            console = Console(file=nowhere, record=True, width=WIDTH, highlight=False)
+            console.print(*tables)
+        svg = console.export_svg(title="python3 -m nox -s demo", unique_id="terminal")
+        # Rich's picture would load web fonts.
+        picture.write_text(re.sub(r"\s*@font-face \{.*?\}", "", svg, flags=re.DOTALL))
 
 
 def show_whole(table: Table) -> None:
-    """Print a table whose last column is to be copied: no cell is folded, however narrow the terminal."""
-    unbounded = Console(stderr=True, width=100_000)
-    width = Measurement.get(unbounded, unbounded.options, table).maximum
-    console = Console(stderr=True, width=width, highlight=False)
+    """Print a table to copy from: no cell is folded, however narrow the terminal is."""
+    console = Console(stderr=True, width=100_000, highlight=False)
     with console.capture() as printed:
         console.print(table)
-    # A table fills its lines up, which a narrower terminal would show as empty ones.
+    # A narrow terminal would show the padding at the end of a line as empty lines.
     print(*(line.rstrip() for line in printed.get().rstrip().splitlines()), sep="\n", file=sys.stderr)

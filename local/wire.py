@@ -1,38 +1,34 @@
-"""What goes over the wire between botocore and AWS: requests as `before-send` shows them, and answers to them.
+"""Requests and responses on the wire between botocore and AWS, as botocore's `before-send` event exchanges them.
 
 Sources: Amazon S3 API reference; Amazon DynamoDB API reference; botocore's `before-send` event.
 """
 
 import io
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+import pydantic_core
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
 if TYPE_CHECKING:
     from botocore.compat import HTTPHeaders
 
+S3_OPERATIONS = {
+    ("GET", ""): "GetObject",
+    ("PUT", ""): "PutObject",
+    ("PUT", "uploadId"): "UploadPart",
+    ("DELETE", ""): "DeleteObject",
+    ("POST", "delete"): "DeleteObjects",
+    ("POST", "uploads"): "CreateMultipartUpload",
+    ("POST", "uploadId"): "CompleteMultipartUpload",
+}
+"""Operations by method and the query parameter that selects them. CopyObject is a PUT with a header."""
 
-class Body(io.BufferedIOBase):
-    """A body as botocore reads it from the network: piece by piece, none held longer than it takes to be read."""
 
-    def __init__(self, pieces: Iterable[bytes]) -> None:
-        super().__init__()
-        self._pieces = iter(pieces)
-        self._held = b""
-
-    def read(self, amount: int | None = -1, /) -> bytes:
-        """Return so many bytes, fewer at the end, or all that are left."""
-        if amount is None or amount < 0:
-            held, self._held = self._held, b""
-            return held + b"".join(self._pieces)
-        while len(self._held) < amount and (piece := next(self._pieces, b"")):
-            self._held += piece
-        read, self._held = self._held[:amount], self._held[amount:]
-        return read
+class Body(io.BytesIO):
+    """The body of a response."""
 
     def stream(self, **_: object) -> Iterator[bytes]:
         """Yield the whole body."""
@@ -41,7 +37,7 @@ class Body(io.BufferedIOBase):
 
 @dataclass(frozen=True)
 class S3Request:
-    """A request to the bucket. `copy_source` is the source's object key, where it has one."""
+    """A request to the bucket. `copy_source` is the source's object key; it is empty unless the request is a copy."""
 
     operation: str
     key: str
@@ -51,38 +47,36 @@ class S3Request:
 
 
 def s3_request(request: AWSPreparedRequest) -> S3Request:
-    """Return what S3 is asked for, by a client that names the bucket in the host. Raises NotImplementedError."""
+    """Return a request of a client that puts the bucket's name into the host. Raises NotImplementedError."""
     url = urlsplit(str(request.url))
-    query = dict(parse_qsl(url.query, keep_blank_values=True))
-    source = request.headers.get("x-amz-copy-source", b"")
-    source = unquote(source.decode() if isinstance(source, bytes) else str(source))
-    match request.method, sorted({"delete", "uploads", "uploadId"} & set(query)):
-        case "GET", []:
-            operation = "GetObject"
-        case "PUT", []:
-            operation = "CopyObject" if source else "PutObject"
-        case "PUT", ["uploadId"]:
-            operation = "UploadPart"
-        case "DELETE", []:
-            operation = "DeleteObject"
-        case "POST", ["delete"]:
-            operation = "DeleteObjects"
-        case "POST", ["uploads"]:
-            operation = "CreateMultipartUpload"
-        case "POST", ["uploadId"]:
-            operation = "CompleteMultipartUpload"
-        case _:
-            raise NotImplementedError(f"{request.method} {request.url} is not answered in memory")
-    return S3Request(operation, unquote(url.path)[1:], query, source.partition("/")[2], body_of(request))
+    query = dict(parse_qsl(url.query, keep_blank_values=True)) if url.query else {}
+    selector = next((name for name in ("delete", "uploads", "uploadId") if name in query), "")
+    operation = S3_OPERATIONS.get((str(request.method), selector))
+    source = header(request, "x-amz-copy-source")
+    if operation is None:
+        raise NotImplementedError(f"{request.method} {request.url} is not implemented in memory")
+    return S3Request(
+        operation="CopyObject" if source else operation,
+        key=unquote(url.path)[1:],
+        query=query,
+        copy_source=unquote(source).partition("/")[2],
+        body=body_of(request),
+    )
+
+
+def header(request: AWSPreparedRequest, name: str) -> str:
+    """Return a header of a request, or an empty string."""
+    value = request.headers.get(name, "")
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def body_of(request: AWSPreparedRequest) -> bytes:
-    """Return the body of a request, out of the chunks that S3's clients send it in."""
+    """Return the body of a request, decoded if a client of S3 sent it in chunks."""
     body: Any = request.body or b""
     content: bytes = body if isinstance(body, bytes) else body.read()
-    if "aws-chunked" not in str(request.headers.get("Content-Encoding", "")):
+    if not content or "aws-chunked" not in header(request, "Content-Encoding"):
         return content
-    # Chunks, each behind its length in hexadecimal digits, the last one empty, then a checksum.
+    # Each chunk follows its length in hexadecimal digits. The last chunk is empty, and a checksum follows it.
     decoded = b""
     while (length := int((head := content.partition(b"\r\n"))[0], 16)) > 0:
         decoded += head[2][:length]
@@ -90,26 +84,26 @@ def body_of(request: AWSPreparedRequest) -> bytes:
     return decoded
 
 
-def response(status: int, headers: Mapping[str, str], *pieces: bytes) -> AWSResponse:
-    """Return an answer with a body."""
-    return streamed_response(status, headers, pieces)
+def response(status: int, headers: Mapping[str, str], body: io.BufferedIOBase) -> AWSResponse:
+    """Return a response. Its body needs a method `stream`, as urllib3's bodies have it."""
+    return AWSResponse("in memory", status, cast("HTTPHeaders", headers), body)
 
 
-def streamed_response(status: int, headers: Mapping[str, str], pieces: Iterable[bytes]) -> AWSResponse:
-    """Return an answer whose body is made while it is read."""
-    return AWSResponse("in memory", status, cast("HTTPHeaders", headers), Body(pieces))
+def json_response(status: int, content: dict[str, Any]) -> AWSResponse:
+    """Return a response of DynamoDB or Bedrock."""
+    return response(status, {"Content-Type": "application/x-amz-json-1.0"}, Body(pydantic_core.to_json(content)))
 
 
-def json_response(status: int, answer: dict[str, Any]) -> AWSResponse:
-    """Return an answer of DynamoDB's."""
-    return response(status, {"Content-Type": "application/x-amz-json-1.0"}, json.dumps(answer).encode())
+def json_error(status: int, code: str, **members: object) -> AWSResponse:
+    """Return an error of DynamoDB or Bedrock."""
+    return json_response(status, {"__type": code, "message": code, **members})
 
 
-def xml_response(status: int, answer: str) -> AWSResponse:
-    """Return an answer of S3's."""
-    return response(status, {"Content-Type": "application/xml"}, answer.encode())
+def xml_response(status: int, content: str) -> AWSResponse:
+    """Return a response of S3."""
+    return response(status, {"Content-Type": "application/xml"}, Body(content.encode()))
 
 
 def s3_error(status: int, code: str) -> AWSResponse:
-    """Return an error of S3's."""
+    """Return an error of S3."""
     return xml_response(status, f"<Error><Code>{code}</Code><Message>{code}</Message></Error>")

@@ -11,7 +11,6 @@ from yorutsuke_common.schema import problems
 from .clients import Clients, make_clients
 from .errors import StageError
 
-LOCAL_STAGE = "local"
 STAGE_FILE = Path(".local", "stage.json")
 """The file, below the current directory: the command runs at the repository's root."""
 STAGE_FILE_VARIABLE = "YORUTSUKE_LOCAL_STAGE_FILE"

@@ -10,6 +10,7 @@ from botocore.exceptions import EndpointConnectionError
 
 from yorutsuke_common.aws.stores import ResultStores, result_stores
 from yorutsuke_common.names import (
+    LOCAL_STAGE,
     ORCHESTRATOR,
     OUTPUT_QUEUE,
     PROJECT,
@@ -22,7 +23,7 @@ from yorutsuke_common.settings import ResultSettings, read_settings
 
 from .clients import Clients, make_clients
 from .errors import StageError
-from .local_stage import LOCAL_STAGE, REMEDY, local_clients
+from .local_stage import REMEDY, local_clients
 from .queues import Queue
 
 

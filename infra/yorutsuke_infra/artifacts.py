@@ -8,11 +8,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from yorutsuke_common.names import LOCAL_STAGE
+
 from .config import StageConfig
 from .stage_file import ROOT
 
 DIST = ROOT / "dist"
-LOCAL_STAGE = "local"
 
 
 @dataclass(frozen=True)

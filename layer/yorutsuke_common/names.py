@@ -6,6 +6,8 @@ The Pulumi program imports this module, so it needs nothing but the standard lib
 from enum import StrEnum
 
 PROJECT = "yorutsuke"
+LOCAL_STAGE = "local"
+"""Name of the stage on the embedded emulator."""
 
 # Components of a stage. `physical_name` adds the stage.
 RESULT_HANDLER = f"{PROJECT}-batch-result-handler"

@@ -115,7 +115,7 @@ def test_five_jobs_go_wrong_each_in_its_way(morning: Morning) -> None:
 
     assert night["seconds"] > 0
     assert {name: value for name, value in night.items() if name != "seconds"} == {"jobs": EXPECTED, "dlqDepth": 1}
-    assert "outputdenied: given up in a minute or so: 5 of 5 receives" in morning.done.stderr
+    assert "outputdenied: given up in 15 seconds or so: 5 of 5 receives" in morning.done.stderr
 
 
 @pytest.mark.parametrize("row", EXPECTED, ids=lambda row: row["jobId"])
@@ -147,6 +147,13 @@ def test_the_dead_letter_queue_holds_the_one_message_that_failed_five_times(morn
     assert keys == ["batch-output/outputdenied/output.jsonl"]
     failures = list(morning.night("outputdenied").failures())
     assert [failure["error"] for failure in failures] == ["AccessDenied"] * 5
+
+
+def test_broken_night_restores_the_visibility_timeout(morning: Morning) -> None:
+    queue = {"QueueUrl": morning.stage.outputs["queueUrl"]}
+    attributes = morning.stage.aws.sqs.get_queue_attributes(**queue, AttributeNames=["VisibilityTimeout"])["Attributes"]
+
+    assert attributes == {"VisibilityTimeout": "360"}
 
 
 # The last ones here: from now on the stage is not as the night left it.

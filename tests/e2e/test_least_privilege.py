@@ -20,7 +20,6 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from local.bedrock import Limits
 from local.emulator import EMULATOR_PYTHON_VARIABLE, REGION, Emulator
 from local.errors import LocalStageError
 from local.loop import Loop, running_loop
@@ -56,7 +55,7 @@ def _stage(trigger: str) -> Generator[Stage]:
         # Jobs are handed to the function here, one at a time.
         for mapping in night.aws.lambda_.list_event_source_mappings()["EventSourceMappings"]:
             night.aws.lambda_.update_event_source_mapping(UUID=mapping.get("UUID", ""), Enabled=False)
-        with running_loop(emulator, night, seconds=None, limits=Limits(minimum=1)) as loop:
+        with running_loop(night, min_records=1) as loop:
             yield Stage(night, policies_of(night), deployed_probe(night), _plain_s3(night, emulator), loop)
 
 
@@ -151,13 +150,8 @@ def submit_a_job(stage: Stage) -> str:
         job_id = stage.loop.submit([image_id], f"intent-{image_id}")["jobId"]
     except LocalStageError as error:
         return _submission_failure(str(error))
-    stage.loop.bedrock.finish(job_id)
-    end = stage.loop.changes[job_id][-1]
-    if end.status == "Completed":
-        return WORKS
-    denied = re.search(r"\w+: AccessDenied", end.message)
-    assert denied, end.message
-    return f"{end.status}, {denied[0]}"
+    end = stage.loop.bedrock.finish(job_id)
+    return WORKS if end.status == "Completed" else f"{end.status}, {_failure(end.message)}"
 
 
 def give_an_upload_up(stage: Stage) -> str:

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from local.bedrock import Kind, Model
-from local.emulator import Emulator
+from local.bedrock.replies import Kind, kind_of
 from local.errors import LocalStageError
 from local.loop import Loop, running_loop
 from local.night import USER_ID, Night, until
@@ -15,12 +14,19 @@ from local.night import USER_ID, Night, until
 from .conftest import own_receipts
 
 IMAGES = 100
+REASONS = {
+    Kind.CUT_SHORT: "TRUNCATED_OUTPUT",
+    Kind.PROSE: "INVALID_AI_JSON",
+    Kind.IMPOSSIBLE_DATE: "INVALID_TRANSACTION",
+    Kind.ERROR: "MODEL_ERROR",
+}
+"""The reason of the dead letter that each kind of bad reply ends in."""
 SETTLE_SECONDS = 120
 
 
 @pytest.fixture(scope="module")
-def loop(emulator: Emulator, stage: Night) -> Generator[Loop]:
-    with running_loop(emulator, stage, seconds=None) as running:
+def loop(stage: Night) -> Generator[Loop]:
+    with running_loop(stage) as running:
         yield running
 
 
@@ -45,8 +51,9 @@ def test_every_receipt_is_followed_from_its_submission_to_its_transaction_by_int
     night = Night(loop.stage.aws, loop.stage.outputs, job_id=answer["jobId"], intent="loop-trace")
     night.wait_until_completed()
 
-    model = Model()
-    good = [image_id for image_id in image_ids if model.kind_of(image_id) in (Kind.GOOD, Kind.FENCED)]
+    bad = {image_id: REASONS[kind] for image_id in image_ids if (kind := kind_of(image_id)) in REASONS}
+    good = [image_id for image_id in image_ids if image_id not in bad]
+    assert {letter["imageId"]: letter["reason"] for letter in night.dead_letters()} == bad
     transactions = night.transactions()
     assert sorted(transaction["imageId"] for transaction in transactions) == good
     told = ("loop-trace", answer["traceId"])
@@ -60,13 +67,13 @@ def test_every_receipt_is_followed_from_its_submission_to_its_transaction_by_int
 
 
 def test_the_same_intent_twice_makes_one_job(loop: Loop) -> None:
-    image_ids, before = _seeded(loop, "loop-twice"), len(loop.changes)
+    image_ids, before = _seeded(loop, "loop-twice"), len(loop.bedrock.changes)
 
     first = loop.submit(image_ids, "loop-twice")
     second = loop.submit(image_ids[::-1], "loop-twice")
 
     assert (second["jobId"], second["submitTime"]) == (first["jobId"], first["submitTime"])
-    assert len(loop.changes) == before + 1
+    assert len(loop.bedrock.changes) == before + 1
 
 
 def test_another_request_under_an_intent_is_refused(loop: Loop) -> None:
@@ -78,14 +85,14 @@ def test_another_request_under_an_intent_is_refused(loop: Loop) -> None:
 
 
 def test_too_few_images_are_refused_and_nothing_is_left_behind(loop: Loop) -> None:
-    image_ids, before = _seeded(loop, "loop-few"), len(loop.changes)
+    image_ids, before = _seeded(loop, "loop-few"), len(loop.bedrock.changes)
     [gone] = [key for key in loop.stage.object_keys("uploads/") if image_ids[0] in key]
     loop.stage.aws.s3.delete_object(Bucket=loop.stage.outputs["imagesBucket"], Key=gone)
 
     with pytest.raises(LocalStageError, match=r"99 of 100 images can be sent \(left out: UNREADABLE 1\)"):
         loop.submit(image_ids, "loop-few")
 
-    assert len(loop.changes) == before
+    assert len(loop.bedrock.changes) == before
     assert [key for key in loop.stage.object_keys("batch-input/") if "loop-few" in key] == []
     key: Any = {"intentId": {"S": "loop-few"}}
     assert "Item" not in loop.stage.aws.dynamodb.get_item(TableName=loop.stage.outputs["batchJobsTable"], Key=key)

@@ -62,7 +62,7 @@ def test_the_log_tells_the_job_from_start_to_end(new_night: NewNight, output_fil
             event,
             night.job_id,
             night.intent_id,
-            night.trace_id,
+            f"trace-{night.job_id}",
             "user-1",
         )
 

@@ -97,7 +97,8 @@ class FaultyNight:
         self.clock = WRITTEN_AT.timestamp()
         self.aws.objects.clear()
         for table in self.aws.tables.values():
-            table.clear()
+            table.items.clear()
+            table.earlier.clear()
         job = {
             "intentId": f"intent-{JOB_ID}",
             "jobId": JOB_ID,

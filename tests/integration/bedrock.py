@@ -15,7 +15,7 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.model import Shape, StructureShape
 from botocore.session import get_session
 
-from local.wire import body_of, response
+from local.wire import body_of, json_response
 
 ARN = "arn:aws:bedrock:ap-northeast-1:123456789012:model-invocation-job/"
 
@@ -56,11 +56,11 @@ class Bedrock:
         if not known:
             manifest = self.read(asked["inputDataConfig"]["s3InputDataConfig"]["s3Uri"])
             self.jobs[token] = known = BedrockJob(f"job{len(self.jobs):09}", asked, manifest)
-        return response(200, {}, json.dumps({"jobArn": ARN + known.job_id}).encode())
+        return json_response(200, {"jobArn": ARN + known.job_id})
 
 
 def _error(status: int, code: str, message: str = "injected") -> AWSResponse:
-    return response(status, {"x-amzn-ErrorType": code}, json.dumps({"message": message}).encode())
+    return json_response(status, {"__type": code, "message": message})
 
 
 def _broken(shape: Shape, value: Any) -> Iterator[str]:

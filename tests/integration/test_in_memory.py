@@ -8,6 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
+from local import in_memory
 from local.emulator import REGION
 from local.in_memory import InMemoryAws, Table
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 BUCKET = "images"
 JOBS = "batch-jobs"
 KEY = {"intentId": {"S": "intent-1"}}
-READ = {"Attributes", "Items", "Responses", "UnprocessedKeys", "UnprocessedItems", "ETag", "Body", "Errors"}
+READ = {"Attributes", "Item", "Items", "Responses", "UnprocessedKeys", "UnprocessedItems", "ETag", "Body", "Errors"}
 """What the handler reads of an answer."""
 
 
@@ -115,6 +116,22 @@ def _claims(ask: Asked) -> None:
     )
 
 
+def _submissions(ask: Asked) -> None:
+    """Look for a record, write it, and refuse to write it again."""
+    db = ask.dynamodb
+    ask(db.get_item, TableName=JOBS, Key=KEY, ConsistentRead=True)
+    for intent in ("a", "b"):
+        ask(
+            db.put_item,
+            TableName=JOBS,
+            Item={**KEY, "submitTime": {"S": intent}},
+            ConditionExpression="attribute_not_exists(intentId)",
+            ReturnValuesOnConditionCheckFailure="ALL_OLD",
+        )
+    ask(db.put_item, TableName=JOBS, Item={"intentId": {"S": "intent-2"}})
+    ask(db.get_item, TableName=JOBS, Key=KEY, ConsistentRead=True)
+
+
 def _batches(ask: Asked) -> None:
     """Write and read batches, also such as DynamoDB refuses."""
     db = ask.dynamodb
@@ -139,7 +156,8 @@ def _objects(ask: Asked) -> None:
     gone = [{"Key": key}, {"Key": "nowhere"}]
     ask(s3.delete_objects, Bucket=BUCKET, Delete={"Objects": gone, "Quiet": True})
     ask(s3.get_object, Bucket=BUCKET, Key=key)
-    ask(s3.get_object, Bucket=BUCKET, Key="nowhere")
+    ask(s3.delete_object, Bucket=BUCKET, Key="processed/a b+c.png")
+    ask(s3.get_object, Bucket=BUCKET, Key="processed/a b+c.png")
 
 
 def _multipart(ask: Asked) -> None:
@@ -205,6 +223,19 @@ def test_more_than_a_batch_takes_is_refused_where_moto_is_lenient() -> None:
             refused()
 
 
-@pytest.mark.parametrize("conversation", [_jobs, _claims, _batches, _objects, _multipart])
+def test_calls_wait_for_their_latency(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(in_memory.time, "sleep", waits.append)
+    session = boto3.Session("x", "x", region_name=REGION)
+    InMemoryAws({JOBS: Table(("intentId",))}, latencies={"GetItem": 0.008}).serve(session)
+    dynamodb = session.client("dynamodb")
+
+    dynamodb.get_item(TableName=JOBS, Key=KEY)
+    dynamodb.put_item(TableName=JOBS, Item=KEY)
+
+    assert waits == [0.008]
+
+
+@pytest.mark.parametrize("conversation", [_jobs, _claims, _submissions, _batches, _objects, _multipart])
 def test_aws_in_memory_answers_as_moto_does(conversation: Callable[[Asked], None]) -> None:
     assert _in_memory(conversation) == _of_moto(conversation)

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator
 
-from yorutsuke.local_stage import LOCAL_STAGE
 from yorutsuke.stage import Stage
-from yorutsuke_common.names import PROJECT
+from yorutsuke_common.names import LOCAL_STAGE, PROJECT
 
 from .finding import Finding, State
 

@@ -86,7 +86,7 @@ def test_a_second_stage_does_not_replace_the_first(start: Start, work_folder: Pa
     emulator = start()
     kept = keep_stage(emulator, file)
 
-    with pytest.raises(KeptStageError, match="use that one, or end it with python3 -m nox -s demo -- --stop"):
+    with pytest.raises(KeptStageError, match="use its stage, or end it with python3 -m nox -s demo -- --stop"):
         keep_stage(emulator, file)
     with pytest.raises(KeptStageError, match=r"since 2026-11-24T03:02:01Z at https://127\.0\.0\.1:1 \(process \d+\)"):
         require_none_kept(file)
@@ -99,17 +99,16 @@ def test_a_second_stage_does_not_replace_the_first(start: Start, work_folder: Pa
 def test_stop_kills_the_process_and_leaves_nothing(
     start: Start, work_folder: Path, monkeypatch: pytest.MonkeyPatch, first: str
 ) -> None:
-    monkeypatch.setattr(kept_stage, "STOP_SECONDS", 1)
+    monkeypatch.setattr("local.emulator.STOP_SECONDS", 1)
     emulator, file = start(first), work_folder / "stage.json"
     keep_stage(emulator, file)
 
-    ending = end_kept_stage(file)
+    _, was_running = end_kept_stage(file)
 
-    assert ending
-    assert ending.was_running
+    assert was_running
     assert emulator.process.wait() == -signal.SIGKILL
     assert list(work_folder.iterdir()) == []
-    assert end_kept_stage(file) is None
+    assert end_kept_stage(file) == (None, False)
 
 
 @pytest.mark.parametrize("remove", [end_kept_stage, require_none_kept])
@@ -162,10 +161,9 @@ def test_a_folder_that_is_no_emulators_is_not_removed(start: Start, work_folder:
     (own / "notes").touch()
     file.write_text(json.dumps({**json.loads(file.read_text()), "caBundle": str(own / "ca.pem")}))
 
-    ending = end_kept_stage(file)
+    _, was_running = end_kept_stage(file)
 
-    assert ending
-    assert not ending.was_running
+    assert not was_running
     assert (own / "notes").exists()
     assert not file.exists()
 
@@ -173,6 +171,6 @@ def test_a_folder_that_is_no_emulators_is_not_removed(start: Start, work_folder:
 def test_where_none_is_kept_there_is_nothing_to_end(work_folder: Path) -> None:
     file = work_folder / "stage.json"
 
-    assert end_kept_stage(file) is None
+    assert end_kept_stage(file) == (None, False)
     require_none_kept(file)
     assert read_kept_stage(file) is None

@@ -1,0 +1,116 @@
+"""The result of a demo, read from the stage: as tables for a person, and as one object for a machine."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from yorutsuke_common.names import PROCESSED_PREFIX, UPLOADS_PREFIX, ResultMetric
+from yorutsuke_common.object_keys import dead_letters_key
+
+from .bedrock.jobs import StateChange
+from .night import Night
+
+TRANSACTIONS_SHOWN = 8
+DEAD_LETTERS_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class LoopAnswers:
+    """The orchestrator's answer to each request, and the state changes of each job in Bedrock, by job id."""
+
+    answers: list[dict[str, Any]]
+    changes: dict[str, list[StateChange]]
+
+
+class DemoResult:
+    """The result of a processed job, as the stage holds it now.
+
+    `seconds` is the time from the output's arrival, or the submission, to the job's end.
+    """
+
+    def __init__(self, night: Night, seconds: float, loop: LoopAnswers | None = None) -> None:
+        night.wait_for_entry(ResultMetric.PROCESSING_TIME)
+        self.night = night
+        self.seconds = seconds
+        self.loop = loop
+        self.job = night.job()
+        self.transactions = night.transactions()
+        self.processed = night.object_keys(PROCESSED_PREFIX)
+        self.left = night.object_keys(UPLOADS_PREFIX)
+        self.dead_letters = night.dead_letters()
+        self.metrics = [entry for entry in night.log_entries() if ResultMetric.PROCESSING_TIME in entry]
+        self.dlq_depth = night.dlq_depth()
+
+    def summary(self) -> dict[str, Any]:
+        """Return the object that `--json` prints."""
+        stats = self.job.get("resultStats", {})
+        names = ("successCount", "failureCount", "totalCount", "migrationFailedCount")
+        summary = {
+            "jobId": self.night.job_id,
+            "jobStatus": self.job["status"],
+            "resultStats": {name: int(stats[name]) for name in names if name in stats},
+            "transactions": len(self.transactions),
+            "imagesProcessed": len(self.processed),
+            "imagesLeft": len(self.left),
+            "bedrockCounts": {name: int(count) for name, count in self.job.get("bedrockCounts", {}).items()},
+            "deadLetters": [{"line": letter["line"], "reason": letter["reason"]} for letter in self.dead_letters],
+            "dlqDepth": self.dlq_depth,
+            "seconds": round(self.seconds, 2),
+        }
+        if self.loop:
+            summary |= {
+                "intentId": self.night.intent_id,
+                "submittedImages": self.loop.answers[0]["imageCount"],
+                "submissions": len(self.loop.answers),
+                "bedrockJobs": len(self.loop.changes),
+            }
+        return summary
+
+    def tables(self) -> list[Table]:
+        """Return the result as tables."""
+        letters = [self._dead_letters_table()] if self.dead_letters else []
+        return [self._transactions_table(), *letters, self._job_table()]
+
+    def _transactions_table(self) -> Table:
+        shown = sorted(self.transactions, key=lambda transaction: transaction["imageId"])[:TRANSACTIONS_SHOWN]
+        title = f"Transactions: the first {len(shown)} of {len(self.transactions)}"
+        table = Table("transactionId", "image", "date", "merchant", "category", title=title, title_justify="left")
+        table.add_column("amount", justify="right")
+        names = ("transactionId", "imageId", "date", "merchant", "category", "amount")
+        for transaction in shown:
+            table.add_row(*(escape(str(transaction[name])) for name in names))
+        return table
+
+    def _dead_letters_table(self) -> Table:
+        shown, key = self.dead_letters[:DEAD_LETTERS_SHOWN], dead_letters_key(self.night.job_id)
+        title = f"Lines skipped: the first {len(shown)} of {len(self.dead_letters)}, in {key}"
+        table = Table("line", "image", "reason", "detail", title=title, title_justify="left")
+        for letter in shown:
+            row = (str(letter["line"]), letter.get("imageId", "–"), letter["reason"], letter["detail"])
+            table.add_row(*map(escape, row))
+        return table
+
+    def _job_table(self) -> Table:
+        summary, night = self.summary(), self.night
+        stats = " ".join(f"{name}={value}" for name, value in summary["resultStats"].items())
+        folders = ", ".join(sorted({"/".join(key.split("/")[:2]) + "/" for key in self.processed})) or "–"
+        table = Table(show_header=False, title="The night", title_justify="left")
+        table.add_row("job", f"{night.job_id}  {summary['jobStatus']}  {stats}")
+        table.add_row("images moved", f"{len(self.processed)} in {folders}")
+        table.add_row("images left", f"{len(self.left)} in {UPLOADS_PREFIX} {escape(' '.join(sorted(self.left)[:4]))}")
+        for entry in self.metrics:
+            table.add_row("metrics", " ".join(f"{name}={entry[name][0]:g}" for name in ResultMetric if name in entry))
+        if counts := summary["bedrockCounts"]:
+            processed, errors = counts["processedRecordCount"], f"{counts['errorRecordCount']} with an error"
+            records = f"{processed} of {counts['totalRecordCount']} records processed, {errors}"
+            table.add_row("manifest", f"{records}: agrees with the output")
+        table.add_row("dead-letter queue", f"{self.dlq_depth} messages")
+        table.add_row("trace", f"intentId={night.intent_id} traceId={self.job['traceId']}")
+        if self.loop:
+            table.add_row("submitted", f"{len(self.loop.answers)} times under one intent")
+            for job_id, changes in self.loop.changes.items():
+                table.add_row("Bedrock's job", f"{job_id}  {' → '.join(change.status for change in changes)}")
+        table.add_row("from submission to end" if self.loop else "from output to end", f"{self.seconds:.1f} s")
+        return table
