@@ -186,20 +186,43 @@ def test_a_job_that_a_function_has_is_not_replayed(
     night.seed_job()
     key = f"batch-output/{night.job_id}/output.jsonl"
     night.aws.s3.put_object(Bucket=night.outputs["imagesBucket"], Key=key, Body=b"{}\n")
+    _update_job(night, "SET processedOutputs = :seen", seen={"k": "e"})
     operator.night.aws.sqs.purge_queue(QueueUrl=night.outputs["queueUrl"])
 
     def claim(*_: object, **__: object) -> None:
-        _update_job(night, "SET claimedUntil = :until, processedOutputs = :seen", until=2**40, seen={"k": "e"})
+        _update_job(night, "SET claimedUntil = :until", until=2**40)
 
     if claimed_when == "before":
         claim()
     else:
         monkeypatch.setattr("yorutsuke.screen.Screen.confirm", claim)
 
-    ran = operator("replay", night.job_id, "--yes")
+    ran = operator("replay", night.job_id, "--yes", "--no-wait")
 
     assert ran.code == 1
     assert ran.told.startswith("RefusedError: a function holds" if claimed_when == "before" else "JobClaimedError: job")
+    assert night.job()["processedOutputs"] == {"k": "e"}
+    assert _queued(night) == []
+
+
+@pytest.mark.usefixtures("at_rest")
+def test_replay_spares_an_output_processed_meanwhile(
+    operator: Operator, new_night: NewNight, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    night = new_night()
+    night.seed_job()
+    key = f"batch-output/{night.job_id}/output.jsonl"
+    night.aws.s3.put_object(Bucket=night.outputs["imagesBucket"], Key=key, Body=b"{}\n")
+    operator.night.aws.sqs.purge_queue(QueueUrl=night.outputs["queueUrl"])
+
+    def process(*_: object, **__: object) -> None:
+        _update_job(night, "SET processedOutputs = :seen", seen={"k": "e"})
+
+    monkeypatch.setattr("yorutsuke.screen.Screen.confirm", process)
+
+    ran = operator("replay", night.job_id, "--yes", "--no-wait")
+
+    assert (ran.code, ran.told.startswith("JobClaimedError: job")) == (1, True)
     assert night.job()["processedOutputs"] == {"k": "e"}
     assert _queued(night) == []
 
