@@ -8,6 +8,7 @@ import boto3
 from botocore.config import Config
 
 from yorutsuke_common.aws.calls import CONCURRENCY
+from yorutsuke_common.names import MAX_FUNCTION_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
-
-MAX_FUNCTION_SECONDS = 900
-"""Lambda's maximum for the timeout of a function, in seconds."""
 
 
 @dataclass(frozen=True)

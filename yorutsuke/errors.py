@@ -18,7 +18,7 @@ from botocore.exceptions import (
     TokenRetrievalError,
 )
 
-from yorutsuke_common.aws.errors import error_code
+from yorutsuke_common.error_codes import error_code
 from yorutsuke_common.errors import YorutsukeError
 
 DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "AuthorizationErrorException"}

@@ -116,17 +116,22 @@ class Queue:
 
         def handle_chunk(messages: Sequence[Message]) -> None:
             done = handle(messages)
+            left.difference_update(message.message_id for message in messages)
             self._delete(done)
             for message in done:
                 receipts.pop(message.message_id, None)
-            left.difference_update(message.message_id for message in messages)
 
         received = self._receive_all(receipts, calls)
         try:
             # Once all messages were found, the queue is not read any further.
             while left and (messages := next(received, None)):
                 wanted = [message for message in messages if message.message_id in left]
-                POOL.map(handle_chunk, chunks(wanted, chunk), calls)
+                if calls == 1:
+                    # A pool would wait for the running call, also after Ctrl-C.
+                    for part in chunks(wanted, chunk):
+                        handle_chunk(part)
+                else:
+                    POOL.map(handle_chunk, chunks(wanted, chunk), calls)
         except UnfinishedError as exc:
             return len(left), str(exc)
         finally:

@@ -14,7 +14,6 @@ from yorutsuke_common.aws.batch_jobs import NOT_CLAIMED, BatchJobs, outputs_unch
 from yorutsuke_common.aws.dynamodb import Item, from_item
 from yorutsuke_common.aws.output_files import open_output
 from yorutsuke_common.aws.pending_images import StoredImage
-from yorutsuke_common.errors import JobClaimedError
 from yorutsuke_common.object_keys import is_output_key, output_prefix
 from yorutsuke_common.records.parser import RecordParser
 from yorutsuke_common.records.reader import RecordChunk, read_chunks
@@ -151,14 +150,14 @@ def notification(bucket: str, key: str) -> str:
 def forget_outputs(jobs: BatchJobs, job: BatchJob) -> None:
     """Remove the ETags of the job's processed outputs, so that the next message about one is not a duplicate.
 
-    Raises JobClaimedError if a function has claimed the job, or has processed an output since `job` was read, and the
+    Raises RefusedError if a function has claimed the job, or has processed an output since `job` was read, and the
     errors of `BatchJobs.update`.
     """
     unchanged, seen = outputs_unchanged(job)
     compared = {**seen, ":now": int(time.time())}
     forgotten, _ = jobs.update(job, {}, f"{unchanged} AND ({NOT_CLAIMED})", compared, remove=("processedOutputs",))
     if not forgotten:
-        raise JobClaimedError(
+        raise RefusedError(
             f"job {job.jobId!r} is being processed: a function has claimed it, or has just processed an output. Run "
             "this again later."
         )

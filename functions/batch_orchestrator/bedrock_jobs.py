@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from yorutsuke_common.aws.errors import error_code
+from yorutsuke_common.error_codes import error_code
 from yorutsuke_common.errors import BedrockRefusedError
 from yorutsuke_common.hashing import submission_token
 from yorutsuke_common.names import job_name_prefix

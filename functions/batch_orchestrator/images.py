@@ -11,8 +11,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
 from yorutsuke_common.aws.calls import OutOfTimeError, map_ahead
-from yorutsuke_common.aws.errors import error_code
 from yorutsuke_common.aws.pending_images import StoredImage
+from yorutsuke_common.error_codes import error_code
 from yorutsuke_common.schema import ImageStatus
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from aws_lambda_powertools import Logger
 from botocore.exceptions import BotoCoreError, ClientError
 
 from yorutsuke_common.aws.calls import OutOfTimeError
-from yorutsuke_common.aws.errors import error_code
 from yorutsuke_common.aws.object_writer import ObjectWriter
+from yorutsuke_common.error_codes import error_code
 from yorutsuke_common.errors import InvalidRequestError
 from yorutsuke_common.names import LogEvent
 from yorutsuke_common.object_keys import input_key

@@ -19,10 +19,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from yorutsuke_common.aws.batch_jobs import is_processed, new_token
 from yorutsuke_common.aws.calls import map_ahead
 from yorutsuke_common.aws.dead_letters import DeadLetterFile
-from yorutsuke_common.aws.errors import error_code
 from yorutsuke_common.aws.image_moves import NOT_IN_PENDING_IMAGES, MoveFailure
 from yorutsuke_common.aws.output_files import Output, open_output
 from yorutsuke_common.aws.stores import ResultStores
+from yorutsuke_common.error_codes import error_code
 from yorutsuke_common.errors import JobClaimedError, OutputConflictError, RetryableError
 from yorutsuke_common.events import OutputObject
 from yorutsuke_common.names import LogEvent

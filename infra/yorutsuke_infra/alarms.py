@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from .metrics import MAX_FAILURE_PERCENT, MAX_PROCESSING_MILLISECONDS, Metric, Rate, StageMetrics
+from yorutsuke_common.names import MAX_FAILURE_PERCENT, MAX_REDELIVERIES
+
+from .metrics import MAX_PROCESSING_MILLISECONDS, Metric, Rate, StageMetrics
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,15 @@ def stage_alarms(metrics: StageMetrics) -> tuple[Alarm, ...]:
     return (
         Alarm(
             "failure-rate",
-            "More than 5 % of the lines of a job's output failed.",
+            f"More than {MAX_FAILURE_PERCENT} % of the lines of a job's output failed.",
             jobs.failure_percent,
             MAX_FAILURE_PERCENT,
         ),
         Alarm(
-            "processing-time", "A job took longer than 60 s.", jobs.processing_milliseconds, MAX_PROCESSING_MILLISECONDS
+            "processing-time",
+            f"A job took longer than {MAX_PROCESSING_MILLISECONDS // 1000} s.",
+            jobs.processing_milliseconds,
+            MAX_PROCESSING_MILLISECONDS,
         ),
         Alarm("failed-jobs", "A Bedrock job ended without completing. Some images were not read.", jobs.failed_jobs),
         Alarm("failed-migrations", "The image of a transaction could not be moved.", jobs.failed_migrations),
@@ -46,7 +51,7 @@ def stage_alarms(metrics: StageMetrics) -> tuple[Alarm, ...]:
         # The function reports failed messages one by one, so Lambda's error metric does not count them.
         Alarm(
             "message-age",
-            "A message has failed at least twice, or the function does not receive it.",
+            f"A message has failed at least {MAX_REDELIVERIES} times, or the function does not receive it.",
             metrics.queue.age_seconds,
             handler.max_message_age_seconds,
             lasting=True,

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
+from yorutsuke_common.names import RESULT_SERVICE
+
 from .messaging import Messaging
 from .policies import BatchResultResources, Document, batch_result_policy, consume_policy, on_failure_policy
 from .python_function import CommonArgs, PythonFunction, PythonFunctionArgs
 from .storage import Storage
-
-PACKAGE = "batch_result_handler"
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class BatchResults(pulumi.ComponentResource):
             name,
             PythonFunctionArgs(
                 common=args.common,
-                package=PACKAGE,
+                package=RESULT_SERVICE,
                 environment={
                     **args.storage.environment,
                     "TRANSACTIONS_TABLE": args.storage.transactions.name,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
-from yorutsuke_common.names import dead_letter_queue, physical_name
+from yorutsuke_common.names import MAX_FUNCTION_SECONDS, ORCHESTRATOR_SERVICE, dead_letter_queue, physical_name
 
 from .batch_models import Place, batch_models
 from .messaging import DLQ_RETENTION_SECONDS, NO_SOURCE_QUEUES
@@ -23,9 +23,6 @@ from .policies import (
 from .python_function import CommonArgs, PythonFunction, PythonFunctionArgs, keep_failed_events
 from .storage import Storage
 
-PACKAGE = "batch_orchestrator"
-TIMEOUT_SECONDS = 900
-"""Timeout of the function, in seconds. Reading the images of a large job takes minutes, and 900 is Lambda's maximum."""
 MAX_MESSAGE_BYTES = 1_048_576
 """Maximum size of a message, in bytes. Asynchronous requests can be as large, and SQS's default is a quarter of it."""
 
@@ -111,7 +108,7 @@ class BatchSubmission(pulumi.ComponentResource):
             name,
             PythonFunctionArgs(
                 common=args.common,
-                package=PACKAGE,
+                package=ORCHESTRATOR_SERVICE,
                 environment={
                     **args.storage.environment,
                     "BEDROCK_ROLE_ARN": self.bedrock_role.arn,
@@ -122,7 +119,8 @@ class BatchSubmission(pulumi.ComponentResource):
                     "data": submission_policy(resources),
                     "on-failure": on_failure_policy(self.dead_letter_queue.arn),
                 },
-                timeout_seconds=TIMEOUT_SECONDS,
+                # Reading the images of a large job takes minutes.
+                timeout_seconds=MAX_FUNCTION_SECONDS,
                 after=after,
             ),
             self._child,

@@ -1,4 +1,4 @@
-"""Builds the zips that a stage deploys. The same sources give the same bytes, and are built once.
+"""Builds the zips that a stage deploys. The same sources give the same bytes, and a layer is built once.
 
 Only wheels are installed and nothing is compiled, so any machine can build for any target.
 """
@@ -40,31 +40,29 @@ FILE_MODE = 0o100644
 
 
 def build(target: Target) -> list[Path]:
-    """Build the layer for a target, and every function, into `dist/`, unless it holds them; return the zips.
+    """Build the layer for a target, unless `dist/` holds it, and every function; return the zips.
 
-    Only one process builds at a time. The others wait and then find the zips.
+    Only one process builds at a time. The others wait and then find the layer.
     """
     layer = layer_zip(target)
-    zips = [layer, *(function_zip(name) for name in _function_names())]
     layer.parent.mkdir(exist_ok=True)
     with (layer.parent / "build.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         record = layer.with_suffix(".digest")
-        digest = _source_digest(target)
-        if not (all(path.exists() for path in zips) and record.exists() and record.read_text() == digest):
+        digest = _layer_digest(target)
+        if not (layer.exists() and record.exists() and record.read_text() == digest):
             # Without a record, an interrupted build is repeated.
             record.unlink(missing_ok=True)
             _build_layer(target)
-            for name in _function_names():
-                _build_function(name)
             record.write_text(digest)
-    return zips
+        # The zips of functions have one name for all targets, and take milliseconds.
+        return [layer, *map(_build_function, _function_names())]
 
 
-def _source_digest(target: Target) -> str:
-    """Return a digest of everything that determines the zips: the target, the lock file, the sources and this file."""
+def _layer_digest(target: Target) -> str:
+    """Return a digest of everything that determines a layer: the target, the lock file, the package and this file."""
     digest = hashlib.sha256(repr(target).encode())
-    for root in (LAYER_REQUIREMENTS, LAYER_PACKAGE, FUNCTIONS, Path(__file__)):
+    for root in (LAYER_REQUIREMENTS, LAYER_PACKAGE, Path(__file__)):
         for file in sorted([root] if root.is_file() else _kept_files(root)):
             # The lengths separate the names and the contents from each other.
             content = file.read_bytes()
@@ -100,10 +98,12 @@ def _function_names() -> list[str]:
     return sorted(path.name for path in FUNCTIONS.iterdir() if (path / "__init__.py").exists())
 
 
-def _build_function(name: str) -> None:
+def _build_function(name: str) -> Path:
+    path = function_zip(name)
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(FUNCTIONS / name, Path(folder) / name)
-        _write_zip(function_zip(name), Path(folder))
+        _write_zip(path, Path(folder))
+    return path
 
 
 def _write_zip(path: Path, folder: Path) -> None:

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from yorutsuke_common.names import BEDROCK_MIN_RECORDS, MAX_RECORDS, PROJECT
+from yorutsuke_common.names import BEDROCK_MIN_RECORDS, MAX_FUNCTION_SECONDS, MAX_RECORDS, PROJECT
 
 from .batch_models import GEOGRAPHIES
 from .errors import ConfigError
@@ -99,7 +99,7 @@ class StageConfig(BaseModel):
     transaction_ttl_days: Annotated[int, Field(gt=0, le=36_500)] = 730
     """How long a transaction is kept, from the day that its output was written."""
 
-    function_timeout_seconds: Annotated[int, Field(ge=1, le=900)] = 300
+    function_timeout_seconds: Annotated[int, Field(ge=1, le=MAX_FUNCTION_SECONDS)] = 300
     """Lambda's maximum is 900. The queue's visibility timeout, after which a failed message comes back, is six times
     this."""
 

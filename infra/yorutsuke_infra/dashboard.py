@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
-from yorutsuke_common.names import LogEvent, physical_name
+from yorutsuke_common.names import MAX_FAILURE_PERCENT, LogEvent, physical_name
 
-from .metrics import MAX_FAILURE_PERCENT, MAX_PROCESSING_MILLISECONDS, StageMetrics
+from .metrics import MAX_PROCESSING_MILLISECONDS, StageMetrics
 from .widgets import COLUMNS, Row, Widgets, alarm_states, dashboard_body, equal_widths
 
 DAY_SECONDS = 24 * 3600

@@ -5,16 +5,19 @@ from dataclasses import dataclass
 
 from pulumi import Input
 
-from yorutsuke_common.names import JOB_TRANSACTIONS_INDEX, METRIC_NAMESPACE, RESULT_SERVICE, ResultMetric
+from yorutsuke_common.names import (
+    JOB_TRANSACTIONS_INDEX,
+    MAX_REDELIVERIES,
+    METRIC_NAMESPACE,
+    RESULT_SERVICE,
+    ResultMetric,
+)
 
 from .messaging import VISIBILITY_PER_TIMEOUT
 
 PERIOD_SECONDS = 300
 """Period over which alarms evaluate a metric, in seconds."""
-MAX_FAILURE_PERCENT = 5.0
 MAX_PROCESSING_MILLISECONDS = 60_000
-MAX_REDELIVERIES = 2
-"""Number of redeliveries before a message is too old. A manifest ahead of its output is redelivered once."""
 MAX_TIMEOUT_SHARE = 0.8
 """Share of its timeout that a function may take. Above it, a job that is a quarter larger could time out."""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
-from yorutsuke_common.names import physical_name
+from yorutsuke_common.names import log_group, physical_name
 
 from .artifacts import Target, function_zip
 from .config import StageConfig
@@ -59,7 +59,7 @@ class PythonFunction(pulumi.ComponentResource):
         physical = physical_name(name, common.stage)
         self.timeout_seconds = args.timeout_seconds
         self.log_group = aws.cloudwatch.LogGroup(
-            name, name=f"/aws/lambda/{physical}", retention_in_days=common.config.log_retention_days, opts=child
+            name, name=log_group(physical), retention_in_days=common.config.log_retention_days, opts=child
         )
         self.role = aws.iam.Role(
             name,

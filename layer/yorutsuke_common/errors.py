@@ -40,10 +40,10 @@ class BatchWriteError(RetryableError):
 class JobClaimedError(RetryableError):
     """Another function is processing the job's output. It completes the job, or fails and releases it.
 
-    `until` is the end of its claim, ISO 8601 UTC, or None if the claim is not known.
+    `until` is the end of its claim, ISO 8601 UTC.
     """
 
-    def __init__(self, message: str, until: str | None = None) -> None:
+    def __init__(self, message: str, until: str) -> None:
         super().__init__(message)
         self.until = until
 

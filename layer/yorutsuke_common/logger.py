@@ -9,7 +9,7 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from botocore.exceptions import ClientError
 
-from .aws.errors import error_code
+from .error_codes import error_code
 from .errors import YorutsukeError
 
 

@@ -41,6 +41,19 @@ def job_name_prefix(stage: str) -> str:
     return f"{PROJECT}-{stage}."
 
 
+def log_group(function: str) -> str:
+    """Return the name of the log group of a function, from the function's name in AWS."""
+    return f"/aws/lambda/{function}"
+
+
+# Limits that alarms and the operator's `doctor` have in common.
+MAX_FAILURE_PERCENT = 5
+"""Maximum share of failed lines in a job's output, in percent."""
+MAX_REDELIVERIES = 2
+"""Maximum number of redeliveries of a message. A manifest that arrives before its output is redelivered once."""
+MAX_FUNCTION_SECONDS = 900
+"""Lambda's maximum timeout of a function, in seconds."""
+
 # Prefixes and suffixes of object keys in the images bucket.
 UPLOADS_PREFIX = "uploads/"
 PROCESSED_PREFIX = "processed/"

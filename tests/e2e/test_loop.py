@@ -69,6 +69,23 @@ def test_every_receipt_is_followed_from_its_submission_to_its_transaction_by_int
     assert {(entry["intentId"], entry["traceId"], entry["userId"]) for entry in entries + stored} == {(*told, USER_ID)}
 
 
+@pytest.mark.usefixtures("quick_redelivery")
+def test_failed_job_reaches_its_record_and_leaves_no_role(loop: Loop) -> None:
+    job_id = loop.submit(_seeded(loop, "loop-failed"), "loop-failed")["jobId"]
+    night = Night(loop.stage.aws, loop.stage.outputs, job_id=job_id, intent="loop-failed")
+    [manifest] = [key for key in night.object_keys("batch-input/") if "loop-failed" in key]
+    night.aws.s3.put_object(Bucket=night.outputs["imagesBucket"], Key=manifest, Body=b"{")
+
+    end = loop.bedrock.finish(job_id)
+    night.wait_until(lambda job: "bedrockStatus" in job, "have ended")
+
+    job = night.job()
+    assert end.message.startswith(f"Batch job {end.job_arn} has an input whose line 1 is not a record")
+    assert (job["status"], job["bedrockStatus"], job["bedrockMessage"]) == ("FAILED", "Failed", end.message)
+    roles = [role["RoleName"] for role in night.aws.iam.list_roles()["Roles"]]
+    assert [role for role in roles if role.startswith("bedrock-")] == []
+
+
 def test_the_same_intent_twice_makes_one_job(loop: Loop) -> None:
     image_ids, before = _seeded(loop, "loop-twice"), len(loop.bedrock.changes)
 

@@ -89,11 +89,13 @@ class FaultyNight:
     """Epoch seconds."""
     shown: dict[str, int] = field(default_factory=dict[str, int])
     """How many lines the output has had, by its ETag."""
+    overtakes: int = 0
+    """Number of messages that another function handled during a delivery."""
 
     def seed(self) -> None:
         """Put everything back to how it is when Bedrock has written its output."""
         self.broken = Broken()
-        self.delivery = 0
+        self.delivery = self.overtakes = 0
         self.clock = WRITTEN_AT.timestamp()
         self.aws.objects.clear()
         for table in self.aws.tables.values():
@@ -138,6 +140,7 @@ class FaultyNight:
         self.delivery += 1
         self.clock += waited
         died = False
+        errors: list[Exception] = []
 
         def fault(call: Call) -> Fault | None:
             nonlocal died
@@ -145,18 +148,27 @@ class FaultyNight:
             found = Fault("die") if died else faults(self.delivery, call)
             died = died or (found is not None and found.kind == "die")
             if isinstance(found, Overtaken):
-                self._overtake(self.messages()[found.message])
+                try:
+                    self._overtake(self.messages()[found.message])
+                except Exception as exc:
+                    # The function would take it for an error of its call.
+                    errors.append(exc)
+                    raise
                 return None
             return found
 
         with patch.object(self.aws, "fault", fault):
-            return self._handle(message)
+            done = self._handle(message)
+        if errors:
+            raise ExceptionGroup("another function could not run", errors)
+        return done
 
     def _overtake(self, message: str) -> None:
         """Let another function, with clients and threads of its own, handle a message from first call to last."""
         others = cache(handler_module.use_cases.__wrapped__)
-        with patch.object(self.aws, "fault", _let_through), patch.object(handler_module, "workers", others):
+        with patch.object(self.aws, "fault", _let_through), patch.object(handler_module, "use_cases", others):
             self._handle(message)
+        self.overtakes += 1
 
     def _handle(self, message: str) -> bool:
         try:

@@ -4,14 +4,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from yorutsuke.clients import MAX_FUNCTION_SECONDS
 from yorutsuke.job_records import JobRecord, all_records
 from yorutsuke.outputs import OutputState, job_outputs
 from yorutsuke.screen import list_first
 from yorutsuke.stage import Stage
 from yorutsuke.times import age_seconds, moment, span
 from yorutsuke_common.aws.calls import CallPool
-from yorutsuke_common.names import BedrockEnd
+from yorutsuke_common.names import MAX_FAILURE_PERCENT, MAX_FUNCTION_SECONDS, BedrockEnd
 from yorutsuke_common.schema import JobStatus
 
 from .finding import Finding, State
@@ -19,7 +18,6 @@ from .queues import redelivery_seconds
 
 MAX_JOB_SECONDS = 7 * 86_400
 """Maximum duration of a Bedrock job, in seconds."""
-MAX_FAILURE_SHARE = 0.05
 ENDED = {JobStatus[end.name] for end in BedrockEnd}
 
 
@@ -68,8 +66,10 @@ LEFT_TO_DO = {
         "job {job} shows some; runbook: images without a line",
     ),
     "lines that failed": Condition(
-        lambda job: job.resultStats and job.resultStats.failureCount > MAX_FAILURE_SHARE * job.resultStats.totalCount,
-        f"have more than {MAX_FAILURE_SHARE:.0%} failed lines",
+        lambda job: (
+            job.resultStats and 100 * job.resultStats.failureCount > MAX_FAILURE_PERCENT * job.resultStats.totalCount
+        ),
+        f"have more than {MAX_FAILURE_PERCENT}% failed lines",
         "dead-letters {job}",
     ),
 }

@@ -7,12 +7,10 @@ from yorutsuke.errors import is_denied
 from yorutsuke.queues import Queue
 from yorutsuke.stage import Stage
 from yorutsuke.times import span
-from yorutsuke_common.names import RESULT_HANDLER
+from yorutsuke_common.names import MAX_REDELIVERIES, RESULT_HANDLER
 
 from .finding import Finding, State
 
-MAX_REDELIVERIES = 2
-"""As in the alarm `message-age`: a manifest that arrives before its output is delivered a second time."""
 AGE_DENIED = "age not checked (cloudwatch:GetMetricStatistics is not allowed)"
 
 

@@ -14,7 +14,7 @@ from yorutsuke.stage import Stage
 from yorutsuke.times import age
 from yorutsuke.transactions import job_transactions
 from yorutsuke_common.aws.dynamodb import Item, from_item
-from yorutsuke_common.names import ORCHESTRATOR, RESULT_HANDLER
+from yorutsuke_common.names import ORCHESTRATOR, RESULT_HANDLER, log_group
 from yorutsuke_common.schema import Reason, TransactionStatus
 
 from .dead_letters import reasons_table
@@ -35,7 +35,7 @@ def job(screen: Screen, stage: Stage, job: JobName) -> None:
         queue, dead = stage.queue.depth(), stage.dead_letter_queue.depth()
     now = datetime.now(UTC)
     start = record.submitted or now - timedelta(days=LOG_DAYS)
-    groups = [f"/aws/lambda/{stage.physical(name)}" for name in (RESULT_HANDLER, ORCHESTRATOR)]
+    groups = [log_group(stage.physical(name)) for name in (RESULT_HANDLER, ORCHESTRATOR)]
     query = stage.clients.lambda_.meta.region_name, groups, job_query(record.intentId, record.jobId), start, now
     log = {"link": console_link(*query), "command": cli_command(*query)}
     answer = {

@@ -57,6 +57,7 @@ class _Texts:
         remaining = [
             (failed, f"{failed} {self.noun} failed again and stay in {queue}: correct the cause first"),
             (left, f"{left} of {len(redrive.readable)} {self.noun} were not {self.participle} ({reason})"),
+            (redrive.stopped and not left, redrive.stopped.rstrip(".")),
             (redrive.hidden, f"{redrive.hidden} messages of {queue} could not be received"),
         ]
         if texts := [text for count, text in remaining if count]:

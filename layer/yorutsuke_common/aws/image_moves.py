@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from yorutsuke_common.error_codes import error_code
 from yorutsuke_common.object_keys import processed_key
 
 from .calls import CallPool, chunks
-from .errors import error_code
 from .object_copier import ObjectCopier
 from .pending_images import PendingImages, StoredImage
 

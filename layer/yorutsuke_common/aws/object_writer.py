@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from .errors import error_code
+from yorutsuke_common.error_codes import error_code
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -18,7 +18,10 @@ PART_BYTES = 8 * 1024 * 1024
 
 
 class ObjectWriter:
-    """Writes one object, which appears with `close`. A writer that is not closed must be aborted."""
+    """Writes one object, which appears with `close`.
+
+    If a writer is not closed, the parts that it sent stay until `abort` or the bucket's lifecycle rule removes them.
+    """
 
     def __init__(self, s3: "S3Client", bucket: str, key: str) -> None:
         self._s3 = s3

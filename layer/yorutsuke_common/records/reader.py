@@ -9,9 +9,10 @@ from .lines import Line
 from .parser import ParsedRecord, RecordParser
 
 CHUNK_RECORDS = 1000
-"""Maximum number of parsed records in a chunk: the number of keys that one DeleteObjects accepts."""
-CHUNK_REJECTIONS = 100
-"""Maximum number of dead letters in a chunk. Limits the memory of a chunk: a dead letter may hold 32 KB."""
+"""Maximum number of parsed records in a chunk, and of dead letters.
+
+DeleteObjects accepts as many keys. It also limits memory: a parsed record and a dead letter may each hold 32 KB.
+"""
 
 
 @dataclass
@@ -24,7 +25,7 @@ class RecordChunk:
     @property
     def is_full(self) -> bool:
         """Whether the chunk must not grow."""
-        return len(self.parsed) == CHUNK_RECORDS or len(self.rejected) == CHUNK_REJECTIONS
+        return len(self.parsed) == CHUNK_RECORDS or len(self.rejected) == CHUNK_RECORDS
 
     def image_ids(self) -> Iterator[str]:
         """Yield the ids of the images that the lines name."""

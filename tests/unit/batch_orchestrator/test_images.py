@@ -164,6 +164,28 @@ def test_the_reader_holds_no_more_images_than_it_reads_ahead(monkeypatch: pytest
         held.remove(image.key)
 
 
+def test_closing_the_reader_waits_for_started_reads_and_starts_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("batch_orchestrator.images.READ_AHEAD", 2)
+    may_read, finished = threading.Event(), list[str]()
+
+    def answer(key: str) -> dict[str, Any]:
+        if key != "uploads/0":
+            may_read.wait()
+        return {"ContentLength": 1, "Body": Body(lambda: finished.append(key) or b"0")}
+
+    bucket = Bucket(answer)
+    images = [Image(str(number), f"uploads/{number}", "png") for number in range(9)]
+    reading = ImageReader(cast("S3Client", bucket), "images").read(images, a_while)
+    next(reading)
+    threading.Timer(0.05, may_read.set).start()
+
+    reading.close()
+
+    started = list(bucket.asked)
+    assert sorted(finished) == sorted(started)
+    assert len(started) < len(images)
+
+
 @pytest.mark.parametrize("code", ["NoSuchKey", "AccessDenied"])
 def test_an_image_that_is_gone_is_left_out(code: str) -> None:
     assert read(refused(code), IMAGE) == [(IMAGE, Unfit.UNREADABLE)]

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
 
-from yorutsuke_common.aws.errors import error_code
+from yorutsuke_common.error_codes import error_code
 from yorutsuke_common.errors import RetryableError
 from yorutsuke_common.logger import error_fields
 
