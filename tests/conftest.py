@@ -15,12 +15,16 @@ SHARED_SETUP = (
     "tests/integration/",
 )
 """Folders and files whose tests stay together, file by file: they share a stage, its log, or a build."""
+S3_STAGE = ("tests/e2e/test_direct_invocation.py", "[s3_stage]")
+"""Parts of the ids of tests on the stage whose bucket invokes the function."""
 
 
 class SharedSetupScheduling(LoadScopeScheduling):
-    """Sends the tests of a file with a shared set-up to one worker, and all others one by one."""
+    """Sends the tests of a file or a stage with a shared set-up to one worker, and all others one by one."""
 
     def _split_scope(self, nodeid: str) -> str:
+        if any(part in nodeid for part in S3_STAGE):
+            return "s3_stage"
         return nodeid.partition("::")[0] if nodeid.startswith(SHARED_SETUP) else nodeid
 
 
