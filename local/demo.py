@@ -64,7 +64,9 @@ def _arguments() -> argparse.Namespace:
     mode.add_argument("--input", type=Path, metavar="FILE", help="an output file of your own, in either layout")
     mode.add_argument("--loop", action="store_true", help="submit images, and have a stand-in for Bedrock read them")
     mode.add_argument("--bedrock", action="store_true", help="make up the output in the layout that Bedrock writes")
-    mode.add_argument("--broken", action="store_true", help="have five jobs go wrong, to be mended; implies --keep")
+    mode.add_argument(
+        "--broken", action="store_true", help="let four of five jobs fail, to be repaired; implies --keep"
+    )
     mode.add_argument("--stop", action="store_true", help="end the stage that was left running, and do nothing else")
     parser.add_argument("--json", action="store_true", help="end with one JSON object on standard output")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw what a terminal shows in the end, as SVG")
@@ -180,7 +182,7 @@ def _loop(stage: Night, image_ids: list[str]) -> DemoResult:
         with step("Submitting them, and once more under the same intent"):
             answers = [loop.submit(image_ids) for _ in range(2)]
         night = replace(stage, job_id=answers[0]["jobId"], intent=INTENT_ID)
-        with step("Running the job in Bedrock's stand-in, then S3 → SNS → SQS → Lambda by themselves"):
+        with step("Running the job, then S3 → SNS → SQS → Lambda by themselves"):
             loop.bedrock.finish(night.job_id)
             night.wait_until_completed()
             seconds = time.perf_counter() - started

@@ -35,7 +35,9 @@ def local_clients() -> Clients:
     try:
         stage = LocalStage.model_validate_json(file.read_bytes())
     except OSError as exc:
-        raise StageError(f"no stage runs on this machine ({file} cannot be read): {REMEDY}.") from exc
+        raise StageError(
+            f"no local stage was found at {file}: run this in the repository's root; if none runs, {REMEDY}."
+        ) from exc
     except ValidationError as exc:
         raise StageError(f"{file} does not describe a stage ({problems(exc.errors())}): {REMEDY}.") from exc
     # The layer's image mover opens connections of its own, so an argument of the clients would not be enough.

@@ -308,7 +308,8 @@ def test_a_local_stage_that_does_not_run_says_how_to_start_one(operator: Operato
         assert (ran.code, ran.out) == (1, "")
         return ran.told
 
-    assert told(None) == f"StageError: no stage runs on this machine ({nowhere} cannot be read): {remedy}"
+    absent = f"StageError: no local stage was found at {nowhere}: run this in the repository's root; if none runs, "
+    assert told(None) == absent + remedy
     assert told("{}").endswith(
         f"endpoint: Field required; caBundle: Field required; region: Field required; "
         f"accessKeyId: Field required; secretAccessKey: Field required): {remedy}"

@@ -141,7 +141,7 @@ class ANight(RuleBasedStateMachine):
 
 TestANight = ANight.TestCase
 TestANight.settings = settings(
-    max_examples=40,
+    max_examples=25,
     stateful_step_count=12,
     deadline=None,
     derandomize=True,

@@ -30,4 +30,4 @@ def _comparable(value: Any) -> Any:
 
 
 if __name__ == "__main__":
-    print(json.dumps(registered(json.loads(sys.argv[1])), sort_keys=True, indent=1))
+    print(json.dumps([registered(json.loads(config)) for config in sys.argv[1:]], sort_keys=True, indent=1))

@@ -86,10 +86,9 @@ class LlamaReply(BaseModel):
     stop_reason: str | None = None
 
 
-# The required keys of the families differ, so at most one of them fits.
-_REPLY: TypeAdapter[NovaReply | AnthropicReply | TitanReply | LlamaReply] = TypeAdapter(
-    NovaReply | AnthropicReply | TitanReply | LlamaReply
-)
+Reply = NovaReply | AnthropicReply | TitanReply | LlamaReply
+"""The replies of all families. Their required keys differ, so at most one of them fits."""
+_REPLY: TypeAdapter[Reply] = TypeAdapter(Reply)
 
 
 def reply_text(model_output: JsonValue) -> str:

@@ -6,16 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from tests.unit.layer.samples import JOB
 from yorutsuke_common.records.lines import Line
 from yorutsuke_common.records.parser import ParsedRecord, RecordParser
+from yorutsuke_common.records.replies import Reply
 from yorutsuke_common.schema import DeadLetter, Reason, Receipt
 
 RECORDS = Path(__file__).parents[3] / "events" / "bedrock"
+OUTPUTS = Path(__file__).parents[4] / "docs" / "outputs.md"
 PARSER = RecordParser(JOB, datetime(2026, 11, 22, 18, 42, 7, tzinfo=UTC), ttl_days=730)
 Record = dict[str, Any]
 
@@ -35,6 +37,13 @@ FAMILIES = {
     "titan": Family(("results", 0, "outputText"), ("results", 0, "completionReason"), "LENGTH"),
     "llama": Family(("generation",), ("stop_reason",), "length"),
 }
+
+
+def test_every_family_is_tested_and_documented() -> None:
+    outputs = OUTPUTS.read_text()
+
+    assert len(FAMILIES) == len(get_args(Reply))
+    assert [name for name in FAMILIES if name.title() not in outputs] == []
 
 
 def record_of(name: str) -> Record:
