@@ -63,8 +63,8 @@ def yorutsuke(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Test everything. [-- pytest's arguments]"""
     prepare(session, "dev")
-    # The tests on the emulator mostly wait, so more workers than processors keep all processors busy.
-    workers = str(2 * (os.cpu_count() or 1))
+    # The tests on the emulator mostly wait, so one worker more than there are processors keeps all of them busy.
+    workers = str((os.cpu_count() or 1) + 1)
     session.run("python", "-m", "pytest", "--numprocesses", workers, "--no-loadscope-reorder", *session.posargs)
 
 

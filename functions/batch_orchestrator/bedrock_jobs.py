@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mypy_boto3_bedrock import BedrockClient
 
 JOB_NAME_DIGITS = 16
-"""Number of the token's hex digits in a job's name, which has up to 63 characters, 44 of them for the prefix."""
+"""Number of the token's hex digits in a job's name, which has up to 63 characters, 38 of them for the prefix."""
 REFUSALS = frozenset({"AccessDeniedException", "ConflictException", "ResourceNotFoundException", "ValidationException"})
 """Error codes that a retry does not change. Throttling, full quotas and Bedrock's own failures may pass."""
 

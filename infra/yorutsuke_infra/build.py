@@ -48,13 +48,12 @@ def build(target: Target) -> list[Path]:
     layer.parent.mkdir(exist_ok=True)
     with (layer.parent / "build.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        record = layer.with_suffix(".digest")
-        digest = _layer_digest(target)
-        if not (layer.exists() and record.exists() and record.read_text() == digest):
+        record, sources = layer.with_suffix(".digest"), _layer_digest(target)
+        if not (layer.exists() and record.exists() and record.read_text() == f"{sources} {_digest(layer)}"):
             # Without a record, an interrupted build is repeated.
             record.unlink(missing_ok=True)
             _build_layer(target)
-            record.write_text(digest)
+            record.write_text(f"{sources} {_digest(layer)}")
         # The zips of functions have one name for all targets, and take milliseconds.
         return [layer, *map(_build_function, _function_names())]
 
@@ -68,6 +67,10 @@ def _layer_digest(target: Target) -> str:
             content = file.read_bytes()
             digest.update(f"{file.relative_to(root.parent)} {len(content)}\n".encode() + content)
     return digest.hexdigest()
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _build_layer(target: Target) -> None:
@@ -151,8 +154,7 @@ def main() -> int:
         target = Target(arguments.python or target.python_version, arguments.arch or target.architecture)
     table = Table("artifact", "size", "SHA-256")
     for path in build(target):
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        table.add_row(str(path.relative_to(ROOT)), f"{path.stat().st_size / 1e6:.2f} MB", digest)
+        table.add_row(str(path.relative_to(ROOT)), f"{path.stat().st_size / 1e6:.2f} MB", _digest(path))
     Console(width=None if sys.stdout.isatty() else 140).print(table)
     return 0
 

@@ -103,7 +103,7 @@ class StageConfig(BaseModel):
     """Lambda's maximum is 900. The queue's visibility timeout, after which a failed message comes back, is six times
     this."""
 
-    function_memory_mb: Annotated[int, Field(ge=1024, le=10240)] = 1769
+    function_memory_mb: Annotated[int, Field(ge=1536, le=10240)] = 1769
     """Memory of each function, in MB. Lambda allocates CPU in proportion to memory: 1,769 MB is one vCPU, and one
     Python process uses no more. The minimum leaves room for the 32 images of up to 18 MB that the orchestrator holds
     while it reads ahead."""
@@ -136,7 +136,7 @@ def load_config(stage: str) -> StageConfig:
     """Return the config of the stage being deployed. Raises ConfigError."""
     aws = pulumi.Config("aws")
     # The environment has every configured key. Pulumi's API only returns keys that the program names.
-    require_well_formed(stage, pulumi.runtime.get_config_env(), aws.get("region"), _decoded(aws.get("defaultTags")))
+    require_well_formed(stage, pulumi.runtime.get_config_env(), aws.get("region"), decoded(aws.get("defaultTags")))
     try:
         values: object = pulumi.Config(PROJECT).get_object(CONFIG_KEY)
     except pulumi.ConfigTypeError as exc:
@@ -190,7 +190,7 @@ def require_well_formed(stage: str, keys: Iterable[str], region: object, default
         )
 
 
-def _decoded(text: str | None) -> object:
+def decoded(text: str | None) -> object:
     """Return a value that Pulumi passes as JSON, or the text if it is not JSON."""
     try:
         return json.loads(text) if text else None

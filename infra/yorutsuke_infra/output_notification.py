@@ -78,7 +78,11 @@ class OutputNotification(pulumi.ComponentResource):
 def _on_topic(topic: aws.sns.Topic) -> list[aws.s3.BucketNotificationTopicArgs]:
     return [
         aws.s3.BucketNotificationTopicArgs(
-            id=suffix, topic_arn=topic.arn, events=CREATED, filter_prefix=BATCH_OUTPUT_PREFIX, filter_suffix=suffix
+            id=_rule_id(suffix),
+            topic_arn=topic.arn,
+            events=CREATED,
+            filter_prefix=BATCH_OUTPUT_PREFIX,
+            filter_suffix=suffix,
         )
         for suffix in SUFFIXES
     ]
@@ -87,7 +91,7 @@ def _on_topic(topic: aws.sns.Topic) -> list[aws.s3.BucketNotificationTopicArgs]:
 def _to_function(function: aws.lambda_.Function) -> list[aws.s3.BucketNotificationLambdaFunctionArgs]:
     return [
         aws.s3.BucketNotificationLambdaFunctionArgs(
-            id=suffix,
+            id=_rule_id(suffix),
             lambda_function_arn=function.arn,
             events=CREATED,
             filter_prefix=BATCH_OUTPUT_PREFIX,
@@ -95,3 +99,8 @@ def _to_function(function: aws.lambda_.Function) -> list[aws.s3.BucketNotificati
         )
         for suffix in SUFFIXES
     ]
+
+
+def _rule_id(suffix: str) -> str:
+    """Return the id of the rule for a suffix, such as jsonl-out for .jsonl.out."""
+    return suffix.strip("./").replace(".", "-")

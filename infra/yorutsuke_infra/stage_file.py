@@ -7,7 +7,7 @@ import yaml
 
 from yorutsuke_common.names import PROJECT
 
-from .config import CONFIG_KEY, REGION_KEY, TAGS_KEY, StageConfig, parse_config, require_well_formed
+from .config import CONFIG_KEY, REGION_KEY, TAGS_KEY, StageConfig, decoded, parse_config, require_well_formed
 from .errors import ConfigError
 
 EMAILS_KEY = "alarmEmails"
@@ -28,7 +28,9 @@ def read_stage_values(stage: str) -> dict[str, object]:
     if not isinstance(config, dict):
         raise ConfigError(f"{path.name} has no mapping `config`: write one, with aws:region at least.")
     values = cast("dict[str, object]", config)
-    require_well_formed(stage, values, values.get(REGION_KEY), values.get(TAGS_KEY))
+    tags = values.get(TAGS_KEY)
+    # `pulumi config set` writes an object as JSON.
+    require_well_formed(stage, values, values.get(REGION_KEY), decoded(tags) if isinstance(tags, str) else tags)
     return values
 
 

@@ -85,6 +85,16 @@ def test_build_repeats_when_a_source_changed(sources: Path, changed: str) -> Non
     )
 
 
+def test_build_repeats_when_the_layer_is_corrupt(sources: Path) -> None:
+    [layer, _] = build(STAGE_TARGET)
+    content = layer.read_bytes()
+    layer.write_bytes(content[:-1])
+
+    build(STAGE_TARGET)
+
+    assert (layer.read_bytes(), sources in layer.parents) == (content, True)
+
+
 def test_build_repeats_when_a_zip_is_missing(sources: Path) -> None:
     zips = build(STAGE_TARGET)
     for path in zips:

@@ -252,7 +252,7 @@ def test_the_function_is_given_what_the_stage_says(run: RunProgram) -> None:
         return function["memorySize"], function["timeout"], mapping["scalingConfig"]["maximumConcurrency"]
 
     assert given(run()) == (1769, 300, 2)
-    assert given(run(functionMemoryMb=1024, functionTimeoutSeconds=60, functionMaxConcurrency=7)) == (1024, 60, 7)
+    assert given(run(functionMemoryMb=1536, functionTimeoutSeconds=60, functionMaxConcurrency=7)) == (1536, 60, 7)
 
 
 def test_the_function_runs_on_the_layers_runtime_and_knows_its_stage(run: RunProgram) -> None:

@@ -103,7 +103,7 @@ def _result(future: Future[_R], seconds: float | None) -> _R:
     try:
         return future.result(seconds)
     except TimeoutError:
-        # The call itself may have raised it.
+        # The call may have raised it itself, or ended since.
         if future.done():
-            raise
+            return future.result()
         raise OutOfTimeError from None

@@ -1,8 +1,9 @@
 """Concurrent calls: their limit, the order of their results, and their end after a failure."""
 
 import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -158,6 +159,27 @@ def test_map_ahead_passes_on_a_timeout_of_the_call_itself() -> None:
 
     with ThreadPoolExecutor(1) as executor, pytest.raises(TimeoutError, match="the call's own"):
         next(map_ahead(executor, act, range(1), 1, seconds_left=lambda: GIVEN_UP_SECONDS))
+
+
+class _EndsAtTheTimeout(Executor):
+    """Its calls end just when the wait for them times out."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **_: Any) -> Future[Any]:
+        class Ended(Future[Any]):
+            def result(self, timeout: float | None = None) -> Any:
+                if timeout is not None:
+                    raise TimeoutError
+                return super().result()
+
+        future = Ended()
+        future.set_result(fn(*args))
+        return future
+
+
+def test_map_ahead_yields_a_result_that_is_ready_at_the_timeout() -> None:
+    results = map_ahead(_EndsAtTheTimeout(), lambda number: number + 1, range(2), 1, seconds_left=lambda: 1)
+
+    assert list(results) == [1, 2]
 
 
 def test_a_failed_map_leaves_every_thread_free() -> None:
