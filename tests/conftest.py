@@ -1,8 +1,14 @@
-"""The distribution of tests among workers: one by one, except for tests that share an expensive set-up."""
+"""The distribution of tests among workers, and what all tests share.
 
+Tests run one by one, except for tests that share an expensive set-up.
+"""
+
+from collections.abc import Generator
+from functools import cache
 from typing import Any
 
 import pytest
+from botocore.loaders import JSONFileLoader
 from xdist.scheduler import LoadScopeScheduling  # pyright: ignore[reportMissingTypeStubs] - it has types, unmarked
 
 SHARED_SETUP = (
@@ -31,3 +37,16 @@ class SharedSetupScheduling(LoadScopeScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SharedSetupScheduling:
     """Return the scheduler. xdist's own groups (`--dist loadgroup`) have no effect with pytest 9."""
     return SharedSetupScheduling(config, log)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _service_models_are_read_once() -> Generator[None]:
+    """Keep what botocore has read of a service: each new session reads it again, a quarter of an operator's test."""
+    load = cache(JSONFileLoader().load_file)
+
+    def load_file(_: JSONFileLoader, file_path: str) -> Any:
+        return load(file_path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JSONFileLoader, "load_file", load_file)
+        yield
