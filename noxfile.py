@@ -8,6 +8,7 @@ import nox
 
 nox.needs_version = ">=2024.10.9"
 nox.options.reuse_existing_virtualenvs = True
+nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.sessions = ["tests", "lint", "types", "imports", "docs"]
 
 ROOT = Path(__file__).parent
@@ -26,6 +27,8 @@ WORKFLOW_SCHEMAS = {
 def prepare(session: nox.Session, requirements: str) -> None:
     """Install what is locked, and put the source where it can be imported."""
     session.install("--require-hashes", "--requirement", f"requirements/{requirements}.txt")
+    # uv does not compile what it installs. Python compiles a module at its first import, and must keep the result.
+    session.env["PYTHONDONTWRITEBYTECODE"] = None
     session.env["PYTHONPATH"] = ":".join(str(ROOT / path) for path in SOURCE_PATHS)
     session.env["YORUTSUKE_EMULATOR_PYTHON"] = str(ROOT / ".nox" / "emulator" / "bin" / "python")
 
@@ -106,7 +109,8 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Check types, strictly."""
     prepare(session, "bench")
-    session.run("basedpyright", *session.posargs)
+    # By itself, basedpyright takes the environment `.venv`, which has nox only.
+    session.run("basedpyright", "--pythonpath", f"{session.bin}/python", *session.posargs)
 
 
 @nox.session

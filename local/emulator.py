@@ -45,7 +45,10 @@ SERVER_CERTIFICATE = "server.pem"
 LOCK = "running.lock"
 LOG = "emulator.log"
 TEMPORARY_FOLDER = "tmp"
-"""Where the emulator unpacks functions and layers."""
+"""Where the emulator unpacks functions and layers: a folder, or a link to a folder in memory."""
+RAM_DISK = Path("/dev/shm")  # noqa: S108 - a random name is made below it
+RAM_DISK_BYTES = 2 * 1024**3
+"""Free bytes that RAM_DISK must have. Each cold start unpacks 12 MB there."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class Emulator:
         """Kill the emulator and its functions, and keep its log."""
         stop_process(self.process.pid, self.folder)
         self.process.wait()
-        shutil.rmtree(self.folder / TEMPORARY_FOLDER)
+        remove_unpacked(self.folder)
 
 
 @contextmanager
@@ -117,6 +120,11 @@ def stop_process(pid: int, folder: Path) -> None:
         time.sleep(POLL_SECONDS)
 
 
+def remove_unpacked(folder: Path) -> None:
+    """Remove what the emulator of a folder unpacked. The emulator must have ended."""
+    shutil.rmtree((folder / TEMPORARY_FOLDER).resolve(), ignore_errors=True)
+
+
 def free_port() -> int:
     """Return a free loopback port."""
     with socket.socket() as probe:
@@ -137,7 +145,7 @@ def _start(port: int | None) -> Emulator:
     port = port or free_port()
     WORK_FOLDER.mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="emulator-", dir=WORK_FOLDER))
-    (folder / TEMPORARY_FOLDER).mkdir()
+    make_temporary_folder(folder / TEMPORARY_FOLDER)
     certificate = str(_make_certificate(folder))
     # MiniStack's own command would also listen on port 443 if it may.
     command = [python, "-m", "hypercorn", "ministack.app:app", "--workers", "0", "--bind", f"{HOST}:{port}"]
@@ -155,6 +163,19 @@ def _start(port: int | None) -> Emulator:
             pass_fds=[lock.fileno()],
         )
     return Emulator(process, f"https://{HOST}:{port}", folder, datetime.now(UTC))
+
+
+def make_temporary_folder(path: Path) -> None:
+    """Make a folder, in memory if the system allows it: each cold start unpacks the layer's 1,200 files."""
+    try:
+        system = os.statvfs(RAM_DISK)
+    except FileNotFoundError:
+        system = None
+    # A process can import compiled modules only from a file system that allows execution.
+    if system and system.f_bavail * system.f_frsize >= RAM_DISK_BYTES and not system.f_flag & os.ST_NOEXEC:
+        path.symlink_to(tempfile.mkdtemp(prefix="yorutsuke-", dir=RAM_DISK))
+    else:
+        path.mkdir()
 
 
 def _make_certificate(folder: Path) -> Path:

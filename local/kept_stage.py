@@ -28,12 +28,13 @@ from .emulator import (
     WORK_FOLDER,
     Emulator,
     is_running,
+    remove_unpacked,
     stop_process,
 )
 from .errors import KeptStageError
 
 STAGE_FILE = WORK_FOLDER / "stage.json"
-NOX = "python3 -m nox -s"
+NOX = "nox -s"
 
 
 class KeptStage(BaseModel):
@@ -149,5 +150,6 @@ def _stop_command(file: Path) -> str:
 def _remove(stage: KeptStage, file: Path) -> None:
     # A folder without a lock is not an emulator's, and a user may have removed the folder.
     if (stage.folder / LOCK).is_file():
+        remove_unpacked(stage.folder)
         shutil.rmtree(stage.folder)
     file.unlink()

@@ -38,7 +38,7 @@ def show(picture: Path | None, *tables: Table) -> None:
         with Path(os.devnull).open("w") as nowhere:
             console = Console(file=nowhere, record=True, width=WIDTH, highlight=False)
             console.print(*tables)
-        svg = console.export_svg(title="python3 -m nox -s demo", unique_id="terminal")
+        svg = console.export_svg(title="nox -s demo", unique_id="terminal")
         # Rich's picture would load web fonts.
         picture.write_text(re.sub(r"\s*@font-face \{.*?\}", "", svg, flags=re.DOTALL))
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-COMMAND = re.compile(r"(python3? |nox |yorutsuke [a-z]|aws |pulumi |pre-commit |export |alias |\.ci/run|[A-Z_]+=\S+ )")
+COMMAND = re.compile(
+    r"(python3? |pip |\. |nox |yorutsuke [a-z]|aws |pulumi |pre-commit |export |alias |\.ci/run|[A-Z_]+=\S+ )"
+)
 """How a command begins; what else stands in a span or a block of code is none."""
 UNCHECKED = "Commands that no check runs"
 
@@ -21,7 +23,7 @@ def documented_commands() -> dict[str, str]:
         for code in _code(before + rest.partition("\n## ")[2]):
             for part in re.split(r"\s+&&\s+", re.sub(r"\s+#\s.*", "", code)):
                 if COMMAND.match(part):
-                    found.setdefault(_whole(part.strip()), str(document.relative_to(ROOT)))
+                    found.setdefault(part.strip(), str(document.relative_to(ROOT)))
     return found
 
 
@@ -33,7 +35,7 @@ def commands_in(document: str) -> list[str]:
 
 def operators_arguments(command: str) -> list[str] | None:
     """Return what a command passes to the operator's command, None where it is another."""
-    for start in ("python3 -m nox -s yorutsuke --", "yorutsuke"):
+    for start in ("nox -s yorutsuke --", "yorutsuke"):
         if command.startswith(f"{start} "):
             return shlex.split(command.removeprefix(start))
     return None
@@ -41,7 +43,7 @@ def operators_arguments(command: str) -> list[str] | None:
 
 def demos_arguments(command: str) -> list[str] | None:
     """Return what a command passes to the demo, None where it is another."""
-    start = "python3 -m nox -s demo -- "
+    start = "nox -s demo -- "
     return shlex.split(command.removeprefix(start)) if command.startswith(start) else None
 
 
@@ -54,13 +56,8 @@ def unchecked_beginnings() -> list[str]:
 
 def sessions_of_ci() -> set[str]:
     """Return the nox sessions that .ci/run has."""
-    lines = re.findall(r"^python3 -m nox -s ([\w ]+)", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+    lines = re.findall(r"^nox -s ([\w ]+)", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
     return {session for line in lines for session in line.split()}
-
-
-def _whole(command: str) -> str:
-    """Return a command as it is to be given: in a sentence, nox is called by its name alone."""
-    return f"python3 -m {command}" if command.startswith("nox ") else command
 
 
 def _code(text: str) -> Iterator[str]:

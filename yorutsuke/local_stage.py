@@ -14,7 +14,7 @@ from .errors import StageError
 STAGE_FILE = Path(".local", "stage.json")
 """The file, below the current directory: the command runs at the repository's root."""
 STAGE_FILE_VARIABLE = "YORUTSUKE_LOCAL_STAGE_FILE"
-REMEDY = "run `python3 -m nox -s demo -- --keep` first"
+REMEDY = "run `nox -s demo -- --keep` first"
 
 
 class LocalStage(BaseModel):

@@ -31,8 +31,8 @@ AMAZON_LINUX_2_PYTHONS = {"3.11"}
 
 # Lambda's name of an architecture, and the wheels' name of it.
 WHEEL_ARCHITECTURES = {"arm64": "aarch64", "x86_64": "x86_64"}
-# Written by pip about the installation, not by the package: they differ from one run to the next, or are of no use.
-LEFT_OUT_NAMES = {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json"}
+# Written by uv about the installation, not by the package: they differ from one run to the next, or are of no use.
+LEFT_OUT_NAMES = {"RECORD", "INSTALLER", "REQUESTED", ".lock"}
 LEFT_OUT_FOLDERS = {"__pycache__", "bin"}
 # The oldest time a zip can hold.
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)
@@ -83,17 +83,13 @@ def _build_layer(target: Target) -> None:
 
 def _install_wheels(target: Target, folder: Path) -> None:
     """Install the layer's locked requirements for the target, whatever machine this is."""
-    wheels = WHEEL_ARCHITECTURES[target.architecture]
-    command = [sys.executable, "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
-    command += ["--target", str(folder), "--no-compile", "--no-deps", "--only-binary=:all:", "--require-hashes"]
+    command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", sys.executable]
+    command += ["--target", str(folder), "--no-deps", "--only-binary", ":all:", "--require-hashes"]
     if not target.native:
-        command += ["--implementation", "cp", "--python-version", target.python_version]
         # Runtimes to Python 3.11 are Amazon Linux 2, glibc 2.26; later ones Amazon Linux 2023, glibc 2.34.
-        policies = ["manylinux2014", "manylinux_2_17"]
-        if target.python_version not in AMAZON_LINUX_2_PYTHONS:
-            policies.append("manylinux_2_28")
-        for policy in policies:
-            command += ["--platform", f"{policy}_{wheels}"]
+        policy = "manylinux_2_17" if target.python_version in AMAZON_LINUX_2_PYTHONS else "manylinux_2_28"
+        command += ["--python-version", target.python_version]
+        command += ["--python-platform", f"{WHEEL_ARCHITECTURES[target.architecture]}-{policy}"]
     subprocess.run([*command, "--requirement", str(LAYER_REQUIREMENTS)], check=True)
 
 

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from local.aws import Aws
-from local.emulator import Emulator
+from local.emulator import TEMPORARY_FOLDER, Emulator
 from local.night import until
 from local.receipts import make_receipts, plan_lines
 
@@ -38,9 +38,9 @@ def kept(stage_file: Path, output_file: OutputFile) -> dict[str, Any]:
     done = run_demo("--keep", "--input", str(output), "--stage-file", str(stage_file))
     assert done.returncode == 0, done.stderr
     kept = json.loads(stage_file.read_text())
-    assert ["".join(line.partition("python3")[1:]) for line in done.stderr.splitlines()[-2:]] == [
-        "python3 -m nox -s yorutsuke -- doctor --stage local",
-        f"python3 -m nox -s demo -- --stop --stage-file {stage_file}",
+    assert ["".join(line.partition("nox -s")[1:]) for line in done.stderr.splitlines()[-2:]] == [
+        "nox -s yorutsuke -- doctor --stage local",
+        f"nox -s demo -- --stop --stage-file {stage_file}",
     ]
     assert f"export AWS_CA_BUNDLE={kept['caBundle']}\n" in done.stderr
     return kept
@@ -54,7 +54,7 @@ def test_a_kept_stage_is_reached_by_its_file_alone_kept_once_and_ended_by_stop_w
     transactions = _dynamodb(kept).scan(TableName="yorutsuke-transactions-local")["Items"]
     assert [(item["imageId"], item["amount"]) for item in transactions] == [({"S": "img-00001"}, {"N": amount})]
 
-    running = _processes(kept)
+    running, unpacked = _processes(kept), (Path(kept["caBundle"]).parent / TEMPORARY_FOLDER).resolve(strict=True)
     again = run_demo("--keep", "--stage-file", str(stage_file))
     assert again.returncode == 1
     assert f"a stage has been kept since {kept['startTime']} at {kept['endpoint']}" in again.stderr
@@ -64,6 +64,7 @@ def test_a_kept_stage_is_reached_by_its_file_alone_kept_once_and_ended_by_stop_w
     assert stopped.returncode == 0, stopped.stderr
     assert json.loads(stopped.stdout) == {"stopped": True, "endpoint": kept["endpoint"], "pid": kept["pid"]}
     assert [process for process in running if not _has_ended(process)] == []
+    assert not unpacked.exists()
     assert not Path(kept["caBundle"]).parent.exists()
     assert not stage_file.exists()
     assert Aws(emulator.endpoint, emulator.ca_bundle).sts.get_caller_identity()["Account"] == "000000000000"
@@ -76,7 +77,7 @@ def test_a_kept_stage_is_reached_by_its_file_alone_kept_once_and_ended_by_stop_w
 def test_of_a_kept_stage_whose_emulator_died_stop_removes_the_remains_and_harms_nobody_who_has_its_id_now(
     kept: dict[str, Any], stage_file: Path
 ) -> None:
-    running = _processes(kept)
+    running, unpacked = _processes(kept), (Path(kept["caBundle"]).parent / TEMPORARY_FOLDER).resolve(strict=True)
     running[0].kill()
     until(lambda: all(map(_has_ended, running)), 30, "the emulator to end")
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as stranger:
@@ -88,6 +89,7 @@ def test_of_a_kept_stage_whose_emulator_died_stop_removes_the_remains_and_harms_
     assert (
         f"{kept['endpoint']} (process {stranger.pid}, since {kept['startTime']}) had ended by itself" in stopped.stderr
     )
+    assert not unpacked.exists()
     assert not Path(kept["caBundle"]).parent.exists()
     assert not stage_file.exists()
     assert stranger.returncode == 0

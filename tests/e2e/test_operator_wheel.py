@@ -14,16 +14,16 @@ from local.night import Night
 from .operator_stage import operator_of
 
 ROOT = Path(__file__).parents[2]
-PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
+UV = (sys.executable, "-m", "uv", "--quiet")
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built from the repository."""
     folder = tmp_path_factory.mktemp("wheel")
-    options = ["--no-deps", "--no-build-isolation", "--wheel-dir", str(folder)]
-    subprocess.run([*PIP, "wheel", *options, str(ROOT)], check=True)
-    [wheel] = folder.iterdir()
+    options = ["--wheel", "--no-build-isolation", "--python", sys.executable, "--out-dir", str(folder)]
+    subprocess.run([*UV, "build", *options, str(ROOT)], check=True)
+    [wheel] = folder.glob("*.whl")
     return wheel
 
 
@@ -31,7 +31,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the installed wheel, beside which only the locked requirements are importable."""
     folder = tmp_path_factory.mktemp("installed")
-    subprocess.run([*PIP, "install", "--no-deps", "--no-index", "--target", str(folder), str(wheel)], check=True)
+    options = ["--no-deps", "--no-index", "--python", sys.executable, "--target", str(folder)]
+    subprocess.run([*UV, "pip", "install", *options, str(wheel)], check=True)
     return folder
 
 
