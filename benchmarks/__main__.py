@@ -32,8 +32,8 @@ READ_LINES = 100
 IMAGES, IMAGE_BYTES = 2_000, 145_000
 """A submitted job. A manifest may have two and a half times as many images."""
 RUNS = [
-    (ways.PLAN, min(SIZES), 0),
-    *((way, COMPARED, 0) for way in (ways.PLAN, ways.WRITES_ONE_BY_ONE, ways.WRITES_BATCH_WRITER, ways.WRITES)),
+    (ways.BASELINE, min(SIZES), 0),
+    *((way, COMPARED, 0) for way in (ways.BASELINE, ways.WRITES_ONE_BY_ONE, ways.WRITES_BATCH_WRITER, ways.WRITES)),
     *((ways.HANDLER, records, 0) for records in SIZES),
     (ways.HANDLER, LARGE_LINES, LARGE_BYTES),
     *((way, READ_LINES, LARGE_BYTES) for way in (ways.READS, ways.READS_JSON_LOADS)),

@@ -30,12 +30,12 @@ class Comparison:
 def compared(measured: Sequence[Measured], cold: ColdStart) -> list[Comparison]:
     """Return the figures of the handler's runs and of the last run of each other way."""
     last = {one.way: one for one in measured}
-    plan = last[ways.PLAN]
+    baseline = last[ways.BASELINE]
     handler = sorted(
         (one for one in measured if one.way == ways.HANDLER), key=lambda one: (one.line_bytes, one.records)
     )
     smallest, largest, large_lines = handler[0], handler[-2], handler[-1]
-    [beside_plan] = [one for one in handler if one.records == plan.records]
+    [beside_baseline] = [one for one in handler if one.records == baseline.records]
     excess_calls = Counter(largest.calls) - Counter(fewest_calls(largest.records))
     submitted = last[ways.SUBMISSION]
     more = f"MiB more than {smallest.records}"
@@ -43,7 +43,7 @@ def compared(measured: Sequence[Measured], cold: ColdStart) -> list[Comparison]:
     of_images = f"{submitted.records:,} images of {submitted.line_bytes // 1000} kB submitted"
     writes, reads = last[ways.WRITES], last[ways.READS]
     return [
-        _speed(f"{plan.records:,} records: as fast as the plan", plan, beside_plan, 40),
+        _speed(f"{baseline.records:,} records: as fast as the baseline", baseline, beside_baseline, 40),
         _speed("writes: as fast as one by one", last[ways.WRITES_ONE_BY_ONE], writes, 20),
         _speed("writes: as fast as batch_writer", last[ways.WRITES_BATCH_WRITER], writes, 1),
         _speed("large lines read: as fast as json.loads", last[ways.READS_JSON_LOADS], reads, 5),

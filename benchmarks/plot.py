@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .measure import Measured
-from .ways import HANDLER, PLAN
+from .ways import BASELINE, HANDLER
 
-STYLES = {PLAN: "s--", HANDLER: "o-"}
+STYLES = {BASELINE: "s--", HANDLER: "o-"}
 
 
 def draw(measured: Sequence[Measured], file: Path) -> None:

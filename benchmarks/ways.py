@@ -84,8 +84,8 @@ def run_handler(_: ModelledAws) -> Run:
     return partial(result_handler.handler, {"Records": [record]}, lambda_context(seconds=300))
 
 
-def follow_the_plan(_: ModelledAws) -> Run:
-    """Process the output as it was planned: transactions written in chunks, everything else one call at a time."""
+def run_baseline(_: ModelledAws) -> Run:
+    """Process the output without concurrency: write transactions in chunks, and make every other call one at a time."""
     s3, dynamodb = boto3.client("s3"), boto3.client("dynamodb")
 
     def run() -> None:
@@ -177,7 +177,7 @@ def _map_by_sixteens(executor: Executor, call: Callable[[_T], _R], items: Sequen
 
 
 def _transactions(s3: "S3Client") -> Iterator[Transaction]:
-    """Yield the output's transactions. Each line is first read by `json.loads`, as it was planned."""
+    """Yield the output's transactions. Each line is first read by `json.loads`."""
     parser = RecordParser(SUBMITTED, LAST_MODIFIED, 730)
     body = s3.get_object(Bucket=BUCKET, Key=OUTPUT_KEY)["Body"]
     for number, line in enumerate(body.iter_lines(), 1):
@@ -187,14 +187,14 @@ def _transactions(s3: "S3Client") -> Iterator[Transaction]:
             yield record.transaction
 
 
-HANDLER, PLAN = "handler", "the plan"
+HANDLER, BASELINE = "handler", "baseline"
 WRITES, WRITES_BATCH_WRITER, WRITES_ONE_BY_ONE = "writes, as the handler", "writes, batch_writer", "writes, one by one"
 READS, READS_JSON_LOADS = f"{READ_REPEATS} x read, as the handler", f"{READ_REPEATS} x read, json.loads"
 SUBMISSION, SUBMISSION_BY_SIXTEENS = "submission", f"submission, {IMAGES_AT_A_TIME} images at a time"
 SUBMISSIONS: dict[str, Way] = {SUBMISSION: submit, SUBMISSION_BY_SIXTEENS: submit_by_sixteens}
 WAYS: dict[str, Way] = {
     HANDLER: run_handler,
-    PLAN: follow_the_plan,
+    BASELINE: run_baseline,
     WRITES: write_as_the_handler,
     WRITES_BATCH_WRITER: write_with_batch_writer,
     WRITES_ONE_BY_ONE: write_one_by_one,

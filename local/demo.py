@@ -24,15 +24,15 @@ from yorutsuke_infra.build import build
 from yorutsuke_infra.errors import ConfigError
 
 from .aws import Aws, forget_own_account
-from .broken_night import break_night, broken_night_table
+from .broken_stage import break_stage, broken_stage_table
 from .demo_result import DemoResult, LoopAnswers
 from .deployer import deploy
 from .emulator import running_emulator
 from .errors import LocalStageError
+from .job_run import JobRun
 from .kept_stage import STAGE_FILE, end_kept_stage, keep_stage, kept_stage_table, require_none_kept
 from .loop import INTENT_ID, running_loop
-from .night import Night
-from .receipts import bedrock_counts, bedrock_lines, make_receipts, plan_lines
+from .receipts import bedrock_counts, bedrock_lines, make_receipts, simple_lines
 from .terminal import say, show, show_whole, step
 
 RECEIPTS = 152
@@ -86,17 +86,17 @@ def _summary(arguments: argparse.Namespace) -> dict[str, Any]:
     kept_in = arguments.stage_file if arguments.keep or arguments.broken else None
     if arguments.broken:
         with _stage(kept_in) as stage:
-            summary = break_night(stage)
-            show(arguments.picture, broken_night_table(summary))
+            summary = break_stage(stage)
+            show(arguments.picture, broken_stage_table(summary))
         return summary
     receipts = make_receipts(SUBMITTED if arguments.loop else RECEIPTS)
     image_ids = _image_ids_in(arguments.input) if arguments.input else [receipt.image_id for receipt in receipts]
-    lines = bedrock_lines(receipts) if arguments.bedrock else plan_lines(receipts)
-    with _stage(kept_in) as night:
+    lines = bedrock_lines(receipts) if arguments.bedrock else simple_lines(receipts)
+    with _stage(kept_in) as job_run:
         if arguments.loop:
-            result = _loop(night, image_ids)
+            result = _loop(job_run, image_ids)
         else:
-            result = _run(night, image_ids, arguments.input or list(lines), bedrock=arguments.bedrock)
+            result = _run(job_run, image_ids, arguments.input or list(lines), bedrock=arguments.bedrock)
         show(arguments.picture, *result.tables())
     return result.summary()
 
@@ -115,7 +115,7 @@ def _stop(file: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _stage(kept_in: Path | None) -> Generator[Night]:
+def _stage(kept_in: Path | None) -> Generator[JobRun]:
     """Build, start and deploy the local stage.
 
     The stage ends on the way out, unless `kept_in` names the file that is to describe it and there was no error.
@@ -129,10 +129,10 @@ def _stage(kept_in: Path | None) -> Generator[Night]:
             emulator = running.enter_context(running_emulator(keep=kept_in is not None))
         with step("Deploying the Pulumi program of infra/"):
             aws = Aws(emulator.endpoint, emulator.ca_bundle)
-            night = Night(aws, deploy(aws))
-        yield night
+            job_run = JobRun(aws, deploy(aws))
+        yield job_run
         if kept_in:
-            show_whole(kept_stage_table(keep_stage(emulator, kept_in), night.outputs, kept_in))
+            show_whole(kept_stage_table(keep_stage(emulator, kept_in), job_run.outputs, kept_in))
 
 
 def _image_ids_in(file: Path) -> list[str]:
@@ -153,27 +153,27 @@ def _image_id(line: Line) -> str | None:
         return dead_letter(line, None, rejection).imageId
 
 
-def _run(night: Night, image_ids: list[str], output: Path | list[str], *, bedrock: bool) -> DemoResult:
+def _run(job_run: JobRun, image_ids: list[str], output: Path | list[str], *, bedrock: bool) -> DemoResult:
     with step(f"Seeding one job and {len(image_ids)} receipt images"):
-        night.seed_images(image_ids)
-        night.seed_job()
-    way = "S3 → SNS → SQS → Lambda" if night.outputs["outputTopicArn"] else "S3 → Lambda"
+        job_run.seed_images(image_ids)
+        job_run.seed_job()
+    way = "S3 → SNS → SQS → Lambda" if job_run.outputs["outputTopicArn"] else "S3 → Lambda"
     with step(f"Dropping the output, then {way} by themselves"):
         started = time.perf_counter()
         if isinstance(output, Path):
-            night.drop_output(output)
+            job_run.drop_output(output)
         else:
-            night.drop_lines(output, "manifest.jsonl.out" if bedrock else "output.jsonl")
-        night.wait_until_completed()
+            job_run.drop_lines(output, "manifest.jsonl.out" if bedrock else "output.jsonl")
+        job_run.wait_until_completed()
         seconds = time.perf_counter() - started
     if bedrock:
         with step("Dropping the manifest, to be held against what was taken in"):
-            night.drop_manifest(bedrock_counts(RECEIPTS))
-            night.wait_until(lambda job: "bedrockCounts" in job, "be reconciled with its manifest")
-    return DemoResult(night, seconds)
+            job_run.drop_manifest(bedrock_counts(RECEIPTS))
+            job_run.wait_until(lambda job: "bedrockCounts" in job, "be reconciled with its manifest")
+    return DemoResult(job_run, seconds)
 
 
-def _loop(stage: Night, image_ids: list[str]) -> DemoResult:
+def _loop(stage: JobRun, image_ids: list[str]) -> DemoResult:
     """Submit images under one intent, twice, run the job in the stand-in for Bedrock, and wait for its result."""
     with step(f"Seeding {len(image_ids)} receipt images"):
         stage.seed_images(image_ids)
@@ -181,12 +181,12 @@ def _loop(stage: Night, image_ids: list[str]) -> DemoResult:
         started = time.perf_counter()
         with step("Submitting them, and once more under the same intent"):
             answers = [loop.submit(image_ids) for _ in range(2)]
-        night = replace(stage, job_id=answers[0]["jobId"], intent=INTENT_ID)
+        job_run = replace(stage, job_id=answers[0]["jobId"], intent=INTENT_ID)
         with step("Running the job, then S3 → SNS → SQS → Lambda by themselves"):
-            loop.bedrock.finish(night.job_id)
-            night.wait_until_completed()
+            loop.bedrock.finish(job_run.job_id)
+            job_run.wait_until_completed()
             seconds = time.perf_counter() - started
-        return DemoResult(night, seconds, LoopAnswers(answers, loop.bedrock.changes))
+        return DemoResult(job_run, seconds, LoopAnswers(answers, loop.bedrock.changes))
 
 
 if __name__ == "__main__":

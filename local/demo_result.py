@@ -10,7 +10,7 @@ from yorutsuke_common.names import PROCESSED_PREFIX, UPLOADS_PREFIX, ResultMetri
 from yorutsuke_common.object_keys import dead_letters_key
 
 from .bedrock.jobs import StateChange
-from .night import Night
+from .job_run import JobRun
 
 TRANSACTIONS_SHOWN = 8
 DEAD_LETTERS_SHOWN = 20
@@ -30,25 +30,25 @@ class DemoResult:
     `seconds` is the time from the output's arrival, or the submission, to the job's end.
     """
 
-    def __init__(self, night: Night, seconds: float, loop: LoopAnswers | None = None) -> None:
-        night.wait_for_entry(ResultMetric.PROCESSING_TIME)
-        self.night = night
+    def __init__(self, job_run: JobRun, seconds: float, loop: LoopAnswers | None = None) -> None:
+        job_run.wait_for_entry(ResultMetric.PROCESSING_TIME)
+        self.job_run = job_run
         self.seconds = seconds
         self.loop = loop
-        self.job = night.job()
-        self.transactions = night.transactions()
-        self.processed = night.object_keys(PROCESSED_PREFIX)
-        self.left = night.object_keys(UPLOADS_PREFIX)
-        self.dead_letters = night.dead_letters()
-        self.metrics = [entry for entry in night.log_entries() if ResultMetric.PROCESSING_TIME in entry]
-        self.dlq_depth = night.dlq_depth()
+        self.job = job_run.job()
+        self.transactions = job_run.transactions()
+        self.processed = job_run.object_keys(PROCESSED_PREFIX)
+        self.left = job_run.object_keys(UPLOADS_PREFIX)
+        self.dead_letters = job_run.dead_letters()
+        self.metrics = [entry for entry in job_run.log_entries() if ResultMetric.PROCESSING_TIME in entry]
+        self.dlq_depth = job_run.dlq_depth()
 
     def summary(self) -> dict[str, Any]:
         """Return the object that `--json` prints."""
         stats = self.job.get("resultStats", {})
         names = ("successCount", "failureCount", "totalCount", "migrationFailedCount")
         summary = {
-            "jobId": self.night.job_id,
+            "jobId": self.job_run.job_id,
             "jobStatus": self.job["status"],
             "resultStats": {name: int(stats[name]) for name in names if name in stats},
             "transactions": len(self.transactions),
@@ -61,7 +61,7 @@ class DemoResult:
         }
         if self.loop:
             summary |= {
-                "intentId": self.night.intent_id,
+                "intentId": self.job_run.intent_id,
                 "submittedImages": self.loop.answers[0]["imageCount"],
                 "submissions": len(self.loop.answers),
                 "bedrockJobs": len(self.loop.changes),
@@ -84,7 +84,7 @@ class DemoResult:
         return table
 
     def _dead_letters_table(self) -> Table:
-        shown, key = self.dead_letters[:DEAD_LETTERS_SHOWN], dead_letters_key(self.night.job_id)
+        shown, key = self.dead_letters[:DEAD_LETTERS_SHOWN], dead_letters_key(self.job_run.job_id)
         title = f"Lines skipped: the first {len(shown)} of {len(self.dead_letters)}, in {key}"
         table = Table("line", "image", "reason", "detail", title=title, title_justify="left")
         for letter in shown:
@@ -93,11 +93,11 @@ class DemoResult:
         return table
 
     def _job_table(self) -> Table:
-        summary, night = self.summary(), self.night
+        summary, job_run = self.summary(), self.job_run
         stats = " ".join(f"{name}={value}" for name, value in summary["resultStats"].items())
         folders = ", ".join(sorted({"/".join(key.split("/")[:2]) + "/" for key in self.processed})) or "–"
         table = Table(show_header=False, title="The night", title_justify="left")
-        table.add_row("job", f"{night.job_id}  {summary['jobStatus']}  {stats}")
+        table.add_row("job", f"{job_run.job_id}  {summary['jobStatus']}  {stats}")
         table.add_row("images moved", f"{len(self.processed)} in {folders}")
         table.add_row("images left", f"{len(self.left)} in {UPLOADS_PREFIX} {escape(' '.join(sorted(self.left)[:4]))}")
         for entry in self.metrics:
@@ -107,7 +107,7 @@ class DemoResult:
             records = f"{processed} of {counts['totalRecordCount']} records processed, {errors}"
             table.add_row("manifest", f"{records}: agrees with the output")
         table.add_row("dead-letter queue", f"{self.dlq_depth} messages")
-        table.add_row("trace", f"intentId={night.intent_id} traceId={self.job['traceId']}")
+        table.add_row("trace", f"intentId={job_run.intent_id} traceId={self.job['traceId']}")
         if self.loop:
             table.add_row("submitted", f"{len(self.loop.answers)} times under one intent")
             for job_id, changes in self.loop.changes.items():

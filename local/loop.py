@@ -14,7 +14,7 @@ from yorutsuke_common.names import BEDROCK_MIN_RECORDS
 from .bedrock.api import serving
 from .bedrock.jobs import Bedrock
 from .errors import LocalStageError
-from .night import USER_ID, Night
+from .job_run import USER_ID, JobRun
 
 INTENT_ID = "demo-intent-1"
 
@@ -23,7 +23,7 @@ INTENT_ID = "demo-intent-1"
 class Loop:
     """A stage whose orchestrator creates jobs in a stand-in for Bedrock."""
 
-    stage: Night
+    stage: JobRun
     bedrock: Bedrock
 
     def submit(self, image_ids: Sequence[str], intent_id: str = INTENT_ID, **changes: object) -> dict[str, Any]:
@@ -39,7 +39,7 @@ class Loop:
 
 
 @contextmanager
-def running_loop(stage: Night, min_records: int = BEDROCK_MIN_RECORDS) -> Generator[Loop]:
+def running_loop(stage: JobRun, min_records: int = BEDROCK_MIN_RECORDS) -> Generator[Loop]:
     """Run a stand-in for Bedrock beside a stage, and point the stage's orchestrator at it."""
     name, functions = stage.outputs["orchestratorName"], stage.aws.lambda_
     variables = functions.get_function_configuration(FunctionName=name).get("Environment", {}).get("Variables", {})

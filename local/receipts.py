@@ -56,8 +56,8 @@ def make_image(image_id: str) -> bytes:
     return PNG + image_id.encode()
 
 
-def plan_lines(receipts: list[Receipt]) -> Iterator[str]:
-    """Yield the lines of an output in the plan's layout. Of the bad lines, one is cut off, one has a bad amount."""
+def simple_lines(receipts: list[Receipt]) -> Iterator[str]:
+    """Yield the lines of an output in the simple layout. Of the bad lines, one is cut off, one has a bad amount."""
     cut_off, bad_amount = BAD_LINES
     for number, receipt in enumerate(receipts, 1):
         fields = {**receipt.fields, "amount": -1} if number == bad_amount else receipt.fields

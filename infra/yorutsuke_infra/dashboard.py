@@ -54,14 +54,14 @@ class Dashboard(pulumi.ComponentResource):
     """The dashboard. `name` is its name in CloudWatch.
 
     Resources:
-        `{name}-nights`: the dashboard.
+        `{name}-jobs`: the dashboard.
     """
 
     def __init__(self, name: str, args: DashboardArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("yorutsuke:monitoring:Dashboard", name, {}, opts)
         dashboard = aws.cloudwatch.Dashboard(
-            f"{name}-nights",
-            dashboard_name=physical_name(f"{name}-nights", args.stage),
+            f"{name}-jobs",
+            dashboard_name=physical_name(f"{name}-jobs", args.stage),
             dashboard_body=pulumi.Output.json_dumps(dashboard_body([*_rows(args)], start="-PT24H")),
             opts=pulumi.ResourceOptions(parent=self),
         )

@@ -61,7 +61,7 @@ BATCH_INPUT_PREFIX = "batch-input/"
 BATCH_OUTPUT_PREFIX = "batch-output/"
 DEAD_LETTERS_PREFIX = "dead-letters/"
 OUTPUT_SUFFIXES = (".jsonl", ".jsonl.out")
-"""Suffixes of output files: of the plan's layout, and of the layout that Bedrock writes."""
+"""Suffixes of output files: of the simple layout, and of the layout that Bedrock writes."""
 OUTPUT_MANIFEST_NAME = "manifest.json.out"
 """Name of the file beside an output file in which Bedrock counts a job's records."""
 

@@ -310,17 +310,17 @@ class PendingImage(_Model):
     processedKey: str | None = None
 
 
-class PlanOutput(_Model):
-    """The reply in a record of the plan's layout: the receipt's JSON as text."""
+class SimpleOutput(_Model):
+    """The reply in a record of the simple layout: the receipt's JSON as text."""
 
     text: str
 
 
-class PlanRecord(_Model):
+class SimpleRecord(_Model):
     """One line of `output.jsonl`: `{"customData": imageId, "output": {"text": "<json>"}}`."""
 
     customData: ImageId
-    output: PlanOutput
+    output: SimpleOutput
 
 
 class BedrockRecord(_Model):

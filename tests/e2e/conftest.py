@@ -11,7 +11,7 @@ import pytest
 from local.aws import Aws, forget_own_account
 from local.deployer import deploy
 from local.emulator import Emulator, running_emulator
-from local.night import Night
+from local.job_run import JobRun
 from local.receipts import Receipt, make_receipts
 from yorutsuke_common.aws.batch_jobs import CLAIM_MARGIN_SECONDS
 from yorutsuke_infra.artifacts import this_machine
@@ -19,9 +19,9 @@ from yorutsuke_infra.build import build
 
 from .faulty_endpoint import FaultyEndpoint, running_faulty_endpoint
 
-NewNight = Callable[[], Night]
+NewJobRun = Callable[[], JobRun]
 OutputFile = Callable[..., Path]
-NIGHTS = itertools.count(1)
+JOB_NUMBERS = itertools.count(1)
 REDELIVERY_SECONDS = 10
 """Visibility timeout for quick tests, in seconds. Longer than a job takes on a busy machine."""
 FAULTY_TIMEOUT_SECONDS = 30
@@ -37,7 +37,7 @@ def emulator_with_zips() -> Generator[Emulator]:
         yield emulator
 
 
-def deployed(emulator: Emulator, put_alarms: list[dict[str, Any]] | None = None, **choices: str | int) -> Night:
+def deployed(emulator: Emulator, put_alarms: list[dict[str, Any]] | None = None, **choices: str | int) -> JobRun:
     """Deploy a stage of these choices, and note its alarms; the job of the night returned is never seeded."""
     aws = Aws(emulator.endpoint, emulator.ca_bundle)
 
@@ -46,7 +46,7 @@ def deployed(emulator: Emulator, put_alarms: list[dict[str, Any]] | None = None,
             put_alarms.append(params)
 
     aws.cloudwatch.meta.events.register("provide-client-params.cloudwatch.PutMetricAlarm", note)
-    return Night(aws, deploy(aws, **choices), job_id="stage0000000")
+    return JobRun(aws, deploy(aws, **choices), job_id="stage0000000")
 
 
 @pytest.fixture(scope="session")
@@ -63,26 +63,26 @@ def put_alarms() -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="session")
-def stage(emulator: Emulator, put_alarms: list[dict[str, Any]]) -> Night:
+def stage(emulator: Emulator, put_alarms: list[dict[str, Any]]) -> JobRun:
     """The deployed stage, every choice as in its file."""
     return deployed(emulator, put_alarms)
 
 
 @pytest.fixture(scope="session")
-def s3_stage() -> Generator[Night]:
+def s3_stage() -> Generator[JobRun]:
     """A stage whose bucket invokes the function directly, on its own emulator."""
     with emulator_with_zips() as emulator:
         yield deployed(emulator, trigger="s3")
 
 
 @pytest.fixture
-def new_night(stage: Night) -> NewNight:
+def new_job_run(stage: JobRun) -> NewJobRun:
     """Return a function that gives a night with a job of its own."""
-    return lambda: Night(stage.aws, stage.outputs, job_id=f"night{next(NIGHTS):07}")
+    return lambda: JobRun(stage.aws, stage.outputs, job_id=f"night{next(JOB_NUMBERS):07}")
 
 
 @pytest.fixture
-def quick_redelivery(stage: Night) -> Generator[None]:
+def quick_redelivery(stage: JobRun) -> Generator[None]:
     """Let what failed come back after seconds, instead of six timeouts of the function."""
     with redelivered_after(stage, REDELIVERY_SECONDS):
         yield
@@ -97,7 +97,7 @@ def faulty_proxy(emulator: Emulator) -> Generator[FaultyEndpoint]:
 
 @pytest.fixture
 def faulty_endpoint(
-    faulty_proxy: FaultyEndpoint, stage: Night, request: pytest.FixtureRequest
+    faulty_proxy: FaultyEndpoint, stage: JobRun, request: pytest.FixtureRequest
 ) -> Generator[FaultyEndpoint]:
     """The proxy between the batch_result_handler and AWS.
 
@@ -121,7 +121,7 @@ def faulty_endpoint(
 
 
 @contextmanager
-def redelivered_after(stage: Night, seconds: int, **attributes: str) -> Generator[None]:
+def redelivered_after(stage: JobRun, seconds: int, **attributes: str) -> Generator[None]:
     """Set the queue's visibility timeout, and other attributes, and restore them."""
     changes: Any = {"VisibilityTimeout": str(seconds), **attributes}
     sqs, queue = stage.aws.sqs, stage.outputs["queueUrl"]
@@ -145,24 +145,26 @@ def output_file(tmp_path: Path) -> OutputFile:
     return write
 
 
-def own_receipts(night: Night, count: int) -> list[Receipt]:
+def own_receipts(job_run: JobRun, count: int) -> list[Receipt]:
     """Return receipts whose image ids are of this night alone."""
-    return make_receipts(count, prefix=f"{night.job_id}-")
+    return make_receipts(count, prefix=f"{job_run.job_id}-")
 
 
-def seed(night: Night, receipts: Sequence[Receipt]) -> None:
+def seed(job_run: JobRun, receipts: Sequence[Receipt]) -> None:
     """Put everything there that is there when the job has been submitted."""
-    night.seed_images(receipt.image_id for receipt in receipts)
-    night.seed_job()
+    job_run.seed_images(receipt.image_id for receipt in receipts)
+    job_run.seed_job()
 
 
-def dead_messages(night: Night) -> list[Any]:
+def dead_messages(job_run: JobRun) -> list[Any]:
     """Return the messages in the dead-letter queue."""
-    received = night.aws.sqs.receive_message(QueueUrl=night.outputs["deadLetterQueueUrl"], MaxNumberOfMessages=10)
+    received = job_run.aws.sqs.receive_message(QueueUrl=job_run.outputs["deadLetterQueueUrl"], MaxNumberOfMessages=10)
     return [*received.get("Messages", [])]
 
 
-def redrive(night: Night, message: Any) -> None:
+def redrive(job_run: JobRun, message: Any) -> None:
     """Send a dead message to the queue, and take it away: what StartMessageMoveTask does on AWS."""
-    night.aws.sqs.send_message(QueueUrl=night.outputs["queueUrl"], MessageBody=message["Body"])
-    night.aws.sqs.delete_message(QueueUrl=night.outputs["deadLetterQueueUrl"], ReceiptHandle=message["ReceiptHandle"])
+    job_run.aws.sqs.send_message(QueueUrl=job_run.outputs["queueUrl"], MessageBody=message["Body"])
+    job_run.aws.sqs.delete_message(
+        QueueUrl=job_run.outputs["deadLetterQueueUrl"], ReceiptHandle=message["ReceiptHandle"]
+    )

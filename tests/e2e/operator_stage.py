@@ -13,7 +13,7 @@ from typing import Any
 from unittest.mock import patch
 
 from local.emulator import REGION, Emulator
-from local.night import Night
+from local.job_run import JobRun
 from yorutsuke.app import main
 from yorutsuke.local_stage import STAGE_FILE_VARIABLE
 from yorutsuke_common.aws.dynamodb import to_item
@@ -54,7 +54,7 @@ class _Terminal(io.StringIO):
 class Operator:
     """Somebody with credentials for the stage `local`, which the stage's file tells of."""
 
-    night: Night
+    job_run: JobRun
     environment: Mapping[str, str]
 
     def __call__(self, *arguments: str, answer: str | None = None) -> Ran:
@@ -86,7 +86,7 @@ class Operator:
 
     def restricted_to(self, folder: Path, statements: Sequence[Mapping[str, Any]]) -> "Operator":
         """Return somebody who may do no more than these statements say."""
-        iam = self.night.aws.iam
+        iam = self.job_run.aws.iam
         iam.create_user(UserName=folder.name)
         policy = json.dumps({"Version": "2012-10-17", "Statement": [*statements]})
         iam.put_user_policy(UserName=folder.name, PolicyName="restricted", PolicyDocument=policy)
@@ -98,11 +98,11 @@ class Operator:
         return replace(self, environment={**self.environment, STAGE_FILE_VARIABLE: str(file)})
 
 
-def operator_of(emulator: Emulator, night: Night, folder: Path) -> Operator:
+def operator_of(emulator: Emulator, job_run: JobRun, folder: Path) -> Operator:
     """Return somebody who looks after a deployed stage, of which nobody remembers the nights before."""
-    forget_jobs(night)
+    forget_jobs(job_run)
     for queue in ("queueUrl", "deadLetterQueueUrl", "submissionDeadLetterQueueUrl"):
-        night.aws.sqs.purge_queue(QueueUrl=night.outputs[queue])
+        job_run.aws.sqs.purge_queue(QueueUrl=job_run.outputs[queue])
     file = folder / "stage.json"
     stage = {
         "endpoint": emulator.endpoint,
@@ -114,19 +114,19 @@ def operator_of(emulator: Emulator, night: Night, folder: Path) -> Operator:
     }
     file.write_text(json.dumps(stage))
     # What the command sets for its own process is to end with each call.
-    return Operator(night, {STAGE_FILE_VARIABLE: str(file), "AWS_CA_BUNDLE": str(emulator.ca_bundle)})
+    return Operator(job_run, {STAGE_FILE_VARIABLE: str(file), "AWS_CA_BUNDLE": str(emulator.ca_bundle)})
 
 
-def put_job(night: Night, intent_id: str, **attributes: object) -> None:
+def put_job(job_run: JobRun, intent_id: str, **attributes: object) -> None:
     """Write a job's record, whatever it has or lacks."""
     item = to_item({"intentId": intent_id, **attributes})
-    night.aws.dynamodb.put_item(TableName=night.outputs["batchJobsTable"], Item=item)
+    job_run.aws.dynamodb.put_item(TableName=job_run.outputs["batchJobsTable"], Item=item)
 
 
-def forget_jobs(night: Night, *intent_ids: str) -> None:
+def forget_jobs(job_run: JobRun, *intent_ids: str) -> None:
     """Delete the records of these intents, of all where none is named."""
-    table = night.outputs["batchJobsTable"]
-    stored = night.aws.dynamodb.scan(TableName=table)["Items"]
+    table = job_run.outputs["batchJobsTable"]
+    stored = job_run.aws.dynamodb.scan(TableName=table)["Items"]
     for intent_id in [item["intentId"] for item in stored]:
         if not intent_ids or intent_id.get("S") in intent_ids:
-            night.aws.dynamodb.delete_item(TableName=table, Key={"intentId": intent_id})
+            job_run.aws.dynamodb.delete_item(TableName=table, Key={"intentId": intent_id})

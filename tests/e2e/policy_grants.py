@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from local.night import Night
+from local.job_run import JobRun
 
 Document = dict[str, Any]
 
@@ -33,7 +33,7 @@ class Grant:
         return " ".join(filter(None, (f"{self.policy}:", self.sid, self.action, name)))
 
 
-def policies_of(stage: Night) -> dict[str, Policy]:
+def policies_of(stage: JobRun) -> dict[str, Policy]:
     """Return every policy of the stage, by a name of its own."""
     aws, outputs = stage.aws, stage.outputs
     roles = {
@@ -92,7 +92,7 @@ def _document(response: Mapping[str, Any], name: str) -> Document:
     return json.loads(document) if isinstance(document, str) else document
 
 
-def _role_policies(stage: Night, role: str, arn: str) -> dict[str, Policy]:
+def _role_policies(stage: JobRun, role: str, arn: str) -> dict[str, Policy]:
     """Return a role's policies, each named after the role and itself, and its trust."""
     iam, name = stage.aws.iam, arn.rsplit("/", 1)[-1]
     inline = iam.list_role_policies(RoleName=name)["PolicyNames"]
@@ -102,7 +102,7 @@ def _role_policies(stage: Night, role: str, arn: str) -> dict[str, Policy]:
     }
 
 
-def _role_policy(stage: Night, role: str, name: str) -> Policy:
+def _role_policy(stage: JobRun, role: str, name: str) -> Policy:
     iam = stage.aws.iam
 
     def write(document: Document) -> None:
@@ -115,7 +115,7 @@ def _role_policy(stage: Night, role: str, name: str) -> Policy:
     return Policy(lambda: _document(iam.get_role_policy(RoleName=role, PolicyName=name), "PolicyDocument"), write)
 
 
-def _topic_policy(stage: Night, arn: str) -> Policy:
+def _topic_policy(stage: JobRun, arn: str) -> Policy:
     sns = stage.aws.sns
     return Policy(
         lambda: json.loads(sns.get_topic_attributes(TopicArn=arn)["Attributes"]["Policy"]),
@@ -125,7 +125,7 @@ def _topic_policy(stage: Night, arn: str) -> Policy:
     )
 
 
-def _queue_policy(stage: Night, url: str) -> Policy:
+def _queue_policy(stage: JobRun, url: str) -> Policy:
     sqs = stage.aws.sqs
     return Policy(
         lambda: json.loads(sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["Policy"])["Attributes"]["Policy"]),
@@ -133,7 +133,7 @@ def _queue_policy(stage: Night, url: str) -> Policy:
     )
 
 
-def _function_policy(stage: Night) -> dict[str, Policy]:
+def _function_policy(stage: JobRun) -> dict[str, Policy]:
     """Return the policy of the function itself, which it has where S3 invokes it."""
     if stage.outputs["outputTopicArn"]:
         return {}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from local.night import Night
+from local.job_run import JobRun
 
 NAME = "probe"
 
@@ -16,7 +16,7 @@ NAME = "probe"
 class Probe:
     """Calls in the role of the stage's handler. Parameters that name an output of the stack stand for its value."""
 
-    stage: Night
+    stage: JobRun
 
     def __call__(self, service: str, operation: str, params: dict[str, Any]) -> str:
         """Make one call; return `allowed`, or the code of the error."""
@@ -29,7 +29,7 @@ class Probe:
         return code
 
 
-def deployed_probe(stage: Night) -> Probe:
+def deployed_probe(stage: JobRun) -> Probe:
     """Deploy the function beside the stage's own."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as code:

@@ -7,49 +7,49 @@ from typing import Any
 
 import pytest
 
-from local.night import Night, until
+from local.job_run import JobRun, until
 from local.receipts import Receipt, bedrock_counts, bedrock_lines
 
-from .conftest import NewNight, OutputFile, own_receipts, seed
+from .conftest import NewJobRun, OutputFile, own_receipts, seed
 
 EVENTS = Path(__file__).parents[1] / "events"
 OUTPUT_NAME = "manifest.jsonl.out"
 REDELIVERY_SECONDS = 30
 
 
-def _settled(night: Night) -> dict[str, Any]:
+def _settled(job_run: JobRun) -> dict[str, Any]:
     """Return what the night left behind, images and the time of completion aside."""
-    job = night.job()
+    job = job_run.job()
     del job["completedAt"]
-    bucket = night.outputs["imagesBucket"]
-    dead_letters = night.aws.s3.get_object(Bucket=bucket, Key=f"dead-letters/{night.job_id}.jsonl")["Body"].read()
-    images = night.aws.dynamodb.scan(TableName=night.outputs["pendingImagesTable"])["Items"]
+    bucket = job_run.outputs["imagesBucket"]
+    dead_letters = job_run.aws.s3.get_object(Bucket=bucket, Key=f"dead-letters/{job_run.job_id}.jsonl")["Body"].read()
+    images = job_run.aws.dynamodb.scan(TableName=job_run.outputs["pendingImagesTable"])["Items"]
     return {
         "job": job,
-        "transactions": sorted(night.transactions(), key=repr),
-        "pendingImages": sorted((image for image in images if night.job_id in str(image)), key=repr),
-        "processed": sorted(key for key in night.object_keys("processed/") if night.job_id in key),
-        "uploads": sorted(key for key in night.object_keys("uploads/") if night.job_id in key),
+        "transactions": sorted(job_run.transactions(), key=repr),
+        "pendingImages": sorted((image for image in images if job_run.job_id in str(image)), key=repr),
+        "processed": sorted(key for key in job_run.object_keys("processed/") if job_run.job_id in key),
+        "uploads": sorted(key for key in job_run.object_keys("uploads/") if job_run.job_id in key),
         "deadLetters": dead_letters,
     }
 
 
-def _start_over(night: Night, receipts: list[Receipt]) -> None:
+def _start_over(job_run: JobRun, receipts: list[Receipt]) -> None:
     """Put back everything except what Bedrock wrote."""
-    for item in night.transactions():
+    for item in job_run.transactions():
         key = {name: {"S": item[name]} for name in ("userId", "transactionId")}
-        night.aws.dynamodb.delete_item(TableName=night.outputs["transactionsTable"], Key=key)
-    for key in (*night.object_keys("processed/"), *night.object_keys("dead-letters/")):
-        if night.job_id in key:
-            night.aws.s3.delete_object(Bucket=night.outputs["imagesBucket"], Key=key)
-    seed(night, receipts)
+        job_run.aws.dynamodb.delete_item(TableName=job_run.outputs["transactionsTable"], Key=key)
+    for key in (*job_run.object_keys("processed/"), *job_run.object_keys("dead-letters/")):
+        if job_run.job_id in key:
+            job_run.aws.s3.delete_object(Bucket=job_run.outputs["imagesBucket"], Key=key)
+    seed(job_run, receipts)
 
 
-def _announce(night: Night, name: str) -> None:
+def _announce(job_run: JobRun, name: str) -> None:
     """Send the message of an object again, as a replay does."""
-    key = f"batch-output/{night.job_id}/{name}"
-    record = {"s3": {"bucket": {"name": night.outputs["imagesBucket"]}, "object": {"key": key}}}
-    night.aws.sqs.send_message(QueueUrl=night.outputs["queueUrl"], MessageBody=json.dumps({"Records": [record]}))
+    key = f"batch-output/{job_run.job_id}/{name}"
+    record = {"s3": {"bucket": {"name": job_run.outputs["imagesBucket"]}, "object": {"key": key}}}
+    job_run.aws.sqs.send_message(QueueUrl=job_run.outputs["queueUrl"], MessageBody=json.dumps({"Records": [record]}))
 
 
 def _completed_with(lines: int) -> Callable[[dict[str, Any]], bool]:
@@ -60,10 +60,10 @@ def _reconciled(job: dict[str, Any]) -> bool:
     return "bedrockCounts" in job
 
 
-def _waiting(night: Night) -> int:
+def _waiting(job_run: JobRun) -> int:
     """Return how many messages have failed and are to come back."""
-    attributes = night.aws.sqs.get_queue_attributes(
-        QueueUrl=night.outputs["queueUrl"], AttributeNames=["ApproximateNumberOfMessagesNotVisible"]
+    attributes = job_run.aws.sqs.get_queue_attributes(
+        QueueUrl=job_run.outputs["queueUrl"], AttributeNames=["ApproximateNumberOfMessagesNotVisible"]
     )["Attributes"]
     return int(attributes["ApproximateNumberOfMessagesNotVisible"])
 
@@ -71,85 +71,85 @@ def _waiting(night: Night) -> int:
 @pytest.mark.usefixtures("quick_redelivery")
 @pytest.mark.parametrize("manifest_first", [False, True])
 def test_results_in_stages_end_in_the_state_of_a_single_delivery(
-    new_night: NewNight, output_file: OutputFile, *, manifest_first: bool
+    new_job_run: NewJobRun, output_file: OutputFile, *, manifest_first: bool
 ) -> None:
-    night = new_night()
-    receipts = own_receipts(night, 100)
+    job_run = new_job_run()
+    receipts = own_receipts(job_run, 100)
     lines = list(bedrock_lines(receipts))
-    seed(night, receipts)
+    seed(job_run, receipts)
 
     if manifest_first:
-        night.drop_manifest(bedrock_counts(100))
-        assert night.wait_for_entry("BATCH_RESULT_NOT_RECONCILED")["difference"] == 100
-        until(lambda: _waiting(night) == 1, REDELIVERY_SECONDS, "the manifest's message to wait, and it alone")
-        assert night.dlq_depth() == 0
-    night.drop_output(output_file(*lines[:60], name=OUTPUT_NAME))
-    night.wait_until(_completed_with(60), "have 60 lines")
-    night.drop_output(output_file(*lines, name=OUTPUT_NAME))
-    night.wait_until(_completed_with(100), "have 100 lines")
+        job_run.drop_manifest(bedrock_counts(100))
+        assert job_run.wait_for_entry("BATCH_RESULT_NOT_RECONCILED")["difference"] == 100
+        until(lambda: _waiting(job_run) == 1, REDELIVERY_SECONDS, "the manifest's message to wait, and it alone")
+        assert job_run.dlq_depth() == 0
+    job_run.drop_output(output_file(*lines[:60], name=OUTPUT_NAME))
+    job_run.wait_until(_completed_with(60), "have 60 lines")
+    job_run.drop_output(output_file(*lines, name=OUTPUT_NAME))
+    job_run.wait_until(_completed_with(100), "have 100 lines")
     if not manifest_first:
-        night.drop_manifest(bedrock_counts(100))
-    night.wait_until(_reconciled, "be reconciled")
+        job_run.drop_manifest(bedrock_counts(100))
+    job_run.wait_until(_reconciled, "be reconciled")
 
-    staged = _settled(night)
-    _start_over(night, receipts)
-    _announce(night, OUTPUT_NAME)
-    night.wait_until_completed()
-    _announce(night, "manifest.json.out")
-    night.wait_until(_reconciled, "be reconciled")
-    assert _settled(night) == staged
+    staged = _settled(job_run)
+    _start_over(job_run, receipts)
+    _announce(job_run, OUTPUT_NAME)
+    job_run.wait_until_completed()
+    _announce(job_run, "manifest.json.out")
+    job_run.wait_until(_reconciled, "be reconciled")
+    assert _settled(job_run) == staged
     assert (len(staged["transactions"]), len(staged["processed"]), len(staged["uploads"])) == (99, 99, 1)
-    assert night.dlq_depth() == 0
+    assert job_run.dlq_depth() == 0
 
 
 @pytest.mark.parametrize(
     ("end", "status"), [("Failed", "FAILED"), ("Expired", "EXPIRED"), ("PartiallyCompleted", "PARTIALLY_COMPLETED")]
 )
 def test_the_end_of_a_job_comes_through_the_event_bus_into_its_record(
-    new_night: NewNight, end: str, status: str
+    new_job_run: NewJobRun, end: str, status: str
 ) -> None:
-    night = new_night()
-    night.seed_job()
-    submitted = night.job()
+    job_run = new_job_run()
+    job_run.seed_job()
+    submitted = job_run.job()
 
-    night.end_job(end, f"{end}: for a reason.")
-    night.wait_until(lambda job: "bedrockStatus" in job, f"have ended as {end}")
+    job_run.end_job(end, f"{end}: for a reason.")
+    job_run.wait_until(lambda job: "bedrockStatus" in job, f"have ended as {end}")
 
-    assert night.job() == {
+    assert job_run.job() == {
         **submitted,
         "status": status,
         "bedrockStatus": end,
         "bedrockMessage": f"{end}: for a reason.",
     }
-    assert night.wait_for_entry("BATCH_RESULT_JOB_FAILED")["bedrockStatus"] == end
-    assert night.wait_for_entry("JobFailed")["JobFailed"] == [1]
+    assert job_run.wait_for_entry("BATCH_RESULT_JOB_FAILED")["bedrockStatus"] == end
+    assert job_run.wait_for_entry("JobFailed")["JobFailed"] == [1]
 
 
 def test_a_job_that_was_taken_in_stays_completed_when_its_end_comes_late(
-    new_night: NewNight, output_file: OutputFile
+    new_job_run: NewJobRun, output_file: OutputFile
 ) -> None:
-    night = new_night()
-    receipts = own_receipts(night, 3)
-    seed(night, receipts)
-    night.drop_output(output_file(*bedrock_lines(receipts), name=OUTPUT_NAME))
-    night.wait_until_completed()
+    job_run = new_job_run()
+    receipts = own_receipts(job_run, 3)
+    seed(job_run, receipts)
+    job_run.drop_output(output_file(*bedrock_lines(receipts), name=OUTPUT_NAME))
+    job_run.wait_until_completed()
 
-    night.end_job("PartiallyCompleted", "Not all records could be processed in time.")
-    night.wait_until(lambda job: "bedrockStatus" in job, "have ended")
+    job_run.end_job("PartiallyCompleted", "Not all records could be processed in time.")
+    job_run.wait_until(lambda job: "bedrockStatus" in job, "have ended")
 
-    assert night.job()["status"] == "COMPLETED"
+    assert job_run.job()["status"] == "COMPLETED"
 
 
-def _matches(night: Night, **changes: object) -> bool:
+def _matches(job_run: JobRun, **changes: object) -> bool:
     """Tell whether the deployed rule selects Bedrock's own event, with changes to its detail."""
     event = json.loads((EVENTS / "bedrock" / "job_state_change.json").read_text())
-    event["detail"] |= {"batchJobName": f"{night.outputs['jobNamePrefix']}intent-1", **changes}
-    rule = night.aws.events.describe_rule(Name="yorutsuke-batch-output-failed-jobs-local")
-    return night.aws.events.test_event_pattern(EventPattern=rule["EventPattern"], Event=json.dumps(event))["Result"]
+    event["detail"] |= {"batchJobName": f"{job_run.outputs['jobNamePrefix']}intent-1", **changes}
+    rule = job_run.aws.events.describe_rule(Name="yorutsuke-batch-output-failed-jobs-local")
+    return job_run.aws.events.test_event_pattern(EventPattern=rule["EventPattern"], Event=json.dumps(event))["Result"]
 
 
 @pytest.mark.parametrize("status", ["Failed", "Expired", "Stopped", "PartiallyCompleted"])
-def test_the_rule_selects_bedrocks_own_event(stage: Night, status: str) -> None:
+def test_the_rule_selects_bedrocks_own_event(stage: JobRun, status: str) -> None:
     assert _matches(stage, status=status)
 
 
@@ -163,5 +163,5 @@ def test_the_rule_selects_bedrocks_own_event(stage: Night, status: str) -> None:
         {"batchJobName": "somebody-elses-job"},
     ],
 )
-def test_the_rule_leaves_the_rest_alone(stage: Night, changes: dict[str, object]) -> None:
+def test_the_rule_leaves_the_rest_alone(stage: JobRun, changes: dict[str, object]) -> None:
     assert not _matches(stage, **changes)

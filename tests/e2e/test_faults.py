@@ -10,13 +10,13 @@ from typing import Any
 import psutil
 import pytest
 
-from local.night import Night, until
-from local.receipts import plan_lines
+from local.job_run import JobRun, until
+from local.receipts import simple_lines
 from tests.integration.stage import s3_notification
 
 from .conftest import (
     REDELIVERY_SECONDS,
-    NewNight,
+    NewJobRun,
     OutputFile,
     dead_messages,
     own_receipts,
@@ -26,7 +26,7 @@ from .conftest import (
 )
 from .faulty_endpoint import FaultyEndpoint
 
-Submit = Callable[[int], tuple[Night, Path]]
+Submit = Callable[[int], tuple[JobRun, Path]]
 SETTLE_SECONDS = 120
 RECEIPTS = 8
 COPIES = {"service": "s3", "headers": {"x-amz-copy-source": ""}}
@@ -34,42 +34,44 @@ COPIES = {"service": "s3", "headers": {"x-amz-copy-source": ""}}
 
 
 @pytest.fixture
-def submit(new_night: NewNight, output_file: OutputFile) -> Submit:
+def submit(new_job_run: NewJobRun, output_file: OutputFile) -> Submit:
     """Return a function that gives a night with a job of so many receipts, and the output that is to come."""
 
-    def submitted(count: int) -> tuple[Night, Path]:
-        night = new_night()
-        receipts = own_receipts(night, count)
-        seed(night, receipts)
-        return night, output_file(*plan_lines(receipts), name=f"{night.job_id}.jsonl")
+    def submitted(count: int) -> tuple[JobRun, Path]:
+        job_run = new_job_run()
+        receipts = own_receipts(job_run, count)
+        seed(job_run, receipts)
+        return job_run, output_file(*simple_lines(receipts), name=f"{job_run.job_id}.jsonl")
 
     return submitted
 
 
-def _wait_until_completed(night: Night) -> None:
+def _wait_until_completed(job_run: JobRun) -> None:
     """Wait for a job whose first deliveries may fail."""
-    until(lambda: night.job()["status"] == "COMPLETED", SETTLE_SECONDS, f"job {night.job_id!r} to be COMPLETED")
+    until(lambda: job_run.job()["status"] == "COMPLETED", SETTLE_SECONDS, f"job {job_run.job_id!r} to be COMPLETED")
 
 
-def _assert_whole(night: Night, count: int) -> None:
+def _assert_whole(job_run: JobRun, count: int) -> None:
     """Assert that every receipt has its transaction, once, and every image is in `processed/`, and nowhere else."""
-    assert night.job()["resultStats"]["successCount"] == count
-    assert night.job()["resultStats"]["migrationFailedCount"] == 0
-    assert {"claimedBy", "claimedUntil"}.isdisjoint(night.job())
-    transactions = night.transactions()
+    assert job_run.job()["resultStats"]["successCount"] == count
+    assert job_run.job()["resultStats"]["migrationFailedCount"] == 0
+    assert {"claimedBy", "claimedUntil"}.isdisjoint(job_run.job())
+    transactions = job_run.transactions()
     assert len(transactions) == len({item["imageId"] for item in transactions}) == count
     assert {item["status"] for item in transactions} == {"processed"}
-    own = [key for key in night.object_keys("") if key.startswith(("uploads/", "processed/")) and night.job_id in key]
+    own = [
+        key for key in job_run.object_keys("") if key.startswith(("uploads/", "processed/")) and job_run.job_id in key
+    ]
     assert [key.partition("/")[0] for key in own] == ["processed"] * count
-    assert night.dlq_depth() == 0
+    assert job_run.dlq_depth() == 0
 
 
-def _started(night: Night) -> int:
+def _started(job_run: JobRun) -> int:
     """Return how often the job's output was begun with, as far as invocations that have ended tell."""
-    return len(list(night.log_entries(f'"BATCH_RESULT_STARTED" "{night.job_id}"')))
+    return len(list(job_run.log_entries(f'"BATCH_RESULT_STARTED" "{job_run.job_id}"')))
 
 
-def _kill_functions(stage: Night) -> int:
+def _kill_functions(stage: JobRun) -> int:
     """Kill the processes that run the function at this moment, the idle ones included; return how many there were."""
     name = stage.outputs["functionName"]
     running = [
@@ -84,86 +86,86 @@ def _kill_functions(stage: Night) -> int:
 
 @pytest.mark.parametrize("faulty_endpoint", [12], indirect=True)
 def test_a_function_killed_in_mid_run_is_made_good_by_the_next(faulty_endpoint: FaultyEndpoint, submit: Submit) -> None:
-    night, file = submit(RECEIPTS)
+    job_run, file = submit(RECEIPTS)
     faulty_endpoint.fail({**COPIES, "latency": 60_000})
 
-    night.drop_output(file)
+    job_run.drop_output(file)
     until(faulty_endpoint.fired, SETTLE_SECONDS, "the function to copy images")
-    assert _kill_functions(night)
+    assert _kill_functions(job_run)
     faulty_endpoint.fail()
-    killed = night.job()
-    assert (killed["status"], "claimedBy" in killed, len(night.transactions())) == ("SUBMITTED", True, RECEIPTS)
-    assert len([key for key in night.object_keys("uploads/") if night.job_id in key]) == RECEIPTS
+    killed = job_run.job()
+    assert (killed["status"], "claimedBy" in killed, len(job_run.transactions())) == ("SUBMITTED", True, RECEIPTS)
+    assert len([key for key in job_run.object_keys("uploads/") if job_run.job_id in key]) == RECEIPTS
 
-    _wait_until_completed(night)
-    _assert_whole(night, RECEIPTS)
-    night.wait_for_entry("BATCH_RESULT_COMPLETED")
-    assert _started(night) == 2
+    _wait_until_completed(job_run)
+    _assert_whole(job_run, RECEIPTS)
+    job_run.wait_for_entry("BATCH_RESULT_COMPLETED")
+    assert _started(job_run) == 2
 
 
 @pytest.mark.parametrize("faulty_endpoint", [12], indirect=True)
 def test_an_aws_that_answers_500_and_503_for_a_while_delays_the_job_alone(
     faulty_endpoint: FaultyEndpoint, submit: Submit
 ) -> None:
-    night, file = submit(RECEIPTS)
+    job_run, file = submit(RECEIPTS)
     faulty_endpoint.fail(
         {"service": "s3", "error": {"code": "SlowDown", "status": 503}},
         {"service": "dynamodb", "error": {"code": "InternalServerError", "status": 500}},
     )
 
-    night.drop_output(file)
+    job_run.drop_output(file)
     until(lambda: len(faulty_endpoint.fired()) >= 5, SETTLE_SECONDS, "the function to meet faults")
-    assert night.transactions() == []
+    assert job_run.transactions() == []
     faulty_endpoint.fail()
 
-    _wait_until_completed(night)
-    _assert_whole(night, RECEIPTS)
+    _wait_until_completed(job_run)
+    _assert_whole(job_run, RECEIPTS)
 
 
 def test_a_few_throttled_calls_are_made_again_within_one_delivery(
     faulty_endpoint: FaultyEndpoint, submit: Submit
 ) -> None:
-    night, file = submit(RECEIPTS)
+    job_run, file = submit(RECEIPTS)
     throttled = {"code": "ProvisionedThroughputExceededException"}
     faulty_endpoint.fail(
         {"service": "dynamodb", "operation": "BatchWriteItem", "times": 2, "error": throttled},
         {**COPIES, "times": 3, "error": {"code": "SlowDown", "status": 503}},
     )
 
-    night.drop_output(file)
-    night.wait_until_completed()
+    job_run.drop_output(file)
+    job_run.wait_until_completed()
 
-    _assert_whole(night, RECEIPTS)
+    _assert_whole(job_run, RECEIPTS)
     assert len(faulty_endpoint.fired()) == 5
-    night.wait_for_entry("BATCH_RESULT_COMPLETED")
-    assert _started(night) == 1
+    job_run.wait_for_entry("BATCH_RESULT_COMPLETED")
+    assert _started(job_run) == 1
 
 
 def test_of_functions_at_once_on_one_output_one_does_the_work(faulty_endpoint: FaultyEndpoint, submit: Submit) -> None:
-    night, file = submit(RECEIPTS)
+    job_run, file = submit(RECEIPTS)
     # Long enough for the next one to meet the first.
     faulty_endpoint.fail({**COPIES, "latency": 4_000})
-    key = night.drop_output(file)
-    event = json.dumps(s3_notification(key, etag="unknown", bucket=night.outputs["imagesBucket"]))
+    key = job_run.drop_output(file)
+    event = json.dumps(s3_notification(key, etag="unknown", bucket=job_run.outputs["imagesBucket"]))
 
     def invoke(_: int) -> dict[str, Any]:
-        name = night.outputs["functionName"]
-        return json.loads(night.aws.lambda_.invoke(FunctionName=name, Payload=event)["Payload"].read())
+        name = job_run.outputs["functionName"]
+        return json.loads(job_run.aws.lambda_.invoke(FunctionName=name, Payload=event)["Payload"].read())
 
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(invoke, range(4)))
-    _wait_until_completed(night)
+    _wait_until_completed(job_run)
 
     # The fifth is the queue's own; whoever is first has the job.
     refused = [answer["errorMessage"] for answer in answers if "errorMessage" in answer]
-    assert {f"job {night.job_id!r} is claimed by another function" in message for message in refused} == {True}
-    _assert_whole(night, RECEIPTS)
-    night.wait_for_entry("BATCH_RESULT_COMPLETED")
-    assert _started(night) == 1
+    assert {f"job {job_run.job_id!r} is claimed by another function" in message for message in refused} == {True}
+    _assert_whole(job_run, RECEIPTS)
+    job_run.wait_for_entry("BATCH_RESULT_COMPLETED")
+    assert _started(job_run) == 1
 
 
 @pytest.fixture
-def two_receives(stage: Night) -> Generator[None]:
+def two_receives(stage: JobRun) -> Generator[None]:
     """Move a message to the dead-letter queue after two receives, which take seconds."""
     policy = json.dumps({"deadLetterTargetArn": stage.outputs["deadLetterQueueArn"], "maxReceiveCount": 2})
     with redelivered_after(stage, REDELIVERY_SECONDS, RedrivePolicy=policy):
@@ -172,19 +174,19 @@ def two_receives(stage: Night) -> Generator[None]:
 
 @pytest.mark.usefixtures("two_receives")
 def test_of_ten_jobs_at_once_only_the_poisoned_one_ends_in_the_dead_letter_queue_and_a_redrive_completes_it(
-    submit: Submit, new_night: NewNight, output_file: OutputFile
+    submit: Submit, new_job_run: NewJobRun, output_file: OutputFile
 ) -> None:
-    nights = [submit(5) for _ in range(9)]
+    job_runs = [submit(5) for _ in range(9)]
     # Nobody has submitted this one.
-    poisoned = new_night()
+    poisoned = new_job_run()
     receipts = own_receipts(poisoned, 5)
-    poison = poisoned.drop_output(output_file(*plan_lines(receipts), name="poison.jsonl"))
+    poison = poisoned.drop_output(output_file(*simple_lines(receipts), name="poison.jsonl"))
     with ThreadPoolExecutor(9) as pool:
-        dropped = [pool.submit(night.drop_output, file) for night, file in nights]
+        dropped = [pool.submit(job_run.drop_output, file) for job_run, file in job_runs]
     assert [drop.exception() for drop in dropped] == [None] * 9
 
-    for night, _ in nights:
-        night.wait_until_completed()
+    for job_run, _ in job_runs:
+        job_run.wait_until_completed()
     [message] = until(partial(dead_messages, poisoned), SETTLE_SECONDS, "the dead-letter queue to hold a message")
     notification = json.loads(json.loads(message["Body"])["Message"])
     assert [record["s3"]["object"]["key"] for record in notification["Records"]] == [poison]
@@ -194,5 +196,5 @@ def test_of_ten_jobs_at_once_only_the_poisoned_one_ends_in_the_dead_letter_queue
     seed(poisoned, receipts)
     redrive(poisoned, message)
     _wait_until_completed(poisoned)
-    for night in (poisoned, *(night for night, _ in nights)):
-        _assert_whole(night, 5)
+    for job_run in (poisoned, *(job_run for job_run, _ in job_runs)):
+        _assert_whole(job_run, 5)

@@ -13,8 +13,8 @@ import pytest
 
 from local.aws import Aws
 from local.emulator import TEMPORARY_FOLDER, Emulator
-from local.night import until
-from local.receipts import make_receipts, plan_lines
+from local.job_run import until
+from local.receipts import make_receipts, simple_lines
 
 from .conftest import OutputFile
 from .demo_command import run_demo
@@ -34,7 +34,7 @@ def stage_file(tmp_path: Path) -> Generator[Path]:
 @pytest.fixture
 def kept(stage_file: Path, output_file: OutputFile) -> dict[str, Any]:
     """A stage that was left running with one transaction on it, as its file tells of it."""
-    output = output_file(*plan_lines(make_receipts(1)))
+    output = output_file(*simple_lines(make_receipts(1)))
     done = run_demo("--keep", "--input", str(output), "--stage-file", str(stage_file))
     assert done.returncode == 0, done.stderr
     kept = json.loads(stage_file.read_text())

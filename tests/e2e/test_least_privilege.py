@@ -22,12 +22,12 @@ from botocore.exceptions import ClientError
 
 from local.emulator import EMULATOR_PYTHON_VARIABLE, REGION, Emulator
 from local.errors import LocalStageError
+from local.job_run import MODEL_ID, JobRun
 from local.loop import Loop, running_loop
-from local.night import MODEL_ID, Night
-from local.receipts import plan_lines
+from local.receipts import simple_lines
 from tests.integration.stage import s3_notification
 
-from .conftest import NIGHTS, deployed, emulator_with_zips, own_receipts
+from .conftest import JOB_NUMBERS, deployed, emulator_with_zips, own_receipts
 from .policy_grants import Document, Policy, grants_of, listed, policies_of, without
 from .policy_lint import problems
 from .probe_function import Probe, deployed_probe
@@ -41,7 +41,7 @@ GONE = "CopyObject: NoSuchKey"
 class Stage:
     """A deployed stage, its policies, a function in its role, and somebody who may do anything to its bucket."""
 
-    night: Night
+    job_run: JobRun
     policies: dict[str, Policy]
     probe: Probe
     plain_s3: Any
@@ -51,17 +51,17 @@ class Stage:
 @contextmanager
 def _stage(trigger: str) -> Generator[Stage]:
     with emulator_with_zips() as emulator:
-        night = deployed(emulator, trigger=trigger, minRecords=1)
+        job_run = deployed(emulator, trigger=trigger, minRecords=1)
         # Jobs are handed to the function here, one at a time.
-        for mapping in night.aws.lambda_.list_event_source_mappings()["EventSourceMappings"]:
-            night.aws.lambda_.update_event_source_mapping(UUID=mapping.get("UUID", ""), Enabled=False)
-        with running_loop(night, min_records=1) as loop:
-            yield Stage(night, policies_of(night), deployed_probe(night), _plain_s3(night, emulator), loop)
+        for mapping in job_run.aws.lambda_.list_event_source_mappings()["EventSourceMappings"]:
+            job_run.aws.lambda_.update_event_source_mapping(UUID=mapping.get("UUID", ""), Enabled=False)
+        with running_loop(job_run, min_records=1) as loop:
+            yield Stage(job_run, policies_of(job_run), deployed_probe(job_run), _plain_s3(job_run, emulator), loop)
 
 
-def _plain_s3(night: Night, emulator: Emulator) -> Any:
+def _plain_s3(job_run: JobRun, emulator: Emulator) -> Any:
     """Return a client of S3 with every right, whose calls do not come over TLS."""
-    iam, name = night.aws.iam, "anybody"
+    iam, name = job_run.aws.iam, "anybody"
     iam.create_user(UserName=name)
     everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
     iam.put_user_policy(UserName=name, PolicyName="everything", PolicyDocument=json.dumps(everything))
@@ -93,24 +93,26 @@ def _failure(message: str) -> str:
 
 def take_in_a_job(stage: Stage) -> str:
     """Take in an output with a good line, a bad one, and one whose image has gone; return what else failed."""
-    night = Night(stage.night.aws, stage.night.outputs, job_id=f"night{next(NIGHTS):07}")
-    bucket, receipts = night.outputs["imagesBucket"], own_receipts(night, 2)
-    night.seed_images(receipt.image_id for receipt in receipts)
-    night.seed_job()
-    [gone] = [key for key in night.object_keys("uploads/") if receipts[1].image_id in key]
-    night.aws.s3.delete_object(Bucket=bucket, Key=gone)
-    key = f"batch-output/{night.job_id}/output.jsonl"
-    night.aws.s3.put_object(Bucket=bucket, Key=key, Body="\n".join([*plan_lines(receipts), "{"]).encode())
+    job_run = JobRun(stage.job_run.aws, stage.job_run.outputs, job_id=f"night{next(JOB_NUMBERS):07}")
+    bucket, receipts = job_run.outputs["imagesBucket"], own_receipts(job_run, 2)
+    job_run.seed_images(receipt.image_id for receipt in receipts)
+    job_run.seed_job()
+    [gone] = [key for key in job_run.object_keys("uploads/") if receipts[1].image_id in key]
+    job_run.aws.s3.delete_object(Bucket=bucket, Key=gone)
+    key = f"batch-output/{job_run.job_id}/output.jsonl"
+    job_run.aws.s3.put_object(Bucket=bucket, Key=key, Body="\n".join([*simple_lines(receipts), "{"]).encode())
     event = json.dumps(s3_notification(key, etag="unknown", bucket=bucket))
-    answer = json.load(night.aws.lambda_.invoke(FunctionName=night.outputs["functionName"], Payload=event)["Payload"])
+    answer = json.load(
+        job_run.aws.lambda_.invoke(FunctionName=job_run.outputs["functionName"], Payload=event)["Payload"]
+    )
     if "errorMessage" in answer:
         return _failure(answer["errorMessage"])
-    night.wait_for_entry("BATCH_RESULT_COMPLETED")
-    entries = night.log_entries(f'"BATCH_RESULT_IMAGE_MIGRATION_FAILED" "{night.job_id}"')
+    job_run.wait_for_entry("BATCH_RESULT_COMPLETED")
+    entries = job_run.log_entries(f'"BATCH_RESULT_IMAGE_MIGRATION_FAILED" "{job_run.job_id}"')
     failed = {f"{entry['operation']}: {entry['code']}" for entry in entries}
     if failed != {GONE}:
         return ", ".join(sorted(failed - {GONE}))
-    stats = night.job()["resultStats"]
+    stats = job_run.job()["resultStats"]
     assert (stats["successCount"], stats["failureCount"], stats["migrationFailedCount"]) == (2, 1, 1)
     return WORKS
 
@@ -132,13 +134,13 @@ def write_the_log(stage: Stage) -> str:
     The emulator takes both actions to be about the group; with AWS they are about a stream.
     Source: AWS service authorization reference, "Actions defined by Amazon CloudWatch Logs".
     """
-    streams = f"arn:aws:logs:{HERE}:log-group:{stage.night.outputs['logGroup']}:log-stream:2026/11/24/[$LATEST]1"
+    streams = f"arn:aws:logs:{HERE}:log-group:{stage.job_run.outputs['logGroup']}:log-stream:2026/11/24/[$LATEST]1"
     return _simulated(stage, "functionRoleArn", ["logs:CreateLogStream", "logs:PutLogEvents"], streams)
 
 
 def write_the_orchestrators_log(stage: Stage) -> str:
     """Ask for the same of the orchestrator."""
-    group = stage.night.outputs["orchestratorLogGroup"]
+    group = stage.job_run.outputs["orchestratorLogGroup"]
     streams = f"arn:aws:logs:{HERE}:log-group:{group}:log-stream:2026/11/24/[$LATEST]1"
     return _simulated(stage, "orchestratorRoleArn", ["logs:CreateLogStream", "logs:PutLogEvents"], streams)
 
@@ -156,11 +158,11 @@ def submit_a_job(stage: Stage) -> str:
 
 def give_an_upload_up(stage: Stage) -> str:
     """Submit an image too large for a manifest in one piece, where the claim then fails; look what stays."""
-    night, policy = stage.night, stage.policies["orchestrator data"]
+    job_run, policy = stage.job_run, stage.policies["orchestrator data"]
     image_id = _new_image(stage)
-    [key] = [key for key in night.object_keys("uploads/") if image_id in key]
-    bucket = night.outputs["imagesBucket"]
-    night.aws.s3.put_object(Bucket=bucket, Key=key, Body=b"\x89PNG" + bytes(9_000_000))
+    [key] = [key for key in job_run.object_keys("uploads/") if image_id in key]
+    bucket = job_run.outputs["imagesBucket"]
+    job_run.aws.s3.put_object(Bucket=bucket, Key=key, Body=b"\x89PNG" + bytes(9_000_000))
     assert policy.write
     before = policy.read()
     [claims] = [grant for grant in grants_of({"": policy}) if grant.action == "dynamodb:PutItem"]
@@ -170,9 +172,9 @@ def give_an_upload_up(stage: Stage) -> str:
             stage.loop.submit([image_id], f"intent-{image_id}")
     finally:
         policy.write(before)
-    uploads = night.aws.s3.list_multipart_uploads(Bucket=bucket).get("Uploads", [])
+    uploads = job_run.aws.s3.list_multipart_uploads(Bucket=bucket).get("Uploads", [])
     for upload in uploads:
-        night.aws.s3.abort_multipart_upload(
+        job_run.aws.s3.abort_multipart_upload(
             Bucket=bucket, Key=upload.get("Key", ""), UploadId=upload.get("UploadId", "")
         )
     return f"{len(uploads)} upload stays" if uploads else WORKS
@@ -218,21 +220,21 @@ def hand_over_a_request(stage: Stage) -> str:
 
 def _simulated(stage: Stage, role: str, actions: list[str], resource: str) -> str:
     """Return which of these actions IAM's simulator denies a role, or that it works."""
-    simulated = stage.night.aws.iam.simulate_principal_policy(
-        PolicySourceArn=stage.night.outputs[role], ActionNames=actions, ResourceArns=[resource]
+    simulated = stage.job_run.aws.iam.simulate_principal_policy(
+        PolicySourceArn=stage.job_run.outputs[role], ActionNames=actions, ResourceArns=[resource]
     )["EvaluationResults"]
     denied = [result["EvalActionName"] for result in simulated if result["EvalDecision"] != "allowed"]
     return ", ".join(denied) or WORKS
 
 
 def _handed_to(stage: Stage, document: Document, service: str) -> str:
-    resource = stage.night.outputs["bedrockRoleArn"]
+    resource = stage.job_run.outputs["bedrockRoleArn"]
     return _evaluated({"policy": document, "action": "iam:PassRole", "resource": resource, "passedTo": service})
 
 
 def _new_image(stage: Stage) -> str:
-    image_id = f"submitted-{next(NIGHTS):05}"
-    stage.night.seed_images([image_id])
+    image_id = f"submitted-{next(JOB_NUMBERS):05}"
+    stage.job_run.seed_images([image_id])
     return image_id
 
 
@@ -255,7 +257,7 @@ def _denied(probe: Probe, *calls: tuple[str, str, dict[str, Any]]) -> str:
 
 def announce_outputs(stage: Stage) -> str:
     """Let S3 check that it may publish to the topic, as it does whenever a notification is set."""
-    s3, bucket = stage.night.aws.s3, stage.night.outputs["imagesBucket"]
+    s3, bucket = stage.job_run.aws.s3, stage.job_run.outputs["imagesBucket"]
     topics = s3.get_bucket_notification_configuration(Bucket=bucket).get("TopicConfigurations", [])
     try:
         s3.put_bucket_notification_configuration(
@@ -268,7 +270,7 @@ def announce_outputs(stage: Stage) -> str:
 
 def deliver_to_the_queue(stage: Stage) -> str:
     """Publish to the topic and look whether it arrives: SNS says nothing where it may not deliver."""
-    aws, outputs, body = stage.night.aws, stage.night.outputs, f"message {next(NIGHTS)}"
+    aws, outputs, body = stage.job_run.aws, stage.job_run.outputs, f"message {next(JOB_NUMBERS)}"
     # The emulator has delivered by the time it answers.
     aws.sns.publish(TopicArn=outputs["outputTopicArn"], Message=body)
     while messages := aws.sqs.receive_message(QueueUrl=outputs["queueUrl"], MaxNumberOfMessages=10).get("Messages"):
@@ -280,8 +282,8 @@ def deliver_to_the_queue(stage: Stage) -> str:
 
 def refuse_what_is_not_over_tls(stage: Stage) -> str:
     """Read the bucket and an object in it without TLS, with every other right; return what is not refused."""
-    bucket = stage.night.outputs["imagesBucket"]
-    stage.night.aws.s3.put_object(Bucket=bucket, Key="uploads/u/i.png", Body=b"an image")
+    bucket = stage.job_run.outputs["imagesBucket"]
+    stage.job_run.aws.s3.put_object(Bucket=bucket, Key="uploads/u/i.png", Body=b"an image")
     taken: list[str] = []
     for operation, params in {"list_objects_v2": {}, "get_object": {"Key": "uploads/u/i.png"}}.items():
         try:

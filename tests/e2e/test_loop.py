@@ -8,8 +8,8 @@ import pytest
 
 from local.bedrock.replies import Kind, kind_of
 from local.errors import LocalStageError
+from local.job_run import USER_ID, JobRun, until
 from local.loop import Loop, running_loop
-from local.night import USER_ID, Night, until
 
 from .conftest import own_receipts
 
@@ -25,22 +25,22 @@ SETTLE_SECONDS = 120
 
 
 @pytest.fixture(scope="module")
-def loop(stage: Night) -> Generator[Loop]:
+def loop(stage: JobRun) -> Generator[Loop]:
     with running_loop(stage) as running:
         yield running
 
 
 def _seeded(loop: Loop, name: str) -> list[str]:
     """Put images of this name's alone in place, and return their ids."""
-    night = Night(loop.stage.aws, loop.stage.outputs, job_id=name)
-    image_ids = [receipt.image_id for receipt in own_receipts(night, IMAGES)]
-    night.seed_images(image_ids)
+    job_run = JobRun(loop.stage.aws, loop.stage.outputs, job_id=name)
+    image_ids = [receipt.image_id for receipt in own_receipts(job_run, IMAGES)]
+    job_run.seed_images(image_ids)
     return image_ids
 
 
 def _orchestrator_entries(loop: Loop, intent_id: str) -> list[dict[str, Any]]:
     """Return the entries that the orchestrator wrote of an intent."""
-    log = Night(loop.stage.aws, {**loop.stage.outputs, "logGroup": loop.stage.outputs["orchestratorLogGroup"]})
+    log = JobRun(loop.stage.aws, {**loop.stage.outputs, "logGroup": loop.stage.outputs["orchestratorLogGroup"]})
     return list(log.log_entries(f'"{intent_id}"'))
 
 
@@ -49,20 +49,20 @@ def test_every_receipt_is_followed_from_its_submission_to_its_transaction_by_int
     image_ids = _seeded(loop, "loop-trace")
     answer = loop.submit(image_ids, "loop-trace")
     loop.bedrock.finish(answer["jobId"])
-    night = Night(loop.stage.aws, loop.stage.outputs, job_id=answer["jobId"], intent="loop-trace")
-    night.wait_until_completed()
+    job_run = JobRun(loop.stage.aws, loop.stage.outputs, job_id=answer["jobId"], intent="loop-trace")
+    job_run.wait_until_completed()
     # The manifest's message returns to the queue if it arrived before the output was processed.
-    night.wait_until(lambda job: "bedrockCounts" in job, "be reconciled with its manifest")
+    job_run.wait_until(lambda job: "bedrockCounts" in job, "be reconciled with its manifest")
 
     bad = {image_id: REASONS[kind] for image_id in image_ids if (kind := kind_of(image_id)) in REASONS}
     good = [image_id for image_id in image_ids if image_id not in bad]
-    assert {letter["imageId"]: letter["reason"] for letter in night.dead_letters()} == bad
-    transactions = night.transactions()
+    assert {letter["imageId"]: letter["reason"] for letter in job_run.dead_letters()} == bad
+    transactions = job_run.transactions()
     assert sorted(transaction["imageId"] for transaction in transactions) == good
     told = ("loop-trace", answer["traceId"])
     assert {(transaction["intentId"], transaction["traceId"]) for transaction in transactions} == {told}
-    night.wait_for_entry("BATCH_RESULT_COMPLETED")
-    stored = list(night.log_entries(f'"BATCH_RESULT_PER_TRANSACTION" "{night.job_id}"'))
+    job_run.wait_for_entry("BATCH_RESULT_COMPLETED")
+    stored = list(job_run.log_entries(f'"BATCH_RESULT_PER_TRANSACTION" "{job_run.job_id}"'))
     assert sorted(entry["imageId"] for entry in stored) == good
     entries = until(lambda: _orchestrator_entries(loop, "loop-trace"), SETTLE_SECONDS, "the orchestrator's log")
     assert [entry["event"] for entry in entries] == ["BATCH_SUBMIT_STARTED", "BATCH_SUBMITTED"]
@@ -72,17 +72,17 @@ def test_every_receipt_is_followed_from_its_submission_to_its_transaction_by_int
 @pytest.mark.usefixtures("quick_redelivery")
 def test_failed_job_reaches_its_record_and_leaves_no_role(loop: Loop) -> None:
     job_id = loop.submit(_seeded(loop, "loop-failed"), "loop-failed")["jobId"]
-    night = Night(loop.stage.aws, loop.stage.outputs, job_id=job_id, intent="loop-failed")
-    [manifest] = [key for key in night.object_keys("batch-input/") if "loop-failed" in key]
-    night.aws.s3.put_object(Bucket=night.outputs["imagesBucket"], Key=manifest, Body=b"{")
+    job_run = JobRun(loop.stage.aws, loop.stage.outputs, job_id=job_id, intent="loop-failed")
+    [manifest] = [key for key in job_run.object_keys("batch-input/") if "loop-failed" in key]
+    job_run.aws.s3.put_object(Bucket=job_run.outputs["imagesBucket"], Key=manifest, Body=b"{")
 
     end = loop.bedrock.finish(job_id)
-    night.wait_until(lambda job: "bedrockStatus" in job, "have ended")
+    job_run.wait_until(lambda job: "bedrockStatus" in job, "have ended")
 
-    job = night.job()
+    job = job_run.job()
     assert end.message.startswith(f"Batch job {end.job_arn} has an input whose line 1 is not a record")
     assert (job["status"], job["bedrockStatus"], job["bedrockMessage"]) == ("FAILED", "Failed", end.message)
-    roles = [role["RoleName"] for role in night.aws.iam.list_roles()["Roles"]]
+    roles = [role["RoleName"] for role in job_run.aws.iam.list_roles()["Roles"]]
     assert [role for role in roles if role.startswith("bedrock-")] == []
 
 

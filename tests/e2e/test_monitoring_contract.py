@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from local.night import Night, until
+from local.job_run import JobRun, until
 from local.receipts import bedrock_counts, bedrock_lines
 
 from .aws_metrics import AWS_METRICS
-from .conftest import NIGHTS, REDELIVERY_SECONDS, own_receipts, redelivered_after
+from .conftest import JOB_NUMBERS, REDELIVERY_SECONDS, own_receipts, redelivered_after
 
 Metric = tuple[str, str, frozenset[tuple[str, str]]]
 """Namespace, name, and dimensions."""
@@ -23,32 +23,32 @@ SETTLE_SECONDS = 120
 
 
 @pytest.fixture(scope="module")
-def entries(stage: Night, tmp_path_factory: pytest.TempPathFactory) -> Entries:
+def entries(stage: JobRun, tmp_path_factory: pytest.TempPathFactory) -> Entries:
     """The log of a night on which everything happens.
 
     The output comes before its job's record; it has a bad line, an image nobody knows, and leaves one out. Two requests
     for jobs come to nothing as well: one for too few images, one under an intent whose record is broken.
     """
-    night = Night(stage.aws, stage.outputs, job_id=f"night{next(NIGHTS):07}")
-    receipts = own_receipts(night, 4)
+    job_run = JobRun(stage.aws, stage.outputs, job_id=f"night{next(JOB_NUMBERS):07}")
+    receipts = own_receipts(job_run, 4)
     images = [receipt.image_id for receipt in receipts]
     file = tmp_path_factory.mktemp("night") / "manifest.jsonl.out"
     file.write_text("".join(f"{line}\n" for line in (*bedrock_lines(receipts), "{")))
-    night.seed_images(images[1:])
+    job_run.seed_images(images[1:])
     with redelivered_after(stage, REDELIVERY_SECONDS):
-        night.drop_output(file)
-        night.wait_for_entry("BATCH_RESULT_FAILED")
-        night.seed_job([*images, f"{night.job_id}-without-a-line"])
-        until(lambda: night.job()["status"] == "COMPLETED", SETTLE_SECONDS, "the job to be COMPLETED")
-        night.drop_manifest(bedrock_counts(night.job()["resultStats"]["totalCount"]))
-        night.wait_for_entry("BATCH_RESULT_RECONCILED")
-        night.end_job("PartiallyCompleted", "Not all records could be processed in time.")
-        night.wait_for_entry("BATCH_RESULT_JOB_FAILED")
-    submissions = _failed_submissions(stage, refused=f"{night.job_id}-refused", failed=f"{night.job_id}-failed")
-    return [*night.log_entries(f'"{night.job_id}"'), *submissions]
+        job_run.drop_output(file)
+        job_run.wait_for_entry("BATCH_RESULT_FAILED")
+        job_run.seed_job([*images, f"{job_run.job_id}-without-a-line"])
+        until(lambda: job_run.job()["status"] == "COMPLETED", SETTLE_SECONDS, "the job to be COMPLETED")
+        job_run.drop_manifest(bedrock_counts(job_run.job()["resultStats"]["totalCount"]))
+        job_run.wait_for_entry("BATCH_RESULT_RECONCILED")
+        job_run.end_job("PartiallyCompleted", "Not all records could be processed in time.")
+        job_run.wait_for_entry("BATCH_RESULT_JOB_FAILED")
+    submissions = _failed_submissions(stage, refused=f"{job_run.job_id}-refused", failed=f"{job_run.job_id}-failed")
+    return [*job_run.log_entries(f'"{job_run.job_id}"'), *submissions]
 
 
-def _failed_submissions(stage: Night, refused: str, failed: str) -> Entries:
+def _failed_submissions(stage: JobRun, refused: str, failed: str) -> Entries:
     """Ask for two jobs, under these intents, and return what the orchestrator logged of them."""
     aws, table = stage.aws, stage.outputs["batchJobsTable"]
     aws.dynamodb.put_item(TableName=table, Item={"intentId": {"S": failed}})
@@ -56,7 +56,7 @@ def _failed_submissions(stage: Night, refused: str, failed: str) -> Entries:
         request = {"intentId": intent_id, "pendingImageIds": ["img-1"], "userId": "user-1"}
         invoked = aws.lambda_.invoke(FunctionName=stage.outputs["orchestratorName"], Payload=json.dumps(request))
         assert "FunctionError" in invoked
-    log = Night(aws, {**stage.outputs, "logGroup": stage.outputs["orchestratorLogGroup"]})
+    log = JobRun(aws, {**stage.outputs, "logGroup": stage.outputs["orchestratorLogGroup"]})
     return [entry for intent_id in (refused, failed) for entry in log.log_entries(f'"{intent_id}"')]
 
 
@@ -87,13 +87,13 @@ def _watched(put_alarms: list[dict[str, Any]]) -> set[Metric]:
     }
 
 
-def _widgets(stage: Night, kind: str) -> list[dict[str, Any]]:
+def _widgets(stage: JobRun, kind: str) -> list[dict[str, Any]]:
     """Return the properties of the widgets of one kind on the deployed dashboard."""
     body = stage.aws.cloudwatch.get_dashboard(DashboardName=stage.outputs["dashboardName"])["DashboardBody"]
     return [widget["properties"] for widget in json.loads(body)["widgets"] if widget["type"] == kind]
 
 
-def _drawn(stage: Night) -> set[Metric]:
+def _drawn(stage: JobRun) -> set[Metric]:
     """Return the metrics that the deployed dashboard draws."""
     return {
         (namespace, name, frozenset(zip(dimensions[::2], dimensions[1::2], strict=True)))
@@ -102,7 +102,7 @@ def _drawn(stage: Night) -> set[Metric]:
     }
 
 
-def _existing(stage: Night) -> dict[str, set[str]]:
+def _existing(stage: JobRun) -> dict[str, set[str]]:
     """Return the names of what is deployed, by the dimension that carries them."""
     aws = stage.aws
     tables = [aws.dynamodb.describe_table(TableName=name)["Table"] for name in aws.dynamodb.list_tables()["TableNames"]]
@@ -118,7 +118,7 @@ def _existing(stage: Night) -> dict[str, set[str]]:
     }
 
 
-def _not_kept_by_aws(stage: Night, metrics: set[Metric]) -> set[Metric]:
+def _not_kept_by_aws(stage: JobRun, metrics: set[Metric]) -> set[Metric]:
     """Return those metrics that AWS does not keep, or not of anything that exists."""
     existing = _existing(stage)
     return {
@@ -152,7 +152,7 @@ def _fields(query: str) -> set[str]:
 
 
 def test_every_metric_of_an_alarm_is_emitted_by_the_handler_or_kept_by_aws(
-    stage: Night, put_alarms: list[dict[str, Any]], entries: Entries
+    stage: JobRun, put_alarms: list[dict[str, Any]], entries: Entries
 ) -> None:
     watched, emitted = _watched(put_alarms), _emitted(entries)
 
@@ -160,18 +160,20 @@ def test_every_metric_of_an_alarm_is_emitted_by_the_handler_or_kept_by_aws(
     assert _not_kept_by_aws(stage, watched - emitted) == set()
 
 
-def test_every_metric_on_the_dashboard_is_emitted_by_the_handler_or_kept_by_aws(stage: Night, entries: Entries) -> None:
+def test_every_metric_on_the_dashboard_is_emitted_by_the_handler_or_kept_by_aws(
+    stage: JobRun, entries: Entries
+) -> None:
     drawn, emitted = _drawn(stage), _emitted(entries)
 
     assert drawn & emitted
     assert _not_kept_by_aws(stage, drawn - emitted) == set()
 
 
-def test_every_metric_that_the_handler_emits_is_on_the_dashboard(stage: Night, entries: Entries) -> None:
+def test_every_metric_that_the_handler_emits_is_on_the_dashboard(stage: JobRun, entries: Entries) -> None:
     assert _emitted(entries) - _drawn(stage) == set()
 
 
-def test_every_event_and_field_that_a_query_names_is_one_of_the_handlers_log(stage: Night, entries: Entries) -> None:
+def test_every_event_and_field_that_a_query_names_is_one_of_the_handlers_log(stage: JobRun, entries: Entries) -> None:
     queries = [properties["query"] for properties in _widgets(stage, "log")]
 
     assert queries
@@ -182,7 +184,7 @@ def test_every_event_and_field_that_a_query_names_is_one_of_the_handlers_log(sta
         assert _fields(query) - {field for entry in found for field in entry} == set()
 
 
-def test_the_dashboard_shows_every_deployed_alarm(stage: Night) -> None:
+def test_the_dashboard_shows_every_deployed_alarm(stage: JobRun) -> None:
     deployed = {alarm.get("AlarmArn") for alarm in stage.aws.cloudwatch.describe_alarms()["MetricAlarms"]}
 
     [shown] = [properties["alarms"] for properties in _widgets(stage, "alarm")]

@@ -11,8 +11,8 @@ from unittest.mock import patch
 import pytest
 
 from local.emulator import Emulator
-from local.night import Night
-from local.receipts import plan_lines
+from local.job_run import JobRun
+from local.receipts import simple_lines
 from yorutsuke.app import main
 from yorutsuke.local_stage import STAGE_FILE_VARIABLE
 from yorutsuke_common.schema import DeadLetter, Reason, RecordCounts, iso_utc
@@ -27,20 +27,20 @@ HOSTILE = '{"customData": "\\u001b[31mred", "output": {"text": "no JSON"}}'
 
 
 @pytest.fixture(scope="module")
-def operator(emulator: Emulator, stage: Night, tmp_path_factory: pytest.TempPathFactory) -> Operator:
+def operator(emulator: Emulator, stage: JobRun, tmp_path_factory: pytest.TempPathFactory) -> Operator:
     """A stage with one completed job of 20 good lines and two bad ones, of which one image has no line."""
     folder = tmp_path_factory.mktemp("operator")
     two_days_ago = iso_utc(datetime.now(UTC) - timedelta(days=2))
-    night = Night(stage.aws, stage.outputs, job_id=JOB, submit_time=two_days_ago)
-    operator = operator_of(emulator, night, folder)
-    receipts = own_receipts(night, 20)
+    job_run = JobRun(stage.aws, stage.outputs, job_id=JOB, submit_time=two_days_ago)
+    operator = operator_of(emulator, job_run, folder)
+    receipts = own_receipts(job_run, 20)
     image_ids = [receipt.image_id for receipt in receipts]
-    night.seed_images(image_ids)
-    night.seed_job([*image_ids, "img-unanswered"])
+    job_run.seed_images(image_ids)
+    job_run.seed_job([*image_ids, "img-unanswered"])
     output = folder / "output.jsonl"
-    output.write_text("".join(f"{line}\n" for line in [*plan_lines(receipts), "{", HOSTILE]))
-    night.drop_output(output)
-    night.wait_until_completed()
+    output.write_text("".join(f"{line}\n" for line in [*simple_lines(receipts), "{", HOSTILE]))
+    job_run.drop_output(output)
+    job_run.wait_until_completed()
     return operator
 
 
@@ -49,11 +49,11 @@ def other_jobs(operator: Operator) -> Generator[None]:
     """A job of a day ago that Bedrock failed, a submission of an hour ago, and a record that breaks the schema."""
     now = datetime.now(UTC)
     failed = {"jobId": "failed000001", "status": "FAILED", "bedrockStatus": "Failed"}
-    put_job(operator.night, "intent-failed", submitTime=(now - timedelta(days=1)).isoformat(), **failed)
-    put_job(operator.night, "intent-begun", status="SUBMITTING", submitTime=(now - timedelta(hours=1)).isoformat())
-    put_job(operator.night, "intent-broken", jobId="broken000001", resultStats="none")
+    put_job(operator.job_run, "intent-failed", submitTime=(now - timedelta(days=1)).isoformat(), **failed)
+    put_job(operator.job_run, "intent-begun", status="SUBMITTING", submitTime=(now - timedelta(hours=1)).isoformat())
+    put_job(operator.job_run, "intent-broken", jobId="broken000001", resultStats="none")
     yield
-    forget_jobs(operator.night, "intent-failed", "intent-begun", "intent-broken")
+    forget_jobs(operator.job_run, "intent-failed", "intent-begun", "intent-broken")
 
 
 def test_jobs_are_listed_as_a_person_would_ask(operator: Operator) -> None:
@@ -122,10 +122,10 @@ def test_a_job_is_found_by_its_intent_and_answers_in_json(operator: Operator) ->
 
 
 def test_a_job_s_other_objects_are_told_apart(operator: Operator) -> None:
-    s3, bucket = operator.night.aws.s3, operator.night.outputs["imagesBucket"]
+    s3, bucket = operator.job_run.aws.s3, operator.job_run.outputs["imagesBucket"]
     counts = RecordCounts(totalRecordCount=22, processedRecordCount=22, successRecordCount=22, errorRecordCount=0)
-    operator.night.drop_manifest(counts)
-    operator.night.wait_until(lambda job: "bedrockCounts" in job, "be reconciled")
+    operator.job_run.drop_manifest(counts)
+    operator.job_run.wait_until(lambda job: "bedrockCounts" in job, "be reconciled")
     s3.put_object(Bucket=bucket, Key=f"batch-output/{JOB}/notes.txt", Body=b"a note")
     try:
         states = {output["key"]: output["state"] for output in operator("job", JOB, "--json").answer["outputs"]}
@@ -164,8 +164,8 @@ def test_dead_letters_are_exported_as_they_are_for_their_owner_alone(operator: O
     ran = operator("dead-letters", JOB, "--export", str(file))
 
     assert ran.code == 0, ran.err
-    stored = operator.night.aws.s3.get_object(
-        Bucket=operator.night.outputs["imagesBucket"], Key=f"dead-letters/{JOB}.jsonl"
+    stored = operator.job_run.aws.s3.get_object(
+        Bucket=operator.job_run.outputs["imagesBucket"], Key=f"dead-letters/{JOB}.jsonl"
     )["Body"].read()
     assert file.read_bytes() == stored
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -188,7 +188,7 @@ def test_a_file_that_is_there_is_replaced_only_where_somebody_says_so(operator: 
 
 
 def test_50_000_dead_letters_fill_neither_the_screen_nor_the_answer(operator: Operator) -> None:
-    aws, outputs = operator.night.aws, operator.night.outputs
+    aws, outputs = operator.job_run.aws, operator.job_run.outputs
     key = f"dead-letters/{JOB}.jsonl"
     kept = aws.s3.get_object(Bucket=outputs["imagesBucket"], Key=key)["Body"].read()
     letter = DeadLetter(line=1, imageId="img", reason=Reason.MODEL_ERROR, detail="no", record="r" * 100)
@@ -303,7 +303,7 @@ def test_a_local_stage_that_does_not_run_says_how_to_start_one(operator: Operato
     def told(content: str | None) -> str:
         if content is not None:
             nowhere.write_text(content)
-        alone = Operator(operator.night, {**operator.environment, STAGE_FILE_VARIABLE: str(nowhere)})
+        alone = Operator(operator.job_run, {**operator.environment, STAGE_FILE_VARIABLE: str(nowhere)})
         ran = alone("jobs")
         assert (ran.code, ran.out) == (1, "")
         return ran.told

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from local.emulator import Emulator
-from local.night import Night
+from local.job_run import JobRun
 from yorutsuke.checks import queues
 from yorutsuke.checks.finding import Finding
 from yorutsuke_common.schema import ResultStats
@@ -17,12 +17,12 @@ from yorutsuke_common.schema import ResultStats
 from .operator_stage import Operator, forget_jobs, operator_of, put_job
 
 Undo = Callable[[], object]
-Break = Callable[[Night], Undo]
+Break = Callable[[JobRun], Undo]
 SUBMIT_DLQ = "yorutsuke-batch-orchestrator-dlq-local"
 
 
 @pytest.fixture(scope="module")
-def operator(emulator: Emulator, stage: Night, tmp_path_factory: pytest.TempPathFactory) -> Operator:
+def operator(emulator: Emulator, stage: JobRun, tmp_path_factory: pytest.TempPathFactory) -> Operator:
     return operator_of(emulator, stage, tmp_path_factory.mktemp("doctor"))
 
 
@@ -43,7 +43,7 @@ def test_a_stage_as_it_is_deployed_is_healthy(operator: Operator) -> None:
     }
 
 
-def _ringing_alarm(stage: Night) -> Undo:
+def _ringing_alarm(stage: JobRun) -> Undo:
     def state(value: Any) -> None:
         stage.aws.cloudwatch.set_alarm_state(
             AlarmName="yorutsuke-dlq-depth-local", StateValue=value, StateReason="1 > 0"
@@ -53,19 +53,19 @@ def _ringing_alarm(stage: Night) -> Undo:
     return lambda: state("OK")
 
 
-def _dead_message(stage: Night) -> Undo:
+def _dead_message(stage: JobRun) -> Undo:
     queue = stage.outputs["deadLetterQueueUrl"]
     stage.aws.sqs.send_message(QueueUrl=queue, MessageBody="dead")
     return lambda: stage.aws.sqs.purge_queue(QueueUrl=queue)
 
 
-def _dead_submission(stage: Night) -> Undo:
+def _dead_submission(stage: JobRun) -> Undo:
     queue = stage.outputs["submissionDeadLetterQueueUrl"]
     stage.aws.sqs.send_message(QueueUrl=queue, MessageBody="dead")
     return lambda: stage.aws.sqs.purge_queue(QueueUrl=queue)
 
 
-def _mapping_disabled(stage: Night) -> Undo:
+def _mapping_disabled(stage: JobRun) -> Undo:
     lambda_ = stage.aws.lambda_
     [mapping] = lambda_.list_event_source_mappings(FunctionName=stage.outputs["functionName"])["EventSourceMappings"]
     uuid = mapping.get("UUID", "")
@@ -74,7 +74,7 @@ def _mapping_disabled(stage: Night) -> Undo:
 
 
 def _job(**attributes: object) -> Break:
-    def put(stage: Night) -> Undo:
+    def put(stage: JobRun) -> Undo:
         put_job(stage, "intent-wrong", **attributes)
         return lambda: forget_jobs(stage, "intent-wrong")
 
@@ -161,7 +161,7 @@ WARNINGS: Mapping[str, tuple[Break, str, str, str]] = {
 @pytest.mark.parametrize("name", BAD)
 def test_the_doctor_finds_that(operator: Operator, name: str) -> None:
     break_it, check, seen, remedy = BAD[name]
-    undo = break_it(operator.night)
+    undo = break_it(operator.job_run)
     try:
         ran = operator("doctor", "--json")
     finally:
@@ -176,7 +176,7 @@ def test_the_doctor_finds_that(operator: Operator, name: str) -> None:
 @pytest.mark.parametrize("name", WARNINGS)
 def test_the_doctor_warns_that(operator: Operator, name: str) -> None:
     break_it, check, seen, remedy = WARNINGS[name]
-    undo = break_it(operator.night)
+    undo = break_it(operator.job_run)
     try:
         ran = operator("doctor", "--json")
         old = operator("doctor", "--json", "--since", "2h")
@@ -191,7 +191,7 @@ def test_the_doctor_warns_that(operator: Operator, name: str) -> None:
 
 
 @pytest.fixture
-def at_rest(stage: Night) -> Generator[None]:
+def at_rest(stage: JobRun) -> Generator[None]:
     """Let the function take nothing from its queue meanwhile, and failed messages come back at once."""
     undo = _mapping_disabled(stage)
     sqs, queue = stage.aws.sqs, stage.outputs["queueUrl"]
@@ -209,11 +209,11 @@ LATE_KEY = "batch-output/late00000001/output.jsonl"
 @pytest.fixture
 def late_output(operator: Operator, at_rest: None) -> Generator[None]:  # noqa: ARG001
     """An output in the bucket whose message nobody takes."""
-    night = operator.night
-    night.aws.s3.put_object(Bucket=night.outputs["imagesBucket"], Key=LATE_KEY, Body=b"{}\n")
+    job_run = operator.job_run
+    job_run.aws.s3.put_object(Bucket=job_run.outputs["imagesBucket"], Key=LATE_KEY, Body=b"{}\n")
     yield
-    night.aws.s3.delete_object(Bucket=night.outputs["imagesBucket"], Key=LATE_KEY)
-    forget_jobs(night, "intent-late")
+    job_run.aws.s3.delete_object(Bucket=job_run.outputs["imagesBucket"], Key=LATE_KEY)
+    forget_jobs(job_run, "intent-late")
 
 
 @pytest.mark.usefixtures("late_output")
@@ -226,7 +226,7 @@ def late_output(operator: Operator, at_rest: None) -> Generator[None]:  # noqa: 
     ],
 )
 def test_the_doctor_finds_an_output_that_nobody_took_in(operator: Operator, record: dict[str, Any]) -> None:
-    put_job(operator.night, "intent-late", jobId="late00000001", submitTime=_ago(hours=3), **record)
+    put_job(operator.job_run, "intent-late", jobId="late00000001", submitTime=_ago(hours=3), **record)
 
     found = _found(operator)["outputs"]
     older = operator("doctor", "--json", "--since", "2h").answer["checks"]
@@ -239,10 +239,10 @@ def test_the_doctor_finds_an_output_that_nobody_took_in(operator: Operator, reco
 
 @pytest.mark.usefixtures("late_output")
 def test_an_output_that_was_taken_in_as_it_is_is_well(operator: Operator) -> None:
-    night = operator.night
-    etag = night.aws.s3.head_object(Bucket=night.outputs["imagesBucket"], Key=LATE_KEY)["ETag"].strip('"')
+    job_run = operator.job_run
+    etag = job_run.aws.s3.head_object(Bucket=job_run.outputs["imagesBucket"], Key=LATE_KEY)["ETag"].strip('"')
     record = {"status": "COMPLETED", "completedAt": _ago(hours=1), "processedOutputs": {LATE_KEY: etag}}
-    put_job(night, "intent-late", jobId="late00000001", submitTime=_ago(hours=3), **record)
+    put_job(job_run, "intent-late", jobId="late00000001", submitTime=_ago(hours=3), **record)
 
     found = _found(operator)
 
@@ -252,7 +252,7 @@ def test_an_output_that_was_taken_in_as_it_is_is_well(operator: Operator) -> Non
 def test_a_replay_that_a_function_has_by_now_did_not_die(operator: Operator) -> None:
     claim = {"claimedBy": "function", "claimedUntil": 2**40}
     put_job(
-        operator.night,
+        operator.job_run,
         "intent-late",
         jobId="late00000001",
         status="COMPLETED",
@@ -262,7 +262,7 @@ def test_a_replay_that_a_function_has_by_now_did_not_die(operator: Operator) -> 
     )
 
     found = _found(operator)["replays"]
-    forget_jobs(operator.night, "intent-late")
+    forget_jobs(operator.job_run, "intent-late")
 
     assert found["state"] == "ok"
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from local.emulator import Emulator
-from local.night import Night
-from local.receipts import plan_lines
+from local.job_run import JobRun
+from local.receipts import simple_lines
 from yorutsuke_common.aws.dynamodb import to_item
 
 from .conftest import own_receipts
@@ -43,22 +43,22 @@ DOCUMENTED = _documented()
 
 
 @pytest.fixture(scope="module")
-def operator(emulator: Emulator, stage: Night, tmp_path_factory: pytest.TempPathFactory) -> Generator[Operator]:
+def operator(emulator: Emulator, stage: JobRun, tmp_path_factory: pytest.TempPathFactory) -> Generator[Operator]:
     """A stage at rest with a completed job, a dead letter, an image that is still to be moved and a dead message."""
     folder = tmp_path_factory.mktemp("permissions")
     operator = operator_of(emulator, stage, folder)
-    night = Night(stage.aws, stage.outputs, job_id=JOB)
-    receipts = own_receipts(night, 1)
-    night.seed_job()
+    job_run = JobRun(stage.aws, stage.outputs, job_id=JOB)
+    receipts = own_receipts(job_run, 1)
+    job_run.seed_job()
     file = folder / "output.jsonl"
-    file.write_text("".join(f"{line}\n" for line in [*plan_lines(receipts), "{"]))
-    night.drop_output(file)
-    night.wait_until_completed()
-    night.seed_images(receipt.image_id for receipt in receipts)
+    file.write_text("".join(f"{line}\n" for line in [*simple_lines(receipts), "{"]))
+    job_run.drop_output(file)
+    job_run.wait_until_completed()
+    job_run.seed_images(receipt.image_id for receipt in receipts)
     lambda_ = stage.aws.lambda_
     [mapping] = lambda_.list_event_source_mappings(FunctionName=stage.outputs["functionName"])["EventSourceMappings"]
     lambda_.update_event_source_mapping(UUID=mapping.get("UUID", ""), Enabled=False)
-    yield Operator(night, operator.environment)
+    yield Operator(job_run, operator.environment)
     for queue in ("queueUrl", "deadLetterQueueUrl"):
         stage.aws.sqs.purge_queue(QueueUrl=stage.outputs[queue])
     lambda_.update_event_source_mapping(UUID=mapping.get("UUID", ""), Enabled=True)
@@ -67,18 +67,18 @@ def operator(emulator: Emulator, stage: Night, tmp_path_factory: pytest.TempPath
 @pytest.fixture(autouse=True)
 def something_to_do(operator: Operator) -> None:
     """Put back what a command may have taken away."""
-    night = operator.night
-    s3 = {"bucket": {"name": night.outputs["imagesBucket"]}, "object": {"key": f"batch-output/{JOB}/output.jsonl"}}
+    job_run = operator.job_run
+    s3 = {"bucket": {"name": job_run.outputs["imagesBucket"]}, "object": {"key": f"batch-output/{JOB}/output.jsonl"}}
     dead = json.dumps({"Records": [{"s3": s3}]})
-    night.aws.sqs.send_message(QueueUrl=night.outputs["deadLetterQueueUrl"], MessageBody=dead)
-    [image_id] = [transaction["imageId"] for transaction in night.transactions()]
-    night.seed_images([image_id])
-    for transaction in night.transactions():
-        table = night.outputs["transactionsTable"]
-        night.aws.dynamodb.put_item(TableName=table, Item=to_item({**transaction, "status": "migrationFailed"}))
-    night.aws.dynamodb.update_item(
-        TableName=night.outputs["batchJobsTable"],
-        Key={"intentId": {"S": night.intent_id}},
+    job_run.aws.sqs.send_message(QueueUrl=job_run.outputs["deadLetterQueueUrl"], MessageBody=dead)
+    [image_id] = [transaction["imageId"] for transaction in job_run.transactions()]
+    job_run.seed_images([image_id])
+    for transaction in job_run.transactions():
+        table = job_run.outputs["transactionsTable"]
+        job_run.aws.dynamodb.put_item(TableName=table, Item=to_item({**transaction, "status": "migrationFailed"}))
+    job_run.aws.dynamodb.update_item(
+        TableName=job_run.outputs["batchJobsTable"],
+        Key={"intentId": {"S": job_run.intent_id}},
         UpdateExpression="SET resultStats.migrationFailedCount = :one, processedOutputs = :seen",
         ExpressionAttributeValues=to_item({":one": 1, ":seen": {f"batch-output/{JOB}/output.jsonl": "etag"}}),
     )

@@ -10,7 +10,7 @@ from unittest.mock import patch
 import pytest
 
 from local.emulator import Emulator
-from local.night import Night
+from local.job_run import JobRun
 from yorutsuke import queues
 from yorutsuke.errors import UnfinishedError
 from yorutsuke.redrive import move_messages
@@ -22,7 +22,7 @@ Queue = Callable[[], list[str]]
 
 
 @pytest.fixture(scope="module")
-def operator(emulator: Emulator, stage: Night, tmp_path_factory: pytest.TempPathFactory) -> Generator[Operator]:
+def operator(emulator: Emulator, stage: JobRun, tmp_path_factory: pytest.TempPathFactory) -> Generator[Operator]:
     """Somebody whose stage's function is at rest: what is redriven stays to be looked at."""
     lambda_ = stage.aws.lambda_
     [mapping] = lambda_.list_event_source_mappings(FunctionName=stage.outputs["functionName"])["EventSourceMappings"]
@@ -36,11 +36,11 @@ def operator(emulator: Emulator, stage: Night, tmp_path_factory: pytest.TempPath
 def empty_queues(operator: Operator) -> Generator[None]:
     yield
     for name in ("queueUrl", "deadLetterQueueUrl"):
-        operator.night.aws.sqs.purge_queue(QueueUrl=operator.night.outputs[name])
+        operator.job_run.aws.sqs.purge_queue(QueueUrl=operator.job_run.outputs[name])
 
 
-def _output(night: Night, job_id: str, file: str = "output.jsonl") -> str:
-    s3 = {"bucket": {"name": night.outputs["imagesBucket"]}, "object": {"key": f"batch-output/{job_id}/{file}"}}
+def _output(job_run: JobRun, job_id: str, file: str = "output.jsonl") -> str:
+    s3 = {"bucket": {"name": job_run.outputs["imagesBucket"]}, "object": {"key": f"batch-output/{job_id}/{file}"}}
     return json.dumps({"Records": [{"s3": s3}]})
 
 
@@ -50,43 +50,43 @@ def _end(job_id: str) -> str:
     return json.dumps(event)
 
 
-def _failed_event(night: Night, job_id: str) -> str:
+def _failed_event(job_run: JobRun, job_id: str) -> str:
     record = json.loads(json.loads((EVENTS / "sqs_lambda_failure_event.json").read_text())["Records"][0]["body"])
-    return json.dumps({**record, "requestPayload": json.loads(_output(night, job_id))})
+    return json.dumps({**record, "requestPayload": json.loads(_output(job_run, job_id))})
 
 
-def _kill(night: Night, *bodies: str) -> None:
+def _kill(job_run: JobRun, *bodies: str) -> None:
     """Put messages into the dead-letter queue."""
     for start in range(0, len(bodies), 10):
         entries: list[Any] = [
             {"Id": str(number), "MessageBody": body} for number, body in enumerate(bodies[start : start + 10])
         ]
-        night.aws.sqs.send_message_batch(QueueUrl=night.outputs["deadLetterQueueUrl"], Entries=entries)
+        job_run.aws.sqs.send_message_batch(QueueUrl=job_run.outputs["deadLetterQueueUrl"], Entries=entries)
 
 
-def _visible(night: Night, queue: str) -> Counter[str]:
+def _visible(job_run: JobRun, queue: str) -> Counter[str]:
     """Return the bodies that anybody would see in a queue now."""
-    return Counter(body for batch in _batches(night, queue) for body in batch)
+    return Counter(body for batch in _batches(job_run, queue) for body in batch)
 
 
-def _batches(night: Night, queue: str) -> Iterator[list[str]]:
+def _batches(job_run: JobRun, queue: str) -> Iterator[list[str]]:
     while True:
-        answer = night.aws.sqs.receive_message(QueueUrl=night.outputs[queue], MaxNumberOfMessages=10)
+        answer = job_run.aws.sqs.receive_message(QueueUrl=job_run.outputs[queue], MaxNumberOfMessages=10)
         if not (messages := answer.get("Messages", [])):
             return
         yield [message.get("Body", "") for message in messages]
 
 
 def test_what_is_there_is_said_by_kind_and_job_and_all_of_it_that_can_be_read_is_moved(operator: Operator) -> None:
-    night = operator.night
+    job_run = operator.job_run
     readable = [
-        _output(night, "jobone000001"),
-        _output(night, "jobone000001"),
-        _output(night, "jobone000001", "manifest.json.out"),
+        _output(job_run, "jobone000001"),
+        _output(job_run, "jobone000001"),
+        _output(job_run, "jobone000001", "manifest.json.out"),
         _end("jobtwo000002"),
-        _failed_event(night, "jobtwo000002"),
+        _failed_event(job_run, "jobtwo000002"),
     ]
-    _kill(night, *readable, "no JSON")
+    _kill(job_run, *readable, "no JSON")
 
     answer = operator("redrive", "--json", "--yes").answer
 
@@ -99,13 +99,13 @@ def test_what_is_there_is_said_by_kind_and_job_and_all_of_it_that_can_be_read_is
         ("unknown", None, 1),
     }
     assert (answer["messages"], answer["readable"], answer["moved"]) == (6, 5, 5)
-    assert _visible(night, "queueUrl") == Counter(readable)
-    assert _visible(night, "deadLetterQueueUrl") == Counter(["no JSON"])
+    assert _visible(job_run, "queueUrl") == Counter(readable)
+    assert _visible(job_run, "deadLetterQueueUrl") == Counter(["no JSON"])
 
 
 def test_a_redrive_as_a_person_runs_it(operator: Operator) -> None:
-    body = _output(operator.night, "jobone000001")
-    _kill(operator.night, body)
+    body = _output(operator.job_run, "jobone000001")
+    _kill(operator.job_run, body)
 
     refused = operator.spawned("redrive")
     done = operator.spawned("redrive", "--yes")
@@ -115,38 +115,38 @@ def test_a_redrive_as_a_person_runs_it(operator: Operator) -> None:
     assert done.code == 0, done.err
     assert "output │ jobone000001" in " ".join(done.out.split())
     assert "1 of 1 messages were moved." in done.told
-    assert _visible(operator.night, "queueUrl") == Counter([body])
+    assert _visible(operator.job_run, "queueUrl") == Counter([body])
 
 
 @pytest.mark.parametrize(("arguments", "answer"), [(["--dry-run"], None), ([], "n\n"), ([], None)])
 def test_what_nobody_agreed_to_stays_and_can_be_seen_at_once(
     operator: Operator, arguments: list[str], answer: str | None
 ) -> None:
-    body = _output(operator.night, "jobone000001")
-    _kill(operator.night, body)
+    body = _output(operator.job_run, "jobone000001")
+    _kill(operator.job_run, body)
 
     ran = operator("redrive", *arguments, answer=answer)
 
     assert ran.code == (0 if arguments else 1)
     assert "jobone000001" in ran.out
-    assert _visible(operator.night, "deadLetterQueueUrl") == Counter([body])
-    assert _visible(operator.night, "queueUrl") == Counter()
+    assert _visible(operator.job_run, "deadLetterQueueUrl") == Counter([body])
+    assert _visible(operator.job_run, "queueUrl") == Counter()
 
 
 def test_the_messages_of_one_job_are_moved_alone_by_its_id_or_its_intent_s(operator: Operator) -> None:
-    night = operator.night
-    put_job(night, "intent-two", jobId="jobtwo000002")
-    bodies = [_output(night, job_id) for job_id in ("jobone000001", "jobtwo000002", "nobodys00003")]
-    _kill(night, *bodies)
+    job_run = operator.job_run
+    put_job(job_run, "intent-two", jobId="jobtwo000002")
+    bodies = [_output(job_run, job_id) for job_id in ("jobone000001", "jobtwo000002", "nobodys00003")]
+    _kill(job_run, *bodies)
 
     by_intent = operator("redrive", "--json", "--yes", "--job", "intent-two").answer
     without_record = operator("redrive", "--json", "--yes", "--job", "nobodys00003").answer
-    forget_jobs(night, "intent-two")
+    forget_jobs(job_run, "intent-two")
 
     assert [group["jobId"] for group in by_intent["found"]] == ["jobtwo000002"]
     assert (by_intent["moved"], without_record["moved"]) == (1, 1)
-    assert _visible(night, "queueUrl") == Counter(bodies[1:])
-    assert _visible(night, "deadLetterQueueUrl") == Counter(bodies[:1])
+    assert _visible(job_run, "queueUrl") == Counter(bodies[1:])
+    assert _visible(job_run, "deadLetterQueueUrl") == Counter(bodies[:1])
 
 
 def test_an_empty_dead_letter_queue_is_no_failure(operator: Operator) -> None:
@@ -158,23 +158,23 @@ def test_an_empty_dead_letter_queue_is_no_failure(operator: Operator) -> None:
 
 
 def test_what_the_queue_does_not_take_stays_in_the_dead_letter_queue(operator: Operator) -> None:
-    bodies = [_output(operator.night, f"jobfull{number:05}") for number in range(25)]
-    _kill(operator.night, *bodies)
+    bodies = [_output(operator.job_run, f"jobfull{number:05}") for number in range(25)]
+    _kill(operator.job_run, *bodies)
 
     with patch.object(queues.Queue, "send", side_effect=UnfinishedError("SQS took none")):
         ran = operator("redrive", "--yes")
 
     assert ran.code == 1
     assert "UnfinishedError: 25 of 25 messages were not moved (SQS took none). Run this again." in ran.told
-    assert _visible(operator.night, "deadLetterQueueUrl") == Counter(bodies)
+    assert _visible(operator.job_run, "deadLetterQueueUrl") == Counter(bodies)
 
 
 def test_what_somebody_else_has_received_is_not_called_nothing(operator: Operator) -> None:
-    night = operator.night
-    body = _output(night, "jobone000001")
-    _kill(night, body, body)
-    dead = night.outputs["deadLetterQueueUrl"]
-    night.aws.sqs.receive_message(QueueUrl=dead, MaxNumberOfMessages=1, VisibilityTimeout=600)
+    job_run = operator.job_run
+    body = _output(job_run, "jobone000001")
+    _kill(job_run, body, body)
+    dead = job_run.outputs["deadLetterQueueUrl"]
+    job_run.aws.sqs.receive_message(QueueUrl=dead, MaxNumberOfMessages=1, VisibilityTimeout=600)
 
     looked = operator("redrive", "--dry-run")
     done = operator("redrive", "--yes")
@@ -192,12 +192,12 @@ def test_what_somebody_else_has_received_is_not_called_nothing(operator: Operato
 
 
 def test_what_somebody_else_receives_meanwhile_was_not_moved(operator: Operator) -> None:
-    night = operator.night
-    _kill(night, *[_output(night, f"jobpart{number:05}") for number in range(3)])
+    job_run = operator.job_run
+    _kill(job_run, *[_output(job_run, f"jobpart{number:05}") for number in range(3)])
 
     def too_late(*arguments: Any) -> None:
-        dead = night.outputs["deadLetterQueueUrl"]
-        night.aws.sqs.receive_message(QueueUrl=dead, MaxNumberOfMessages=1, VisibilityTimeout=600)
+        dead = job_run.outputs["deadLetterQueueUrl"]
+        job_run.aws.sqs.receive_message(QueueUrl=dead, MaxNumberOfMessages=1, VisibilityTimeout=600)
         move_messages(*arguments)
 
     with patch("yorutsuke.commands.redrive.move_messages", too_late):
@@ -208,8 +208,8 @@ def test_what_somebody_else_receives_meanwhile_was_not_moved(operator: Operator)
 
 
 def test_a_queue_whose_messages_come_back_before_its_end_is_not_looked_through_for_ever(operator: Operator) -> None:
-    night = operator.night
-    _kill(night, *[_output(night, f"jobslow{number:05}") for number in range(30)])
+    job_run = operator.job_run
+    _kill(job_run, *[_output(job_run, f"jobslow{number:05}") for number in range(30)])
 
     with patch.object(queues, "HIDDEN_SECONDS", 0):
         looked = operator("redrive", "--dry-run", "--json")
@@ -224,9 +224,9 @@ def test_a_queue_whose_messages_come_back_before_its_end_is_not_looked_through_f
 
 
 def test_looking_ends_before_what_was_seen_comes_back_and_says_how_far_it_came(operator: Operator) -> None:
-    night = operator.night
-    bodies = [_output(night, f"joblate{number:05}") for number in range(300)]
-    _kill(night, *bodies)
+    job_run = operator.job_run
+    bodies = [_output(job_run, f"joblate{number:05}") for number in range(300)]
+    _kill(job_run, *bodies)
 
     with patch.object(queues, "READING_SECONDS", 0):
         ran = operator("redrive", "--dry-run")
@@ -235,13 +235,13 @@ def test_looking_ends_before_what_was_seen_comes_back_and_says_how_far_it_came(o
     assert ran.told.startswith(
         "UnfinishedError: 160 messages of yorutsuke-batch-output-dlq-local were received, and more remain"
     )
-    assert _visible(night, "deadLetterQueueUrl") == Counter(bodies)
+    assert _visible(job_run, "deadLetterQueueUrl") == Counter(bodies)
 
 
 def test_moving_ends_in_time_too_and_what_was_moved_is_moved(operator: Operator) -> None:
-    night = operator.night
-    bodies = [_output(night, f"jobhalf{number:05}") for number in range(200)]
-    _kill(night, *bodies)
+    job_run = operator.job_run
+    bodies = [_output(job_run, f"jobhalf{number:05}") for number in range(200)]
+    _kill(job_run, *bodies)
 
     def in_no_time(*arguments: Any) -> None:
         with patch.object(queues, "READING_SECONDS", 0):
@@ -253,28 +253,28 @@ def test_moving_ends_in_time_too_and_what_was_moved_is_moved(operator: Operator)
     assert ran.code == 1
     assert "160 of 200 messages were moved." in ran.told
     assert "UnfinishedError: 40 of 200 messages were not moved (160 messages of yorutsuke-batch-output-dlq" in ran.told
-    assert _visible(night, "queueUrl") + _visible(night, "deadLetterQueueUrl") == Counter(bodies)
+    assert _visible(job_run, "queueUrl") + _visible(job_run, "deadLetterQueueUrl") == Counter(bodies)
 
 
 def test_a_thousand_messages_are_moved_and_the_largest_groups_shown(operator: Operator) -> None:
-    night = operator.night
-    bodies = [_output(night, f"jobmany{number // 10:05}") for number in range(1000)]
-    _kill(night, *bodies)
+    job_run = operator.job_run
+    bodies = [_output(job_run, f"jobmany{number // 10:05}") for number in range(1000)]
+    _kill(job_run, *bodies)
 
     ran = operator("redrive", "--yes")
 
     assert ran.code == 0, ran.err
     assert "1000 messages, the first 20 of 100 rows" in ran.out
     assert sum("jobmany" in line for line in ran.out.splitlines()) == 20
-    assert _visible(night, "queueUrl") == Counter(bodies)
-    assert _visible(night, "deadLetterQueueUrl") == Counter()
+    assert _visible(job_run, "queueUrl") == Counter(bodies)
+    assert _visible(job_run, "deadLetterQueueUrl") == Counter()
 
 
 def test_messages_are_sent_in_batches_that_one_call_takes(operator: Operator) -> None:
-    night = operator.night
+    job_run = operator.job_run
     large = [json.dumps({"padding": letter * 200_000}) for letter in "abc"]
-    queue = queues.Queue(night.aws.sqs, "yorutsuke-batch-output-local")
+    queue = queues.Queue(job_run.aws.sqs, "yorutsuke-batch-output-local")
 
     queue.send(large)
 
-    assert _visible(night, "queueUrl") == Counter(large)
+    assert _visible(job_run, "queueUrl") == Counter(large)

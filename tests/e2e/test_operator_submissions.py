@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from local.emulator import Emulator
-from local.night import Night
+from local.job_run import JobRun
 from yorutsuke import queues
 from yorutsuke.clients import Clients, make_clients
 from yorutsuke.errors import StageError
@@ -29,18 +29,18 @@ Fail = Callable[..., None]
 
 
 @pytest.fixture(scope="module")
-def operator(emulator: Emulator, stage: Night, tmp_path_factory: pytest.TempPathFactory) -> Operator:
+def operator(emulator: Emulator, stage: JobRun, tmp_path_factory: pytest.TempPathFactory) -> Operator:
     return operator_of(emulator, stage, tmp_path_factory.mktemp("submissions"))
 
 
 @pytest.fixture
 def queue(operator: Operator) -> Generator[str]:
     """The queue that Lambda's records of failed requests go to, without those of other tests."""
-    night = operator.night
-    url = night.outputs["submissionDeadLetterQueueUrl"]
-    night.aws.sqs.purge_queue(QueueUrl=url)
+    job_run = operator.job_run
+    url = job_run.outputs["submissionDeadLetterQueueUrl"]
+    job_run.aws.sqs.purge_queue(QueueUrl=url)
     yield url
-    night.aws.sqs.purge_queue(QueueUrl=url)
+    job_run.aws.sqs.purge_queue(QueueUrl=url)
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def fail(operator: Operator, queue: str) -> Fail:
 
     def put(payload: Mapping[str, Any], **changes: Any) -> None:
         body = {**record, "requestPayload": payload, "responsePayload": {"errorType": "E", "errorMessage": "m"}}
-        operator.night.aws.sqs.send_message(QueueUrl=queue, MessageBody=json.dumps({**body, **changes}))
+        operator.job_run.aws.sqs.send_message(QueueUrl=queue, MessageBody=json.dumps({**body, **changes}))
 
     return put
 
@@ -59,7 +59,7 @@ def fail(operator: Operator, queue: str) -> Fail:
 def submitted(operator: Operator) -> Generator[dict[str, Any]]:
     """A request whose job is there: the function died before it could say so."""
     put_job(
-        operator.night,
+        operator.job_run,
         "intent-known",
         jobId="known0000001",
         userId="user-1",
@@ -76,11 +76,11 @@ def submitted(operator: Operator) -> Generator[dict[str, Any]]:
         ttl=2**40,
     )
     yield {"intentId": "intent-known", "pendingImageIds": IMAGES, "userId": "user-1"}
-    forget_jobs(operator.night, "intent-known")
+    forget_jobs(operator.job_run, "intent-known")
 
 
 def _left(operator: Operator, queue: str) -> list[str]:
-    answer = operator.night.aws.sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10)
+    answer = operator.job_run.aws.sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10)
     payloads = [json.loads(message.get("Body", ""))["requestPayload"] for message in answer.get("Messages", [])]
     return sorted(payload.get("intentId", "?") for payload in payloads)
 
@@ -131,7 +131,7 @@ def test_a_person_asks_again_for_one_intent(
 
 
 def test_what_lambda_did_not_write_is_said_and_left(operator: Operator, queue: str) -> None:
-    operator.night.aws.sqs.send_message(QueueUrl=queue, MessageBody='{"requestPayload": {}}')
+    operator.job_run.aws.sqs.send_message(QueueUrl=queue, MessageBody='{"requestPayload": {}}')
 
     ran = operator("redrive", "--submissions", "--yes", "--json")
 
@@ -206,7 +206,7 @@ def test_a_request_that_somebody_else_has_received_is_not_called_nothing(
     operator: Operator, queue: str, fail: Fail, submitted: dict[str, Any]
 ) -> None:
     fail(submitted)
-    operator.night.aws.sqs.receive_message(QueueUrl=queue, VisibilityTimeout=600)
+    operator.job_run.aws.sqs.receive_message(QueueUrl=queue, VisibilityTimeout=600)
 
     looked = operator("redrive", "--submissions", "--dry-run")
     asked = operator("redrive", "--submissions", "--yes", "--json")
@@ -249,4 +249,4 @@ def test_without_failed_requests_there_is_nothing_to_do(operator: Operator) -> N
 
 def test_a_queue_that_is_not_there_is_said_to_be_missing(operator: Operator) -> None:
     with pytest.raises(StageError, match="queue 'yorutsuke-nowhere-local' does not exist: deploy the stage again"):
-        Queue(operator.night.aws.sqs, "yorutsuke-nowhere-local").depth()
+        Queue(operator.job_run.aws.sqs, "yorutsuke-nowhere-local").depth()

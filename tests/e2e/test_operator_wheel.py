@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from local.emulator import Emulator
-from local.night import Night
+from local.job_run import JobRun
 
 from .operator_stage import operator_of
 
@@ -69,7 +69,7 @@ def test_wheel_installs_a_command(installed: Path, tmp_path: Path) -> None:
     assert "retry-migrations" in done.stdout
 
 
-def test_installed_command_examines_a_stage(installed: Path, emulator: Emulator, stage: Night, tmp_path: Path) -> None:
+def test_installed_command_examines_a_stage(installed: Path, emulator: Emulator, stage: JobRun, tmp_path: Path) -> None:
     operator = operator_of(emulator, stage, tmp_path)
 
     done = _run(installed, tmp_path, "doctor", "--stage", "local", **operator.environment)
@@ -79,7 +79,7 @@ def test_installed_command_examines_a_stage(installed: Path, emulator: Emulator,
 
 
 def test_installed_command_finds_the_stage_file_in_the_current_folder(
-    installed: Path, emulator: Emulator, stage: Night, tmp_path: Path
+    installed: Path, emulator: Emulator, stage: JobRun, tmp_path: Path
 ) -> None:
     folder = tmp_path / ".local"
     folder.mkdir()

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from local.night import Night
+from local.job_run import JobRun
 
 from .probe_function import Probe, deployed_probe
 
@@ -27,7 +27,7 @@ BUCKET, TRANSACTIONS, BATCH_JOBS, PENDING_IMAGES = (
 
 
 @pytest.fixture(scope="module")
-def probe(stage: Night) -> Probe:
+def probe(stage: JobRun) -> Probe:
     """A function in the handler's role, and something for it to reach for."""
     for key in KEYS:
         stage.aws.s3.put_object(Bucket=stage.outputs[BUCKET], Key=key, Body=b"probe")

@@ -9,7 +9,7 @@ from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 from rich.table import Table
 
 from .campaign import Verdict, campaign, clean_run
-from .night import faulty_night
+from .faulty_job import serve_faulty_job
 
 FAILURES_SHOWN = 20
 
@@ -20,11 +20,11 @@ def main() -> int:
     console = Console(stderr=True)
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn(), console=console) as shown:
         task = shown.add_task("Schedules", total=None)
-        with faulty_night() as night:
+        with serve_faulty_job() as faulty_job:
             try:
                 verdict = campaign(
-                    night,
-                    clean_run(night),
+                    faulty_job,
+                    clean_run(faulty_job),
                     arguments.schedules,
                     arguments.seed,
                     only=arguments.only,

@@ -11,7 +11,7 @@ from local.in_memory import Call, Fault
 from tests.integration.stage import BATCH_JOBS
 from yorutsuke_common.aws.dynamodb import from_item
 
-from .night import WAITS, Faults, FaultyNight, Overtaken, dice_of
+from .faulty_job import WAITS, Faults, FaultyJob, Overtaken, dice_of
 
 FAULTY_DELIVERIES = 8
 MAX_DELIVERIES = 40
@@ -116,21 +116,21 @@ def random_faults(seed: str) -> Faults:
     return faults
 
 
-def run(night: FaultyNight, clean: dict[str, Any], seed: str, faults: Faults) -> list[str]:
+def run(faulty_job: FaultyJob, clean: dict[str, Any], seed: str, faults: Faults) -> list[str]:
     """Run one schedule until it settles; return what did not hold, as `counter: what`."""
-    night.seed()
+    faulty_job.seed()
     # A retry quota is a client's own: what one schedule used up must not be missing in the next.
     handler_module.use_cases.cache_clear()
-    settled = _settle(night, seed, night.messages(), faults)
-    if settled and migration_failures(night.state()) > migration_failures(clean):
+    settled = _settle(faulty_job, seed, faulty_job.messages(), faults)
+    if settled and migration_failures(faulty_job.state()) > migration_failures(clean):
         # Nothing but an image that could not be moved gives an operator reason to do so.
-        night.replay()
-        settled = _settle(night, seed, night.messages(), no_faults)
-    said = [f"images_nowhere: {image_id}" for image_id in sorted(night.broken.images_nowhere)]
-    said += [f"lost: {what}" for what in sorted(night.broken.lost)]
+        faulty_job.replay()
+        settled = _settle(faulty_job, seed, faulty_job.messages(), no_faults)
+    said = [f"images_nowhere: {image_id}" for image_id in sorted(faulty_job.broken.images_nowhere)]
+    said += [f"lost: {what}" for what in sorted(faulty_job.broken.lost)]
     if not settled:
         return [*said, "diverged: it does not settle"]
-    return said + _differences(night.state(), clean) + _undone_edits(night)
+    return said + _differences(faulty_job.state(), clean) + _undone_edits(faulty_job)
 
 
 def migration_failures(state: dict[str, Any]) -> int:
@@ -139,7 +139,7 @@ def migration_failures(state: dict[str, Any]) -> int:
     return int(job.get("resultStats", {}).get("migrationFailedCount", 0))
 
 
-def _settle(night: FaultyNight, seed: str, messages: list[str], faults: Faults) -> bool:
+def _settle(faulty_job: FaultyJob, seed: str, messages: list[str], faults: Faults) -> bool:
     """Deliver messages, some of them twice, in an order of the seed's own, until all are done and nobody is at work."""
     dice = dice_of(seed, "order")
     waiting = [*messages, *(message for message in messages if dice.random() < 0.3)]
@@ -147,19 +147,19 @@ def _settle(night: FaultyNight, seed: str, messages: list[str], faults: Faults) 
         if not waiting:
             break
         message = waiting.pop(dice.randrange(len(waiting)))
-        if not night.deliver(message, faults, dice.choice(WAITS)):
+        if not faulty_job.deliver(message, faults, dice.choice(WAITS)):
             waiting.append(message)
-    night.outlive_claims()
+    faulty_job.outlive_claims()
     return not waiting
 
 
-def _undone_edits(night: FaultyNight) -> list[str]:
+def _undone_edits(faulty_job: FaultyJob) -> list[str]:
     """Let a person edit a transaction and every message come once more; return what that undid."""
-    night.edit()
-    edited = night.state()
-    for message in night.messages():
-        night.deliver(message, no_faults)
-    return ["doubled: a message that came again undid an edit"] if night.state() != edited else []
+    faulty_job.edit()
+    edited = faulty_job.state()
+    for message in faulty_job.messages():
+        faulty_job.deliver(message, no_faults)
+    return ["doubled: a message that came again undid an edit"] if faulty_job.state() != edited else []
 
 
 def _differences(state: dict[str, Any], clean: dict[str, Any]) -> list[str]:
@@ -181,18 +181,18 @@ class CleanRun:
     calls: int
 
 
-def clean_run(night: FaultyNight) -> CleanRun:
+def clean_run(faulty_job: FaultyJob) -> CleanRun:
     """Run a night without faults."""
-    night.seed()
-    night.aws.calls.clear()
-    for message in night.messages():
-        if not night.deliver(message, no_faults):
+    faulty_job.seed()
+    faulty_job.aws.calls.clear()
+    for message in faulty_job.messages():
+        if not faulty_job.deliver(message, no_faults):
             raise RuntimeError("a night without faults does not settle")
-    return CleanRun(night.state(), night.aws.calls.total())
+    return CleanRun(faulty_job.state(), faulty_job.aws.calls.total())
 
 
 def campaign(
-    night: FaultyNight,
+    faulty_job: FaultyJob,
     clean: CleanRun,
     schedules: int,
     seed: int,
@@ -221,7 +221,7 @@ def campaign(
         verdict.schedules += 1
         verdict.crash_points += name in crashes
         verdict.meetings += name in meetings
-        if said := run(night, clean.state, name, planned.get(name) or random_faults(name)):
+        if said := run(faulty_job, clean.state, name, planned.get(name) or random_faults(name)):
             verdict.failures[name] = said
             verdict.found.update({what.partition(":")[0] for what in said})
         progress(verdict.schedules, len(names))

@@ -19,7 +19,7 @@ from yorutsuke_common.records.reader import RecordChunk, read_chunks
 from yorutsuke_common.schema import BatchJob, JobStatus
 
 from .campaign import MESSAGES, campaign, clean_run
-from .night import FaultyNight, faulty_night
+from .faulty_job import FaultyJob, serve_faulty_job
 
 Break = Callable[[pytest.MonkeyPatch], None]
 SCHEDULES = 160
@@ -44,20 +44,20 @@ CALLS_OF_A_NIGHT = {
 
 
 @pytest.fixture
-def night() -> Generator[FaultyNight]:
-    with faulty_night() as night:
-        yield night
+def faulty_job() -> Generator[FaultyJob]:
+    with serve_faulty_job() as faulty_job:
+        yield faulty_job
 
 
-def test_a_night_without_faults_takes_these_calls(night: FaultyNight) -> None:
-    clean = clean_run(night)
+def test_a_night_without_faults_takes_these_calls(faulty_job: FaultyJob) -> None:
+    clean = clean_run(faulty_job)
 
-    assert night.aws.calls == CALLS_OF_A_NIGHT
+    assert faulty_job.aws.calls == CALLS_OF_A_NIGHT
     assert clean.calls == 24
 
 
-def test_every_crash_point_and_some_schedules_end_as_a_clean_run_does(night: FaultyNight) -> None:
-    verdict = campaign(night, clean_run(night), SCHEDULES, seed=SEED)
+def test_every_crash_point_and_some_schedules_end_as_a_clean_run_does(faulty_job: FaultyJob) -> None:
+    verdict = campaign(faulty_job, clean_run(faulty_job), SCHEDULES, seed=SEED)
 
     assert verdict.failures == {}
     assert verdict.summary() == {
@@ -73,27 +73,27 @@ def test_every_crash_point_and_some_schedules_end_as_a_clean_run_does(night: Fau
 
 
 @pytest.mark.parametrize("name", ["crash-after-24", "meeting-2-before-1", "7-103", "1-151"])
-def test_a_schedule_runs_alone_by_its_name(night: FaultyNight, name: str) -> None:
-    verdict = campaign(night, clean_run(night), SCHEDULES, seed=SEED, only=name)
+def test_a_schedule_runs_alone_by_its_name(faulty_job: FaultyJob, name: str) -> None:
+    verdict = campaign(faulty_job, clean_run(faulty_job), SCHEDULES, seed=SEED, only=name)
 
     assert (verdict.schedules, verdict.failures) == (1, {})
 
 
-def test_another_function_handles_a_message_in_a_meeting(night: FaultyNight) -> None:
-    campaign(night, clean_run(night), SCHEDULES, seed=SEED, only="meeting-0-before-12")
+def test_another_function_handles_a_message_in_a_meeting(faulty_job: FaultyJob) -> None:
+    campaign(faulty_job, clean_run(faulty_job), SCHEDULES, seed=SEED, only="meeting-0-before-12")
 
-    assert night.overtakes == 1
+    assert faulty_job.overtakes == 1
 
 
 @pytest.mark.parametrize("name", ["nosuch", "crash-after-25", "1"])
-def test_a_name_of_no_schedule_is_refused_with_the_names_there_are(night: FaultyNight, name: str) -> None:
+def test_a_name_of_no_schedule_is_refused_with_the_names_there_are(faulty_job: FaultyJob, name: str) -> None:
     with pytest.raises(ValueError, match=f"no schedule is named '{name}': a name is one of crash-after-…, .*SEED"):
-        campaign(night, clean_run(night), SCHEDULES, seed=SEED, only=name)
+        campaign(faulty_job, clean_run(faulty_job), SCHEDULES, seed=SEED, only=name)
 
 
-def test_fewer_schedules_than_crash_points_and_meetings_are_refused(night: FaultyNight) -> None:
+def test_fewer_schedules_than_crash_points_and_meetings_are_refused(faulty_job: FaultyJob) -> None:
     with pytest.raises(ValueError, match="119 schedules are too few: crash points and meetings alone are 120"):
-        campaign(night, clean_run(night), 119, seed=SEED)
+        campaign(faulty_job, clean_run(faulty_job), 119, seed=SEED)
 
 
 def _delete_before_copy(patch: pytest.MonkeyPatch) -> None:
@@ -203,13 +203,13 @@ def _an_end_undoes_a_completion(patch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_campaign_finds_a_missing_safeguard(
-    night: FaultyNight, monkeypatch: pytest.MonkeyPatch, break_it: Break, schedule: str, found: str
+    faulty_job: FaultyJob, monkeypatch: pytest.MonkeyPatch, break_it: Break, schedule: str, found: str
 ) -> None:
     """Each safeguard has the first schedule that finds its absence. `campaign` over 400 schedules finds another."""
-    clean = clean_run(night)
-    assert campaign(night, clean, SCHEDULES, seed=SEED, only=schedule).failures == {}
+    clean = clean_run(faulty_job)
+    assert campaign(faulty_job, clean, SCHEDULES, seed=SEED, only=schedule).failures == {}
     break_it(monkeypatch)
 
-    verdict = campaign(night, clean, SCHEDULES, seed=SEED, only=schedule)
+    verdict = campaign(faulty_job, clean, SCHEDULES, seed=SEED, only=schedule)
 
     assert verdict.found[found] > 0

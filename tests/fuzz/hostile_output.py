@@ -15,7 +15,7 @@ from typing import Any, cast
 from botocore.response import StreamingBody
 from hypothesis import strategies as st
 
-from tests.unit.layer.samples import EXTRACTED_AT, plan_line, receipt_text
+from tests.unit.layer.samples import EXTRACTED_AT, receipt_text, simple_line
 from yorutsuke_common.records.lines import BOM, MAX_LINE_BYTES
 
 EVENTS = Path(__file__).parents[1] / "events" / "bedrock"
@@ -25,7 +25,7 @@ MOST_READS = 1_000
 RUN = re.compile(rb"(.{1,12}?)\1{31,}", re.DOTALL)
 
 CONTROL_IMAGE = "control"
-CONTROL_LINE = plan_line(receipt_text(), CONTROL_IMAGE)
+CONTROL_LINE = simple_line(receipt_text(), CONTROL_IMAGE)
 """A good line among the hostile ones, whose neighbours must not harm it."""
 
 
@@ -274,7 +274,7 @@ def _spoil(draw: st.DrawFn, sample: Sample, value: Any, times: int) -> Any:
 
 RECEIPT = Sample.of(json.loads(receipt_text()))
 SAMPLES = [
-    Sample.of(json.loads(plan_line(receipt_text()))),
+    Sample.of(json.loads(simple_line(receipt_text()))),
     *(Sample.of(json.loads(path.read_text())) for path in sorted(EVENTS.glob("*.json")) if path != STATE_CHANGE),
     Sample.of(json.loads((EVENTS / "nova.json").read_text().replace("end_turn", "max_tokens"))),
 ]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from tests.unit.layer.samples import RECEIPT, bedrock_line, nova_output, plan_line, receipt_text, with_amount
+from tests.unit.layer.samples import RECEIPT, bedrock_line, nova_output, receipt_text, simple_line, with_amount
 from yorutsuke_common.records.dead_letter import MAX_RECORD_BYTES
 from yorutsuke_common.records.limits import MAX_VALUES
 from yorutsuke_common.records.lines import MAX_LINE_BYTES
@@ -49,7 +49,7 @@ def test_a_seed_tries_the_same_lines_again() -> None:
     assert first.became != other.became
 
 
-GOOD = plan_line(receipt_text())
+GOOD = simple_line(receipt_text())
 
 
 @pytest.mark.parametrize(
@@ -85,22 +85,22 @@ def test_a_line_of_the_true_bound_is_read_and_one_byte_more_is_too_long(more: in
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        pytest.param(plan_line(with_amount("9" * 50)), "INVALID_TRANSACTION", id="a number of 50 digits"),
-        pytest.param(plan_line(with_amount("0." + "9" * 50)), "INVALID_TRANSACTION", id="50 decimal places"),
-        pytest.param(plan_line(receipt_text(description="x" * 400_000)), "INVALID_TRANSACTION", id="400 KB of text"),
-        pytest.param(plan_line(receipt_text(description="画" * 10_000)), "transaction", id="30 KB of Japanese"),
-        pytest.param(plan_line(receipt_text(description="\x01" * 10_000)), "transaction", id="10,000 escapes"),
-        pytest.param(plan_line(receipt_text(merchant=RECEIPT)), "INVALID_TRANSACTION", id="a receipt in a receipt"),
-        pytest.param(plan_line(receipt_text(), "../../etc/passwd"), "transaction", id="an image id with ../"),
-        pytest.param(plan_line(receipt_text(), "a b+c%2F喫茶"), "transaction", id="spaces, plus signs and Japanese"),
-        pytest.param(plan_line(receipt_text(), "x" * 1_024), "transaction", id="an image id of 1 KB"),
-        pytest.param(plan_line(receipt_text(), "\x00"), "transaction", id="an image id of NUL"),
+        pytest.param(simple_line(with_amount("9" * 50)), "INVALID_TRANSACTION", id="a number of 50 digits"),
+        pytest.param(simple_line(with_amount("0." + "9" * 50)), "INVALID_TRANSACTION", id="50 decimal places"),
+        pytest.param(simple_line(receipt_text(description="x" * 400_000)), "INVALID_TRANSACTION", id="400 KB of text"),
+        pytest.param(simple_line(receipt_text(description="画" * 10_000)), "transaction", id="30 KB of Japanese"),
+        pytest.param(simple_line(receipt_text(description="\x01" * 10_000)), "transaction", id="10,000 escapes"),
+        pytest.param(simple_line(receipt_text(merchant=RECEIPT)), "INVALID_TRANSACTION", id="a receipt in a receipt"),
+        pytest.param(simple_line(receipt_text(), "../../etc/passwd"), "transaction", id="an image id with ../"),
+        pytest.param(simple_line(receipt_text(), "a b+c%2F喫茶"), "transaction", id="spaces, plus signs and Japanese"),
+        pytest.param(simple_line(receipt_text(), "x" * 1_024), "transaction", id="an image id of 1 KB"),
+        pytest.param(simple_line(receipt_text(), "\x00"), "transaction", id="an image id of NUL"),
         pytest.param(GOOD.replace(b'"image-1"', rb'"\ud800"'), "INVALID_JSON", id="an image id of half a character"),
         pytest.param(
-            plan_line('{"amount": -1, ' + receipt_text()[1:]), "transaction", id="a repeated key, its last one good"
+            simple_line('{"amount": -1, ' + receipt_text()[1:]), "transaction", id="a repeated key, its last one good"
         ),
         pytest.param(
-            plan_line(receipt_text()[:-1] + ', "amount": -1}'),
+            simple_line(receipt_text()[:-1] + ', "amount": -1}'),
             "INVALID_TRANSACTION",
             id="a repeated key, its last one bad",
         ),
@@ -154,7 +154,7 @@ def test_a_line_of_more_values_than_memory_holds_is_not_parsed(where: str, value
 
 
 def test_a_reply_that_hides_its_values_from_its_line_is_not_parsed() -> None:
-    line = plan_line("TEXT").replace(b"TEXT", b"[" + rb"0\u002c" * MAX_VALUES + b"0]")
+    line = simple_line("TEXT").replace(b"TEXT", b"[" + rb"0\u002c" * MAX_VALUES + b"0]")
 
     [letter] = kept_promise(HostileOutput(line))
 

@@ -35,7 +35,7 @@ AXIS = {"label", "max", "min", "showUnits"}
 
 
 def _body(program: Program) -> dict[str, Any]:
-    return json.loads(program.inputs("Dashboard", "nights")["dashboardBody"])
+    return json.loads(program.inputs("Dashboard", "jobs")["dashboardBody"])
 
 
 @pytest.fixture
@@ -159,9 +159,9 @@ def test_points_are_those_that_alarms_judge(run: RunProgram) -> None:
 
 
 def test_the_dashboards_of_two_stages_differ_in_names_alone(run: RunProgram) -> None:
-    first, second = (run(stage).inputs("Dashboard", "nights") for stage in ("alpha", "omega"))
+    first, second = (run(stage).inputs("Dashboard", "jobs") for stage in ("alpha", "omega"))
 
-    assert first["dashboardName"] == "yorutsuke-nights-alpha"
+    assert first["dashboardName"] == "yorutsuke-jobs-alpha"
     assert {key: value.replace("alpha", "omega") for key, value in first.items()} == second
     assert first != second
 

@@ -125,11 +125,11 @@ def test_every_output_of_the_stack_is_documented(trigger: str) -> None:
 def _is_run(command: str) -> bool:
     """Tell whether .ci/run has a command, or a test runs it on the emulator (tests/e2e)."""
     if operators_arguments(command) is not None:
-        # test_broken_night.py runs each of them.
+        # test_broken_stage.py runs each of them.
         return True
     if (arguments := demos_arguments(command)) is not None:
         tried = "".join(
-            (ROOT / "tests" / "e2e" / f"test_{name}.py").read_text() for name in ("broken_night", "demo", "kept_stage")
+            (ROOT / "tests" / "e2e" / f"test_{name}.py").read_text() for name in ("broken_stage", "demo", "kept_stage")
         )
         return all(f'"{argument}"' in tried for argument in arguments)
     session = re.fullmatch(r"nox -s (\w+)(?: -- tests/.*)?", command)

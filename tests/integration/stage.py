@@ -49,8 +49,8 @@ ENVIRONMENT = {
 CONTEXT = lambda_context(seconds=60)
 
 
-def plan_line(image_id: str, **changes: object) -> str:
-    """Return a line of the plan's layout; `changes` are to the receipt."""
+def simple_line(image_id: str, **changes: object) -> str:
+    """Return a line of the simple layout; `changes` are to the receipt."""
     text = json.dumps({**RECEIPT, **changes})
     return json.dumps({"customData": image_id, "output": {"text": text}})
 

@@ -17,8 +17,8 @@ from .stage import (
     TRANSACTIONS,
     Stage,
     nova_line,
-    plan_line,
     s3_notification,
+    simple_line,
 )
 
 IMAGE_IDS = [f"img-{number:03}" for number in range(150)]
@@ -33,7 +33,7 @@ def _batch_writes(stage: Stage, table: str) -> list[int]:
     ]
 
 
-@pytest.mark.parametrize("line", [plan_line, nova_line])
+@pytest.mark.parametrize("line", [simple_line, nova_line])
 def test_a_good_line_becomes_a_transaction_and_its_image_moves(stage: Stage, line: Callable[[str], str]) -> None:
     stage.put_job()
     stage.put_images(["img-1"])
@@ -82,7 +82,7 @@ def test_150_transactions_take_six_batch_writes(stage: Stage) -> None:
     stage.put_job()
     stage.put_images(IMAGE_IDS)
 
-    stage.deliver(stage.put_output(*map(plan_line, IMAGE_IDS)))
+    stage.deliver(stage.put_output(*map(simple_line, IMAGE_IDS)))
 
     assert _batch_writes(stage, TRANSACTIONS) == [25, 25, 25, 25, 25, 25]
     assert len(stage.transactions()) == 150
@@ -93,7 +93,7 @@ def test_a_job_takes_the_fewest_calls(stage: Stage) -> None:
     stage.put_job()
     stage.put_images(IMAGE_IDS)
 
-    stage.deliver(stage.put_output(*map(plan_line, IMAGE_IDS), "{", plan_line("img-bad", amount=0)))
+    stage.deliver(stage.put_output(*map(simple_line, IMAGE_IDS), "{", simple_line("img-bad", amount=0)))
 
     assert _batch_writes(stage, PENDING_IMAGES) == [25, 25, 25, 25, 25, 25]
     assert stage.calls.counts() == {
@@ -113,12 +113,12 @@ def test_bad_lines_are_kept_with_their_reason_and_leave_their_images(stage: Stag
     stage.put_images(["img-1", "img-2", "img-3", "img-4"])
     stage.put_images(["img-5"], user_id="user-2")
     lines = [
-        plan_line("img-1"),
+        simple_line("img-1"),
         "",
         '{"customData": "img-2", "out',
-        plan_line("img-3", amount=-1),
-        plan_line("img-1", amount=7),
-        plan_line("img-5"),
+        simple_line("img-3", amount=-1),
+        simple_line("img-1", amount=7),
+        simple_line("img-5"),
         '{"customData": "img-4"}',
     ]
 
@@ -151,7 +151,7 @@ def test_bad_lines_are_kept_with_their_reason_and_leave_their_images(stage: Stag
 def test_the_same_output_again_changes_nothing_and_is_seen_as_a_duplicate(stage: Stage, logged: LogReader) -> None:
     stage.put_job()
     stage.put_images(["img-1", "img-2"])
-    message = stage.put_output(plan_line("img-1"), "{")
+    message = stage.put_output(simple_line("img-1"), "{")
     stage.deliver(message)
     before = stage.everything()
     stage.calls.forget()
@@ -167,7 +167,7 @@ def test_the_same_output_again_changes_nothing_and_is_seen_as_a_duplicate(stage:
 def test_a_duplicate_without_an_etag_in_its_message_is_known_by_the_object(stage: Stage) -> None:
     stage.put_job()
     stage.put_images(["img-1"])
-    notification = json.loads(stage.put_output(plan_line("img-1")))
+    notification = json.loads(stage.put_output(simple_line("img-1")))
     stage.deliver(json.dumps(notification))
     before = stage.everything()
     del notification["Records"][0]["s3"]["object"]["eTag"]
@@ -183,7 +183,7 @@ def test_a_duplicate_without_an_etag_in_its_message_is_known_by_the_object(stage
 def test_a_persons_later_edit_survives_a_duplicate(stage: Stage) -> None:
     stage.put_job()
     stage.put_images(["img-1"])
-    message = stage.put_output(plan_line("img-1"))
+    message = stage.put_output(simple_line("img-1"))
     stage.deliver(message)
     edited = stage.transactions()["img-1"]
     stage.aws.dynamodb.update_item(
@@ -201,7 +201,7 @@ def test_a_persons_later_edit_survives_a_duplicate(stage: Stage) -> None:
 def test_a_replayed_output_writes_the_same_bytes(stage: Stage) -> None:
     stage.put_job()
     stage.put_images(["img-1", "img-2"])
-    message = stage.put_output(plan_line("img-1"), "{")
+    message = stage.put_output(simple_line("img-1"), "{")
     stage.deliver(message)
     before = stage.everything()
     stage.forget_processed_outputs()
@@ -221,9 +221,9 @@ def test_a_replayed_output_writes_the_same_bytes(stage: Stage) -> None:
 def test_a_longer_output_under_the_same_key_is_processed_again(stage: Stage) -> None:
     stage.put_job()
     stage.put_images(["img-1", "img-2"])
-    stage.deliver(stage.put_output(plan_line("img-1"), "{"))
+    stage.deliver(stage.put_output(simple_line("img-1"), "{"))
 
-    stage.deliver(stage.put_output(plan_line("img-1"), plan_line("img-2")))
+    stage.deliver(stage.put_output(simple_line("img-1"), simple_line("img-2")))
 
     assert set(stage.transactions()) == {"img-1", "img-2"}
     assert stage.job()["resultStats"] == {
@@ -255,7 +255,7 @@ def test_an_s3_key_without_the_uploads_prefix_is_met(stage: Stage) -> None:
     stage.put_job()
     stage.put_images(["img-1"], prefix="")
 
-    stage.deliver(stage.put_output(plan_line("img-1")))
+    stage.deliver(stage.put_output(simple_line("img-1")))
 
     assert stage.images()["img-1"]["processedKey"].endswith("-img-1.png")
     assert "uploads/user-1/img-1.png" not in stage.objects()
@@ -266,7 +266,7 @@ def test_more_than_one_block_of_lines_is_taken_in(stage: Stage, monkeypatch: pyt
     stage.put_job()
     stage.put_images(IMAGE_IDS[:120])
 
-    stage.deliver(stage.put_output(*map(plan_line, IMAGE_IDS[:120]), plan_line("img-000")))
+    stage.deliver(stage.put_output(*map(simple_line, IMAGE_IDS[:120]), simple_line("img-000")))
 
     assert len(stage.transactions()) == 120
     assert [letter["reason"] for letter in stage.dead_letters()] == ["DUPLICATE_IMAGE"]
@@ -276,7 +276,7 @@ def test_more_than_one_block_of_lines_is_taken_in(stage: Stage, monkeypatch: pyt
 def test_dead_letters_past_one_part_go_out_as_a_multipart_upload(stage: Stage) -> None:
     stage.put_job()
     long = "x" * 31_000
-    lines = [plan_line(f"img-{number}", amount=0, description=long) for number in range(300)]
+    lines = [simple_line(f"img-{number}", amount=0, description=long) for number in range(300)]
 
     stage.deliver(stage.put_output(*lines))
 
@@ -288,7 +288,7 @@ def test_dead_letters_past_one_part_go_out_as_a_multipart_upload(stage: Stage) -
 def test_a_bare_s3_event_is_processed(stage: Stage) -> None:
     stage.put_job()
     stage.put_images(["img-1"])
-    notification = json.loads(stage.put_output(plan_line("img-1")))
+    notification = json.loads(stage.put_output(simple_line("img-1")))
 
     assert stage.invoke(notification) == {"batchItemFailures": []}
     assert stage.job()["status"] == "COMPLETED"
@@ -297,7 +297,7 @@ def test_a_bare_s3_event_is_processed(stage: Stage) -> None:
 def test_an_s3_event_inside_sns_inside_sqs_is_processed(stage: Stage) -> None:
     stage.put_job()
     stage.put_images(["img-1"])
-    message = stage.put_output(plan_line("img-1"))
+    message = stage.put_output(simple_line("img-1"))
 
     assert stage.deliver(json.dumps({"Type": "Notification", "MessageId": "1", "Message": message})) == []
     assert stage.job()["status"] == "COMPLETED"
@@ -324,6 +324,6 @@ def test_a_job_without_a_trace_id_gets_the_same_one_in_every_run(stage: Stage) -
     stage.put_job(traceId=None)
     stage.put_images(["img-1"])
 
-    stage.deliver(stage.put_output(plan_line("img-1")))
+    stage.deliver(stage.put_output(simple_line("img-1")))
 
     assert stage.transactions()["img-1"]["traceId"] == f"job-{JOB_ID}"

@@ -10,7 +10,7 @@ import pytest
 from local.in_memory import FunctionDiedError
 
 from .conftest import LogReader
-from .stage import BATCH_JOBS, JOB_ID, OUTPUT_KEY, TRANSACTIONS, Stage, plan_line
+from .stage import BATCH_JOBS, JOB_ID, OUTPUT_KEY, TRANSACTIONS, Stage, simple_line
 
 IMAGE_IDS = ["img-1", "img-2", "img-3"]
 CLAIMED_OPERATIONS = ["GetObject", "BatchGetItem", "BatchWriteItem", "CopyObject", "DeleteObjects", "PutObject"]
@@ -21,7 +21,7 @@ KEY = {"intentId": {"S": f"intent-{JOB_ID}"}}
 def _seed(stage: Stage) -> str:
     stage.put_job()
     stage.put_images(IMAGE_IDS)
-    return stage.put_output(*map(plan_line, IMAGE_IDS), "{")
+    return stage.put_output(*map(simple_line, IMAGE_IDS), "{")
 
 
 def _at_first(stage: Stage, operation: str, act: Callable[[], None]) -> None:
@@ -70,11 +70,11 @@ def test_a_message_that_meets_a_function_at_work_comes_back_and_touches_nothing(
 def test_a_longer_output_that_appears_meanwhile_is_taken_in_when_its_message_comes_back(stage: Stage) -> None:
     stage.put_job()
     stage.put_images(IMAGE_IDS)
-    older = stage.put_output(plan_line("img-1"), "{")
+    older = stage.put_output(simple_line("img-1"), "{")
     newer: list[str] = []
 
     def appear() -> None:
-        newer.append(stage.put_output(*map(plan_line, IMAGE_IDS)))
+        newer.append(stage.put_output(*map(simple_line, IMAGE_IDS)))
         assert stage.deliver_elsewhere(*newer) == ["message-0"]
 
     _at_first(stage, "PutObject", appear)
@@ -170,7 +170,7 @@ def test_an_image_that_another_job_moved_meanwhile_counts_as_moved(stage: Stage)
     """An operator may have submitted an image again."""
     second = "secondjob123"
     stage.put_job(second)
-    other = stage.put_output(*map(plan_line, IMAGE_IDS), key=f"batch-output/{second}/output.jsonl")
+    other = stage.put_output(*map(simple_line, IMAGE_IDS), key=f"batch-output/{second}/output.jsonl")
     message = _seed(stage)
 
     def overtake() -> None:
@@ -202,7 +202,7 @@ def _seed_tenants(stage: Stage) -> list[str]:
         stage.put_job(_job_of(user_id), userId=user_id)
         stage.put_images(image_ids, user_id=user_id)
         key = f"batch-output/{_job_of(user_id)}/output.jsonl"
-        messages.append(stage.put_output(*map(plan_line, image_ids), "{", key=key))
+        messages.append(stage.put_output(*map(simple_line, image_ids), "{", key=key))
     return messages
 
 

@@ -16,8 +16,8 @@ from .stage import (
     PENDING_IMAGES,
     TRANSACTIONS,
     Stage,
-    plan_line,
     s3_notification,
+    simple_line,
 )
 
 IMAGE_IDS = ["img-1", "img-2", "img-3"]
@@ -40,7 +40,7 @@ def _unprocessed(table: str, times: int) -> Any:
 def _seed(stage: Stage) -> str:
     stage.put_job()
     stage.put_images(IMAGE_IDS)
-    return stage.put_output(*map(plan_line, IMAGE_IDS), "{")
+    return stage.put_output(*map(simple_line, IMAGE_IDS), "{")
 
 
 def _failures(logged: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
@@ -151,7 +151,7 @@ def test_a_bare_s3_event_that_fails_raises_so_that_lambda_retries_it(stage: Stag
 
 def test_a_job_record_that_breaks_the_schema_fails_the_message(stage: Stage, logged: LogReader) -> None:
     stage.put_job(userId="")
-    message = stage.put_output(plan_line("img-1"))
+    message = stage.put_output(simple_line("img-1"))
 
     assert stage.deliver(message) == ["message-0"]
 
@@ -164,7 +164,7 @@ def test_two_records_with_one_job_id_fail_the_message(stage: Stage, logged: LogR
     stage.put_job()
     stage.put_job(intentId="intent-twin")
 
-    assert stage.deliver(stage.put_output(plan_line("img-1"))) == ["message-0"]
+    assert stage.deliver(stage.put_output(simple_line("img-1"))) == ["message-0"]
 
     [(_, name, detail)] = _failures(logged())
     assert name == "UnknownJobError"
@@ -175,7 +175,7 @@ def test_a_second_output_object_of_a_job_is_refused(stage: Stage, logged: LogRea
     stage.deliver(_seed(stage))
     before = stage.everything()
     second_key = f"batch-output/{JOB_ID}/second.jsonl"
-    message = stage.put_output(plan_line("img-9"), key=second_key)
+    message = stage.put_output(simple_line("img-9"), key=second_key)
     logged()
 
     assert stage.deliver(message) == ["message-0"]
@@ -257,7 +257,7 @@ def test_a_refused_delete_call_keeps_every_source(stage: Stage) -> None:
 def test_an_image_that_nobody_knows_gets_its_transaction_all_the_same(stage: Stage, logged: LogReader) -> None:
     stage.put_job()
 
-    assert stage.deliver(stage.put_output(plan_line("img-1"))) == []
+    assert stage.deliver(stage.put_output(simple_line("img-1"))) == []
 
     assert stage.transactions()["img-1"]["status"] == "migrationFailed"
     assert stage.job()["resultStats"]["migrationFailedCount"] == 1
@@ -293,7 +293,7 @@ def test_a_target_that_exists_is_no_proof_that_a_failed_copy_was_made(stage: Sta
 def test_two_images_with_one_upload_name_keep_their_bytes(stage: Stage) -> None:
     stage.put_job()
     stage.put_images(["img-1"])
-    stage.deliver(stage.put_output(plan_line("img-1")))
+    stage.deliver(stage.put_output(simple_line("img-1")))
     second = "secondjob123"
     stage.put_job(second)
     stage.aws.s3.put_object(Bucket=BUCKET, Key="uploads/user-1/img-1.png", Body=b"another image")
@@ -307,7 +307,7 @@ def test_two_images_with_one_upload_name_keep_their_bytes(stage: Stage) -> None:
         },
     )
 
-    stage.deliver(stage.put_output(plan_line("img-2"), key=f"batch-output/{second}/output.jsonl"))
+    stage.deliver(stage.put_output(simple_line("img-2"), key=f"batch-output/{second}/output.jsonl"))
 
     images = stage.images()
     assert stage.objects()[images["img-1"]["processedKey"]] == b"img-1"

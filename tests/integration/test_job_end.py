@@ -8,7 +8,7 @@ import pytest
 from local.in_memory import FunctionDiedError
 
 from .conftest import LogReader
-from .stage import BATCH_JOBS, JOB_ID, Stage, job_end, plan_line
+from .stage import BATCH_JOBS, JOB_ID, Stage, job_end, simple_line
 
 ENDS = {
     "Failed": "FAILED",
@@ -60,7 +60,7 @@ def test_end_and_output_come_in_either_order_and_end_in_the_same_state(
 ) -> None:
     stage.put_job()
     stage.put_images(["img-1"])
-    output = stage.put_output(plan_line("img-1"), "{")
+    output = stage.put_output(simple_line("img-1"), "{")
     assert stage.deliver(output) == []
     assert stage.deliver(job_end(end, MESSAGE)) == []
     settled = stage.settled()
@@ -79,7 +79,7 @@ def test_end_and_output_come_in_either_order_and_end_in_the_same_state(
 def test_a_late_end_does_not_undo_a_completion_that_comes_in_between(stage: Stage) -> None:
     stage.put_job()
     stage.put_images(["img-1"])
-    output = stage.put_output(plan_line("img-1"))
+    output = stage.put_output(simple_line("img-1"))
     overtaken: list[str] = []
 
     def overtake(_: dict[str, Any]) -> None:

@@ -3,13 +3,13 @@
 import json
 
 from .conftest import LogReader
-from .stage import JOB_ID, RECEIPT, Stage, plan_line, s3_notification
+from .stage import JOB_ID, RECEIPT, Stage, s3_notification, simple_line
 
 
 def test_every_entry_of_a_job_names_it(stage: Stage, logged: LogReader) -> None:
     stage.put_job()
     stage.put_images(["img-1"])
-    stage.deliver(stage.put_output(plan_line("img-1"), "{"))
+    stage.deliver(stage.put_output(simple_line("img-1"), "{"))
 
     entries = [entry for entry in logged() if "_aws" not in entry]
 
@@ -29,7 +29,7 @@ def test_a_failure_is_logged_with_the_job_it_concerns(stage: Stage, logged: LogR
     stage.put_job()
     stage.put_images(["img-1"])
     stage.calls.fail("UpdateItem", "InternalServerError")
-    stage.deliver(stage.put_output(plan_line("img-1")))
+    stage.deliver(stage.put_output(simple_line("img-1")))
 
     failed = logged()[-1]
 
@@ -72,9 +72,9 @@ def test_no_log_holds_what_is_on_a_receipt(stage: Stage, logged: LogReader) -> N
     secret = {"merchant": "Secret Shop", "description": "secret goods", "amount": 987654321}
     stage.deliver(
         stage.put_output(
-            plan_line("img-1", **secret),
-            plan_line("img-2", **secret, date="2026-02-30"),
-            plan_line("img-3", **secret, category="secret category"),
+            simple_line("img-1", **secret),
+            simple_line("img-2", **secret, date="2026-02-30"),
+            simple_line("img-3", **secret, category="secret category"),
             json.dumps({"customData": "img-4", "output": {"text": "secret reply"}}),
             '{"customData": "secret line',
         )
@@ -90,7 +90,7 @@ def test_no_log_holds_what_is_on_a_receipt(stage: Stage, logged: LogReader) -> N
 def test_the_metrics_are_those_of_the_job(stage: Stage, logged: LogReader) -> None:
     stage.put_job()
     stage.put_images(["img-1"])
-    stage.deliver(stage.put_output(plan_line("img-1"), plan_line("img-unknown"), "{"))
+    stage.deliver(stage.put_output(simple_line("img-1"), simple_line("img-unknown"), "{"))
 
     [metrics] = [entry for entry in logged() if "_aws" in entry]
 

@@ -1,11 +1,11 @@
-"""One line as a record, in the layout that Bedrock writes or in the plan's layout."""
+"""One line as a record, in the layout that Bedrock writes or in the simple layout."""
 
 from typing import cast
 
 import pydantic_core
 from pydantic import JsonValue, ValidationError
 
-from yorutsuke_common.schema import BedrockRecord, PlanRecord, Reason, problems
+from yorutsuke_common.schema import BedrockRecord, Reason, SimpleRecord, problems
 
 from .limits import MAX_VALUES, has_too_many_values
 from .lines import Line
@@ -13,10 +13,10 @@ from .rejection import Rejection
 from .replies import reply_text
 
 PLAN_KEY = "customData"
-"""The key that only records of the plan's layout have."""
+"""The key that only records of the simple layout have."""
 
 
-def parse_record(line: Line) -> BedrockRecord | PlanRecord:
+def parse_record(line: Line) -> BedrockRecord | SimpleRecord:
     """Return a line as a record. A line with the keys of both layouts is read as Bedrock's.
 
     Raises:
@@ -34,23 +34,23 @@ def parse_record(line: Line) -> BedrockRecord | PlanRecord:
         if PLAN_KEY not in keys:
             raise _misfit(keys, exc) from exc
     try:
-        return PlanRecord.model_validate_json(line.content)
+        return SimpleRecord.model_validate_json(line.content)
     except ValidationError as exc:
         raise _misfit(keys, exc) from exc
 
 
-def image_id_of(record: BedrockRecord | PlanRecord) -> str:
+def image_id_of(record: BedrockRecord | SimpleRecord) -> str:
     """Return the id of the image that a record is about."""
     return record.recordId if isinstance(record, BedrockRecord) else record.customData
 
 
-def reply_of(record: BedrockRecord | PlanRecord) -> str:
+def reply_of(record: BedrockRecord | SimpleRecord) -> str:
     """Return the text that the model wrote.
 
     Raises:
         Rejection: The record holds an error, no output, or a reply that is unknown or incomplete.
     """
-    if isinstance(record, PlanRecord):
+    if isinstance(record, SimpleRecord):
         return record.output.text
     if record.error is not None:
         raise Rejection(Reason.MODEL_ERROR, _model_error(record.error))

@@ -37,8 +37,8 @@ def with_amount(literal: str) -> str:
     return receipt_text(amount="AMOUNT").replace('"AMOUNT"', literal)
 
 
-def plan_line(text: str, image_id: str = "image-1") -> bytes:
-    """Return a line in the plan's layout."""
+def simple_line(text: str, image_id: str = "image-1") -> bytes:
+    """Return a line in the simple layout."""
     return json.dumps({"customData": image_id, "output": {"text": text}}).encode()
 
 

@@ -16,12 +16,12 @@ from yorutsuke_common.schema import (
     ImageStatus,
     JobStatus,
     PendingImage,
-    PlanOutput,
-    PlanRecord,
     Reason,
     Receipt,
     RecordCounts,
     ResultStats,
+    SimpleOutput,
+    SimpleRecord,
     Submission,
     SubmitRequest,
     Transaction,
@@ -317,7 +317,7 @@ def test_an_image_id_is_not_empty_nor_longer_than_1024_bytes_nor_anything_but_te
 def test_a_plan_record_is_an_image_id_and_a_text() -> None:
     line = '{"customData": "image-1", "output": {"text": "{}", "tokens": 9}, "more": 1}'
 
-    assert PlanRecord.model_validate_json(line) == PlanRecord(customData="image-1", output=PlanOutput(text="{}"))
+    assert SimpleRecord.model_validate_json(line) == SimpleRecord(customData="image-1", output=SimpleOutput(text="{}"))
 
 
 def test_a_bedrock_record_is_read_without_the_echoed_request() -> None:

@@ -18,8 +18,8 @@ from tests.unit.layer.samples import (
     RECEIPT,
     bedrock_line,
     nova_output,
-    plan_line,
     receipt_text,
+    simple_line,
     with_amount,
 )
 from yorutsuke_common.aws.dynamodb import to_item
@@ -84,7 +84,7 @@ def reason_of(content: bytes) -> Reason:
 def test_a_line_of_the_plans_layout_is_a_transaction() -> None:
     text = receipt_text()
 
-    assert read(plan_line(text), number=7) == ParsedRecord(
+    assert read(simple_line(text), number=7) == ParsedRecord(
         7, TRANSACTION, {"customData": "image-1", "output": {"text": text}}
     )
 
@@ -108,13 +108,13 @@ def test_an_error_of_null_is_no_error() -> None:
 
 
 def test_the_carriage_return_of_a_windows_line_does_not_matter() -> None:
-    assert transaction_of(plan_line(receipt_text()) + b"\r") == TRANSACTION
+    assert transaction_of(simple_line(receipt_text()) + b"\r") == TRANSACTION
 
 
 def test_the_image_id_is_part_of_the_transaction_id() -> None:
     documented = hashlib.sha256("abcdefgh1234#画像#2026-11-22T15:00:00.000Z".encode()).hexdigest()[:24]
 
-    assert transaction_of(plan_line(receipt_text(), image_id="画像")) == TRANSACTION.model_copy(
+    assert transaction_of(simple_line(receipt_text(), image_id="画像")) == TRANSACTION.model_copy(
         update={"transactionId": documented, "imageId": "画像"}
     )
 
@@ -122,7 +122,7 @@ def test_the_image_id_is_part_of_the_transaction_id() -> None:
 def test_a_job_without_a_trace_lends_its_transactions_a_derived_one() -> None:
     parser = RecordParser(JOB.model_copy(update={"traceId": None}), EXTRACTED_AT, ttl_days=730)
 
-    read_without = parser.parse(Line(1, plan_line(receipt_text())))
+    read_without = parser.parse(Line(1, simple_line(receipt_text())))
 
     assert isinstance(read_without, ParsedRecord)
     assert read_without.transaction == TRANSACTION.model_copy(update={"traceId": "job-abcdefgh1234"})
@@ -131,7 +131,7 @@ def test_a_job_without_a_trace_lends_its_transactions_a_derived_one() -> None:
 def test_the_days_that_a_transaction_lives_count_from_its_extraction() -> None:
     tokyo = EXTRACTED_AT.astimezone(timezone(timedelta(hours=9)))
 
-    read_in_tokyo = RecordParser(JOB, tokyo, ttl_days=1).parse(Line(1, plan_line(receipt_text())))
+    read_in_tokyo = RecordParser(JOB, tokyo, ttl_days=1).parse(Line(1, simple_line(receipt_text())))
 
     assert isinstance(read_in_tokyo, ParsedRecord)
     assert read_in_tokyo.transaction == TRANSACTION.model_copy(
@@ -141,13 +141,13 @@ def test_the_days_that_a_transaction_lives_count_from_its_extraction() -> None:
 
 def test_of_a_repeated_key_the_last_counts_as_in_every_json_parser() -> None:
     text = with_amount('1, "amount": 1280')
-    line = b'{"customData": "image-0", ' + plan_line(text).removeprefix(b"{")
+    line = b'{"customData": "image-0", ' + simple_line(text).removeprefix(b"{")
 
     assert transaction_of(line) == TRANSACTION
 
 
 def test_what_a_receipt_has_beyond_its_fields_is_left_out() -> None:
-    assert transaction_of(plan_line(receipt_text(status="migrationFailed", userId="user-2", ttl=0))) == TRANSACTION
+    assert transaction_of(simple_line(receipt_text(status="migrationFailed", userId="user-2", ttl=0))) == TRANSACTION
 
 
 # Amounts
@@ -168,7 +168,7 @@ def test_what_a_receipt_has_beyond_its_fields_is_left_out() -> None:
     ],
 )
 def test_an_amount_is_kept_exactly_up_to_38_digits(literal: str, amount: Decimal) -> None:
-    transaction = transaction_of(plan_line(with_amount(literal)))
+    transaction = transaction_of(simple_line(with_amount(literal)))
 
     assert transaction == TRANSACTION.model_copy(update={"amount": amount})
     assert Decimal(to_item(transaction.item())["amount"]["N"]) == amount
@@ -178,7 +178,7 @@ def test_an_amount_is_kept_exactly_up_to_38_digits(literal: str, amount: Decimal
 def test_any_amount_of_up_to_38_digits_goes_in_and_comes_out_the_same(digits: int, places: int) -> None:
     amount = Decimal((0, tuple(map(int, str(digits))), -places))
 
-    transaction = transaction_of(plan_line(with_amount(f"{amount:f}")))
+    transaction = transaction_of(simple_line(with_amount(f"{amount:f}")))
 
     assert transaction.amount.as_tuple() == amount.as_tuple()
     assert Decimal(to_item(transaction.item())["amount"]["N"]) == amount
@@ -211,12 +211,12 @@ def test_any_amount_of_up_to_38_digits_goes_in_and_comes_out_the_same(digits: in
     ],
 )
 def test_an_amount_that_is_no_positive_number_of_38_digits_is_refused(literal: str, reason: Reason) -> None:
-    assert reason_of(plan_line(with_amount(literal))) is reason
+    assert reason_of(simple_line(with_amount(literal))) is reason
 
 
 @pytest.mark.parametrize("literal", ["1e9999999999999999999", "1e-9999999999999999999", "-1e9999999999999999999"])
 def test_an_exponent_beyond_any_decimal_is_refused(literal: str) -> None:
-    assert reason_of(plan_line(with_amount(literal))) in {Reason.INVALID_AI_JSON, Reason.INVALID_TRANSACTION}
+    assert reason_of(simple_line(with_amount(literal))) in {Reason.INVALID_AI_JSON, Reason.INVALID_TRANSACTION}
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_an_exponent_beyond_any_decimal_is_refused(literal: str) -> None:
 )
 def test_an_amount_with_zeros_beyond_38_digits_is_refused_or_can_be_stored(literal: str) -> None:
     """boto3 raises decimal.Rounded for a number of more than 38 digits, trailing zeros included."""
-    result = read(plan_line(with_amount(literal)))
+    result = read(simple_line(with_amount(literal)))
 
     if isinstance(result, ParsedRecord):
         assert Decimal(to_item(result.transaction.item())["amount"]["N"]) == Decimal(literal)
@@ -262,7 +262,7 @@ def test_a_receipt_that_breaks_a_rule_is_a_dead_letter_that_names_the_field(
 ) -> None:
     text = receipt_text(**changes)
 
-    assert read(plan_line(text), number=3) == DeadLetter(
+    assert read(simple_line(text), number=3) == DeadLetter(
         line=3,
         imageId="image-1",
         reason=Reason.INVALID_TRANSACTION,
@@ -273,14 +273,14 @@ def test_a_receipt_that_breaks_a_rule_is_a_dead_letter_that_names_the_field(
 
 @pytest.mark.parametrize("name", ["merchant", "description", "date", "type", "category"])
 def test_a_lone_surrogate_in_the_reply_is_no_text(name: str) -> None:
-    letter = letter_of(plan_line(receipt_text(**{name: "x\ud800"})))
+    letter = letter_of(simple_line(receipt_text(**{name: "x\ud800"})))
 
     assert (letter.reason, letter.detail.split(":")[0]) == (Reason.INVALID_TRANSACTION, name)
 
 
 @pytest.mark.parametrize("value", [[], [RECEIPT], "text", 1280, True, None])
 def test_a_reply_that_is_no_object_is_no_transaction(value: object) -> None:
-    letter = letter_of(plan_line(json.dumps(value)))
+    letter = letter_of(simple_line(json.dumps(value)))
 
     assert (letter.reason, letter.detail) == (
         Reason.INVALID_TRANSACTION,
@@ -301,7 +301,7 @@ def test_a_reply_that_is_no_object_is_no_transaction(value: object) -> None:
     ],
 )
 def test_a_reply_that_is_no_json_is_a_dead_letter_that_says_so(text: str, detail: str) -> None:
-    assert read(plan_line(text)) == DeadLetter(
+    assert read(simple_line(text)) == DeadLetter(
         line=1,
         imageId="image-1",
         reason=Reason.INVALID_AI_JSON,
@@ -320,7 +320,7 @@ def test_a_reply_that_is_no_json_is_a_dead_letter_that_says_so(text: str, detail
         '{"Kissa Hoshi": 987654',
     ],
 )
-@pytest.mark.parametrize("layout", [plan_line, nova_line])
+@pytest.mark.parametrize("layout", [simple_line, nova_line])
 def test_the_detail_of_a_dead_letter_quotes_nothing_off_the_receipt(layout: Callable[[str], bytes], text: str) -> None:
     detail = letter_of(layout(text)).detail
 
@@ -380,7 +380,7 @@ def test_an_error_counts_also_beside_an_output() -> None:
     ],
 )
 def test_a_reply_that_is_one_fence_is_unwrapped(fenced: str) -> None:
-    assert transaction_of(plan_line(fenced.replace("{}", receipt_text()))) == TRANSACTION
+    assert transaction_of(simple_line(fenced.replace("{}", receipt_text()))) == TRANSACTION
 
 
 @pytest.mark.parametrize(
@@ -396,7 +396,7 @@ def test_a_reply_that_is_one_fence_is_unwrapped(fenced: str) -> None:
     ],
 )
 def test_a_fence_that_is_not_the_whole_reply_is_left_alone(wrapped: str) -> None:
-    assert reason_of(plan_line(wrapped.replace("{}", receipt_text()))) is Reason.INVALID_AI_JSON
+    assert reason_of(simple_line(wrapped.replace("{}", receipt_text()))) is Reason.INVALID_AI_JSON
 
 
 @pytest.mark.parametrize("fence", ["{}", "```json\n{}\n```"])
@@ -405,12 +405,12 @@ def test_a_fence_inside_a_field_is_text(fence: str) -> None:
 
     text = fence.replace("{}", receipt_text(description=quoting))
 
-    assert transaction_of(plan_line(text)) == TRANSACTION.model_copy(update={"description": quoting})
+    assert transaction_of(simple_line(text)) == TRANSACTION.model_copy(update={"description": quoting})
 
 
 def test_a_fence_full_of_blanks_takes_no_longer_than_its_length_explains() -> None:
-    """A model that runs away writes blanks without end; the plan's layout does not say that it was cut off."""
-    line = plan_line("```json\n" + " " * 20_000 + "x")
+    """A model that runs away writes blanks without end; the simple layout does not say that it was cut off."""
+    line = simple_line("```json\n" + " " * 20_000 + "x")
     started = time.process_time()
 
     assert reason_of(line) is Reason.INVALID_AI_JSON
@@ -436,7 +436,7 @@ def does_not_fit(problem: str, *keys: str) -> str:
         (b"[" * 10_000, "recursion limit exceeded"),
         (b'{"recordId": "a", "modelInput": ' + b"[" * 10_000 + b"]" * 10_000 + b"}", "recursion limit exceeded"),
         (b'{"recordId": "a", "modelInput": ' + b"9" * 5_000 + b"}", "number out of range"),
-        (plan_line("{}") + plan_line("{}"), "trailing characters"),
+        (simple_line("{}") + simple_line("{}"), "trailing characters"),
     ],
 )
 def test_a_line_that_is_no_json_is_a_dead_letter_with_its_beginning(content: bytes, problem: str) -> None:
@@ -524,10 +524,10 @@ def test_a_line_that_is_too_long_is_a_dead_letter_with_its_beginning() -> None:
 
 
 def test_a_too_long_line_is_refused_even_where_its_beginning_reads_well() -> None:
-    letter = PARSER.parse(Line(9, plan_line(receipt_text()), too_long=True))
+    letter = PARSER.parse(Line(9, simple_line(receipt_text()), too_long=True))
 
     assert isinstance(letter, DeadLetter)
-    assert (letter.reason, letter.record) == (Reason.LINE_TOO_LONG, plan_line(receipt_text()).decode())
+    assert (letter.reason, letter.record) == (Reason.LINE_TOO_LONG, simple_line(receipt_text()).decode())
 
 
 # The record that a dead letter keeps
@@ -568,7 +568,7 @@ def test_a_megabyte_of_echoed_image_leaves_the_record_whole() -> None:
     [
         pytest.param(b"\xff" * 100_000, id="no UTF-8"),
         pytest.param(b"x" + "画".encode() * 50_000, id="cut inside a character"),
-        pytest.param(plan_line("画" * 50_000), id="escaped"),
+        pytest.param(simple_line("画" * 50_000), id="escaped"),
         pytest.param(json.dumps({"recordId": "a", "error": "画" * 50_000}).encode(), id="a record"),
     ],
 )

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from local.aws import Aws
-from local.night import Night, until
+from local.job_run import JobRun, until
 from tests.documented import commands_in, demos_arguments, documented_commands, operators_arguments
 from yorutsuke.local_stage import STAGE_FILE_VARIABLE
 
@@ -30,12 +30,12 @@ class Morning:
     """What the demo said, and the stage that it left."""
 
     done: "subprocess.CompletedProcess[str]"
-    stage: Night
+    stage: JobRun
     file: Path
     ca_bundle: str
 
-    def night(self, job_id: str) -> Night:
-        return Night(self.stage.aws, self.stage.outputs, job_id=job_id)
+    def job_run(self, job_id: str) -> JobRun:
+        return JobRun(self.stage.aws, self.stage.outputs, job_id=job_id)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def morning(tmp_path_factory: pytest.TempPathFactory) -> Generator[Morning]:
                 )
             },
         }
-        yield Morning(done, Night(aws, outputs), file, kept["caBundle"])
+        yield Morning(done, JobRun(aws, outputs), file, kept["caBundle"])
     finally:
         run_demo("--stop", "--stage-file", str(file))
 
@@ -111,16 +111,16 @@ EXPECTED = [
 
 
 def test_five_jobs_go_wrong_each_in_its_way(morning: Morning) -> None:
-    night = json.loads(morning.done.stdout)
+    job_run = json.loads(morning.done.stdout)
 
-    assert night["seconds"] > 0
-    assert {name: value for name, value in night.items() if name != "seconds"} == {"jobs": EXPECTED, "dlqDepth": 1}
+    assert job_run["seconds"] > 0
+    assert {name: value for name, value in job_run.items() if name != "seconds"} == {"jobs": EXPECTED, "dlqDepth": 1}
     assert "outputdenied: given up in 15 seconds or so: 5 of 5 receives" in morning.done.stderr
 
 
 @pytest.mark.parametrize("row", EXPECTED, ids=lambda row: row["jobId"])
 def test_what_is_told_of_a_job_is_what_the_stage_holds(morning: Morning, row: dict[str, Any]) -> None:
-    night, aws, bucket = morning.night(row["jobId"]), morning.stage.aws, morning.stage.outputs["imagesBucket"]
+    job_run, aws, bucket = morning.job_run(row["jobId"]), morning.stage.aws, morning.stage.outputs["imagesBucket"]
     scanned = aws.dynamodb.scan(TableName="yorutsuke-transactions-local")["Items"]
     statuses = Counter(item["status"].get("S") for item in scanned if item["jobId"] == {"S": row["jobId"]})
     keys = [entry.get("Key", "") for entry in aws.s3.list_objects_v2(Bucket=bucket).get("Contents", [])]
@@ -131,8 +131,8 @@ def test_what_is_told_of_a_job_is_what_the_stage_holds(morning: Morning, row: di
         {"processed": row["transactions"] - row["migrationFailed"], "migrationFailed": row["migrationFailed"]}
     )
     assert folders == Counter({"uploads": row["imagesLeft"], "processed": row["imagesProcessed"]})
-    assert Counter(letter["reason"] for letter in night.dead_letters()) == row["deadLetters"]
-    assert night.job()["status"] == row["status"]
+    assert Counter(letter["reason"] for letter in job_run.dead_letters()) == row["deadLetters"]
+    assert job_run.job()["status"] == row["status"]
     assert f"│ {row['status']} " in table_row
     assert row["command"] is None or f"│ {row['command']} " in table_row
 
@@ -145,7 +145,7 @@ def test_the_dead_letter_queue_holds_the_one_message_that_failed_five_times(morn
     notification = json.loads(json.loads(message.get("Body", ""))["Message"])
     keys = [record["s3"]["object"]["key"] for record in notification["Records"]]
     assert keys == ["batch-output/outputdenied/output.jsonl"]
-    failures = list(morning.night("outputdenied").failures())
+    failures = list(morning.job_run("outputdenied").failures())
     assert [failure["error"] for failure in failures] == ["AccessDenied"] * 5
 
 
@@ -192,7 +192,7 @@ def test_the_readmes_commands_find_what_is_wrong_and_mend_it(morning: Morning, t
 
     found = _operate(morning, tmp_path, first)
     mended = [_operate(morning, tmp_path, command) for command in mending]
-    redriven = morning.night("outputdenied")
+    redriven = morning.job_run("outputdenied")
     until(lambda: redriven.job()["status"] == "COMPLETED", SETTLE_SECONDS, "what was redriven to be taken in")
     healthy = _operate(morning, tmp_path, last)
 
@@ -201,11 +201,11 @@ def test_the_readmes_commands_find_what_is_wrong_and_mend_it(morning: Morning, t
     commands = [row["command"] for row in EXPECTED if row["command"]]
     assert sorted(" ".join((operators_arguments(command) or [])[:-2]) for command in mending) == sorted(commands)
     for job_id in ("copiesdenied", "foreignowner", "outputdenied"):
-        night = morning.night(job_id)
-        stats = night.job()["resultStats"]
+        job_run = morning.job_run(job_id)
+        stats = job_run.job()["resultStats"]
         assert (stats["successCount"], stats["failureCount"], stats["migrationFailedCount"]) == (40, 0, 0)
-        assert Counter(item["status"] for item in night.transactions()) == {"processed": 40}
-        assert [key for key in night.object_keys("uploads/") if job_id in key] == []
+        assert Counter(item["status"] for item in job_run.transactions()) == {"processed": 40}
+        assert [key for key in job_run.object_keys("uploads/") if job_id in key] == []
 
 
 @pytest.mark.parametrize("command", sorted(filter(operators_arguments, documented_commands())))

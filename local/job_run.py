@@ -39,7 +39,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
-class Night:
+class JobRun:
     """One job of one user on a deployed stage. `outputs` are the stack's; `intent` is the job's intent."""
 
     aws: Aws

@@ -79,7 +79,7 @@ class Broken:
 
 
 @dataclass
-class FaultyNight:
+class FaultyJob:
     """A job of a few lines, good, bad, repeated and in trouble, whose handler's calls may fail."""
 
     aws: InMemoryAws
@@ -222,7 +222,7 @@ class FaultyNight:
 
 
 @contextmanager
-def faulty_night() -> Generator[FaultyNight]:
+def serve_faulty_job() -> Generator[FaultyJob]:
     """Give a night whose handler runs here, silently, and does not wait between its retries."""
     aws = InMemoryAws(
         {
@@ -232,8 +232,8 @@ def faulty_night() -> Generator[FaultyNight]:
         },
         now=lambda: WRITTEN_AT,
     )
-    night = FaultyNight(aws)
-    aws.changed = night.check
+    faulty_job = FaultyJob(aws)
+    aws.changed = faulty_job.check
     environment = {
         **ENVIRONMENT,
         "AWS_DEFAULT_REGION": REGION,
@@ -252,12 +252,12 @@ def faulty_night() -> Generator[FaultyNight]:
         # One after the other, so that a seed always falls on the same calls.
         patch("yorutsuke_common.aws.calls.CONCURRENCY", 1),
         patch("botocore.endpoint.time", SimpleNamespace(sleep=_no_sleep)),
-        patch("yorutsuke_common.aws.batch_jobs.time", SimpleNamespace(time=lambda: night.clock)),
+        patch("yorutsuke_common.aws.batch_jobs.time", SimpleNamespace(time=lambda: faulty_job.clock)),
     ):
         start_cold()
         logging.disable()
         try:
-            yield night
+            yield faulty_job
         finally:
             logging.disable(logging.NOTSET)
             start_cold()

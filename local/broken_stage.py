@@ -19,8 +19,8 @@ from yorutsuke_common.object_keys import output_prefix
 from yorutsuke_common.schema import JobStatus, TransactionStatus
 from yorutsuke_infra.messaging import MAX_RECEIVES
 
-from .night import USER_ID, Night, until
-from .receipts import Receipt, make_receipts, plan_lines
+from .job_run import USER_ID, JobRun, until
+from .receipts import Receipt, make_receipts, simple_lines
 from .terminal import step
 
 RECEIPTS = 40
@@ -41,7 +41,7 @@ TROUBLES = {
 """The problem of each job, by its id, and the operator's command that repairs the job, if there is one."""
 
 
-def break_night(stage: Night) -> dict[str, Any]:
+def break_stage(stage: JobRun) -> dict[str, Any]:
     """Let the jobs of a stage go wrong, remove every cause, and return the object that `--json` prints.
 
     Raises NotSettledError.
@@ -62,7 +62,7 @@ def break_night(stage: Night) -> dict[str, Any]:
         bedrock_fails.wait_until(lambda record: record["status"] == JobStatus.FAILED, "be FAILED")
     _process(nothing_amiss)
     with _denied(stage, "s3:GetObject", f"{output_prefix(output_denied.job_id)}*"), _quick_redelivery(stage):
-        output_denied.drop_lines(plan_lines(_receipts(output_denied)))
+        output_denied.drop_lines(simple_lines(_receipts(output_denied)))
         _wait_until_given_up(output_denied)
     return {
         "jobs": [_remains(job) for job in jobs],
@@ -71,7 +71,7 @@ def break_night(stage: Night) -> dict[str, Any]:
     }
 
 
-def broken_night_table(night: Mapping[str, Any]) -> Table:
+def broken_stage_table(job_run: Mapping[str, Any]) -> Table:
     """Return the result of `break_night` as a table with a row for each job."""
     table = Table(title="The morning after", title_justify="left", caption_justify="left")
     table.caption = (
@@ -80,7 +80,7 @@ def broken_night_table(night: Mapping[str, Any]) -> Table:
     )
     for title in ("job", "status", "what broke", "what it left behind", "what mends it"):
         table.add_column(title, no_wrap=title in {"job", "what mends it"})
-    for job in night["jobs"]:
+    for job in job_run["jobs"]:
         counts = {
             "transactions": job["transactions"],
             "of them migrationFailed": job["migrationFailed"],
@@ -95,62 +95,63 @@ def broken_night_table(night: Mapping[str, Any]) -> Table:
     return table
 
 
-def _remains(night: Night) -> dict[str, Any]:
+def _remains(job_run: JobRun) -> dict[str, Any]:
     """Return the `--json` object of a job. The ids of its images start with its own id."""
-    broke, command = TROUBLES[night.job_id]
+    broke, command = TROUBLES[job_run.job_id]
     processed, left = (
-        sum(night.job_id in key for key in night.object_keys(prefix)) for prefix in (PROCESSED_PREFIX, UPLOADS_PREFIX)
+        sum(job_run.job_id in key for key in job_run.object_keys(prefix))
+        for prefix in (PROCESSED_PREFIX, UPLOADS_PREFIX)
     )
-    statuses = Counter(transaction["status"] for transaction in night.transactions())
+    statuses = Counter(transaction["status"] for transaction in job_run.transactions())
     return {
-        "jobId": night.job_id,
-        "status": night.job()["status"],
+        "jobId": job_run.job_id,
+        "status": job_run.job()["status"],
         "broke": broke,
         "transactions": statuses.total(),
         "migrationFailed": statuses[TransactionStatus.MIGRATION_FAILED],
         "imagesProcessed": processed,
         "imagesLeft": left,
-        "deadLetters": Counter(letter["reason"] for letter in night.dead_letters()),
-        "deadMessages": _dead_messages(night),
+        "deadLetters": Counter(letter["reason"] for letter in job_run.dead_letters()),
+        "deadMessages": _dead_messages(job_run),
         "command": command,
     }
 
 
-def _receipts(night: Night) -> list[Receipt]:
-    return make_receipts(RECEIPTS, prefix=f"{night.job_id}-")
+def _receipts(job_run: JobRun) -> list[Receipt]:
+    return make_receipts(RECEIPTS, prefix=f"{job_run.job_id}-")
 
 
-def _image_ids(night: Night) -> list[str]:
-    return [receipt.image_id for receipt in _receipts(night)]
+def _image_ids(job_run: JobRun) -> list[str]:
+    return [receipt.image_id for receipt in _receipts(job_run)]
 
 
-def _dead_messages(night: Night) -> int:
+def _dead_messages(job_run: JobRun) -> int:
     """Return the number of dead messages that name the job, out of at most ten. The messages stay visible."""
-    received = night.aws.sqs.receive_message(
-        QueueUrl=night.outputs["deadLetterQueueUrl"], MaxNumberOfMessages=10, VisibilityTimeout=0
+    received = job_run.aws.sqs.receive_message(
+        QueueUrl=job_run.outputs["deadLetterQueueUrl"], MaxNumberOfMessages=10, VisibilityTimeout=0
     )
-    return sum(night.job_id in message.get("Body", "") for message in received.get("Messages", []))
+    return sum(job_run.job_id in message.get("Body", "") for message in received.get("Messages", []))
 
 
-def _process(night: Night, circumstance: str = "") -> None:
-    with step(f"{night.job_id}: taken in{circumstance}"):
-        night.drop_lines(plan_lines(_receipts(night)))
-        night.wait_until_completed()
+def _process(job_run: JobRun, circumstance: str = "") -> None:
+    with step(f"{job_run.job_id}: taken in{circumstance}"):
+        job_run.drop_lines(simple_lines(_receipts(job_run)))
+        job_run.wait_until_completed()
 
 
-def _wait_until_given_up(night: Night) -> None:
+def _wait_until_given_up(job_run: JobRun) -> None:
     """Wait until the message about an output has failed so often that it is in the dead-letter queue."""
-    with step(f"{night.job_id}: given up in 15 seconds or so") as show_progress:
+    with step(f"{job_run.job_id}: given up in 15 seconds or so") as show_progress:
 
         def is_given_up() -> int:
-            show_progress(f"{len(list(night.failures()))} of {MAX_RECEIVES} receives")
-            return _dead_messages(night)
+            show_progress(f"{len(list(job_run.failures()))} of {MAX_RECEIVES} receives")
+            return _dead_messages(job_run)
 
-        until(is_given_up, DEAD_LETTER_SECONDS, f"the message about {night.job_id!r} to be in the dead-letter queue")
+        until(is_given_up, DEAD_LETTER_SECONDS, f"the message about {job_run.job_id!r} to be in the dead-letter queue")
 
 
 @contextmanager
-def _denied(stage: Night, action: str, keys: str) -> Generator[None]:
+def _denied(stage: JobRun, action: str, keys: str) -> Generator[None]:
     """Deny the result handler's role an action of S3 on some keys of the bucket.
 
     A Deny overrides every Allow. Source: IAM user guide, "Policy evaluation logic".
@@ -166,7 +167,7 @@ def _denied(stage: Night, action: str, keys: str) -> Generator[None]:
 
 
 @contextmanager
-def _quick_redelivery(stage: Night) -> Generator[None]:
+def _quick_redelivery(stage: JobRun) -> Generator[None]:
     """Let failed messages return to the queue after REDELIVERY_SECONDS. No other message may be in process."""
     sqs, queue_url = stage.aws.sqs, stage.outputs["queueUrl"]
     attributes: Any = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["VisibilityTimeout"])["Attributes"]
@@ -178,7 +179,7 @@ def _quick_redelivery(stage: Night) -> Generator[None]:
 
 
 @contextmanager
-def _misattributed(stage: Night, image_ids: list[str]) -> Generator[None]:
+def _misattributed(stage: JobRun, image_ids: list[str]) -> Generator[None]:
     """Name another user as the owner of images in pending-images."""
 
     def set_owner(user_id: str) -> None:
