@@ -186,7 +186,7 @@ def _operate(morning: Morning, folder: Path, command: str) -> "subprocess.Comple
 
 def test_the_readmes_commands_find_what_is_wrong_and_mend_it(morning: Morning, tmp_path: Path) -> None:
     [broken, first, *mending, last, stop] = [
-        command for command in commands_in("README.md") if "demo --" in command or "yorutsuke --" in command
+        command for command in commands_in("docs/demo.md") if "demo --" in command or "yorutsuke --" in command
     ]
     assert (demos_arguments(broken), demos_arguments(stop)) == (["--broken"], ["--stop"])
 
