@@ -119,7 +119,7 @@ def test_the_runbook_has_a_section_on_every_alarm_and_on_no_other(run: RunProgra
 def test_every_output_of_the_stack_is_documented(trigger: str) -> None:
     outputs = run_program(Program(), "dev", stage_config(trigger=trigger))
 
-    assert _first_cells(_section(DEPLOYING, "Handing on")) == set(outputs)
+    assert _first_cells(_section(DEPLOYING, "Stack outputs")) == set(outputs)
 
 
 def _is_run(command: str) -> bool:
@@ -191,7 +191,7 @@ def test_what_a_stage_costs_idle_is_of_the_alarms_that_it_has(run: RunProgram) -
     alarms = [program.inputs("MetricAlarm", name) for name in program.names("MetricAlarm")]
     metrics = sum("metric" in query for alarm in alarms for query in alarm["metricQueries"])
     dashboards = sum(resource.typ == "aws:cloudwatch/dashboard:Dashboard" for resource in program.resources)
-    table = [line for line in _section(DEPLOYING, "What it costs to leave running").splitlines() if line[:1] == "|"]
+    table = [line for line in _section(DEPLOYING, "Cost of an idle stage").splitlines() if line[:1] == "|"]
     rows = [[cell.strip(" *") for cell in line.strip("|").split("|")] for line in table[2:]]
     (what, how_much, _, cost), (_, boards, _, board_cost), *_, (_, _, _, total) = rows
 
