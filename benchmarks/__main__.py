@@ -1,4 +1,4 @@
-"""`nox -s bench`: measures the functions on a modelled AWS beside other ways, as tables, as a plot or as JSON.
+"""`./nox -s bench`: measures the functions on a modelled AWS beside other ways, as tables, as a plot or as JSON.
 
 Each run is a process of its own, one after the other, so no run shares memory or caches with another.
 """
@@ -45,7 +45,7 @@ WIDTH = 180
 
 def main() -> int:
     """Measure and show the figures."""
-    parser = argparse.ArgumentParser(prog="nox -s bench --", description=__doc__)
+    parser = argparse.ArgumentParser(prog="./nox -s bench --", description=__doc__)
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw time and memory by records (.svg or .png)")
     parser.add_argument("--json", action="store_true", help="end with one JSON object on standard output")
     arguments = parser.parse_args()

@@ -32,7 +32,14 @@ CONTENTS = {
     "README": {
         "Tutorial": ("docs/tutorial",),
         "How-to": ("docs/demo", "docs/deploying", "docs/submitting", "docs/operating", "docs/runbook", "docs/testing"),
-        "Reference": ("docs/configuration", "docs/data-model", "docs/outputs", "docs/events", "docs/resources", "docs/glossary"),
+        "Reference": (
+            "docs/configuration",
+            "docs/data-model",
+            "docs/outputs",
+            "docs/events",
+            "docs/resources",
+            "docs/glossary",
+        ),
         "Explanation": ("docs/architecture", "docs/decisions/README"),
         "Development": ("CONTRIBUTING", "CHANGELOG"),
     },

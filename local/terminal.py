@@ -40,7 +40,7 @@ def show(picture: Path | None, *tables: Table) -> None:
         with Path(os.devnull).open("w") as nowhere:
             console = Console(file=nowhere, record=True, width=WIDTH, highlight=False)
             console.print(*tables)
-        svg = console.export_svg(title="nox -s demo", unique_id="terminal")
+        svg = console.export_svg(title="./nox -s demo", unique_id="terminal")
         # Rich's picture would load web fonts.
         svg = re.sub(r"\s*@font-face \{.*?\}", "", svg, flags=re.DOTALL)
         picture.write_text(re.sub(r'textLength="([\d.]+)"([^>]*>)([^<]+)', _with_text_length, svg))

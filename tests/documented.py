@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMMAND = re.compile(
-    r"(python3? |pip |\. |nox |yorutsuke [a-z]|aws |pulumi |pre-commit |export |alias |\.ci/run|[A-Z_]+=\S+ )"
+    r"(python3? |pip |\. |\./nox |yorutsuke [a-z]|aws |pulumi |pre-commit |export |alias |\.ci/run|[A-Z_]+=\S+ )"
 )
 """How a command begins; what else stands in a span or a block of code is none."""
 UNCHECKED = "Commands that no check runs"
@@ -35,7 +35,7 @@ def commands_in(document: str) -> list[str]:
 
 def operators_arguments(command: str) -> list[str] | None:
     """Return what a command passes to the operator's command, None where it is another."""
-    for start in ("nox -s yorutsuke --", "yorutsuke"):
+    for start in ("./nox -s yorutsuke --", "yorutsuke"):
         if command.startswith(f"{start} "):
             return shlex.split(command.removeprefix(start))
     return None
@@ -43,7 +43,7 @@ def operators_arguments(command: str) -> list[str] | None:
 
 def demos_arguments(command: str) -> list[str] | None:
     """Return what a command passes to the demo, None where it is another."""
-    start = "nox -s demo -- "
+    start = "./nox -s demo -- "
     return shlex.split(command.removeprefix(start)) if command.startswith(start) else None
 
 
@@ -56,7 +56,7 @@ def unchecked_beginnings() -> list[str]:
 
 def sessions_of_ci() -> set[str]:
     """Return the nox sessions that .ci/run has."""
-    lines = re.findall(r"^nox -s ([\w ]+)", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+    lines = re.findall(r"^\./nox -s ([\w ]+)", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
     return {session for line in lines for session in line.split()}
 
 

@@ -136,7 +136,7 @@ def _kept_files(folder: Path) -> Iterator[Path]:
 
 def main() -> int:
     """Build for a stage, or for a Python and an architecture, and show what was built."""
-    parser = argparse.ArgumentParser(prog="nox -s build --", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="./nox -s build --", description=main.__doc__)
     parser.add_argument("stage", nargs="?", default="dev", help="the stage to build for (default: dev)")
     parser.add_argument("--python", choices=get_args(PythonVersion), help="the target's Python (default: the stage's)")
     parser.add_argument("--arch", choices=sorted(WHEEL_ARCHITECTURES), help="the target's architecture")

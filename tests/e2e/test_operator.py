@@ -297,7 +297,7 @@ def test_a_deployed_stage_is_read_with_a_person_s_own_credentials(
 
 def test_a_local_stage_that_does_not_run_says_how_to_start_one(operator: Operator, tmp_path: Path) -> None:
     nowhere = tmp_path / "stage.json"
-    remedy = "run `nox -s demo -- --keep` first."
+    remedy = "run `./nox -s demo -- --keep` first."
     stage = json.loads(Path(operator.environment[STAGE_FILE_VARIABLE]).read_text())
 
     def told(content: str | None) -> str:

@@ -1,4 +1,4 @@
-"""`nox -s faults`: the fault campaign, with what it found as a table, or as one JSON object for a machine."""
+"""`./nox -s faults`: the fault campaign, with what it found as a table, or as one JSON object for a machine."""
 
 import argparse
 import json
@@ -40,7 +40,7 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="nox -s faults --", description=__doc__)
+    parser = argparse.ArgumentParser(prog="./nox -s faults --", description=__doc__)
     parser.add_argument("--schedules", type=int, default=1200, metavar="N", help="in all (1200)")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="another seed, other schedules (1)")
     parser.add_argument("--only", metavar="NAME", help="run one schedule alone: crash-after-7, 1-37, …")

@@ -23,7 +23,7 @@ from .faulty_job import FaultyJob, serve_faulty_job
 
 Break = Callable[[pytest.MonkeyPatch], None]
 SCHEDULES = 160
-"""Every crash point and meeting, and 40 random schedules. `nox -s faults` runs 1,200."""
+"""Every crash point and meeting, and 40 random schedules. `./nox -s faults` runs 1,200."""
 SEED = 20261123
 CALLS_OF_A_NIGHT = {
     # One for each message.

@@ -132,7 +132,7 @@ def _is_run(command: str) -> bool:
             (ROOT / "tests" / "e2e" / f"test_{name}.py").read_text() for name in ("broken_stage", "demo", "kept_stage")
         )
         return all(f'"{argument}"' in tried for argument in arguments)
-    session = re.fullmatch(r"nox -s (\w+)(?: -- tests/.*)?", command)
+    session = re.fullmatch(r"\./nox -s (\w+)(?: -- tests/.*)?", command)
     return session is not None and session[1] in sessions_of_ci()
 
 
@@ -152,8 +152,9 @@ def test_every_command_of_the_documents_is_run_by_a_check_or_said_not_to_be() ->
 
 def test_every_session_that_a_command_names_is_one_of_nox() -> None:
     sessions = set(re.findall(r"^def (\w+)\(session: nox.Session\)", (ROOT / "noxfile.py").read_text(), re.MULTILINE))
-    named = {name for command in documented_commands() for name in re.findall(r" nox -s (\w+)", command)}
+    named = {name for command in documented_commands() for name in re.findall(r"\./nox -s (\w+)", command)}
 
+    assert named
     assert named - sessions == set()
 
 
