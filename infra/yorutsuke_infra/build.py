@@ -139,7 +139,7 @@ def _kept_files(folder: Path) -> Iterator[Path]:
 
 def main() -> int:
     """Build the layer and the functions for a stage, or for a Python version and an architecture."""
-    parser = argparse.ArgumentParser(prog="nox -s build --", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="./nox -s build --", description=main.__doc__)
     parser.add_argument("stage", nargs="?", default="dev", help="the stage to build for (default: dev)")
     parser.add_argument(
         "--python", choices=get_args(PythonVersion), help="Python version of the target (default: the stage's)"

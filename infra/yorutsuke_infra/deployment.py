@@ -46,7 +46,7 @@ def run(action: str, stage: str) -> int:
 
 def main() -> int:
     """Preview, deploy or destroy a stage."""
-    usage = f"nox -s {{{','.join(COMMANDS)}}} -- STAGE"
+    usage = f"./nox -s {{{','.join(COMMANDS)}}} -- STAGE"
     parser = argparse.ArgumentParser(usage=usage, description=main.__doc__)
     parser.add_argument("action", choices=sorted(COMMANDS))
     parser.add_argument("stage", help="the stage, such as dev, which Pulumi.dev.yaml configures")

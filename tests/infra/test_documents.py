@@ -132,7 +132,7 @@ def _is_run(command: str) -> bool:
             (ROOT / "tests" / "e2e" / f"test_{name}.py").read_text() for name in ("broken_stage", "demo", "kept_stage")
         )
         return all(f'"{argument}"' in tests for argument in arguments)
-    session = re.fullmatch(r"nox -s (\w+)(?: -- tests/.*)?", command)
+    session = re.fullmatch(r"\./nox -s (\w+)(?: -- tests/.*)?", command)
     return session is not None and session[1] in sessions_of_ci()
 
 
