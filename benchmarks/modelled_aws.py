@@ -1,6 +1,6 @@
 """AWS with latencies and almost no storage: it generates the objects and images that a job reads, and counts writes.
 
-A store would grow with the job and hide the memory that the pipeline itself holds. Only the job's record is stored.
+A real store would grow with the job and hide the memory that the pipeline uses. Only the item of the job is stored.
 """
 
 import io
@@ -31,7 +31,7 @@ LATENCY_SECONDS = {
     "CompleteMultipartUpload": 0.200,
     "CreateModelInvocationJob": 0.300,
 }
-"""Seconds until the first byte of a response."""
+"""Latency of each operation, in seconds until the first byte of a response."""
 
 TRANSACTIONS, BATCH_JOBS, PENDING_IMAGES = "transactions", "batch-jobs", "pending-images"
 BUCKET = "images"
@@ -52,7 +52,7 @@ PENDING_IMAGE = to_item(
         "status": ImageStatus.PENDING.value,
     }
 )
-"""The attributes that every image has in common."""
+"""The attributes that all images share."""
 
 
 class GeneratedBody(io.BufferedIOBase):
@@ -100,19 +100,20 @@ class GeneratedTable(Table):
         self._written = written
 
     def get(self, key: Item, /) -> Item:
-        """Return a pending image."""
+        """Return a pending image with the key's id."""
         s3_key = f"{UPLOADS_PREFIX}{SUBMITTED.userId}/{key['imageId']['S']}.jpg"
         return {**PENDING_IMAGE, **key, "s3Key": {"S": s3_key}}
 
     def put(self, _: Item, /) -> None:
-        """Count an item."""
+        """Count the write of an item."""
         self._written[self._name] += 1
 
 
 class ModelledAws(InMemoryAws):
-    """The AWS of a job with this number of records. `content` yields the content of every object, `size` is its length.
+    """A modelled AWS with one job of `records` records.
 
-    `written` counts the effects of calls: items put by table, objects copied and deleted, and bytes uploaded.
+    `content` yields the content of every object, and `size` is its length in bytes. `written` counts the effects of
+    calls: items put by table, objects copied and deleted, and bytes uploaded.
     """
 
     def __init__(
@@ -135,7 +136,7 @@ class ModelledAws(InMemoryAws):
         super().__init__(tables, latencies=latencies)
 
     def find_object(self, _: str, /) -> StoredObject:
-        """Return an object."""
+        """Return the generated object for any key."""
         return self._object
 
     def put_object(self, key: str, _: bytes, /) -> None:
