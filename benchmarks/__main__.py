@@ -29,7 +29,7 @@ COMPARED_RECORDS = 1_000
 LARGE_LINES, LARGE_BYTES = 2_000, 200_000
 """Number of large lines in a run, and the size of each one in bytes."""
 READ_LINES = 100
-"""Number of large lines in a run that only reads. The run reads each line many times."""
+"""Number of large lines in a read-only run. The run reads each line many times."""
 IMAGES, IMAGE_BYTES = 2_000, 145_000
 """Number of images in a submitted job, and the size of each one in bytes.
 

@@ -1,4 +1,4 @@
-"""AWS with latencies and almost no storage: it generates the objects and images that a job reads, and counts writes.
+"""AWS with latencies and little storage. It generates the objects and images that a job reads, and counts writes.
 
 A real store would grow with the job and hide the memory that the pipeline uses. Only the item of the job is stored.
 """
@@ -43,7 +43,7 @@ SUBMITTED = BatchJob(
     status=JobStatus.SUBMITTED.value,
     submitTime="2026-11-22T14:05:00Z",
 )
-"""The job whose output is processed."""
+"""The job of the processed output file."""
 PENDING_IMAGE = to_item(
     {
         "userId": SUBMITTED.userId,
@@ -61,22 +61,22 @@ class GeneratedBody(io.BufferedIOBase):
     def __init__(self, pieces: Iterable[bytes]) -> None:
         super().__init__()
         self._pieces = iter(pieces)
-        self._held = b""
+        self._buffer = b""
 
     def read(self, amount: int | None = -1, /) -> bytes:
         """Return up to `amount` bytes, or the rest of the body."""
         if amount is None or amount < 0:
-            held, self._held = self._held, b""
-            return held + b"".join(self._pieces)
-        while len(self._held) < amount and (piece := next(self._pieces, b"")):
-            self._held += piece
-        read, self._held = self._held[:amount], self._held[amount:]
+            buffered, self._buffer = self._buffer, b""
+            return buffered + b"".join(self._pieces)
+        while len(self._buffer) < amount and (piece := next(self._pieces, b"")):
+            self._buffer += piece
+        read, self._buffer = self._buffer[:amount], self._buffer[amount:]
         return read
 
 
 @dataclass(frozen=True)
 class GeneratedObject(StoredObject):
-    """An object whose content is generated each time it is read."""
+    """An object with content that is generated for each read."""
 
     content: Callable[[], Iterable[bytes]]
     length: int

@@ -50,7 +50,7 @@ ENVIRONMENT = {
 OUTPUT_KEY = f"{output_prefix(SUBMITTED.jobId)}output.jsonl"
 IMAGES_AT_A_TIME = 16
 READ_REPEATS = 200
-"""Number of times that a run which only reads repeats each line. Makes the run long enough for a stable time."""
+"""Number of times that a read-only run reads each line. Makes the run long enough for a stable time."""
 
 Run = Callable[[], object]
 Way = Callable[[ModelledAws], Run]

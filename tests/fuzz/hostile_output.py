@@ -381,7 +381,7 @@ LINE_BOUNDS = st.sampled_from([*[MAX_LINE_BYTES] * 8, 2_000, len(CONTROL_LINE) +
 
 @st.composite
 def hostile_outputs(draw: st.DrawFn) -> HostileOutput:
-    """Return an output file of up to 48 hostile records. It contains the control line unless it has no records."""
+    """Return an output file of up to 48 hostile records. It contains the control line unless it is empty."""
     count = draw(st.integers(0, MAX_LINES))
     lines = draw(st.lists(LINES, min_size=count, max_size=count))
     if lines:

@@ -37,7 +37,7 @@ MAX_ITEM_BYTES = 400 * 1024
 MAX_DIGITS = 38
 MAX_NUMBER_BYTES = 21
 MAX_RECORD_BYTES = 32 * 1024
-"""Maximum size of a dead letter's record in the design, in bytes. The constant in the code may be wrong."""
+"""Maximum size of a dead letter's record, in bytes. Not imported, because the constant in the code may be wrong."""
 ESCAPED_BYTES = len(r"\u0000")
 MAX_LETTER_BYTES = MAX_RECORD_BYTES + ESCAPED_BYTES * (MAX_IMAGE_ID_BYTES + MAX_DETAIL_CHARACTERS) + 200
 """Maximum size of a dead letter, in bytes.

@@ -105,7 +105,7 @@ def execute_run(run_seed: str, outputs: int = OUTPUTS_PER_RUN) -> Tally:
         check_generated_output()
     except KeyboardInterrupt:
         raise
-    except BaseException as exc:  # noqa: BLE001 - the campaign looks for every exception, including a panic in Rust code
+    except BaseException as exc:  # noqa: BLE001 - the campaign looks for all exceptions, also Rust panics
         # Hypothesis tests the smallest failing output file last.
         tally.case, tally.failure = last_output.as_case(), f"{type(exc).__name__}: {exc}"
     return tally
