@@ -1,4 +1,4 @@
-"""The receipts of the demo and the table in docs/outputs.md have the fields of a receipt."""
+"""The demo's receipts and the form in docs/outputs.md have all fields of a receipt."""
 
 import random
 import re
@@ -11,7 +11,7 @@ OUTPUTS = Path(__file__).parents[3] / "docs" / "outputs.md"
 
 
 def test_demo_receipt_has_every_field_of_a_receipt() -> None:
-    assert receipt_fields(random.Random(1)).keys() == Receipt.model_fields.keys()  # noqa: S311 - protects no secret
+    assert receipt_fields(random.Random(1)).keys() == Receipt.model_fields.keys()  # noqa: S311 - not for a secret
 
 
 def test_outputs_page_names_every_field_of_a_receipt() -> None:
