@@ -1,4 +1,4 @@
-"""`nox -s bench`: compare the functions with other ways on a modelled AWS, as tables, as a plot or as JSON.
+"""`./nox -s bench`: compare the functions with other ways on a modelled AWS, as tables, as a plot or as JSON.
 
 Each run is a separate process. Runs execute one after the other and do not share memory or caches.
 """
@@ -53,7 +53,7 @@ WIDTH = 180
 
 def main() -> int:
     """Measure all runs and print the figures. Return 0."""
-    parser = argparse.ArgumentParser(prog="nox -s bench --", description=__doc__)
+    parser = argparse.ArgumentParser(prog="./nox -s bench --", description=__doc__)
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw time and memory by records (.svg or .png)")
     parser.add_argument("--json", action="store_true", help="end with one JSON object on standard output")
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""`nox -s fuzz`: parse hostile records and print the counts of the results, as a table or as one JSON object."""
+"""`./nox -s fuzz`: parse hostile records and print the counts of the results, as a table or as one JSON object."""
 
 import argparse
 import json
@@ -25,7 +25,7 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="nox -s fuzz --", description=__doc__)
+    parser = argparse.ArgumentParser(prog="./nox -s fuzz --", description=__doc__)
     parser.add_argument("--lines", type=int, default=1_000_000, metavar="N", help="number of records (1,000,000)")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the generated records (1)")
     parser.add_argument("--json", action="store_true", help="end with one JSON object on standard output")
