@@ -97,7 +97,7 @@ def orchestrator(stage: Stage, bedrock: Bedrock, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.fixture
-def logged(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> LogReader:
+def read_logs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> LogReader:
     """A function that returns the log entries and metrics since its last call."""
     # A logger keeps the standard output of its creation, but pytest replaces standard output in each test phase.
     for module in (handler_module, orchestrator_module):

@@ -74,7 +74,7 @@ def s3_notification(key: str, etag: str, bucket: str = BUCKET) -> dict[str, Any]
 
 
 def job_end(status: str, message: str = "", job_id: str = JOB_ID) -> str:
-    """Return Bedrock's event about the end of a job, based on the one in tests/events/."""
+    """Return Bedrock's event about a job that ended with this status, based on the one in tests/events/."""
     event = json.loads((EVENTS / "bedrock" / "job_state_change.json").read_text())
     arn = event["detail"]["batchJobArn"].replace(JOB_ID, job_id)
     event["detail"] |= {"batchJobArn": arn, "status": status, "failureMessage": message}
@@ -222,7 +222,7 @@ class Stage:
         bucket.multiparts.clear()
         self.calls.reset()
 
-    def forget_processed_outputs(self, job_id: str = JOB_ID) -> None:
+    def remove_processed_outputs(self, job_id: str = JOB_ID) -> None:
         """Remove the job's processed outputs, so that the next delivery is a replay and not a duplicate."""
         self.aws.dynamodb.update_item(
             TableName=BATCH_JOBS,

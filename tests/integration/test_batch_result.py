@@ -89,7 +89,10 @@ def test_handler_writes_150_transactions_in_six_calls(stage: Stage) -> None:
 
 
 def test_handler_makes_minimum_number_of_calls(stage: Stage) -> None:
-    """For n images: ceil(n/100) reads, ceil(n/25) writes to each table, n copies and ceil(n/1000) deletions."""
+    """For n images: ceil(n/100) reads, ceil(n/25) writes to each table, n copies and ceil(n/1000) deletions.
+
+    The two updates claim the job and complete it.
+    """
     stage.put_job()
     stage.put_images(IMAGE_IDS)
 
@@ -148,20 +151,20 @@ def test_invalid_records_become_dead_letters(stage: Stage) -> None:
     }
 
 
-def test_redelivered_output_is_logged_as_duplicate(stage: Stage, logged: LogReader) -> None:
+def test_redelivered_output_is_logged_as_duplicate(stage: Stage, read_logs: LogReader) -> None:
     stage.put_job()
     stage.put_images(["img-1", "img-2"])
     message = stage.put_output(simple_record("img-1"), "{")
     stage.deliver(message)
     before = stage.state()
     stage.calls.reset()
-    logged()
+    read_logs()
 
     assert stage.deliver(message) == []
 
     assert stage.state() == before
     assert stage.calls.counts() == {"Query": 1}
-    assert [entry["event"] for entry in logged()] == ["BATCH_RESULT_DUPLICATE"]
+    assert [entry["event"] for entry in read_logs()] == ["BATCH_RESULT_DUPLICATE"]
 
 
 def test_duplicate_is_detected_without_etag_in_message(stage: Stage) -> None:
@@ -204,7 +207,7 @@ def test_replay_writes_identical_data(stage: Stage) -> None:
     message = stage.put_output(simple_record("img-1"), "{")
     stage.deliver(message)
     before = stage.state()
-    stage.forget_processed_outputs()
+    stage.remove_processed_outputs()
     stage.calls.reset()
 
     assert stage.deliver(message) == []

@@ -38,7 +38,7 @@ def _before_first(stage: Stage, operation: str, act: Callable[[], None]) -> None
 
 @pytest.mark.parametrize("operation", CLAIMED_OPERATIONS)
 def test_message_fails_while_job_is_claimed(
-    stage: Stage, logged: LogReader, monkeypatch: pytest.MonkeyPatch, operation: str
+    stage: Stage, read_logs: LogReader, monkeypatch: pytest.MonkeyPatch, operation: str
 ) -> None:
     # With sequential calls, no other copy runs during the second delivery.
     monkeypatch.setattr("yorutsuke_common.aws.calls.CONCURRENCY", 1)
@@ -53,7 +53,7 @@ def test_message_fails_while_job_is_claimed(
 
     assert stage.deliver(message) == []
 
-    entries = logged()
+    entries = read_logs()
     [warning] = [entry for entry in entries if entry.get("event") == "BATCH_RESULT_JOB_CLAIMED"]
     assert (warning["jobId"], warning["key"]) == (JOB_ID, OUTPUT_KEY)
     assert datetime.fromisoformat(warning["claimedUntil"]) > datetime.now(UTC)
@@ -87,7 +87,7 @@ def test_extended_output_is_processed_on_redelivery(stage: Stage) -> None:
     assert stage.dead_letters() == []
 
 
-def test_job_completed_before_claim_is_duplicate(stage: Stage, logged: LogReader) -> None:
+def test_job_completed_before_claim_is_duplicate(stage: Stage, read_logs: LogReader) -> None:
     message = _seed(stage)
     done: list[dict[str, Any]] = []
 
@@ -100,7 +100,9 @@ def test_job_completed_before_claim_is_duplicate(stage: Stage, logged: LogReader
     assert stage.deliver(message) == []
 
     assert [stage.state()] == done
-    assert [entry["event"] for entry in logged() if "DUPLICATE" in entry.get("event", "")] == ["BATCH_RESULT_DUPLICATE"]
+    assert [entry["event"] for entry in read_logs() if "DUPLICATE" in entry.get("event", "")] == [
+        "BATCH_RESULT_DUPLICATE"
+    ]
 
 
 def test_claim_outlasts_timeout_of_crashed_function(stage: Stage) -> None:
@@ -132,19 +134,19 @@ def test_failed_delivery_releases_claim(stage: Stage) -> None:
     assert stage.deliver(message) == []
 
 
-def test_failed_claim_release_is_logged(stage: Stage, logged: LogReader) -> None:
+def test_failed_claim_release_is_logged(stage: Stage, read_logs: LogReader) -> None:
     message = _seed(stage)
     stage.calls.fail("GetObject", "SlowDown")
     stage.calls.fail("UpdateItem", "InternalServerError", when=lambda params: "REMOVE" in params["UpdateExpression"])
 
     assert stage.deliver(message) == ["message-0"]
 
-    entries = [(entry["event"], entry.get("code"), entry.get("detail")) for entry in logged() if "event" in entry]
+    entries = [(entry["event"], entry.get("code"), entry.get("detail")) for entry in read_logs() if "event" in entry]
     assert ("BATCH_RESULT_CLAIM_KEPT", "InternalServerError", None) in entries
     assert ("BATCH_RESULT_FAILED", None, "GetObject: SlowDown") in entries
 
 
-def test_function_without_claim_cannot_complete_job(stage: Stage, logged: LogReader) -> None:
+def test_function_without_claim_cannot_complete_job(stage: Stage, read_logs: LogReader) -> None:
     message = _seed(stage)
 
     def replace_claim() -> None:
@@ -162,11 +164,11 @@ def test_function_without_claim_cannot_complete_job(stage: Stage, logged: LogRea
     assert stage.job()["status"] == "SUBMITTED"
     # A function releases only its own claim.
     assert stage.job()["claimedBy"] == "another function"
-    [failed] = [entry for entry in logged() if entry.get("event") == "BATCH_RESULT_FAILED"]
+    [failed] = [entry for entry in read_logs() if entry.get("event") == "BATCH_RESULT_FAILED"]
     assert failed["error"] == "RetryableError"
 
 
-def test_image_moved_by_other_job_counts_once(stage: Stage) -> None:
+def test_image_moved_by_other_job_counts_as_moved(stage: Stage) -> None:
     """Two jobs can contain one image if an operator submits the image again."""
     second = "secondjob123"
     stage.put_job(second)
@@ -238,7 +240,7 @@ def test_failing_job_does_not_affect_other_jobs(stage: Stage, operation: str) ->
 
     stage.calls.reset()
     for job in stage.items(BATCH_JOBS):
-        stage.forget_processed_outputs(job["jobId"])
+        stage.remove_processed_outputs(job["jobId"])
         stage.expire_claims(job["jobId"])
     assert stage.deliver(*messages) == []
     assert _items_of_other_users(stage, FAILING_USER) == items_of_others

@@ -43,35 +43,35 @@ def _seed(stage: Stage) -> str:
     return stage.put_output(*map(simple_record, IMAGE_IDS), "{")
 
 
-def _failures(logged: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
+def _failures(entries: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
     """Return level, error and detail of each BATCH_RESULT_FAILED entry."""
     return [
         (entry["level"], entry["error"], entry["detail"])
-        for entry in logged
+        for entry in entries
         if entry.get("event") == "BATCH_RESULT_FAILED"
     ]
 
 
-def test_unprocessed_items_are_retried(stage: Stage, logged: LogReader) -> None:
+def test_unprocessed_items_are_retried(stage: Stage, read_logs: LogReader) -> None:
     message = _seed(stage)
     stage.calls.replace_response("BatchWriteItem", _unprocessed(TRANSACTIONS, times=3))
 
     assert stage.deliver(message) == []
 
     assert set(stage.transactions()) == set(IMAGE_IDS)
-    retries = [entry["attempt"] for entry in logged() if entry.get("event") == "BATCH_WRITE_RETRIED"]
+    retries = [entry["attempt"] for entry in read_logs() if entry.get("event") == "BATCH_WRITE_RETRIED"]
     assert retries == [1, 2, 3]
 
 
 @pytest.mark.parametrize("table", [TRANSACTIONS, PENDING_IMAGES])
-def test_message_fails_when_items_stay_unprocessed(stage: Stage, logged: LogReader, table: str) -> None:
+def test_message_fails_when_items_stay_unprocessed(stage: Stage, read_logs: LogReader, table: str) -> None:
     message = _seed(stage)
     stage.calls.replace_response("BatchWriteItem", _unprocessed(table, times=4))
 
     assert stage.deliver(message) == ["message-0"]
 
     assert stage.job()["status"] == "SUBMITTED"
-    events = [entry.get("event") for entry in logged()]
+    events = [entry.get("event") for entry in read_logs()]
     assert events[-2:] == ["BATCH_WRITE_FAILED_FINAL", "BATCH_RESULT_FAILED"]
     # Every image stays in uploads/ until its transaction and its processed key are stored.
     assert {f"uploads/user-1/{image_id}.png" for image_id in IMAGE_IDS} <= set(stage.objects())
@@ -112,33 +112,33 @@ def test_only_failed_messages_are_returned(stage: Stage) -> None:
         ("batch-output//output.jsonl", "InvalidEventError"),
     ],
 )
-def test_unexpected_object_key_fails_message(stage: Stage, logged: LogReader, key: str, error: str) -> None:
+def test_unexpected_object_key_fails_message(stage: Stage, read_logs: LogReader, key: str, error: str) -> None:
     stage.put_job()
 
     assert stage.deliver(json.dumps(s3_notification(key, "0"))) == ["message-0"]
 
-    [(level, name, detail)] = _failures(logged())
+    [(level, name, detail)] = _failures(read_logs())
     assert (level, name) == ("CRITICAL", error)
     assert (key if error == "InvalidEventError" else "unknownjob12") in detail
     assert "GetObject" not in stage.calls.counts()
 
 
-def test_object_in_other_bucket_fails_message(stage: Stage, logged: LogReader) -> None:
+def test_object_in_other_bucket_fails_message(stage: Stage, read_logs: LogReader) -> None:
     stage.put_job()
 
     assert stage.deliver(json.dumps(s3_notification(OUTPUT_KEY, "0", bucket="other"))) == ["message-0"]
 
-    [(_, name, detail)] = _failures(logged())
+    [(_, name, detail)] = _failures(read_logs())
     assert name == "InvalidEventError"
     assert detail == f"bucket 'other' is not this stage's bucket '{BUCKET}': correct the notification's source."
 
 
-def test_missing_output_fails_message(stage: Stage, logged: LogReader) -> None:
+def test_missing_output_fails_message(stage: Stage, read_logs: LogReader) -> None:
     stage.put_job()
 
     assert stage.deliver(json.dumps(s3_notification(OUTPUT_KEY, "0"))) == ["message-0"]
 
-    assert _failures(logged()) == [("CRITICAL", "NoSuchKey", "GetObject: NoSuchKey")]
+    assert _failures(read_logs()) == [("CRITICAL", "NoSuchKey", "GetObject: NoSuchKey")]
     assert stage.job()["status"] == "SUBMITTED"
 
 
@@ -147,53 +147,53 @@ def test_direct_s3_event_raises_error_on_failure(stage: Stage) -> None:
         stage.invoke(s3_notification("batch-output/unknownjob12/output.jsonl", "0"))
 
 
-def test_invalid_job_record_fails_message(stage: Stage, logged: LogReader) -> None:
+def test_invalid_job_record_fails_message(stage: Stage, read_logs: LogReader) -> None:
     stage.put_job(userId="")
     message = stage.put_output(simple_record("img-1"))
 
     assert stage.deliver(message) == ["message-0"]
 
-    [(_, name, detail)] = _failures(logged())
+    [(_, name, detail)] = _failures(read_logs())
     assert name == "UnknownJobError"
     assert "userId: String should have at least 1 character" in detail
 
 
-def test_ambiguous_job_id_fails_message(stage: Stage, logged: LogReader) -> None:
+def test_ambiguous_job_id_fails_message(stage: Stage, read_logs: LogReader) -> None:
     stage.put_job()
     stage.put_job(intentId="intent-second")
 
     assert stage.deliver(stage.put_output(simple_record("img-1"))) == ["message-0"]
 
-    [(_, name, detail)] = _failures(logged())
+    [(_, name, detail)] = _failures(read_logs())
     assert name == "UnknownJobError"
     assert "has more than one record" in detail
 
 
-def test_second_output_file_fails_message(stage: Stage, logged: LogReader) -> None:
+def test_second_output_file_fails_message(stage: Stage, read_logs: LogReader) -> None:
     stage.deliver(_seed(stage))
     before = stage.state()
     second_key = f"batch-output/{JOB_ID}/second.jsonl"
     message = stage.put_output(simple_record("img-9"), key=second_key)
-    logged()
+    read_logs()
 
     assert stage.deliver(message) == ["message-0"]
 
-    assert [name for _, name, _ in _failures(logged())] == ["OutputConflictError"]
+    assert [name for _, name, _ in _failures(read_logs())] == ["OutputConflictError"]
     stage.aws.s3.delete_object(Bucket=BUCKET, Key=second_key)
     assert stage.state() == before
 
 
-def test_failed_completion_update_fails_message(stage: Stage, logged: LogReader) -> None:
+def test_failed_completion_update_fails_message(stage: Stage, read_logs: LogReader) -> None:
     message = _seed(stage)
     stage.calls.fail("UpdateItem", "InternalServerError", when=lambda params: "#status" in params["UpdateExpression"])
 
     assert stage.deliver(message) == ["message-0"]
 
-    assert _failures(logged()) == [("CRITICAL", "InternalServerError", "UpdateItem: InternalServerError")]
+    assert _failures(read_logs()) == [("CRITICAL", "InternalServerError", "UpdateItem: InternalServerError")]
     assert stage.job()["status"] == "SUBMITTED"
 
 
-def test_deleted_job_record_is_not_recreated(stage: Stage, logged: LogReader) -> None:
+def test_deleted_job_record_is_not_recreated(stage: Stage, read_logs: LogReader) -> None:
     message = _seed(stage)
 
     def delete_record(params: dict[str, Any]) -> None:
@@ -205,11 +205,11 @@ def test_deleted_job_record_is_not_recreated(stage: Stage, logged: LogReader) ->
     assert stage.deliver(message) == ["message-0"]
 
     assert stage.items(BATCH_JOBS) == []
-    assert [name for _, name, _ in _failures(logged())] == ["RetryableError"]
+    assert [name for _, name, _ in _failures(read_logs())] == ["RetryableError"]
 
 
 @pytest.mark.parametrize("operation", ["CopyObject", "DeleteObjects"])
-def test_replay_moves_image_after_failed_migration(stage: Stage, logged: LogReader, operation: str) -> None:
+def test_replay_moves_image_after_failed_migration(stage: Stage, read_logs: LogReader, operation: str) -> None:
     message = _seed(stage)
     if operation == "CopyObject":
         stage.calls.fail(operation, "SlowDown", when=lambda params: "img-2" in params["Key"])
@@ -226,12 +226,12 @@ def test_replay_moves_image_after_failed_migration(stage: Stage, logged: LogRead
     }
     assert "uploads/user-1/img-2.png" in stage.objects()
     assert stage.job()["resultStats"]["migrationFailedCount"] == 1
-    failed = [entry for entry in logged() if entry.get("event") == "BATCH_RESULT_IMAGE_MIGRATION_FAILED"]
+    failed = [entry for entry in read_logs() if entry.get("event") == "BATCH_RESULT_IMAGE_MIGRATION_FAILED"]
     code = "SlowDown" if operation == "CopyObject" else "InternalError"
     assert [(entry["level"], entry["imageId"], entry["code"]) for entry in failed] == [("WARNING", "img-2", code)]
 
     stage.calls.reset()
-    stage.forget_processed_outputs()
+    stage.remove_processed_outputs()
     assert stage.deliver(message) == []
 
     assert {item["status"] for item in stage.transactions().values()} == {"processed"}
@@ -250,14 +250,14 @@ def test_failed_delete_call_keeps_all_uploads(stage: Stage) -> None:
     assert stage.job()["resultStats"]["migrationFailedCount"] == 3
 
 
-def test_unknown_image_still_gets_transaction(stage: Stage, logged: LogReader) -> None:
+def test_unknown_image_still_gets_transaction(stage: Stage, read_logs: LogReader) -> None:
     stage.put_job()
 
     assert stage.deliver(stage.put_output(simple_record("img-1"))) == []
 
     assert stage.transactions()["img-1"]["status"] == "migrationFailed"
     assert stage.job()["resultStats"]["migrationFailedCount"] == 1
-    warned = [entry for entry in logged() if entry.get("event") == "BATCH_RESULT_IMAGE_MIGRATION_FAILED"]
+    warned = [entry for entry in read_logs() if entry.get("event") == "BATCH_RESULT_IMAGE_MIGRATION_FAILED"]
     assert [(entry["imageId"], entry["code"]) for entry in warned] == [("img-1", "UnknownImage")]
 
 
@@ -278,7 +278,7 @@ def test_existing_target_does_not_imply_successful_copy(stage: Stage) -> None:
     stage.restore_inputs(IMAGE_IDS)
     stage.aws.s3.put_object(Bucket=BUCKET, Key=target, Body=b"another image")
     stage.calls.fail("CopyObject", "SlowDown")
-    stage.forget_processed_outputs()
+    stage.remove_processed_outputs()
 
     assert stage.deliver(message) == []
 

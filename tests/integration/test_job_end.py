@@ -19,23 +19,23 @@ ENDS = {
 MESSAGE = "The service role cannot read the input."
 
 
-def _failed_counts(logged: list[dict[str, Any]]) -> list[float]:
-    return [entry["JobFailed"][0] for entry in logged if "JobFailed" in entry]
+def _failed_counts(entries: list[dict[str, Any]]) -> list[float]:
+    return [entry["JobFailed"][0] for entry in entries if "JobFailed" in entry]
 
 
-def _events(logged: list[dict[str, Any]]) -> list[str]:
-    return [entry["event"] for entry in logged if "_aws" not in entry]
+def _events(entries: list[dict[str, Any]]) -> list[str]:
+    return [entry["event"] for entry in entries if "_aws" not in entry]
 
 
 @pytest.mark.parametrize(("end", "status"), ENDS.items())
-def test_job_end_is_stored_and_counted(stage: Stage, logged: LogReader, end: str, status: str) -> None:
+def test_job_end_is_stored_and_counted(stage: Stage, read_logs: LogReader, end: str, status: str) -> None:
     stage.put_job()
     submitted = stage.job()
 
     assert stage.deliver(job_end(end, MESSAGE)) == []
 
     assert stage.job() == {**submitted, "status": status, "bedrockStatus": end, "bedrockMessage": MESSAGE}
-    entries = logged()
+    entries = read_logs()
     assert _failed_counts(entries) == [1]
     [entry] = [entry for entry in entries if "_aws" not in entry]
     names = ("event", "level", "bedrockStatus", "jobStatus", "jobId", "intentId", "traceId", "userId")
@@ -53,14 +53,14 @@ def test_job_end_is_stored_and_counted(stage: Stage, logged: LogReader, end: str
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_order_of_end_and_output_is_irrelevant(stage: Stage, logged: LogReader, end: str) -> None:
+def test_order_of_end_and_output_is_irrelevant(stage: Stage, read_logs: LogReader, end: str) -> None:
     stage.put_job()
     stage.put_images(["img-1"])
     output = stage.put_output(simple_record("img-1"), "{")
     assert stage.deliver(output) == []
     assert stage.deliver(job_end(end, MESSAGE)) == []
     settled = stage.comparable_state()
-    assert _failed_counts(logged()) == [1]
+    assert _failed_counts(read_logs()) == [1]
 
     stage.restore_inputs(["img-1"])
     assert stage.deliver(job_end(end, MESSAGE)) == []
@@ -69,7 +69,7 @@ def test_order_of_end_and_output_is_irrelevant(stage: Stage, logged: LogReader, 
 
     assert stage.comparable_state() == settled
     assert (stage.job()["status"], stage.job()["bedrockStatus"]) == ("COMPLETED", end)
-    assert _failed_counts(logged()) == [1]
+    assert _failed_counts(read_logs()) == [1]
 
 
 def test_job_end_preserves_concurrent_completion(stage: Stage) -> None:
@@ -93,47 +93,47 @@ def test_job_end_preserves_concurrent_completion(stage: Stage) -> None:
     assert job["resultStats"]["successCount"] == 1
 
 
-def test_repeated_job_end_is_duplicate(stage: Stage, logged: LogReader) -> None:
+def test_repeated_job_end_is_duplicate(stage: Stage, read_logs: LogReader) -> None:
     stage.put_job()
     stage.deliver(job_end("Failed", MESSAGE))
     before = stage.state()
     stage.calls.reset()
-    logged()
+    read_logs()
 
     assert stage.deliver(job_end("Failed", MESSAGE)) == []
 
     assert stage.state() == before
     assert stage.calls.counts() == {"Query": 1}
-    entries = logged()
+    entries = read_logs()
     assert (_events(entries), _failed_counts(entries)) == (["BATCH_RESULT_DUPLICATE"], [])
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_job_end_is_counted_before_crash(stage: Stage, logged: LogReader, moment: str) -> None:
+def test_job_end_is_counted_before_crash(stage: Stage, read_logs: LogReader, moment: str) -> None:
     stage.put_job()
     (stage.calls.crash_before if moment == "before" else stage.calls.crash_after)("UpdateItem")
 
     with pytest.raises(FunctionDiedError):
         stage.deliver(job_end("Expired", MESSAGE))
 
-    assert _failed_counts(logged()) == [1]
+    assert _failed_counts(read_logs()) == [1]
     stage.calls.reset()
     assert stage.deliver(job_end("Expired", MESSAGE)) == []
-    assert _failed_counts(logged()) == ([1] if moment == "before" else [])
+    assert _failed_counts(read_logs()) == ([1] if moment == "before" else [])
     assert (stage.job()["status"], stage.job()["bedrockMessage"]) == ("EXPIRED", MESSAGE)
 
 
-def test_later_job_end_replaces_earlier_one(stage: Stage, logged: LogReader) -> None:
+def test_later_job_end_replaces_earlier_one(stage: Stage, read_logs: LogReader) -> None:
     stage.put_job()
 
     assert stage.deliver(job_end("Stopped"), job_end("Failed", MESSAGE)) == []
 
-    assert _failed_counts(logged()) == [1, 1]
+    assert _failed_counts(read_logs()) == [1, 1]
     job = stage.job()
     assert (job["status"], job["bedrockStatus"], job["bedrockMessage"]) == ("FAILED", "Failed", MESSAGE)
 
 
-def test_late_job_end_spares_next_job(stage: Stage, logged: LogReader) -> None:
+def test_late_job_end_spares_next_job(stage: Stage, read_logs: LogReader) -> None:
     stage.put_job()
 
     def submit_again(_: dict[str, Any]) -> None:
@@ -145,19 +145,19 @@ def test_late_job_end_spares_next_job(stage: Stage, logged: LogReader) -> None:
     assert stage.deliver(job_end("Failed", MESSAGE)) == ["message-0"]
 
     assert stage.job("secondjob123")["status"] == "SUBMITTED"
-    assert logged()[-1]["error"] == "RetryableError"
+    assert read_logs()[-1]["error"] == "RetryableError"
 
 
-def test_end_of_unknown_job_fails_message(stage: Stage, logged: LogReader) -> None:
+def test_end_of_unknown_job_fails_message(stage: Stage, read_logs: LogReader) -> None:
     assert stage.deliver(job_end("Failed", job_id="unknownjob12")) == ["message-0"]
 
-    entries = logged()
+    entries = read_logs()
     assert (_events(entries), _failed_counts(entries)) == (["BATCH_RESULT_FAILED"], [])
     assert entries[-1]["error"] == "UnknownJobError"
     assert stage.items(BATCH_JOBS) == []
 
 
-def test_deleted_job_record_is_not_recreated(stage: Stage, logged: LogReader) -> None:
+def test_deleted_job_record_is_not_recreated(stage: Stage, read_logs: LogReader) -> None:
     stage.put_job()
 
     def delete_record(_: dict[str, Any]) -> None:
@@ -168,7 +168,7 @@ def test_deleted_job_record_is_not_recreated(stage: Stage, logged: LogReader) ->
     assert stage.deliver(job_end("Failed")) == ["message-0"]
 
     assert stage.items(BATCH_JOBS) == []
-    assert logged()[-1]["error"] == "RetryableError"
+    assert read_logs()[-1]["error"] == "RetryableError"
 
 
 def test_long_bedrock_message_is_truncated(stage: Stage) -> None:

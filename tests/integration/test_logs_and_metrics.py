@@ -6,12 +6,12 @@ from .conftest import LogReader
 from .stage import JOB_ID, RECEIPT, Stage, s3_notification, simple_record
 
 
-def test_log_entries_name_job(stage: Stage, logged: LogReader) -> None:
+def test_log_entries_name_job(stage: Stage, read_logs: LogReader) -> None:
     stage.put_job()
     stage.put_images(["img-1"])
     stage.deliver(stage.put_output(simple_record("img-1"), "{"))
 
-    entries = [entry for entry in logged() if "_aws" not in entry]
+    entries = [entry for entry in read_logs() if "_aws" not in entry]
 
     assert [entry["event"] for entry in entries] == [
         "BATCH_RESULT_STARTED",
@@ -25,13 +25,13 @@ def test_log_entries_name_job(stage: Stage, logged: LogReader) -> None:
         assert entry["messageId"] == "message-0"
 
 
-def test_failure_entry_names_job(stage: Stage, logged: LogReader) -> None:
+def test_failure_entry_names_job(stage: Stage, read_logs: LogReader) -> None:
     stage.put_job()
     stage.put_images(["img-1"])
     stage.calls.fail("UpdateItem", "InternalServerError")
     stage.deliver(stage.put_output(simple_record("img-1")))
 
-    failed = logged()[-1]
+    failed = read_logs()[-1]
 
     assert (failed["event"], failed["jobId"], failed["intentId"]) == (
         "BATCH_RESULT_FAILED",
@@ -40,17 +40,17 @@ def test_failure_entry_names_job(stage: Stage, logged: LogReader) -> None:
     )
 
 
-def test_failed_message_does_not_inherit_job(stage: Stage, logged: LogReader) -> None:
+def test_failed_message_does_not_inherit_job(stage: Stage, read_logs: LogReader) -> None:
     stage.put_job()
     stage.deliver(stage.put_output(), "not JSON")
 
-    failed = logged()[-1]
+    failed = read_logs()[-1]
 
     assert failed["event"] == "BATCH_RESULT_FAILED"
     assert not {"jobId", "intentId", "traceId", "userId"} & set(failed)
 
 
-def test_unknown_job_does_not_inherit_intent(stage: Stage, logged: LogReader) -> None:
+def test_unknown_job_does_not_inherit_intent(stage: Stage, read_logs: LogReader) -> None:
     stage.put_job()
     records = [
         json.loads(stage.put_output())["Records"][0],
@@ -58,13 +58,13 @@ def test_unknown_job_does_not_inherit_intent(stage: Stage, logged: LogReader) ->
     ]
     stage.deliver(json.dumps({"Records": records}))
 
-    failed = logged()[-1]
+    failed = read_logs()[-1]
 
     assert (failed["event"], failed["jobId"]) == ("BATCH_RESULT_FAILED", "unknownjob12")
     assert not {"intentId", "traceId", "userId"} & set(failed)
 
 
-def test_logs_exclude_receipt_contents(stage: Stage, logged: LogReader) -> None:
+def test_logs_exclude_receipt_contents(stage: Stage, read_logs: LogReader) -> None:
     stage.put_job()
     stage.put_images(["img-1", "img-2"])
     secret = {"merchant": "Secret Shop", "description": "secret goods", "amount": 987654321}
@@ -78,19 +78,19 @@ def test_logs_exclude_receipt_contents(stage: Stage, logged: LogReader) -> None:
         )
     )
 
-    text = json.dumps(logged())
+    text = json.dumps(read_logs())
 
     assert "BATCH_RESULT_LINE_SKIPPED" in text
     for word in ("ecret", "987654321", RECEIPT["date"], "2026-02-30"):
         assert str(word) not in text
 
 
-def test_metrics_match_job_results(stage: Stage, logged: LogReader) -> None:
+def test_metrics_match_job_results(stage: Stage, read_logs: LogReader) -> None:
     stage.put_job()
     stage.put_images(["img-1"])
     stage.deliver(stage.put_output(simple_record("img-1"), simple_record("img-unknown"), "{"))
 
-    [metrics] = [entry for entry in logged() if "_aws" in entry]
+    [metrics] = [entry for entry in read_logs() if "_aws" in entry]
 
     [declared] = metrics["_aws"]["CloudWatchMetrics"]
     assert declared["Namespace"] == "BatchResult"
@@ -112,12 +112,12 @@ def test_metrics_match_job_results(stage: Stage, logged: LogReader) -> None:
     }
 
 
-def test_metrics_exclude_duplicates_and_failures(stage: Stage, logged: LogReader) -> None:
+def test_metrics_exclude_duplicates_and_failures(stage: Stage, read_logs: LogReader) -> None:
     stage.put_job()
     message = stage.put_output("{")
     stage.deliver(message)
-    logged()
+    read_logs()
 
     stage.deliver(message, "not JSON")
 
-    assert [entry for entry in logged() if "_aws" in entry] == []
+    assert [entry for entry in read_logs() if "_aws" in entry] == []

@@ -40,12 +40,12 @@ def _complete_output(stage: Stage) -> str:
     return message
 
 
-def _entries(logged: Sequence[dict[str, Any]], event: str) -> list[dict[str, Any]]:
-    return [entry for entry in logged if entry.get("event") == event]
+def _entries(entries: Sequence[dict[str, Any]], event: str) -> list[dict[str, Any]]:
+    return [entry for entry in entries if entry.get("event") == event]
 
 
-def _metrics(logged: Sequence[dict[str, Any]], name: str) -> list[float]:
-    return [entry[name][0] for entry in logged if name in entry]
+def _metrics(entries: Sequence[dict[str, Any]], name: str) -> list[float]:
+    return [entry[name][0] for entry in entries if name in entry]
 
 
 def _partial_complete_manifest(stage: Stage) -> None:
@@ -144,12 +144,12 @@ def test_moved_image_keeps_its_processed_key(stage: Stage) -> None:
     assert sum(key.startswith("processed/") for key in stage.objects()) == 8
 
 
-def test_matching_manifest_counts_are_stored(stage: Stage, logged: LogReader) -> None:
+def test_matching_manifest_counts_are_stored(stage: Stage, read_logs: LogReader) -> None:
     stage.put_job()
     stage.put_images(IMAGE_IDS)
     stage.deliver(_complete_output(stage))
     stage.calls.reset()
-    logged()
+    read_logs()
 
     assert stage.deliver(stage.put_output_manifest(10)) == []
 
@@ -163,50 +163,50 @@ def test_matching_manifest_counts_are_stored(stage: Stage, logged: LogReader) ->
     }
     assert stage.job()["status"] == "COMPLETED"
     assert stage.calls.counts() == {"Query": 1, "GetObject": 1, "UpdateItem": 1}
-    entries = logged()
+    entries = read_logs()
     [entry] = _entries(entries, "BATCH_RESULT_RECONCILED")
     assert (entry["level"], entry["difference"], entry["intentId"]) == ("INFO", 0, f"intent-{JOB_ID}")
     assert _metrics(entries, "ManifestDifference") == [0]
 
 
-def test_differing_manifest_counts_fail_message(stage: Stage, logged: LogReader) -> None:
+def test_differing_manifest_counts_fail_message(stage: Stage, read_logs: LogReader) -> None:
     stage.put_job()
     stage.put_images(IMAGE_IDS)
     stage.deliver(_partial_output(stage))
     before = stage.state()
     manifest = stage.put_output_manifest(10)
-    logged()
+    read_logs()
 
     assert stage.deliver(manifest) == ["message-0"]
 
     stage.aws.s3.delete_object(Bucket=BUCKET, Key=OUTPUT_MANIFEST_KEY)
     assert stage.state() == before
-    entries = logged()
+    entries = read_logs()
     [entry] = [entry for entry in entries if "_aws" not in entry]
     names = ("event", "level", "jobId", "processedRecords", "lines", "difference")
     assert [entry[name] for name in names] == ["BATCH_RESULT_NOT_RECONCILED", "WARNING", JOB_ID, 10, 6, 4]
     assert _metrics(entries, "ManifestDifference") == [4]
 
 
-def test_extra_records_count_as_difference(stage: Stage, logged: LogReader) -> None:
+def test_extra_records_count_as_difference(stage: Stage, read_logs: LogReader) -> None:
     stage.put_job()
     stage.put_images(IMAGE_IDS)
     stage.deliver(_complete_output(stage))
 
     assert stage.deliver(stage.put_output_manifest(6, total=10)) == ["message-0"]
 
-    assert _metrics(logged(), "ManifestDifference") == [4]
+    assert _metrics(read_logs(), "ManifestDifference") == [4]
     assert "bedrockCounts" not in stage.job()
 
 
-def test_unprocessed_records_do_not_count_as_difference(stage: Stage, logged: LogReader) -> None:
+def test_unprocessed_records_do_not_count_as_difference(stage: Stage, read_logs: LogReader) -> None:
     stage.put_job()
     stage.put_images(IMAGE_IDS)
     stage.deliver(_partial_output(stage))
 
     assert stage.deliver(stage.put_output_manifest(6, total=10)) == []
 
-    entries = logged()
+    entries = read_logs()
     assert (_metrics(entries, "ManifestDifference"), _metrics(entries, "UnprocessedCount")) == ([0], [4])
     [entry] = _entries(entries, "BATCH_RESULT_RECONCILED")
     assert entry["unprocessedRecords"] == 4
@@ -226,36 +226,36 @@ def test_unprocessed_records_do_not_count_as_difference(stage: Stage, logged: Lo
         (" " * 70_000, "is larger than 65536 bytes: only Bedrock's own manifest goes there."),
     ],
 )
-def test_invalid_manifest_fails_message(stage: Stage, logged: LogReader, content: str, problem: str) -> None:
+def test_invalid_manifest_fails_message(stage: Stage, read_logs: LogReader, content: str, problem: str) -> None:
     stage.put_job()
     stage.deliver(stage.put_output())
     job = stage.job()
-    logged()
+    read_logs()
 
     assert stage.deliver(stage.put_output(content, key=OUTPUT_MANIFEST_KEY)) == ["message-0"]
 
-    [failed] = _entries(logged(), "BATCH_RESULT_FAILED")
+    [failed] = _entries(read_logs(), "BATCH_RESULT_FAILED")
     assert failed["error"] == "InvalidManifestError"
     assert f"'{OUTPUT_MANIFEST_KEY}' is" in failed["detail"]
     assert problem in failed["detail"]
     assert stage.job() == job
 
 
-def test_manifest_of_unknown_job_fails_message(stage: Stage, logged: LogReader) -> None:
+def test_manifest_of_unknown_job_fails_message(stage: Stage, read_logs: LogReader) -> None:
     assert stage.deliver(stage.put_output_manifest(1)) == ["message-0"]
 
-    [failed] = _entries(logged(), "BATCH_RESULT_FAILED")
+    [failed] = _entries(read_logs(), "BATCH_RESULT_FAILED")
     assert failed["error"] == "UnknownJobError"
 
 
-def test_rewritten_manifest_skips_earlier_message(stage: Stage, logged: LogReader) -> None:
+def test_rewritten_manifest_skips_earlier_message(stage: Stage, read_logs: LogReader) -> None:
     stage.put_job()
     earlier = stage.put_output_manifest(1, total=10)
     later = stage.put_output_manifest(2, total=10)
 
     assert stage.deliver(earlier, later) == ["message-1"]
 
-    entries = logged()
+    entries = read_logs()
     assert [entry["why"] for entry in _entries(entries, "BATCH_RESULT_MANIFEST_SKIPPED")] == [
         "the manifest has been written again"
     ]
@@ -274,14 +274,14 @@ def test_manifest_without_etag_is_compared(stage: Stage) -> None:
     assert stage.job()["bedrockCounts"]["processedRecordCount"] == 6
 
 
-def test_manifest_without_processed_records_is_skipped(stage: Stage, logged: LogReader) -> None:
+def test_manifest_without_processed_records_is_skipped(stage: Stage, read_logs: LogReader) -> None:
     stage.put_job()
     before = stage.job()
 
     assert stage.deliver(stage.put_output_manifest(0, total=10)) == []
 
     assert stage.job() == before
-    entries = logged()
+    entries = read_logs()
     assert [entry["why"] for entry in _entries(entries, "BATCH_RESULT_MANIFEST_SKIPPED")] == [
         "Bedrock has processed nothing yet"
     ]
@@ -300,7 +300,7 @@ def test_manifest_follows_output_within_one_message(stage: Stage) -> None:
     assert stage.job()["bedrockCounts"]["processedRecordCount"] == 10
 
 
-def test_concurrent_output_update_fails_manifest_message(stage: Stage, logged: LogReader) -> None:
+def test_concurrent_output_update_fails_manifest_message(stage: Stage, read_logs: LogReader) -> None:
     stage.put_job()
     stage.put_images(IMAGE_IDS)
     stage.deliver(_partial_output(stage))
@@ -317,7 +317,7 @@ def test_concurrent_output_update_fails_manifest_message(stage: Stage, logged: L
 
     assert stage.deliver(manifest) == ["message-0"]
 
-    entries = logged()
+    entries = read_logs()
     assert _entries(entries, "BATCH_RESULT_FAILED") == []
     assert [entry["lines"] for entry in _entries(entries, "BATCH_RESULT_NOT_RECONCILED")] == [6]
     assert stage.job()["resultStats"]["totalCount"] == 10
@@ -328,12 +328,12 @@ def test_unprocessed_output_does_not_reconcile(stage: Stage) -> None:
     stage.put_job()
     stage.put_images(IMAGE_IDS)
     stage.deliver(_partial_output(stage))
-    stage.forget_processed_outputs()
+    stage.remove_processed_outputs()
 
     assert stage.deliver(stage.put_output_manifest(6)) == ["message-0"]
 
 
-def test_missing_images_are_logged_individually(stage: Stage, logged: LogReader) -> None:
+def test_missing_images_are_logged_individually(stage: Stage, read_logs: LogReader) -> None:
     stage.put_job(pendingImageIds=["img-1", "img-2", "img-3", "img-4", "img-5"])
     stage.put_images(["img-1", "img-2"])
     error = json.dumps({"recordId": "img-3", "error": "ThrottlingException"})
@@ -343,18 +343,18 @@ def test_missing_images_are_logged_individually(stage: Stage, logged: LogReader)
     )
 
     assert stage.job()["resultStats"]["missingCount"] == 2
-    entries = logged()
+    entries = read_logs()
     missing = [(entry["imageId"], entry["level"]) for entry in _entries(entries, "BATCH_RESULT_IMAGE_MISSING")]
     assert missing == [("img-4", "WARNING"), ("img-5", "WARNING")]
     assert _metrics(entries, "MissingCount") == [2]
     assert _metrics(entries, "FailureCount") == [3]
 
 
-def test_job_without_image_ids_omits_missing_count(stage: Stage, logged: LogReader) -> None:
+def test_job_without_image_ids_omits_missing_count(stage: Stage, read_logs: LogReader) -> None:
     stage.put_job()
 
     stage.deliver(stage.put_output("{"))
 
     assert "missingCount" not in stage.job()["resultStats"]
-    assert _metrics(logged(), "MissingCount") == []
+    assert _metrics(read_logs(), "MissingCount") == []
     assert stage.objects()[DEAD_LETTERS_KEY]

@@ -35,7 +35,7 @@ def _state(orchestrator: Orchestrator) -> dict[str, Any]:
 def test_request_creates_manifest_job_and_record(orchestrator: Orchestrator) -> None:
     orchestrator.stage.put_images(IMAGE_IDS)
 
-    answer = orchestrator.invoke(request())
+    response = orchestrator.invoke(request())
 
     record = orchestrator.record()
     submit_time = record["submitTime"]
@@ -69,7 +69,7 @@ def test_request_creates_manifest_job_and_record(orchestrator: Orchestrator) -> 
         "manifestPublished": True,
         "ttl": int((datetime.fromisoformat(submit_time) + timedelta(days=30)).timestamp()),
     }
-    assert answer == {
+    assert response == {
         "intentId": "intent-1",
         "jobId": "job000000000",
         "status": "SUBMITTED",
@@ -131,9 +131,9 @@ def test_large_manifest_uses_multipart_upload(orchestrator: Orchestrator, monkey
 def test_job_uses_requested_model(orchestrator: Orchestrator, model_id: str) -> None:
     orchestrator.stage.put_images(IMAGE_IDS)
 
-    answer = orchestrator.invoke(request(modelId=model_id))
+    response = orchestrator.invoke(request(modelId=model_id))
 
-    assert (answer["modelId"], orchestrator.job().request["modelId"]) == (model_id, model_id)
+    assert (response["modelId"], orchestrator.job().request["modelId"]) == (model_id, model_id)
 
 
 def test_repeated_request_returns_job_with_one_call(orchestrator: Orchestrator) -> None:
@@ -163,11 +163,11 @@ def test_handler_completes_submitted_job(orchestrator: Orchestrator, stage: Stag
     assert {(item["traceId"], item["intentId"]) for item in stage.transactions().values()} == {
         ("request-1", "intent-1")
     }
-    answer = orchestrator.invoke(request())
-    assert (answer["jobId"], answer["status"], len(orchestrator.bedrock.jobs)) == (job_id, "COMPLETED", 1)
+    response = orchestrator.invoke(request())
+    assert (response["jobId"], response["status"], len(orchestrator.bedrock.jobs)) == (job_id, "COMPLETED", 1)
 
 
-def test_unusable_images_are_left_out_and_logged(orchestrator: Orchestrator, logged: LogReader) -> None:
+def test_unusable_images_are_left_out_and_logged(orchestrator: Orchestrator, read_logs: LogReader) -> None:
     stage = orchestrator.stage
     stage.put_images([*IMAGE_IDS, "img-gone", "img-empty", "img-processed"])
     stage.put_images(["img-foreign"], user_id="user-2")
@@ -188,15 +188,15 @@ def test_unusable_images_are_left_out_and_logged(orchestrator: Orchestrator, log
         "img-unknown": "UNKNOWN",
     }
 
-    answer = orchestrator.invoke(request([*IMAGE_IDS, *left_out]))
+    response = orchestrator.invoke(request([*IMAGE_IDS, *left_out]))
 
-    assert (answer["imageCount"], answer["leftOutCount"]) == (3, 5)
-    assert {image["imageId"]: image["reason"] for image in answer["leftOut"]} == left_out
+    assert (response["imageCount"], response["leftOutCount"]) == (3, 5)
+    assert {image["imageId"]: image["reason"] for image in response["leftOut"]} == left_out
     assert orchestrator.job().manifest == manifest_of()
     # One bit for each of img-1, img-2, img-3, img-empty, img-foreign, img-gone, img-processed and img-unknown.
     record = orchestrator.record()
     assert (record["pendingImageIds"], record["submittedImages"]) == (IMAGE_IDS, f"{0b11100000:x}")
-    warnings = [entry for entry in logged() if entry["event"] == "BATCH_SUBMIT_IMAGE_LEFT_OUT"]
+    warnings = [entry for entry in read_logs() if entry["event"] == "BATCH_SUBMIT_IMAGE_LEFT_OUT"]
     assert {(*entry["imageIds"], entry["reason"], entry["count"], entry["level"]) for entry in warnings} == {
         (image_id, reason, 1, "WARNING") for image_id, reason in left_out.items()
     }
@@ -311,9 +311,9 @@ def test_repeated_request_ignores_changed_stage_settings(
 ) -> None:
     orchestrator.stage.put_images(IMAGE_IDS)
     event = request(modelId="apac.amazon.nova-pro-v1:0")
-    answer = orchestrator.invoke(event)
+    response = orchestrator.invoke(event)
     monkeypatch.setenv("MODEL_IDS", "amazon.nova-lite-v1:0")
     monkeypatch.setenv("MIN_RECORDS", "4")
     clear_orchestrator_caches()
 
-    assert orchestrator.invoke(event) == answer
+    assert orchestrator.invoke(event) == response

@@ -42,7 +42,9 @@ CALLS = [(operation, 0) for operation in OPERATIONS] + [
     *((operation, number) for operation in ("GetObject", "UploadPart") for number in (1, 2)),
     ("UpdateItem", 1),
 ]
+"""All calls of a submission: each operation, and the number of its call, counted from 0."""
 RESUMED_OPERATIONS = ["GetItem", "CreateModelInvocationJob", "UpdateItem"]
+"""The operations of a submission that continues after the manifest is published."""
 
 
 @pytest.fixture(autouse=True)
@@ -69,13 +71,13 @@ def _crash() -> None:
     raise FunctionDiedError
 
 
-def _require_one_job(orchestrator: Orchestrator, answer: dict[str, Any]) -> None:
+def _require_one_job(orchestrator: Orchestrator, response: dict[str, Any]) -> None:
     job = orchestrator.job()
     assert job.manifest == manifest_of()
     assert orchestrator.manifests() == {MANIFEST: manifest_of()}
     [record] = orchestrator.stage.items(BATCH_JOBS)
     assert (record["jobId"], record["status"], record["pendingImageIds"]) == (job.job_id, "SUBMITTED", IMAGE_IDS)
-    assert (answer["jobId"], answer["submitTime"]) == (job.job_id, record["submitTime"])
+    assert (response["jobId"], response["submitTime"]) == (job.job_id, record["submitTime"])
 
 
 def test_submission_makes_expected_calls(orchestrator: Orchestrator) -> None:
@@ -159,7 +161,7 @@ def test_concurrent_different_requests_create_one_job(orchestrator: Orchestrator
 
             _append_response(responses, orchestrator.invoke, request())
 
-            assert sorted(answer.get("jobId", "409") for answer in responses) == ["409", "job000000000"]
+            assert sorted(response.get("jobId", "409") for response in responses) == ["409", "job000000000"]
             assert orchestrator.job().manifest == manifest_of(orchestrator.record()["pendingImageIds"])
             assert orchestrator.manifests() == {MANIFEST: orchestrator.job().manifest}
 
@@ -279,10 +281,10 @@ def test_published_manifest_is_reused_without_images(orchestrator: Orchestrator)
     orchestrator.stage.calls.reset()
     orchestrator.stage.aws.s3.delete_object(Bucket=BUCKET, Key="uploads/user-1/img-1.png")
 
-    answer = orchestrator.invoke(request())
+    response = orchestrator.invoke(request())
 
     assert list(orchestrator.stage.calls.counts()) == RESUMED_OPERATIONS
-    _require_one_job(orchestrator, answer)
+    _require_one_job(orchestrator, response)
 
 
 @pytest.mark.parametrize(("max_ids_bytes", "stored_ids"), [(300_000, IMAGE_IDS), (0, None)])
@@ -295,10 +297,10 @@ def test_image_added_after_claim_is_left_out(
     _claim_and_crash(orchestrator, event)
     orchestrator.stage.put_images(["img-0", "img-4"])
 
-    answer = orchestrator.invoke(event)
+    response = orchestrator.invoke(event)
 
     left_out = [{"imageId": "img-0"}, {"imageId": "img-4"}]
-    assert (answer["imageCount"], answer["leftOutCount"], answer["leftOut"]) == (3, 2, left_out)
+    assert (response["imageCount"], response["leftOutCount"], response["leftOut"]) == (3, 2, left_out)
     assert orchestrator.record().get("pendingImageIds") == stored_ids
     assert orchestrator.job().manifest == manifest_of()
 
@@ -391,7 +393,7 @@ def test_manifest_of_deleted_record_is_not_reused(orchestrator: Orchestrator) ->
     ],
 )
 def test_retry_succeeds_after_persistent_call_failure(
-    orchestrator: Orchestrator, logged: LogReader, operation: str, code: str
+    orchestrator: Orchestrator, read_logs: LogReader, operation: str, code: str
 ) -> None:
     orchestrator.stage.put_images(IMAGE_IDS)
     orchestrator.stage.calls.fail(operation, code)
@@ -399,7 +401,7 @@ def test_retry_succeeds_after_persistent_call_failure(
     with pytest.raises(Exception, match=code):
         orchestrator.invoke(request())
 
-    assert logged()[-1]["detail"] == f"{operation}: {code}"
+    assert read_logs()[-1]["detail"] == f"{operation}: {code}"
     assert orchestrator.open_uploads() == 0
     orchestrator.stage.calls.reset()
     _require_one_job(orchestrator, orchestrator.invoke(request()))

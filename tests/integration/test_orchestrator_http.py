@@ -19,9 +19,9 @@ def api_event(event: dict[str, Any]) -> dict[str, Any]:
     return {"version": "2.0", "routeKey": "POST /batches", "body": json.dumps(event), "isBase64Encoded": False}
 
 
-def log_fields(logged: LogReader, *keys: str) -> list[tuple[Any, ...]]:
+def log_fields(read_logs: LogReader, *keys: str) -> list[tuple[Any, ...]]:
     """Return the level, the event and these keys of each log entry."""
-    return [tuple(entry.get(key) for key in ("level", "event", *keys)) for entry in logged()]
+    return [tuple(entry.get(key) for key in ("level", "event", *keys)) for entry in read_logs()]
 
 
 def test_request_and_repetition_return_200(orchestrator: Orchestrator) -> None:
@@ -34,17 +34,17 @@ def test_request_and_repetition_return_200(orchestrator: Orchestrator) -> None:
     assert orchestrator.invoke(api_event(request())) == first
 
 
-def test_invalid_request_returns_400(orchestrator: Orchestrator, logged: LogReader) -> None:
+def test_invalid_request_returns_400(orchestrator: Orchestrator, read_logs: LogReader) -> None:
     message = "pendingImageIds names 1 images, a batch job takes at least 3: wait until there are more."
 
-    answer = orchestrator.invoke(api_event(request(["img-1"])))
+    response = orchestrator.invoke(api_event(request(["img-1"])))
 
-    assert answer == {
+    assert response == {
         "statusCode": 400,
         "headers": HEADERS,
         "body": json.dumps({"error": "InvalidRequestError", "message": message}),
     }
-    assert log_fields(logged, "error", "detail", "intentId", "userId", "traceId") == [
+    assert log_fields(read_logs, "error", "detail", "intentId", "userId", "traceId") == [
         ("WARNING", "BATCH_SUBMIT_REFUSED", "InvalidRequestError", message, "intent-1", "user-1", "request-1")
     ]
 
@@ -57,10 +57,10 @@ def test_conflicting_request_returns_409(orchestrator: Orchestrator, changes: di
     orchestrator.invoke(request())
     record = orchestrator.record()
 
-    answer = orchestrator.invoke(api_event(request(**changes)))
+    response = orchestrator.invoke(api_event(request(**changes)))
 
-    assert (answer["statusCode"], answer["headers"]) == (409, HEADERS)
-    assert json.loads(answer["body"]) == {
+    assert (response["statusCode"], response["headers"]) == (409, HEADERS)
+    assert json.loads(response["body"]) == {
         "error": "IntentConflictError",
         "message": f"intent 'intent-1' was begun at {record['submitTime']} with another {next(iter(changes))}: send "
         "this request under an intentId of its own.",
@@ -71,14 +71,14 @@ def test_conflicting_request_returns_409(orchestrator: Orchestrator, changes: di
         orchestrator.invoke(request(**changes))
 
 
-def test_retryable_error_is_raised_to_api_gateway(orchestrator: Orchestrator, logged: LogReader) -> None:
+def test_retryable_error_is_raised_to_api_gateway(orchestrator: Orchestrator, read_logs: LogReader) -> None:
     orchestrator.stage.put_images(IMAGE_IDS)
     orchestrator.bedrock.errors += [(400, "ServiceQuotaExceededException")]
 
     with pytest.raises(ClientError):
         orchestrator.invoke(api_event(request()))
 
-    assert log_fields(logged, "error", "detail", "intentId")[-1] == (
+    assert log_fields(read_logs, "error", "detail", "intentId")[-1] == (
         "CRITICAL",
         "BATCH_SUBMIT_FAILED",
         "ServiceQuotaExceededException",
@@ -99,19 +99,19 @@ def test_next_request_resumes_after_bedrock_refusal(
         orchestrator.invoke(request())
 
     claimed = orchestrator.record()
-    answer = orchestrator.invoke(request())
-    assert answer["submitTime"] == claimed["submitTime"]
-    assert orchestrator.job().job_id == answer["jobId"]
+    response = orchestrator.invoke(request())
+    assert response["submitTime"] == claimed["submitTime"]
+    assert orchestrator.job().job_id == response["jobId"]
 
 
-def test_log_entries_name_submission(orchestrator: Orchestrator, logged: LogReader) -> None:
+def test_log_entries_name_submission(orchestrator: Orchestrator, read_logs: LogReader) -> None:
     orchestrator.stage.put_images(IMAGE_IDS)
     orchestrator.invoke(request([*IMAGE_IDS, "img-4"]))
 
     orchestrator.invoke(request([*IMAGE_IDS, "img-4"]))
 
     job = "job000000000"
-    assert log_fields(logged, "intentId", "userId", "traceId", "jobId") == [
+    assert log_fields(read_logs, "intentId", "userId", "traceId", "jobId") == [
         ("INFO", "BATCH_SUBMIT_STARTED", "intent-1", "user-1", "request-1", None),
         ("WARNING", "BATCH_SUBMIT_IMAGE_LEFT_OUT", "intent-1", "user-1", "request-1", None),
         ("INFO", "BATCH_SUBMITTED", "intent-1", "user-1", "request-1", job),
@@ -119,18 +119,18 @@ def test_log_entries_name_submission(orchestrator: Orchestrator, logged: LogRead
     ]
 
 
-def test_refused_request_does_not_inherit_submission(orchestrator: Orchestrator, logged: LogReader) -> None:
+def test_refused_request_does_not_inherit_submission(orchestrator: Orchestrator, read_logs: LogReader) -> None:
     orchestrator.stage.put_images(IMAGE_IDS)
     orchestrator.invoke(request())
     orchestrator.invoke(api_event({}))
 
-    refused = logged()[-1]
+    refused = read_logs()[-1]
 
     assert (refused["event"], refused["traceId"]) == ("BATCH_SUBMIT_REFUSED", "request-1")
     assert not {"jobId", "intentId", "userId"} & set(refused)
 
 
-def test_logs_exclude_images_and_invalid_input(orchestrator: Orchestrator, logged: LogReader) -> None:
+def test_logs_exclude_images_and_invalid_input(orchestrator: Orchestrator, read_logs: LogReader) -> None:
     orchestrator.stage.put_images(IMAGE_IDS)
     orchestrator.invoke(request())
     orchestrator.invoke(api_event({"intentId": "secret intent", "pendingImageIds": ["s" * 2_000], "userId": ""}))
@@ -138,6 +138,6 @@ def test_logs_exclude_images_and_invalid_input(orchestrator: Orchestrator, logge
     with pytest.raises(BedrockRefusedError):
         orchestrator.invoke(request(intentId="intent-2"))
 
-    text = json.dumps(logged())
+    text = json.dumps(read_logs())
 
     assert [word for word in ("aW1nLTE", "secret intent", "ssss", "JSONオブジェクト") if word in text] == []
