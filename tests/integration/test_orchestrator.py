@@ -101,9 +101,7 @@ def test_submission_makes_minimum_number_of_calls(orchestrator: Orchestrator) ->
     assert orchestrator.job().manifest == manifest_of(image_ids)
 
 
-def test_manifest_does_not_depend_on_image_order(
-    orchestrator: Orchestrator,
-) -> None:
+def test_manifest_does_not_depend_on_image_order(orchestrator: Orchestrator) -> None:
     orchestrator.stage.put_images(IMAGE_IDS)
 
     orchestrator.invoke(request(reversed(IMAGE_IDS)))

@@ -235,14 +235,12 @@ def test_recreated_record_does_not_get_earlier_job(orchestrator: Orchestrator) -
     assert (record["submitTime"], record.get("jobId")) == ("2026-11-24T00:00:00.000000Z", None)
 
 
-def test_a_run_that_found_other_images_than_the_one_that_was_first_writes_nothing_over_its_manifest(
-    orchestrator: Orchestrator,
-) -> None:
+def test_losing_function_keeps_manifest_of_claim(orchestrator: Orchestrator) -> None:
     orchestrator.stage.put_images([*IMAGE_IDS, "img-4"])
     all_images = request([*IMAGE_IDS, "img-4"])
 
     def submit_first() -> None:
-        # The second function cannot read an image that the first function has already read.
+        # The function in the second environment cannot read an image that this function has already read.
         orchestrator.stage.aws.s3.delete_object(Bucket=BUCKET, Key="uploads/user-1/img-4.png")
         orchestrator.invoke_in_second_environment(all_images)
 
@@ -257,9 +255,7 @@ def test_a_run_that_found_other_images_than_the_one_that_was_first_writes_nothin
     _require_one_job(orchestrator, orchestrator.invoke(all_images))
 
 
-def test_claim_with_deleted_images_raises_error(
-    orchestrator: Orchestrator,
-) -> None:
+def test_claim_with_deleted_images_raises_error(orchestrator: Orchestrator) -> None:
     orchestrator.stage.put_images([*IMAGE_IDS, "img-4"])
     all_images = request([*IMAGE_IDS, "img-4"])
     _claim_and_crash(orchestrator, all_images)

@@ -89,9 +89,7 @@ def test_retryable_error_is_raised_to_api_gateway(orchestrator: Orchestrator, re
     assert orchestrator.invoke(api_event(request()))["statusCode"] == 200
 
 
-def test_next_request_resumes_after_bedrock_refusal(
-    orchestrator: Orchestrator,
-) -> None:
+def test_next_request_resumes_after_bedrock_refusal(orchestrator: Orchestrator) -> None:
     orchestrator.stage.put_images(IMAGE_IDS)
     orchestrator.bedrock.errors += [(403, "AccessDeniedException")]
 
