@@ -42,7 +42,7 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="nox -s faults --", description=__doc__)
+    parser = argparse.ArgumentParser(prog="./nox -s faults --", description=__doc__)
     parser.add_argument("--schedules", type=int, default=1200, metavar="N", help="total number of schedules (1200)")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the random schedules (1)")
     parser.add_argument("--only", metavar="NAME", help="run one schedule, such as crash-after-7 or 1-37")

@@ -23,7 +23,7 @@ from .faulty_job import FaultyJob, serve_faulty_job
 
 SafeguardRemoval = Callable[[pytest.MonkeyPatch], None]
 SCHEDULES = 160
-"""Number of schedules: all 48 crash points, all 72 meetings and 40 random schedules. `nox -s faults` runs 1,200."""
+"""Number of schedules: all 48 crash points, all 72 meetings and 40 random schedules. `./nox -s faults` runs 1,200."""
 SEED = 20261123
 CLEAN_RUN_CALLS = {
     # One call per message.
