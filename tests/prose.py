@@ -10,6 +10,7 @@ import sys
 import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
+from inspect import cleandoc
 from pathlib import Path
 
 from markdown_it import MarkdownIt
@@ -22,7 +23,10 @@ MAX_SENTENCE_WORDS = 25
 MAX_TEST_NAME_WORDS = 9
 """Maximum length of a test's name, in words, with `test`."""
 LEADING = re.compile(r"(what|whatever|who|whoever|whose|of|where|nothing|nobody|none)\b", re.IGNORECASE)
-PHRASES = re.compile(r"\b(is no|are no|is none|are none|nobody|no such|whoever)\b(?!t)", re.IGNORECASE)
+PHRASES = re.compile(r"\b(is no|are no|is none|are none|[Nn]obody|[Nn]o such|[Ww]hoever)\b")
+"""Phrases that hide a statement. Python's value None is not one of them."""
+CITATION = re.compile(r"\bSources?: .*?(?=\n\s*\n|\Z)", re.DOTALL)
+"""A list of sources, which is not a sentence."""
 RATES = {
     "what": (re.compile(r"\bwhat\b", re.IGNORECASE), 2.0),
     "who": (re.compile(r"\b(who|whom|whoever|whose)\b", re.IGNORECASE), 0.5),
@@ -83,9 +87,9 @@ def _comment(path: Path, line: int, lines: list[str]) -> Iterator[Text]:
 
 
 def sentences(text: str) -> Iterator[list[str]]:
-    """Yield the words of each sentence. Blank lines, list items and colons at the end of a line end a sentence."""
-    plain = re.sub(r"``?[^`]+``?", "`x`", text)
-    for block in re.split(r"\n\s*\n|\n\s*(?=[-*] |\d+\. |\w+: )|:\n", plain):
+    """Yield the words of each sentence. Blank lines, list items and indented lines start a new sentence."""
+    plain = re.sub(r"``?[^`]+``?", "`x`", CITATION.sub("", cleandoc(text)))
+    for block in re.split(r"\n\s*\n|\n\s*(?=[-*] |\d+\. |\w+: )|\n(?= {4})|:\n", plain):
         for sentence in re.split(r"(?<=[.!?:;])[)\"]?\s+", " ".join(block.split())):
             words = re.findall(r"[\w`'/{}().-]*\w[\w`'/{}().-]*", sentence)
             if words:
