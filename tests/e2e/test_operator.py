@@ -18,7 +18,7 @@ from yorutsuke.local_stage import STAGE_FILE_VARIABLE
 from yorutsuke_common.schema import DeadLetter, Reason, RecordCounts, iso_utc
 
 from .conftest import own_receipts
-from .operator_stage import Operator, forget_jobs, operator_of, put_job
+from .operator_stage import Operator, delete_jobs, make_operator, put_job
 
 JOB = "opjob0000001"
 INTENT = f"intent-{JOB}"
@@ -32,7 +32,7 @@ def operator(emulator: Emulator, stage: JobRun, tmp_path_factory: pytest.TempPat
     folder = tmp_path_factory.mktemp("operator")
     two_days_ago = iso_utc(datetime.now(UTC) - timedelta(days=2))
     job_run = JobRun(stage.aws, stage.outputs, job_id=JOB, submit_time=two_days_ago)
-    operator = operator_of(emulator, job_run, folder)
+    operator = make_operator(emulator, job_run, folder)
     receipts = own_receipts(job_run, 20)
     image_ids = [receipt.image_id for receipt in receipts]
     job_run.seed_images(image_ids)
@@ -53,11 +53,11 @@ def other_jobs(operator: Operator) -> Generator[None]:
     put_job(operator.job_run, "intent-begun", status="SUBMITTING", submitTime=(now - timedelta(hours=1)).isoformat())
     put_job(operator.job_run, "intent-broken", jobId="broken000001", resultStats="none")
     yield
-    forget_jobs(operator.job_run, "intent-failed", "intent-begun", "intent-broken")
+    delete_jobs(operator.job_run, "intent-failed", "intent-begun", "intent-broken")
 
 
 def test_jobs_are_listed_as_a_person_would_ask(operator: Operator) -> None:
-    ran = operator.spawned("jobs")
+    ran = operator.run_process("jobs")
 
     assert ran.code == 0, ran.err
     [row] = [line for line in ran.out.splitlines() if JOB in line]
@@ -67,7 +67,7 @@ def test_jobs_are_listed_as_a_person_would_ask(operator: Operator) -> None:
 
 @pytest.mark.usefixtures("other_jobs")
 def test_jobs_come_newest_first_and_a_broken_record_hides_no_other(operator: Operator) -> None:
-    listed = operator("jobs", "--json").answer["jobs"]
+    listed = operator("jobs", "--json").json["jobs"]
 
     intents = ["intent-begun", "intent-failed", INTENT, "intent-broken"]
     assert [job["intentId"] for job in listed] == intents
@@ -86,11 +86,11 @@ def test_jobs_come_newest_first_and_a_broken_record_hides_no_other(operator: Ope
     ],
 )
 def test_jobs_are_narrowed_down(operator: Operator, arguments: list[str], intents: list[str]) -> None:
-    assert [job["intentId"] for job in operator("jobs", "--json", *arguments).answer["jobs"]] == intents
+    assert [job["intentId"] for job in operator("jobs", "--json", *arguments).json["jobs"]] == intents
 
 
 def test_a_job_is_shown_with_everything_about_it(operator: Operator) -> None:
-    ran = operator.spawned("job", JOB)
+    ran = operator.run_process("job", JOB)
 
     assert ran.code == 0, ran.err
     said = " ".join(ran.out.split())
@@ -104,7 +104,7 @@ def test_a_job_is_shown_with_everything_about_it(operator: Operator) -> None:
 
 
 def test_a_job_is_found_by_its_intent_and_answers_in_json(operator: Operator) -> None:
-    answer = operator("job", INTENT, "--json").answer
+    answer = operator("job", INTENT, "--json").json
 
     assert (answer["jobId"], answer["status"], answer["isClaimed"]) == (JOB, "COMPLETED", False)
     assert answer["resultStats"] == {
@@ -128,7 +128,7 @@ def test_a_job_s_other_objects_are_told_apart(operator: Operator) -> None:
     operator.job_run.wait_until(lambda job: "bedrockCounts" in job, "be reconciled")
     s3.put_object(Bucket=bucket, Key=f"batch-output/{JOB}/notes.txt", Body=b"a note")
     try:
-        states = {output["key"]: output["state"] for output in operator("job", JOB, "--json").answer["outputs"]}
+        states = {output["key"]: output["state"] for output in operator("job", JOB, "--json").json["outputs"]}
     finally:
         s3.delete_object(Bucket=bucket, Key=f"batch-output/{JOB}/notes.txt")
 
@@ -140,12 +140,12 @@ def test_a_job_s_other_objects_are_told_apart(operator: Operator) -> None:
 
 
 def test_dead_letters_are_shown_with_their_reason_and_without_their_record(operator: Operator) -> None:
-    ran = operator.spawned("dead-letters", JOB)
+    ran = operator.run_process("dead-letters", JOB)
 
     assert ran.code == 0, ran.err
     assert "INVALID_AI_JSON" in ran.out
     assert "no JSON at all" not in ran.out
-    answer = operator("dead-letters", JOB, "--json", "--reason", "INVALID_AI_JSON").answer
+    answer = operator("dead-letters", JOB, "--json", "--reason", "INVALID_AI_JSON").json
     assert (answer["count"], answer["byReason"]) == (2, {"INVALID_JSON": 1, "INVALID_AI_JSON": 1})
     [letter] = answer["first"]
     assert (letter["line"], letter["reason"], "record" in letter) == (22, "INVALID_AI_JSON", False)
@@ -196,7 +196,7 @@ def test_50_000_dead_letters_fill_neither_the_screen_nor_the_answer(operator: Op
     aws.s3.put_object(Bucket=outputs["imagesBucket"], Key=key, Body=body)
     try:
         ran = operator("dead-letters", JOB)
-        answer = operator("dead-letters", JOB, "--json", "--limit", "3").answer
+        answer = operator("dead-letters", JOB, "--json", "--limit", "3").json
     finally:
         aws.s3.put_object(Bucket=outputs["imagesBucket"], Key=key, Body=kept)
 

@@ -14,7 +14,7 @@ from yorutsuke.checks import queues
 from yorutsuke.checks.finding import Finding
 from yorutsuke_common.schema import ResultStats
 
-from .operator_stage import Operator, forget_jobs, operator_of, put_job
+from .operator_stage import Operator, delete_jobs, make_operator, put_job
 
 Undo = Callable[[], object]
 Break = Callable[[JobRun], Undo]
@@ -23,20 +23,20 @@ SUBMIT_DLQ = "yorutsuke-batch-orchestrator-dlq-local"
 
 @pytest.fixture(scope="module")
 def operator(emulator: Emulator, stage: JobRun, tmp_path_factory: pytest.TempPathFactory) -> Operator:
-    return operator_of(emulator, stage, tmp_path_factory.mktemp("doctor"))
+    return make_operator(emulator, stage, tmp_path_factory.mktemp("doctor"))
 
 
 def _found(operator: Operator) -> dict[str, dict[str, str]]:
     """Return what the doctor finds, by what it looked at."""
-    return {finding["check"]: finding for finding in operator("doctor", "--json").answer["checks"]}
+    return {finding["check"]: finding for finding in operator("doctor", "--json").json["checks"]}
 
 
 def test_a_stage_as_it_is_deployed_is_healthy(operator: Operator) -> None:
-    ran = operator.spawned("doctor")
+    ran = operator.run_process("doctor")
 
     assert ran.code == 0, ran.out
     assert "Stage local: 0 bad, 1 warnings, 0 not checked, of" in ran.out
-    answer = operator("doctor", "--json").answer
+    answer = operator("doctor", "--json").json
     assert answer["healthy"] is True
     assert {finding["check"]: finding["state"] for finding in answer["checks"] if finding["state"] != "ok"} == {
         "alarm subscriptions": "warning"
@@ -76,7 +76,7 @@ def _mapping_disabled(stage: JobRun) -> Undo:
 def _job(**attributes: object) -> Break:
     def put(stage: JobRun) -> Undo:
         put_job(stage, "intent-wrong", **attributes)
-        return lambda: forget_jobs(stage, "intent-wrong")
+        return lambda: delete_jobs(stage, "intent-wrong")
 
     return put
 
@@ -167,8 +167,8 @@ def test_the_doctor_finds_that(operator: Operator, name: str) -> None:
     finally:
         undo()
 
-    found = {finding["check"]: finding for finding in ran.answer["checks"]}
-    assert (ran.code, ran.answer["healthy"], found[check]["state"]) == (3, False, "bad")
+    found = {finding["check"]: finding for finding in ran.json["checks"]}
+    assert (ran.code, ran.json["healthy"], found[check]["state"]) == (3, False, "bad")
     assert seen in found[check]["seen"]
     assert remedy in found[check]["next"]
 
@@ -183,15 +183,15 @@ def test_the_doctor_warns_that(operator: Operator, name: str) -> None:
     finally:
         undo()
 
-    found = {finding["check"]: finding for finding in ran.answer["checks"]}
+    found = {finding["check"]: finding for finding in ran.json["checks"]}
     assert (ran.code, found[check]["state"]) == (0, "warning")
     assert seen in found[check]["seen"]
     assert remedy in found[check]["next"]
-    assert {finding["check"]: finding["state"] for finding in old.answer["checks"]}[check] == "ok"
+    assert {finding["check"]: finding["state"] for finding in old.json["checks"]}[check] == "ok"
 
 
 @pytest.fixture
-def at_rest(stage: JobRun) -> Generator[None]:
+def paused_function(stage: JobRun) -> Generator[None]:
     """Let the function take nothing from its queue meanwhile, and failed messages come back at once."""
     undo = _mapping_disabled(stage)
     sqs, queue = stage.aws.sqs, stage.outputs["queueUrl"]
@@ -207,13 +207,13 @@ LATE_KEY = "batch-output/late00000001/output.jsonl"
 
 
 @pytest.fixture
-def late_output(operator: Operator, at_rest: None) -> Generator[None]:  # noqa: ARG001
+def late_output(operator: Operator, paused_function: None) -> Generator[None]:  # noqa: ARG001
     """An output in the bucket whose message nobody takes."""
     job_run = operator.job_run
     job_run.aws.s3.put_object(Bucket=job_run.outputs["imagesBucket"], Key=LATE_KEY, Body=b"{}\n")
     yield
     job_run.aws.s3.delete_object(Bucket=job_run.outputs["imagesBucket"], Key=LATE_KEY)
-    forget_jobs(job_run, "intent-late")
+    delete_jobs(job_run, "intent-late")
 
 
 @pytest.mark.usefixtures("late_output")
@@ -229,7 +229,7 @@ def test_the_doctor_finds_an_output_that_nobody_took_in(operator: Operator, reco
     put_job(operator.job_run, "intent-late", jobId="late00000001", submitTime=_ago(hours=3), **record)
 
     found = _found(operator)["outputs"]
-    older = operator("doctor", "--json", "--since", "2h").answer["checks"]
+    older = operator("doctor", "--json", "--since", "2h").json["checks"]
 
     assert found["state"] == "bad"
     assert "1 have an output that was not processed as it is for more than" in found["seen"]
@@ -262,7 +262,7 @@ def test_a_replay_that_a_function_has_by_now_did_not_die(operator: Operator) -> 
     )
 
     found = _found(operator)["replays"]
-    forget_jobs(operator.job_run, "intent-late")
+    delete_jobs(operator.job_run, "intent-late")
 
     assert found["state"] == "ok"
 

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -22,18 +22,16 @@ from yorutsuke_common.aws.dynamodb import to_item
 from yorutsuke_common.schema import RecordCounts
 
 from .conftest import NewJobRun, own_receipts, seed
-from .operator_stage import ROOT, SOURCE, Operator, operator_of
-
-Edit = Callable[..., None]
+from .operator_stage import ROOT, SOURCE, Operator, make_operator
 
 
 @pytest.fixture(scope="module")
 def operator(emulator: Emulator, stage: JobRun, tmp_path_factory: pytest.TempPathFactory) -> Operator:
-    return operator_of(emulator, stage, tmp_path_factory.mktemp("mending"))
+    return make_operator(emulator, stage, tmp_path_factory.mktemp("mending"))
 
 
 @pytest.fixture
-def at_rest(stage: JobRun) -> Generator[None]:
+def paused_function(stage: JobRun) -> Generator[None]:
     """Let the function take nothing from its queue meanwhile."""
     lambda_ = stage.aws.lambda_
     [mapping] = lambda_.list_event_source_mappings(FunctionName=stage.outputs["functionName"])["EventSourceMappings"]
@@ -106,9 +104,9 @@ def test_a_replay_says_what_it_would_change_and_then_does_it(
     )
     job_run.aws.s3.delete_object(Bucket=job_run.outputs["imagesBucket"], Key=f"dead-letters/{job_run.job_id}.jsonl")
 
-    ran = operator.spawned("replay", job_run.job_id, "--yes", "--json")
+    ran = operator.run_process("replay", job_run.job_id, "--yes", "--json")
 
-    answer = ran.answer
+    answer = ran.json
     effects = answer["effects"]
     assert answer["key"] == key
     assert effects == {
@@ -157,7 +155,7 @@ def test_a_replay_moves_what_waits_and_counts_what_is_another_s(
     assert "OWNER_MISMATCH=1" in said
 
 
-@pytest.mark.usefixtures("at_rest")
+@pytest.mark.usefixtures("paused_function")
 def test_a_replay_that_nobody_waits_for_is_sent_as_s3_would_and_the_output_is_no_duplicate_any_more(
     operator: Operator, new_job_run: NewJobRun
 ) -> None:
@@ -171,13 +169,13 @@ def test_a_replay_that_nobody_waits_for_is_sent_as_s3_would_and_the_output_is_no
 
     ran = operator("replay", job_run.job_id, "--yes", "--no-wait", "--json")
 
-    assert (ran.answer["done"], ran.answer["effects"]["failures"]) == (False, {"INVALID_RECORD": 1})
+    assert (ran.json["done"], ran.json["effects"]["failures"]) == (False, {"INVALID_RECORD": 1})
     encoded = f"batch-output/{job_run.job_id}/night+1%2B2.jsonl.out"
     assert _queued(job_run) == [{"Records": [{"s3": {"bucket": {"name": bucket}, "object": {"key": encoded}}}]}]
     assert "processedOutputs" not in job_run.job()
 
 
-@pytest.mark.usefixtures("at_rest")
+@pytest.mark.usefixtures("paused_function")
 @pytest.mark.parametrize("claimed_when", ["before", "while the question is asked"])
 def test_a_job_that_a_function_has_is_not_replayed(
     operator: Operator, new_job_run: NewJobRun, monkeypatch: pytest.MonkeyPatch, claimed_when: str
@@ -205,7 +203,7 @@ def test_a_job_that_a_function_has_is_not_replayed(
     assert _queued(job_run) == []
 
 
-@pytest.mark.usefixtures("at_rest")
+@pytest.mark.usefixtures("paused_function")
 def test_replay_spares_an_output_processed_meanwhile(
     operator: Operator, new_job_run: NewJobRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,7 +225,7 @@ def test_replay_spares_an_output_processed_meanwhile(
     assert _queued(job_run) == []
 
 
-@pytest.mark.usefixtures("at_rest")
+@pytest.mark.usefixtures("paused_function")
 @pytest.mark.parametrize("died", [UnfinishedError("SQS took none"), KeyboardInterrupt()])
 def test_a_replay_whose_message_was_not_sent_leaves_the_output_known(
     operator: Operator, new_job_run: NewJobRun, died: BaseException
@@ -242,7 +240,7 @@ def test_a_replay_whose_message_was_not_sent_leaves_the_output_known(
     assert job_run.job()["processedOutputs"] == seen
 
 
-@pytest.mark.usefixtures("at_rest")
+@pytest.mark.usefixtures("paused_function")
 @pytest.mark.parametrize("by", ["claim", "completion"])
 def test_what_a_function_has_meanwhile_is_left_to_it(operator: Operator, new_job_run: NewJobRun, by: str) -> None:
     job_run, _ = _taken_in(new_job_run)
@@ -261,7 +259,7 @@ def test_what_a_function_has_meanwhile_is_left_to_it(operator: Operator, new_job
     assert job_run.job().get("processedOutputs") == (None if by == "claim" else {"k": "newer"})
 
 
-@pytest.mark.usefixtures("at_rest")
+@pytest.mark.usefixtures("paused_function")
 def test_an_output_that_changed_while_the_question_was_asked_is_not_replayed(
     operator: Operator, new_job_run: NewJobRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -282,7 +280,7 @@ def test_an_output_that_changed_while_the_question_was_asked_is_not_replayed(
     assert [body for body in _queued(job_run) if "Records" in body] == []
 
 
-@pytest.mark.usefixtures("at_rest")
+@pytest.mark.usefixtures("paused_function")
 def test_which_output_is_meant_has_to_be_clear(operator: Operator, new_job_run: NewJobRun) -> None:
     job_run = new_job_run()
     job_run.seed_job()
@@ -306,7 +304,7 @@ def test_which_output_is_meant_has_to_be_clear(operator: Operator, new_job_run: 
     assert f"replaces │ batch-output/{job_run.job_id}/a.jsonl" in said
 
 
-@pytest.mark.usefixtures("at_rest")
+@pytest.mark.usefixtures("paused_function")
 def test_interrupting_replay_does_not_cancel_it(operator: Operator, new_job_run: NewJobRun) -> None:
     job_run = new_job_run()
     job_run.seed_job()
@@ -348,12 +346,12 @@ def test_a_manifest_is_compared_again(operator: Operator, new_job_run: NewJobRun
     ran = operator("replay", job_run.job_id, "--manifest", "--yes", "--json")
 
     assert (missing.code, "has no manifest.json.out" in missing.told) == (1, True)
-    assert ran.answer["key"] == f"batch-output/{job_run.job_id}/manifest.json.out"
+    assert ran.json["key"] == f"batch-output/{job_run.job_id}/manifest.json.out"
     assert job_run.job()["bedrockCounts"]["processedRecordCount"] == 2
     assert operator("replay", job_run.job_id, "--manifest", "--output", "x").code == 1
 
 
-@pytest.mark.usefixtures("at_rest")
+@pytest.mark.usefixtures("paused_function")
 def test_a_manifest_that_is_none_is_one_clear_line(operator: Operator, new_job_run: NewJobRun) -> None:
     job_run = new_job_run()
     job_run.seed_job()
@@ -366,7 +364,7 @@ def test_a_manifest_that_is_none_is_one_clear_line(operator: Operator, new_job_r
     assert ran.told.startswith(f"InvalidManifestError: '{key}' is not Bedrock's manifest (totalRecordCount")
 
 
-@pytest.mark.usefixtures("at_rest")
+@pytest.mark.usefixtures("paused_function")
 @pytest.mark.parametrize(
     ("processed", "outputs", "told"),
     [
@@ -426,7 +424,7 @@ def test_images_are_moved_after_all_and_a_person_s_edits_stand(
     edited = {**_by_image(job_run)[receipts[0].image_id], "merchant": "Somebody's own words"}
     _edit(job_run, edited)
 
-    ran = operator.spawned("retry-migrations", job_run.job_id, "--yes", "--json")
+    ran = operator.run_process("retry-migrations", job_run.job_id, "--yes", "--json")
 
     assert ran.code == 1
     answer = json.loads(ran.out)
@@ -458,8 +456,8 @@ def test_images_are_moved_a_block_at_a_time_and_a_second_time_there_is_nothing_t
     monkeypatch.setattr(migrations, "CHUNK_RECORDS", 3)
     monkeypatch.setattr(migrations, "STATUSES_PER_WRITE", 2)
 
-    first = operator("retry-migrations", job_run.job_id, "--yes", "--json").answer
-    second = operator("retry-migrations", job_run.job_id, "--json").answer
+    first = operator("retry-migrations", job_run.job_id, "--yes", "--json").json
+    second = operator("retry-migrations", job_run.job_id, "--json").json
 
     assert (first["found"], first["moved"], first["failures"]) == (5, 5, {})
     assert (second["found"], second["moved"]) == (0, 0)
@@ -481,7 +479,7 @@ def test_a_status_that_somebody_changed_meanwhile_is_left_and_the_count_agrees(
 
     real_move = migrations.move_images
     with patch.object(migrations, "move_images", find):
-        answer = operator("retry-migrations", job_run.job_id, "--yes", "--json").answer
+        answer = operator("retry-migrations", job_run.job_id, "--yes", "--json").json
 
     assert (answer["moved"], answer["edited"]) == (1, 1)
     stand = _by_image(job_run)
@@ -518,7 +516,7 @@ def test_what_a_person_deleted_or_set_comes_off_the_count_once_nothing_is_left(
 
     # One was moved and two are not in the table as unmoved any more.
     assert (fresh.code, json.loads(fresh.out)["corrected"]) == (1, 0)
-    assert (ran.answer["found"], ran.answer["moved"], ran.answer["edited"], ran.answer["corrected"]) == (1, 0, 1, 2)
+    assert (ran.json["found"], ran.json["moved"], ran.json["edited"], ran.json["corrected"]) == (1, 0, 1, 2)
     assert "counts 1 more than the 1 in the table: their transactions were deleted, or" in ran.told
     assert "1 transactions were deleted or got another status meanwhile" in ran.told
     assert "The record counted 2 too many, which was corrected." in ran.told
@@ -532,7 +530,7 @@ def test_a_count_of_nothing_is_corrected_where_somebody_agrees(
     job_run = new_job_run()
     [receipt] = _unmoved(job_run, tmp_path, 1)
     _delete(job_run, _by_image(job_run)[receipt.image_id])
-    early = operator("retry-migrations", job_run.job_id, "--json").answer
+    early = operator("retry-migrations", job_run.job_id, "--json").json
     monkeypatch.setattr(migrations, "INDEX_SECONDS", -1)
 
     refused = operator("retry-migrations", job_run.job_id, answer="n\n")

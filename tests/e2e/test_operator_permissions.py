@@ -14,7 +14,7 @@ from local.receipts import simple_lines
 from yorutsuke_common.aws.dynamodb import to_item
 
 from .conftest import own_receipts
-from .operator_stage import ROOT, Operator, operator_of
+from .operator_stage import ROOT, Operator, make_operator
 
 JOB = "rights000001"
 ALWAYS = "lambda:GetFunctionConfiguration"
@@ -46,7 +46,7 @@ DOCUMENTED = _documented()
 def operator(emulator: Emulator, stage: JobRun, tmp_path_factory: pytest.TempPathFactory) -> Generator[Operator]:
     """A stage at rest with a completed job, a dead letter, an image that is still to be moved and a dead message."""
     folder = tmp_path_factory.mktemp("permissions")
-    operator = operator_of(emulator, stage, folder)
+    operator = make_operator(emulator, stage, folder)
     job_run = JobRun(stage.aws, stage.outputs, job_id=JOB)
     receipts = own_receipts(job_run, 1)
     job_run.seed_job()

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -15,10 +15,9 @@ from yorutsuke import queues
 from yorutsuke.errors import UnfinishedError
 from yorutsuke.redrive import move_messages
 
-from .operator_stage import Operator, forget_jobs, operator_of, put_job
+from .operator_stage import Operator, delete_jobs, make_operator, put_job
 
 EVENTS = Path(__file__).parents[1] / "events"
-Queue = Callable[[], list[str]]
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +27,7 @@ def operator(emulator: Emulator, stage: JobRun, tmp_path_factory: pytest.TempPat
     [mapping] = lambda_.list_event_source_mappings(FunctionName=stage.outputs["functionName"])["EventSourceMappings"]
     identifier = mapping.get("UUID", "")
     lambda_.update_event_source_mapping(UUID=identifier, Enabled=False)
-    yield operator_of(emulator, stage, tmp_path_factory.mktemp("redrive"))
+    yield make_operator(emulator, stage, tmp_path_factory.mktemp("redrive"))
     lambda_.update_event_source_mapping(UUID=identifier, Enabled=True)
 
 
@@ -88,7 +87,7 @@ def test_what_is_there_is_said_by_kind_and_job_and_all_of_it_that_can_be_read_is
     ]
     _kill(job_run, *readable, "no JSON")
 
-    answer = operator("redrive", "--json", "--yes").answer
+    answer = operator("redrive", "--json", "--yes").json
 
     found = {(group["kind"], group["jobId"], group["messages"]) for group in answer["found"]}
     assert found == {
@@ -107,8 +106,8 @@ def test_a_redrive_as_a_person_runs_it(operator: Operator) -> None:
     body = _output(operator.job_run, "jobone000001")
     _kill(operator.job_run, body)
 
-    refused = operator.spawned("redrive")
-    done = operator.spawned("redrive", "--yes")
+    refused = operator.run_process("redrive")
+    done = operator.run_process("redrive", "--yes")
 
     assert refused.code == 1
     assert "standard input is not a terminal. Answer with --yes." in refused.told
@@ -139,9 +138,9 @@ def test_the_messages_of_one_job_are_moved_alone_by_its_id_or_its_intent_s(opera
     bodies = [_output(job_run, job_id) for job_id in ("jobone000001", "jobtwo000002", "nobodys00003")]
     _kill(job_run, *bodies)
 
-    by_intent = operator("redrive", "--json", "--yes", "--job", "intent-two").answer
-    without_record = operator("redrive", "--json", "--yes", "--job", "nobodys00003").answer
-    forget_jobs(job_run, "intent-two")
+    by_intent = operator("redrive", "--json", "--yes", "--job", "intent-two").json
+    without_record = operator("redrive", "--json", "--yes", "--job", "nobodys00003").json
+    delete_jobs(job_run, "intent-two")
 
     assert [group["jobId"] for group in by_intent["found"]] == ["jobtwo000002"]
     assert (by_intent["moved"], without_record["moved"]) == (1, 1)
@@ -154,7 +153,7 @@ def test_an_empty_dead_letter_queue_is_no_failure(operator: Operator) -> None:
 
     assert ran.code == 0
     assert "yorutsuke-batch-output-dlq-local has no such messages: there is nothing to redrive." in ran.told
-    assert operator("redrive", "--json").answer["found"] == []
+    assert operator("redrive", "--json").json["found"] == []
 
 
 def test_what_the_queue_does_not_take_stays_in_the_dead_letter_queue(operator: Operator) -> None:
@@ -217,7 +216,7 @@ def test_a_queue_whose_messages_come_back_before_its_end_is_not_looked_through_f
 
     # Ten at a time, and the first ten again: of the others it is said that they are there.
     assert looked.code == 0
-    seen, hidden = looked.answer["messages"], looked.answer["hidden"]
+    seen, hidden = looked.json["messages"], looked.json["hidden"]
     assert (seen >= 10, seen + hidden) == (True, 30)
     # Whether the one was still held when it was to be deleted is SQS's to say.
     assert (moved.code, " of 1 messages were moved" in moved.told) == (1, True)

@@ -20,7 +20,7 @@ from yorutsuke.queues import Queue
 from yorutsuke.redrive import resubmit_requests
 from yorutsuke_common.hashing import images_digest, selection
 
-from .operator_stage import Operator, forget_jobs, operator_of, put_job
+from .operator_stage import Operator, delete_jobs, make_operator, put_job
 
 EVENTS = Path(__file__).parents[1] / "events"
 IMAGES = ["img-1", "img-2"]
@@ -30,7 +30,7 @@ Fail = Callable[..., None]
 
 @pytest.fixture(scope="module")
 def operator(emulator: Emulator, stage: JobRun, tmp_path_factory: pytest.TempPathFactory) -> Operator:
-    return operator_of(emulator, stage, tmp_path_factory.mktemp("submissions"))
+    return make_operator(emulator, stage, tmp_path_factory.mktemp("submissions"))
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def submitted(operator: Operator) -> Generator[dict[str, Any]]:
         ttl=2**40,
     )
     yield {"intentId": "intent-known", "pendingImageIds": IMAGES, "userId": "user-1"}
-    forget_jobs(operator.job_run, "intent-known")
+    delete_jobs(operator.job_run, "intent-known")
 
 
 def _left(operator: Operator, queue: str) -> list[str]:
@@ -117,7 +117,7 @@ def test_a_person_asks_again_for_one_intent(
     fail(submitted)
     fail({**submitted, "intentId": "intent-other"}, responsePayload={"errorType": "SubmissionLostError"})
 
-    looked = operator.spawned("redrive", "--submissions", "--dry-run")
+    looked = operator.run_process("redrive", "--submissions", "--dry-run")
     refused = operator("redrive", "--submissions")
     done = operator("redrive", "--submissions", "--job", "intent-known", answer="y\n")
 
@@ -135,7 +135,7 @@ def test_what_lambda_did_not_write_is_said_and_left(operator: Operator, queue: s
 
     ran = operator("redrive", "--submissions", "--yes", "--json")
 
-    answer = ran.answer
+    answer = ran.json
     assert "1 that cannot be read stay in yorutsuke-batch-orchestrator-dlq-local: delete them there." in ran.told
     [found] = answer["found"]
     assert found["problem"] == "it is not Lambda's failure record (requestContext: Field required)"

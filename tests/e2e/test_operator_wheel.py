@@ -11,7 +11,7 @@ import pytest
 from local.emulator import Emulator
 from local.job_run import JobRun
 
-from .operator_stage import operator_of
+from .operator_stage import make_operator
 
 ROOT = Path(__file__).parents[2]
 UV = (sys.executable, "-m", "uv", "--quiet")
@@ -70,7 +70,7 @@ def test_wheel_installs_a_command(installed: Path, tmp_path: Path) -> None:
 
 
 def test_installed_command_examines_a_stage(installed: Path, emulator: Emulator, stage: JobRun, tmp_path: Path) -> None:
-    operator = operator_of(emulator, stage, tmp_path)
+    operator = make_operator(emulator, stage, tmp_path)
 
     done = _run(installed, tmp_path, "doctor", "--stage", "local", **operator.environment)
 
@@ -83,7 +83,7 @@ def test_installed_command_finds_the_stage_file_in_the_current_folder(
 ) -> None:
     folder = tmp_path / ".local"
     folder.mkdir()
-    operator_of(emulator, stage, folder)
+    make_operator(emulator, stage, folder)
 
     done = _run(installed, tmp_path, "jobs", "--stage", "local", "--json")
 
