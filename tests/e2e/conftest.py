@@ -38,7 +38,7 @@ def emulator_with_artifacts() -> Generator[Emulator]:
 
 
 def deploy_stage(emulator: Emulator, put_alarms: list[dict[str, Any]] | None = None, **settings: str | int) -> JobRun:
-    """Deploy a stage and return a job run whose job is never seeded.
+    """Deploy a stage and return a job run without a seeded job.
 
     Args:
         emulator: The emulator to deploy to.
@@ -118,9 +118,9 @@ def faulty_endpoint(
     with redelivered_after(stage, timeout + CLAIM_MARGIN_SECONDS + 1):
         lambda_.update_function_configuration(FunctionName=name, Timeout=timeout, Environment={"Variables": through})
         try:
-            yield faulty_proxy.renewed()
+            yield faulty_proxy.reset()
         finally:
-            faulty_proxy.recover()
+            faulty_proxy.remove_rules()
             lambda_.update_function_configuration(
                 FunctionName=name, Timeout=before["Timeout"], Environment={"Variables": variables}
             )
@@ -152,7 +152,7 @@ def output_file(tmp_path: Path) -> OutputFile:
 
 
 def own_receipts(job_run: JobRun, count: int) -> list[Receipt]:
-    """Return receipts whose image ids contain the job's id."""
+    """Return receipts with the job's id in their image ids."""
     return make_receipts(count, prefix=f"{job_run.job_id}-")
 
 

@@ -28,20 +28,20 @@ class FaultyEndpoint:
     url: str
     earlier: int = 0
 
-    def renewed(self) -> "FaultyEndpoint":
+    def reset(self) -> "FaultyEndpoint":
         """Remove all rules and return the proxy with an empty list of faults."""
-        self.recover()
-        return FaultyEndpoint(self.url, self.earlier + len(self.fired()))
+        self.remove_rules()
+        return FaultyEndpoint(self.url, self.earlier + len(self.failed_calls()))
 
     def fail(self, *rules: dict[str, Any]) -> None:
         """Replace the rules that make calls fail. Each rule is one of microburst's."""
         self._control("POST", "rules", list(rules))
 
-    def recover(self) -> None:
+    def remove_rules(self) -> None:
         """Remove all rules."""
         self.fail()
 
-    def fired(self) -> list[tuple[str, str]]:
+    def failed_calls(self) -> list[tuple[str, str]]:
         """Return service and operation of each call that matched a rule."""
         faults = self._control("GET", "fired")[self.earlier :]
         return [(fault["service"], fault["operation"]) for fault in faults]

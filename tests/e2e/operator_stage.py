@@ -85,7 +85,7 @@ class Operator:
         return CommandResult(process.returncode, process.stdout, process.stderr)
 
     def restricted_to(self, folder: Path, statements: Sequence[Mapping[str, Any]]) -> "Operator":
-        """Return an operator whose permissions are these policy statements."""
+        """Return an operator with only the permissions of these policy statements."""
         iam = self.job_run.aws.iam
         iam.create_user(UserName=folder.name)
         policy = json.dumps({"Version": "2012-10-17", "Statement": [*statements]})

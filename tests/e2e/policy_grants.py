@@ -58,30 +58,30 @@ def policies_of(stage: JobRun) -> dict[str, Policy]:
 def grants_of(policies: Mapping[str, Policy]) -> Iterator[Grant]:
     """Yield the policies' allowed or denied actions, one action on one resource at a time."""
     for name, policy in policies.items():
-        for statement in _single(policy.read()):
+        for statement in _single_grants(policy.read()):
             yield Grant(name, statement.get("Sid", ""), statement["Action"], statement["Resource"])
 
 
-def without(document: Document, grant: Grant) -> Document:
+def without_grant(document: Document, grant: Grant) -> Document:
     """Return a policy document without one grant."""
     kept = [
         statement
-        for statement in _single(document)
+        for statement in _single_grants(document)
         if (statement.get("Sid", ""), statement["Action"], statement["Resource"])
         != (grant.sid, grant.action, grant.resource)
     ]
     return {**document, "Statement": kept}
 
 
-def _single(document: Document) -> Iterator[Document]:
+def _single_grants(document: Document) -> Iterator[Document]:
     """Yield the statements with one action and one resource each."""
     for statement in document["Statement"]:
-        for action in listed(statement["Action"]):
-            for resource in listed(statement.get("Resource", "*")):
+        for action in as_list(statement["Action"]):
+            for resource in as_list(statement.get("Resource", "*")):
                 yield {**statement, "Action": action, "Resource": resource}
 
 
-def listed(value: str | list[str]) -> list[str]:
+def as_list(value: str | list[str]) -> list[str]:
     """Return a policy's value as a list. A policy may contain a single string instead of a list."""
     return [value] if isinstance(value, str) else value
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from policy_sentry.querying.actions import get_action_data, get_actions_for_service
 
-from .policy_grants import listed
+from .policy_grants import as_list
 
 GLOBAL_KEYS = {"aws:securetransport", "aws:sourceaccount", "aws:sourcearn"}
 """Condition keys that every action supports. Source: IAM user guide, "AWS global condition context keys"."""
@@ -31,12 +31,12 @@ NAMES_WITH_COLONS = {"ResourceId"}
 
 
 def problems(statement: dict[str, Any]) -> Iterator[str]:
-    """Yield the problems of a statement, whose actions must belong to one service."""
+    """Yield the problems of a statement. All of its actions must belong to one service."""
     yield from (f"{key} is not allowed in a statement" for key in statement if key not in STATEMENT_KEYS)
     # A trust policy has no Resource: it applies to its role.
-    resources = listed(statement.get("Resource", []))
+    resources = as_list(statement.get("Resource", []))
     yield from (f"{resource} matches other owners" for resource in resources if "*" in _owner_part(resource))
-    for action in listed(statement.get("Action", [])):
+    for action in as_list(statement.get("Action", [])):
         if "*" in action and statement["Effect"] == "Allow":
             yield f"{action} allows more than one action"
         entries = list(_entries(action))

@@ -56,7 +56,7 @@ def _completed_with(records: int) -> Callable[[dict[str, Any]], bool]:
     return lambda job: job.get("resultStats", {}).get("totalCount") == records
 
 
-def _reconciled(job: dict[str, Any]) -> bool:
+def _is_reconciled(job: dict[str, Any]) -> bool:
     return "bedrockCounts" in job
 
 
@@ -89,14 +89,14 @@ def test_partial_outputs_end_like_a_single_output(
     job_run.wait_until(_completed_with(100), "have 100 records")
     if not manifest_first:
         job_run.drop_manifest(bedrock_counts(100))
-    job_run.wait_until(_reconciled, "be reconciled")
+    job_run.wait_until(_is_reconciled, "be reconciled")
 
     partial = _final_state(job_run)
     _reset(job_run, receipts)
     _send_notification(job_run, OUTPUT_NAME)
     job_run.wait_until_completed()
     _send_notification(job_run, "manifest.json.out")
-    job_run.wait_until(_reconciled, "be reconciled")
+    job_run.wait_until(_is_reconciled, "be reconciled")
     assert _final_state(job_run) == partial
     assert (len(partial["transactions"]), len(partial["processed"]), len(partial["uploads"])) == (99, 99, 1)
     assert job_run.dlq_depth() == 0

@@ -66,7 +66,7 @@ def _assert_complete(job_run: JobRun, count: int) -> None:
     assert job_run.dlq_depth() == 0
 
 
-def _started(job_run: JobRun) -> int:
+def _start_count(job_run: JobRun) -> int:
     """Return how often completed invocations have started to process the job's output."""
     return len(list(job_run.log_entries(f'"BATCH_RESULT_STARTED" "{job_run.job_id}"')))
 
@@ -90,7 +90,7 @@ def test_next_delivery_completes_a_killed_functions_job(faulty_endpoint: FaultyE
     faulty_endpoint.fail({**COPIES, "latency": 60_000})
 
     job_run.drop_output(file)
-    until(faulty_endpoint.fired, SETTLE_SECONDS, "the function to copy images")
+    until(faulty_endpoint.failed_calls, SETTLE_SECONDS, "the function to copy images")
     assert _kill_functions(job_run)
     faulty_endpoint.fail()
     killed = job_run.job()
@@ -100,7 +100,7 @@ def test_next_delivery_completes_a_killed_functions_job(faulty_endpoint: FaultyE
     _wait_until_completed(job_run)
     _assert_complete(job_run, RECEIPTS)
     job_run.wait_for_entry("BATCH_RESULT_COMPLETED")
-    assert _started(job_run) == 2
+    assert _start_count(job_run) == 2
 
 
 @pytest.mark.parametrize("faulty_endpoint", [12], indirect=True)
@@ -112,7 +112,7 @@ def test_aws_server_errors_only_delay_the_job(faulty_endpoint: FaultyEndpoint, s
     )
 
     job_run.drop_output(file)
-    until(lambda: len(faulty_endpoint.fired()) >= 5, SETTLE_SECONDS, "the function to meet faults")
+    until(lambda: len(faulty_endpoint.failed_calls()) >= 5, SETTLE_SECONDS, "the function to meet faults")
     assert job_run.transactions() == []
     faulty_endpoint.fail()
 
@@ -132,9 +132,9 @@ def test_throttled_calls_are_retried_within_one_delivery(faulty_endpoint: Faulty
     job_run.wait_until_completed()
 
     _assert_complete(job_run, RECEIPTS)
-    assert len(faulty_endpoint.fired()) == 5
+    assert len(faulty_endpoint.failed_calls()) == 5
     job_run.wait_for_entry("BATCH_RESULT_COMPLETED")
-    assert _started(job_run) == 1
+    assert _start_count(job_run) == 1
 
 
 def test_only_one_concurrent_function_processes_an_output(faulty_endpoint: FaultyEndpoint, submit: Submit) -> None:
@@ -157,7 +157,7 @@ def test_only_one_concurrent_function_processes_an_output(faulty_endpoint: Fault
     assert {f"job {job_run.job_id!r} is claimed by another function" in message for message in refused} == {True}
     _assert_complete(job_run, RECEIPTS)
     job_run.wait_for_entry("BATCH_RESULT_COMPLETED")
-    assert _started(job_run) == 1
+    assert _start_count(job_run) == 1
 
 
 @pytest.fixture

@@ -67,9 +67,9 @@ def test_stop_ends_only_the_kept_stage(emulator: Emulator, kept: dict[str, Any],
     assert not stage_file.exists()
     assert Aws(emulator.endpoint, emulator.ca_bundle).sts.get_caller_identity()["Account"] == "000000000000"
 
-    nothing = run_demo("--stop", "--json", "--stage-file", str(stage_file))
-    assert (nothing.returncode, json.loads(nothing.stdout)) == (0, {"stopped": False})
-    assert nothing.stderr == "No stage is kept: there is nothing to stop.\n"
+    repeated = run_demo("--stop", "--json", "--stage-file", str(stage_file))
+    assert (repeated.returncode, json.loads(repeated.stdout)) == (0, {"stopped": False})
+    assert repeated.stderr == "No stage is kept: there is nothing to stop.\n"
 
 
 def test_stop_spares_a_reused_pid(kept: dict[str, Any], stage_file: Path) -> None:

@@ -33,7 +33,7 @@ from local.receipts import simple_lines
 from tests.integration.stage import s3_notification
 
 from .conftest import JOB_NUMBERS, deploy_stage, emulator_with_artifacts, own_receipts
-from .policy_grants import Document, Policy, grants_of, listed, policies_of, without
+from .policy_grants import Document, Policy, as_list, grants_of, policies_of, without_grant
 from .policy_lint import problems
 from .probe_function import Probe, deploy_probe
 
@@ -65,7 +65,7 @@ def _stage(trigger: str) -> Generator[Stage]:
 
 
 def _plain_s3(job_run: JobRun, emulator: Emulator) -> Any:
-    """Return an S3 client with full access, whose calls look like calls without TLS."""
+    """Return an S3 client with full access. Its calls look like calls without TLS."""
     iam, name = job_run.aws.iam, "full-access"
     iam.create_user(UserName=name)
     everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
@@ -125,7 +125,7 @@ def process_a_job(stage: Stage) -> str:
 def poll_the_queue(stage: Stage) -> str:
     """Make the calls of Lambda's poller. Source: AWS Lambda developer guide, "Using Lambda with Amazon SQS"."""
     queue = {"QueueUrl": "queueUrl"}
-    return _denied(
+    return _denied_calls(
         stage.probe,
         ("sqs", "receive_message", queue),
         ("sqs", "delete_message", {**queue, "ReceiptHandle": "of-another-message"}),
@@ -141,14 +141,14 @@ def write_the_log(stage: Stage) -> str:
     defined by Amazon CloudWatch Logs".
     """
     streams = f"arn:aws:logs:{SCOPE}:log-group:{stage.job_run.outputs['logGroup']}:log-stream:2026/11/24/[$LATEST]1"
-    return _simulated(stage, "functionRoleArn", ["logs:CreateLogStream", "logs:PutLogEvents"], streams)
+    return _simulate(stage, "functionRoleArn", ["logs:CreateLogStream", "logs:PutLogEvents"], streams)
 
 
 def write_the_orchestrators_log(stage: Stage) -> str:
     """Simulate Lambda's calls that write the orchestrator's log."""
     group = stage.job_run.outputs["orchestratorLogGroup"]
     streams = f"arn:aws:logs:{SCOPE}:log-group:{group}:log-stream:2026/11/24/[$LATEST]1"
-    return _simulated(stage, "orchestratorRoleArn", ["logs:CreateLogStream", "logs:PutLogEvents"], streams)
+    return _simulate(stage, "orchestratorRoleArn", ["logs:CreateLogStream", "logs:PutLogEvents"], streams)
 
 
 def submit_a_job(stage: Stage) -> str:
@@ -175,7 +175,7 @@ def abort_an_upload(stage: Stage) -> str:
     assert policy.write
     before = policy.read()
     [claims] = [grant for grant in grants_of({"": policy}) if grant.action == "dynamodb:PutItem"]
-    policy.write(without(before, claims))
+    policy.write(without_grant(before, claims))
     try:
         with pytest.raises(LocalStageError, match="PutItem"):
             stage.loop.submit([image_id], f"intent-{image_id}")
@@ -196,7 +196,7 @@ def simulate_job_creation(stage: Stage) -> str:
     Source: AWS service authorization reference, "Actions defined by Amazon Bedrock".
     """
     resources = (PROFILE, MODEL_IN_OTHER_REGION, JOBS.source)
-    denied = [arn for arn in resources if _simulated(stage, "orchestratorRoleArn", [CREATE], arn) != WORKS]
+    denied = [arn for arn in resources if _simulate(stage, "orchestratorRoleArn", [CREATE], arn) != WORKS]
     document = stage.policies["orchestrator data"].read()
     if _pass_role_decision(stage, document, "bedrock.amazonaws.com") != "Allow":
         denied.append("iam:PassRole")
@@ -216,7 +216,7 @@ def run_the_model(stage: Stage) -> str:
     document = stage.policies["bedrock data"].read()
 
     def decided(resource: str, profile: str) -> str:
-        return _evaluated({"policy": document, "action": RUN, "resource": resource, "inferenceProfile": profile})
+        return _evaluate({"policy": document, "action": RUN, "resource": resource, "inferenceProfile": profile})
 
     assert decided(MODEL_IN_OTHER_REGION, "") == "ImplicitDeny"
     assert decided(MODEL_IN_OTHER_REGION, PROFILE.replace("lite", "pro")) == "ImplicitDeny"
@@ -225,10 +225,10 @@ def run_the_model(stage: Stage) -> str:
 
 def send_a_failed_request(stage: Stage) -> str:
     """Simulate Lambda's call that sends a failed request of the orchestrator to its dead-letter queue."""
-    return _simulated(stage, "orchestratorRoleArn", ["sqs:SendMessage"], f"arn:aws:sqs:{SCOPE}:{SUBMIT_DLQ}")
+    return _simulate(stage, "orchestratorRoleArn", ["sqs:SendMessage"], f"arn:aws:sqs:{SCOPE}:{SUBMIT_DLQ}")
 
 
-def _simulated(stage: Stage, role: str, actions: list[str], resource: str) -> str:
+def _simulate(stage: Stage, role: str, actions: list[str], resource: str) -> str:
     """Return the actions that IAM's simulator denies a role, or WORKS."""
     simulated = stage.job_run.aws.iam.simulate_principal_policy(
         PolicySourceArn=stage.job_run.outputs[role], ActionNames=actions, ResourceArns=[resource]
@@ -239,7 +239,7 @@ def _simulated(stage: Stage, role: str, actions: list[str], resource: str) -> st
 
 def _pass_role_decision(stage: Stage, document: Document, service: str) -> str:
     resource = stage.job_run.outputs["bedrockRoleArn"]
-    return _evaluated({"policy": document, "action": "iam:PassRole", "resource": resource, "passedTo": service})
+    return _evaluate({"policy": document, "action": "iam:PassRole", "resource": resource, "passedTo": service})
 
 
 def _new_image(stage: Stage) -> str:
@@ -259,10 +259,10 @@ def send_a_failed_event(stage: Stage) -> str:
 
     Source: AWS Lambda developer guide, "Capturing records".
     """
-    return _denied(stage.probe, ("sqs", "send_message", {"QueueUrl": "deadLetterQueueUrl", "MessageBody": "{}"}))
+    return _denied_calls(stage.probe, ("sqs", "send_message", {"QueueUrl": "deadLetterQueueUrl", "MessageBody": "{}"}))
 
 
-def _denied(probe: Probe, *calls: tuple[str, str, dict[str, Any]]) -> str:
+def _denied_calls(probe: Probe, *calls: tuple[str, str, dict[str, Any]]) -> str:
     """Make calls in the role and return the denied ones, or WORKS. Ignores all other errors."""
     codes = {operation: probe(service, operation, params) for service, operation, params in calls}
     return ", ".join(operation for operation, code in codes.items() if "AccessDenied" in code) or WORKS
@@ -535,10 +535,10 @@ def _decision(document: Document, action: str, resource: str, sender: Sender) ->
         "sourceArn": sender.source,
         "sourceAccount": sender.account,
     }
-    return _evaluated(question)
+    return _evaluate(question)
 
 
-def _evaluated(question: dict[str, Any]) -> str:
+def _evaluate(question: dict[str, Any]) -> str:
     command = [os.environ[EMULATOR_PYTHON_VARIABLE], str(Path(__file__).parent / "policy_decision.py")]
     process = subprocess.run(command, input=json.dumps(question), capture_output=True, text=True, check=True)
     return process.stdout.strip()
@@ -576,7 +576,7 @@ def test_check_fails_without_the_removed_grant(
     before = policy.read()
     [grant] = [grant for grant in grants_of(stage.policies) if str(grant) == removed]
 
-    policy.write(without(before, grant))
+    policy.write(without_grant(before, grant))
     try:
         assert check(stage) == failure
     finally:
@@ -592,7 +592,7 @@ def test_sender_is_allowed_only_by_its_grant(stages: dict[str, Stage], trigger: 
     assert _decision(document, grant.action, grant.resource, sender) == "Allow"
     another = replace(sender, service="ec2.amazonaws.com")
     assert _decision(document, grant.action, grant.resource, another) == "ImplicitDeny"
-    assert _decision(without(document, grant), grant.action, grant.resource, sender) == "ImplicitDeny"
+    assert _decision(without_grant(document, grant), grant.action, grant.resource, sender) == "ImplicitDeny"
 
 
 def _statement(document: Document, name: str) -> Document:
@@ -606,7 +606,7 @@ def test_foreign_sender_is_denied_by_one_condition(
 ) -> None:
     document = _policy_of(stages[trigger], name).read()
     statement = _statement(document, name)
-    [action], [resource] = listed(statement["Action"]), listed(statement.get("Resource", "*"))
+    [action], [resource] = as_list(statement["Action"]), as_list(statement.get("Resource", "*"))
 
     assert _decision(document, action, resource, sender) == "ImplicitDeny"
     [comparison] = [comparison for comparison, keys in statement["Condition"].items() if condition in keys]

@@ -30,8 +30,8 @@ def loop(stage: JobRun) -> Generator[Loop]:
         yield running
 
 
-def _seeded(loop: Loop, name: str) -> list[str]:
-    """Seed 100 images whose ids contain `name`, and return their ids."""
+def _seed_images(loop: Loop, name: str) -> list[str]:
+    """Seed 100 images with `name` in their ids, and return the ids."""
     job_run = JobRun(loop.stage.aws, loop.stage.outputs, job_id=name)
     image_ids = [receipt.image_id for receipt in own_receipts(job_run, IMAGES)]
     job_run.seed_images(image_ids)
@@ -46,7 +46,7 @@ def _orchestrator_entries(loop: Loop, intent_id: str) -> list[dict[str, Any]]:
 
 @pytest.mark.usefixtures("quick_redelivery")
 def test_intent_and_trace_follow_every_receipt(loop: Loop) -> None:
-    image_ids = _seeded(loop, "loop-trace")
+    image_ids = _seed_images(loop, "loop-trace")
     answer = loop.submit(image_ids, "loop-trace")
     loop.bedrock.finish(answer["jobId"])
     job_run = JobRun(loop.stage.aws, loop.stage.outputs, job_id=answer["jobId"], intent="loop-trace")
@@ -71,7 +71,7 @@ def test_intent_and_trace_follow_every_receipt(loop: Loop) -> None:
 
 @pytest.mark.usefixtures("quick_redelivery")
 def test_failed_job_updates_record_and_leaves_no_role(loop: Loop) -> None:
-    job_id = loop.submit(_seeded(loop, "loop-failed"), "loop-failed")["jobId"]
+    job_id = loop.submit(_seed_images(loop, "loop-failed"), "loop-failed")["jobId"]
     job_run = JobRun(loop.stage.aws, loop.stage.outputs, job_id=job_id, intent="loop-failed")
     [manifest] = [key for key in job_run.object_keys("batch-input/") if "loop-failed" in key]
     job_run.aws.s3.put_object(Bucket=job_run.outputs["imagesBucket"], Key=manifest, Body=b"{")
@@ -87,7 +87,7 @@ def test_failed_job_updates_record_and_leaves_no_role(loop: Loop) -> None:
 
 
 def test_repeating_an_intent_creates_one_job(loop: Loop) -> None:
-    image_ids, before = _seeded(loop, "loop-twice"), len(loop.bedrock.changes)
+    image_ids, before = _seed_images(loop, "loop-twice"), len(loop.bedrock.changes)
 
     first = loop.submit(image_ids, "loop-twice")
     second = loop.submit(image_ids[::-1], "loop-twice")
@@ -97,7 +97,7 @@ def test_repeating_an_intent_creates_one_job(loop: Loop) -> None:
 
 
 def test_different_request_with_the_same_intent_is_refused(loop: Loop) -> None:
-    image_ids = _seeded(loop, "loop-another")
+    image_ids = _seed_images(loop, "loop-another")
     loop.submit(image_ids, "loop-another")
 
     with pytest.raises(LocalStageError, match=r"was begun at .* with another userId"):
@@ -105,7 +105,7 @@ def test_different_request_with_the_same_intent_is_refused(loop: Loop) -> None:
 
 
 def test_refused_submission_leaves_no_manifest_or_record(loop: Loop) -> None:
-    image_ids, before = _seeded(loop, "loop-few"), len(loop.bedrock.changes)
+    image_ids, before = _seed_images(loop, "loop-few"), len(loop.bedrock.changes)
     [removed] = [key for key in loop.stage.object_keys("uploads/") if image_ids[0] in key]
     loop.stage.aws.s3.delete_object(Bucket=loop.stage.outputs["imagesBucket"], Key=removed)
 

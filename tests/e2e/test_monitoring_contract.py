@@ -60,7 +60,7 @@ def _failed_submissions(stage: JobRun, refused: str, failed: str) -> Entries:
     return [entry for intent_id in (refused, failed) for entry in log.log_entries(f'"{intent_id}"')]
 
 
-def _emitted(entries: Entries) -> set[Metric]:
+def _emitted_metrics(entries: Entries) -> set[Metric]:
     """Return the metrics that CloudWatch extracts from log entries in the embedded metric format."""
     return {
         (directive["Namespace"], metric["Name"], frozenset((name, entry[name]) for name in dimensions))
@@ -119,7 +119,7 @@ def _deployed_names(stage: JobRun) -> dict[str, set[str]]:
 
 
 def _missing_from_aws(stage: JobRun, metrics: set[Metric]) -> set[Metric]:
-    """Return the metrics that AWS does not publish, or whose resource does not exist."""
+    """Return the metrics that AWS does not publish, or that belong to a missing resource."""
     existing = _deployed_names(stage)
     return {
         (namespace, name, dimensions)
@@ -152,21 +152,21 @@ def _fields(query: str) -> set[str]:
 
 
 def test_every_alarm_metric_exists(stage: JobRun, put_alarms: list[dict[str, Any]], entries: Entries) -> None:
-    used, emitted = _alarm_metrics(put_alarms), _emitted(entries)
+    used, emitted = _alarm_metrics(put_alarms), _emitted_metrics(entries)
 
     assert used & emitted
     assert _missing_from_aws(stage, used - emitted) == set()
 
 
 def test_every_dashboard_metric_exists(stage: JobRun, entries: Entries) -> None:
-    drawn, emitted = _dashboard_metrics(stage), _emitted(entries)
+    drawn, emitted = _dashboard_metrics(stage), _emitted_metrics(entries)
 
     assert drawn & emitted
     assert _missing_from_aws(stage, drawn - emitted) == set()
 
 
 def test_dashboard_shows_every_emitted_metric(stage: JobRun, entries: Entries) -> None:
-    assert _emitted(entries) - _dashboard_metrics(stage) == set()
+    assert _emitted_metrics(entries) - _dashboard_metrics(stage) == set()
 
 
 def test_every_event_and_field_of_queries_exists(stage: JobRun, entries: Entries) -> None:

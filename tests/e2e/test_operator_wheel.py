@@ -1,4 +1,4 @@
-"""The wheel of the operator's command, as `pipx install .` builds it."""
+"""Tests of the wheel with the operator's command, as `pipx install .` builds it."""
 
 import os
 import subprocess
@@ -29,7 +29,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the installed wheel, beside which only the locked requirements are importable."""
+    """A folder with the installed wheel. Only the wheel and the locked requirements are importable."""
     folder = tmp_path_factory.mktemp("installed")
     options = ["--no-deps", "--no-index", "--python", sys.executable, "--target", str(folder)]
     subprocess.run([*UV, "pip", "install", *options, str(wheel)], check=True)
@@ -37,7 +37,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _run(installed: Path, folder: Path, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """Run the installed command in a folder that is not the repository."""
+    """Run the installed command in a folder outside the repository."""
     return subprocess.run(
         [sys.executable, str(installed / "bin" / "yorutsuke"), *arguments],
         cwd=folder,
@@ -48,7 +48,7 @@ def _run(installed: Path, folder: Path, *arguments: str, **environment: str) -> 
     )
 
 
-def test_wheel_holds_the_command_and_the_layer(wheel: Path) -> None:
+def test_wheel_contains_the_command_and_the_layer(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
 
@@ -78,7 +78,7 @@ def test_installed_command_examines_a_stage(installed: Path, emulator: Emulator,
     assert "Stage local: 0 bad" in done.stdout
 
 
-def test_installed_command_finds_the_stage_file_in_the_current_folder(
+def test_installed_command_finds_the_local_stage_file(
     installed: Path, emulator: Emulator, stage: JobRun, tmp_path: Path
 ) -> None:
     folder = tmp_path / ".local"
