@@ -38,7 +38,7 @@ class CommandResult:
         return json.loads(line)
 
     @property
-    def told(self) -> str:
+    def message(self) -> str:
         """Standard error in one line, independent of the terminal's width."""
         return " ".join(self.err.split())
 

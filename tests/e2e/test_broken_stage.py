@@ -218,6 +218,6 @@ def test_every_documented_operators_command_succeeds(
     environment = {STAGE_FILE_VARIABLE: str(broken_stage.file), "AWS_CA_BUNDLE": broken_stage.ca_bundle}
     operator = Operator(broken_stage.stage, environment)
 
-    ran = operator.run_in_process(_arguments(command))
+    result = operator.run_in_process(_arguments(command))
 
-    assert ran.code == 0, ran.err + ran.out
+    assert result.code == 0, result.err + result.out

@@ -57,10 +57,10 @@ def other_jobs(operator: Operator) -> Generator[None]:
 
 
 def test_jobs_prints_a_table(operator: Operator) -> None:
-    ran = operator.run_process("jobs")
+    result = operator.run_process("jobs")
 
-    assert ran.code == 0, ran.err
-    [row] = [line for line in ran.out.splitlines() if JOB in line]
+    assert result.code == 0, result.err
+    [row] = [line for line in result.out.splitlines() if JOB in line]
     assert [cell.strip() for cell in row.strip("│").split("│")][:3] == [JOB, INTENT, "COMPLETED"]
     assert [cell.strip() for cell in row.strip("│").split("│")][4:] == ["20", "2", "1", "0", "–"]
 
@@ -90,17 +90,17 @@ def test_jobs_applies_its_filters(operator: Operator, arguments: list[str], inte
 
 
 def test_job_prints_counts_outputs_and_log_queries(operator: Operator) -> None:
-    ran = operator.run_process("job", JOB)
+    result = operator.run_process("job", JOB)
 
-    assert ran.code == 0, ran.err
-    shown = " ".join(ran.out.split())
+    assert result.code == 0, result.err
+    shown = " ".join(result.out.split())
     assert "successCount=20 failureCount=2 totalCount=22 migrationFailedCount=0 missingCount=1" in shown
     assert "1: img-unanswered" in shown
     assert f"{OUTPUT_KEY} │" in shown
     assert "│ processed │" in shown
     assert "INVALID_JSON │ 1" in shown
-    assert "logs-insights$3FqueryDetail$3D~(" in ran.err
-    assert "aws logs start-query" in ran.err
+    assert "logs-insights$3FqueryDetail$3D~(" in result.err
+    assert "aws logs start-query" in result.err
 
 
 def test_job_accepts_an_intent_and_prints_json(operator: Operator) -> None:
@@ -140,11 +140,11 @@ def test_job_distinguishes_its_objects(operator: Operator) -> None:
 
 
 def test_dead_letters_show_reasons_without_records(operator: Operator) -> None:
-    ran = operator.run_process("dead-letters", JOB)
+    result = operator.run_process("dead-letters", JOB)
 
-    assert ran.code == 0, ran.err
-    assert "INVALID_AI_JSON" in ran.out
-    assert "no JSON at all" not in ran.out
+    assert result.code == 0, result.err
+    assert "INVALID_AI_JSON" in result.out
+    assert "no JSON at all" not in result.out
     answer = operator("dead-letters", JOB, "--json", "--reason", "INVALID_AI_JSON").json
     assert (answer["count"], answer["byReason"]) == (2, {"INVALID_JSON": 1, "INVALID_AI_JSON": 1})
     [letter] = answer["first"]
@@ -161,9 +161,9 @@ def test_dead_letters_escape_control_characters(operator: Operator) -> None:
 def test_export_copies_dead_letters_into_a_private_file(operator: Operator, tmp_path: Path) -> None:
     file = tmp_path / "letters.jsonl"
 
-    ran = operator("dead-letters", JOB, "--export", str(file))
+    result = operator("dead-letters", JOB, "--export", str(file))
 
-    assert ran.code == 0, ran.err
+    assert result.code == 0, result.err
     stored = operator.job_run.aws.s3.get_object(
         Bucket=operator.job_run.outputs["imagesBucket"], Key=f"dead-letters/{JOB}.jsonl"
     )["Body"].read()
@@ -178,7 +178,7 @@ def test_export_asks_before_it_replaces_a_file(operator: Operator, tmp_path: Pat
     export = ("dead-letters", JOB, "--reason", "INVALID_JSON", "--export", str(file))
 
     missing = operator("dead-letters", JOB, "--export", str(tmp_path / "no" / "file"))
-    assert (missing.code, f"folder '{tmp_path / 'no'}' does not exist" in missing.told) == (1, True)
+    assert (missing.code, f"folder '{tmp_path / 'no'}' does not exist" in missing.message) == (1, True)
     assert operator(*export).code == 1
     assert operator(*export, answer="n\n").code == 1
     assert file.read_text() == "mine"
@@ -195,22 +195,22 @@ def test_dead_letters_limits_its_output(operator: Operator) -> None:
     body = (letter.model_dump_json() + "\n").encode() * 50_000
     aws.s3.put_object(Bucket=outputs["imagesBucket"], Key=key, Body=body)
     try:
-        ran = operator("dead-letters", JOB)
+        result = operator("dead-letters", JOB)
         answer = operator("dead-letters", JOB, "--json", "--limit", "3").json
     finally:
         aws.s3.put_object(Bucket=outputs["imagesBucket"], Key=key, Body=kept)
 
-    assert ran.out.count("│   ") > 0
-    assert sum("MODEL_ERROR" in line for line in ran.out.splitlines()) == 1 + 20
+    assert result.out.count("│   ") > 0
+    assert sum("MODEL_ERROR" in line for line in result.out.splitlines()) == 1 + 20
     assert (answer["count"], len(answer["first"])) == (50_000, 3)
 
 
 @pytest.mark.parametrize("command", [["job"], ["dead-letters"]])
 def test_unknown_job_is_a_one_line_error(operator: Operator, command: list[str]) -> None:
-    ran = operator(*command, "nowhere")
+    result = operator(*command, "nowhere")
 
-    assert (ran.code, ran.out) == (1, "")
-    assert ran.told == (
+    assert (result.code, result.out) == (1, "")
+    assert result.message == (
         "NotFoundError: 'nowhere' is neither a job nor an intent of stage 'local': `jobs` lists those of the last "
         "30 days."
     )
@@ -219,11 +219,11 @@ def test_unknown_job_is_a_one_line_error(operator: Operator, command: list[str])
 def test_missing_permission_is_a_one_line_error(operator: Operator, tmp_path: Path) -> None:
     statement = {"Effect": "Allow", "Action": ["lambda:GetFunctionConfiguration"], "Resource": ["*"]}
 
-    ran = operator.restricted_to(tmp_path, [statement])("jobs")
+    result = operator.restricted_to(tmp_path, [statement])("jobs")
 
-    assert (ran.code, ran.out) == (1, "")
-    assert ran.told.startswith("ClientError: not allowed: Scan (AccessDeniedException)")
-    assert ran.told.endswith("docs/operating.md lists the permissions.")
+    assert (result.code, result.out) == (1, "")
+    assert result.message.startswith("ClientError: not allowed: Scan (AccessDeniedException)")
+    assert result.message.endswith("docs/operating.md lists the permissions.")
 
 
 def test_missing_stage_option_is_a_usage_error(operator: Operator) -> None:
@@ -234,10 +234,10 @@ def test_missing_stage_option_is_a_usage_error(operator: Operator) -> None:
 
 @pytest.mark.parametrize("span", ["2 days", "999999d"])
 def test_invalid_time_span_is_a_usage_error(operator: Operator, span: str) -> None:
-    ran = operator("jobs", "--since", span)
+    result = operator("jobs", "--since", span)
 
-    assert ran.code == 2
-    assert "write a number and d, h or m, such as 2d or 12h" in ran.told
+    assert result.code == 2
+    assert "write a number and d, h or m, such as 2d or 12h" in result.message
 
 
 def _emulated_aws(operator: Operator, **environment: str) -> dict[str, str]:
@@ -307,9 +307,9 @@ def test_missing_local_stage_error_names_the_remedy(operator: Operator, tmp_path
         if content is not None:
             stage_file.write_text(content)
         other_operator = Operator(operator.job_run, {**operator.environment, STAGE_FILE_VARIABLE: str(stage_file)})
-        ran = other_operator("jobs")
-        assert (ran.code, ran.out) == (1, "")
-        return ran.told
+        result = other_operator("jobs")
+        assert (result.code, result.out) == (1, "")
+        return result.message
 
     absent = f"StageError: no local stage was found at {stage_file}: run this in the repository's root; if none runs, "
     assert error_with(None) == absent + remedy

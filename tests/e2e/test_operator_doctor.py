@@ -32,10 +32,10 @@ def _findings(operator: Operator) -> dict[str, dict[str, str]]:
 
 
 def test_deployed_stage_is_healthy(operator: Operator) -> None:
-    ran = operator.run_process("doctor")
+    result = operator.run_process("doctor")
 
-    assert ran.code == 0, ran.out
-    assert "Stage local: 0 bad, 1 warnings, 0 not checked, of" in ran.out
+    assert result.code == 0, result.out
+    assert "Stage local: 0 bad, 1 warnings, 0 not checked, of" in result.out
     answer = operator("doctor", "--json").json
     assert answer["healthy"] is True
     assert {finding["check"]: finding["state"] for finding in answer["checks"] if finding["state"] != "ok"} == {
@@ -168,12 +168,12 @@ def test_doctor_reports_a_problem(operator: Operator, name: str) -> None:
     cause, check, seen, remedy = PROBLEMS[name]
     undo = cause(operator.job_run)
     try:
-        ran = operator("doctor", "--json")
+        result = operator("doctor", "--json")
     finally:
         undo()
 
-    found = {finding["check"]: finding for finding in ran.json["checks"]}
-    assert (ran.code, ran.json["healthy"], found[check]["state"]) == (3, False, "bad")
+    found = {finding["check"]: finding for finding in result.json["checks"]}
+    assert (result.code, result.json["healthy"], found[check]["state"]) == (3, False, "bad")
     assert seen in found[check]["seen"]
     assert remedy in found[check]["next"]
 
@@ -183,13 +183,13 @@ def test_doctor_reports_a_warning(operator: Operator, name: str) -> None:
     cause, check, seen, remedy = WARNINGS[name]
     undo = cause(operator.job_run)
     try:
-        ran = operator("doctor", "--json")
+        result = operator("doctor", "--json")
         old = operator("doctor", "--json", "--since", "2h")
     finally:
         undo()
 
-    found = {finding["check"]: finding for finding in ran.json["checks"]}
-    assert (ran.code, found[check]["state"]) == (0, "warning")
+    found = {finding["check"]: finding for finding in result.json["checks"]}
+    assert (result.code, found[check]["state"]) == (0, "warning")
     assert seen in found[check]["seen"]
     assert remedy in found[check]["next"]
     assert {finding["check"]: finding["state"] for finding in old.json["checks"]}[check] == "ok"
@@ -291,14 +291,14 @@ def test_health_is_unknown_without_permissions(operator: Operator, tmp_path: Pat
     restricted = operator.restricted_to(tmp_path, [{"Effect": "Allow", "Action": actions, "Resource": ["*"]}])
 
     shown = restricted("doctor")
-    ran = restricted("doctor", "--json")
+    result = restricted("doctor", "--json")
 
-    answer = json.loads(ran.out)
+    answer = json.loads(result.out)
     unchecked = sum(finding["state"] == "not checked" for finding in answer["checks"])
-    assert (ran.code, answer["healthy"], unchecked) == (1, None, 7)
+    assert (result.code, answer["healthy"], unchecked) == (1, None, 7)
     assert f"0 bad, 0 warnings, {unchecked} not checked, of {unchecked}" in shown.out
     consequence = "so it is not known whether stage 'local' is healthy"
-    assert f"UnfinishedError: {unchecked} checks could not be made, {consequence}" in ran.told
+    assert f"UnfinishedError: {unchecked} checks could not be made, {consequence}" in result.message
 
 
 def test_denied_checks_are_reported_beside_the_others(operator: Operator, tmp_path: Path) -> None:

@@ -102,9 +102,9 @@ def test_replay_reports_and_makes_its_changes(operator: Operator, new_job_run: N
     )
     job_run.aws.s3.delete_object(Bucket=job_run.outputs["imagesBucket"], Key=f"dead-letters/{job_run.job_id}.jsonl")
 
-    ran = operator.run_process("replay", job_run.job_id, "--yes", "--json")
+    result = operator.run_process("replay", job_run.job_id, "--yes", "--json")
 
-    answer = ran.json
+    answer = result.json
     effects = answer["effects"]
     assert answer["key"] == key
     assert effects == {
@@ -122,8 +122,8 @@ def test_replay_reports_and_makes_its_changes(operator: Operator, new_job_run: N
     assert {*effects["changedIds"]} == {edited["transactionId"], noted["transactionId"]}
     assert answer["done"] is True
     assert answer["resultStats"]["successCount"] == 4
-    assert "0 new, 1 unchanged, 2 overwritten" in ran.told
-    assert f"written again, missing now │ 1: {deleted['transactionId']}" in ran.told
+    assert "0 new, 1 unchanged, 2 overwritten" in result.message
+    assert f"written again, missing now │ 1: {deleted['transactionId']}" in result.message
     assert _by_image(job_run) == before
     assert [letter["reason"] for letter in job_run.dead_letters()] == ["INVALID_JSON"]
 
@@ -142,10 +142,10 @@ def test_replay_counts_pending_and_foreign_images(operator: Operator, new_job_ru
         TableName=job_run.outputs["pendingImagesTable"], Key={"imageId": {"S": receipts[1].image_id}}
     )
 
-    ran = operator("replay", job_run.job_id, answer="n\n")
+    result = operator("replay", job_run.job_id, answer="n\n")
 
-    assert ran.code == 1
-    shown = " ".join(ran.out.split())
+    assert result.code == 1
+    shown = " ".join(result.out.split())
     assert "0 new, 2 unchanged, 0 overwritten" in shown
     assert "1 to move, 0 moved before, 1 unknown" in shown
     assert "OWNER_MISMATCH=1" in shown
@@ -161,9 +161,9 @@ def test_replay_sends_the_notification_of_s3(operator: Operator, new_job_run: Ne
     _update_job(job_run, "SET processedOutputs = :seen", seen={key: etag})
     operator.job_run.aws.sqs.purge_queue(QueueUrl=job_run.outputs["queueUrl"])
 
-    ran = operator("replay", job_run.job_id, "--yes", "--no-wait", "--json")
+    result = operator("replay", job_run.job_id, "--yes", "--no-wait", "--json")
 
-    assert (ran.json["done"], ran.json["effects"]["failures"]) == (False, {"INVALID_RECORD": 1})
+    assert (result.json["done"], result.json["effects"]["failures"]) == (False, {"INVALID_RECORD": 1})
     encoded = f"batch-output/{job_run.job_id}/part+1%2B2.jsonl.out"
     assert _queued_messages(job_run) == [
         {"Records": [{"s3": {"bucket": {"name": bucket}, "object": {"key": encoded}}}]}
@@ -191,10 +191,12 @@ def test_replay_refuses_a_claimed_job(
     else:
         monkeypatch.setattr("yorutsuke.screen.Screen.confirm", claim)
 
-    ran = operator("replay", job_run.job_id, "--yes", "--no-wait")
+    result = operator("replay", job_run.job_id, "--yes", "--no-wait")
 
-    assert ran.code == 1
-    assert ran.told.startswith("RefusedError: a function holds" if claimed_when == "before" else "RefusedError: job")
+    assert result.code == 1
+    assert result.message.startswith(
+        "RefusedError: a function holds" if claimed_when == "before" else "RefusedError: job"
+    )
     assert job_run.job()["processedOutputs"] == {"k": "e"}
     assert _queued_messages(job_run) == []
 
@@ -214,9 +216,9 @@ def test_replay_spares_an_output_processed_meanwhile(
 
     monkeypatch.setattr("yorutsuke.screen.Screen.confirm", process)
 
-    ran = operator("replay", job_run.job_id, "--yes", "--no-wait")
+    result = operator("replay", job_run.job_id, "--yes", "--no-wait")
 
-    assert (ran.code, ran.told.startswith("RefusedError: job")) == (1, True)
+    assert (result.code, result.message.startswith("RefusedError: job")) == (1, True)
     assert job_run.job()["processedOutputs"] == {"k": "e"}
     assert _queued_messages(job_run) == []
 
@@ -229,10 +231,10 @@ def test_replay_restores_the_record_after_failed_sending(
     job_run, seen = _processed_job(new_job_run)
 
     with patch.object(Queue, "send", side_effect=error):
-        ran = operator("replay", job_run.job_id, "--yes")
+        result = operator("replay", job_run.job_id, "--yes")
 
-    assert ran.code == (130 if isinstance(error, KeyboardInterrupt) else 1)
-    assert f"The record of job '{job_run.job_id}' was restored." in ran.told
+    assert result.code == (130 if isinstance(error, KeyboardInterrupt) else 1)
+    assert f"The record of job '{job_run.job_id}' was restored." in result.message
     assert job_run.job()["processedOutputs"] == seen
 
 
@@ -249,9 +251,9 @@ def test_replay_does_not_restore_a_changed_record(operator: Operator, new_job_ru
         raise UnfinishedError("the response was lost")
 
     with patch.object(Queue, "send", lose_response):
-        ran = operator("replay", job_run.job_id, "--yes")
+        result = operator("replay", job_run.job_id, "--yes")
 
-    assert (ran.code, "A function holds job" in ran.told) == (1, True)
+    assert (result.code, "A function holds job" in result.message) == (1, True)
     assert job_run.job().get("processedOutputs") == (None if by == "claim" else {"k": "newer"})
 
 
@@ -266,11 +268,11 @@ def test_replay_refuses_an_output_changed_during_confirmation(
         job_run.aws.s3.put_object(Bucket=job_run.outputs["imagesBucket"], Key=key, Body=b"{}\n{}\n")
 
     monkeypatch.setattr("yorutsuke.screen.Screen.confirm", change)
-    ran = operator("replay", job_run.job_id, "--yes")
+    result = operator("replay", job_run.job_id, "--yes")
 
-    assert ran.code == 1
-    assert ran.told.endswith("the replay would have other effects than those shown. Run this again.")
-    assert f"'{key}' was written again after it was read (ETag '{seen[key]}', now '" in ran.told
+    assert result.code == 1
+    assert result.message.endswith("the replay would have other effects than those shown. Run this again.")
+    assert f"'{key}' was written again after it was read (ETag '{seen[key]}', now '" in result.message
     assert job_run.job()["processedOutputs"] == seen
     # S3's own notification about the new content has SNS's envelope.
     assert [body for body in _queued_messages(job_run) if "Records" in body] == []
@@ -290,11 +292,11 @@ def test_replay_needs_an_unambiguous_output(operator: Operator, new_job_run: New
     unknown = operator("replay", job_run.job_id, "--output", "c.jsonl")
     second = operator("replay", job_run.job_id, "--output", "b.jsonl", answer="n\n")
 
-    assert [ran.code for ran in (missing, several, unknown, second)] == [1, 1, 1, 1]
-    assert f"job '{job_run.job_id}' has no output in batch-output/{job_run.job_id}/" in missing.told
-    assert "has 2 outputs" in several.told
-    assert "name one with --output" in several.told
-    assert "has no output 'c.jsonl'" in unknown.told
+    assert [result.code for result in (missing, several, unknown, second)] == [1, 1, 1, 1]
+    assert f"job '{job_run.job_id}' has no output in batch-output/{job_run.job_id}/" in missing.message
+    assert "has 2 outputs" in several.message
+    assert "name one with --output" in several.message
+    assert "has no output 'c.jsonl'" in unknown.message
     shown = " ".join(second.out.split())
     assert f"Effects of processing batch-output/{job_run.job_id}/b.jsonl again" in shown
     assert f"replaces │ batch-output/{job_run.job_id}/a.jsonl" in shown
@@ -322,8 +324,8 @@ def test_interrupting_replay_does_not_cancel_it(operator: Operator, new_job_run:
         error = waiting.communicate(timeout=60)[1]
 
     assert timed_out.code == 1
-    assert "UnfinishedError: job" in timed_out.told
-    assert "the function continues, and a failed message comes back" in timed_out.told
+    assert "UnfinishedError: job" in timed_out.message
+    assert "the function continues, and a failed message comes back" in timed_out.message
     assert waiting.returncode == 130
     assert "Stopped waiting. The function continues: `job` shows its progress." in " ".join(error.split())
 
@@ -339,10 +341,10 @@ def test_replay_compares_the_manifest_again(operator: Operator, new_job_run: New
     job_run.wait_until(lambda job: "bedrockCounts" in job, "be reconciled")
     _update_job(job_run, "REMOVE bedrockCounts")
 
-    ran = operator("replay", job_run.job_id, "--manifest", "--yes", "--json")
+    result = operator("replay", job_run.job_id, "--manifest", "--yes", "--json")
 
-    assert (missing.code, "has no manifest.json.out" in missing.told) == (1, True)
-    assert ran.json["key"] == f"batch-output/{job_run.job_id}/manifest.json.out"
+    assert (missing.code, "has no manifest.json.out" in missing.message) == (1, True)
+    assert result.json["key"] == f"batch-output/{job_run.job_id}/manifest.json.out"
     assert job_run.job()["bedrockCounts"]["processedRecordCount"] == 2
     assert operator("replay", job_run.job_id, "--manifest", "--output", "x").code == 1
 
@@ -354,10 +356,10 @@ def test_invalid_manifest_is_a_one_line_error(operator: Operator, new_job_run: N
     key = f"batch-output/{job_run.job_id}/manifest.json.out"
     job_run.aws.s3.put_object(Bucket=job_run.outputs["imagesBucket"], Key=key, Body=b"{}")
 
-    ran = operator("replay", job_run.job_id, "--manifest", "--yes")
+    result = operator("replay", job_run.job_id, "--manifest", "--yes")
 
-    assert ran.code == 1
-    assert ran.told.startswith(f"InvalidManifestError: '{key}' is not Bedrock's manifest (totalRecordCount")
+    assert result.code == 1
+    assert result.message.startswith(f"InvalidManifestError: '{key}' is not Bedrock's manifest (totalRecordCount")
 
 
 @pytest.mark.usefixtures("paused_function")
@@ -383,10 +385,10 @@ def test_replay_refuses_a_manifest_without_effect(
         _update_job(job_run, "SET processedOutputs = :seen", seen=outputs)
     job_run.aws.sqs.purge_queue(QueueUrl=job_run.outputs["queueUrl"])
 
-    ran = operator("replay", job_run.job_id, "--manifest", "--yes")
+    result = operator("replay", job_run.job_id, "--manifest", "--yes")
 
-    assert ran.code == 1
-    assert f"RefusedError: 'batch-output/{job_run.job_id}/manifest.json.out' {message}" in ran.told
+    assert result.code == 1
+    assert f"RefusedError: 'batch-output/{job_run.job_id}/manifest.json.out' {message}" in result.message
     assert _queued_messages(job_run) == []
 
 
@@ -418,10 +420,10 @@ def test_retry_migrations_keeps_the_users_edits(operator: Operator, new_job_run:
     edited = {**_by_image(job_run)[receipts[0].image_id], "merchant": "Edited merchant"}
     _edit(job_run, edited)
 
-    ran = operator.run_process("retry-migrations", job_run.job_id, "--yes", "--json")
+    result = operator.run_process("retry-migrations", job_run.job_id, "--yes", "--json")
 
-    assert ran.code == 1
-    answer = json.loads(ran.out)
+    assert result.code == 1
+    answer = json.loads(result.out)
     unmoved = receipts[2].image_id
     assert answer == {
         "jobId": job_run.job_id,
@@ -431,7 +433,7 @@ def test_retry_migrations_keeps_the_users_edits(operator: Operator, new_job_run:
         "corrected": 0,
         "failures": {unmoved: "CopyObject: NoSuchKey"},
     }
-    assert "UnfinishedError: 1 images were not moved (CopyObject: NoSuchKey 1)" in ran.told
+    assert "UnfinishedError: 1 images were not moved (CopyObject: NoSuchKey 1)" in result.message
     after = _by_image(job_run)
     assert after[receipts[0].image_id] == {**edited, "status": "processed"}
     assert [after[receipt.image_id]["status"] for receipt in receipts[1:]] == ["processed", "migrationFailed"]
@@ -506,14 +508,14 @@ def test_retry_migrations_corrects_the_count_after_edits(
 
     real_move = migrations.move_images
     with patch.object(migrations, "move_images", edit):
-        ran = operator("retry-migrations", job_run.job_id, "--yes", "--json")
+        result = operator("retry-migrations", job_run.job_id, "--yes", "--json")
 
     # One image was moved. The status of the other two transactions is not `migrationFailed` any more.
     assert (fresh.code, json.loads(fresh.out)["corrected"]) == (1, 0)
-    assert (ran.json["found"], ran.json["moved"], ran.json["edited"], ran.json["corrected"]) == (1, 0, 1, 2)
-    assert "counts 1 more than the 1 in the table: their transactions were deleted, or" in ran.told
-    assert "1 transactions were deleted or got another status meanwhile" in ran.told
-    assert "The record counted 2 too many, which was corrected." in ran.told
+    assert (result.json["found"], result.json["moved"], result.json["edited"], result.json["corrected"]) == (1, 0, 1, 2)
+    assert "counts 1 more than the 1 in the table: their transactions were deleted, or" in result.message
+    assert "1 transactions were deleted or got another status meanwhile" in result.message
+    assert "The record counted 2 too many, which was corrected." in result.message
     assert job_run.job()["resultStats"]["migrationFailedCount"] == 0
     assert _by_image(job_run)[receipts[1].image_id]["status"] == "archived"
 
@@ -533,7 +535,7 @@ def test_retry_migrations_confirms_before_correcting_the_count(
 
     assert (early["found"], early["corrected"]) == (0, 0)
     assert (refused.code, counted) == (1, 1)
-    assert f"Correct the record of job {job_run.job_id}, so that no image counts as unmoved?" in refused.told
+    assert f"Correct the record of job {job_run.job_id}, so that no image counts as unmoved?" in refused.message
     assert agreed.code == 0, agreed.err
     assert job_run.job()["resultStats"]["migrationFailedCount"] == 0
 
@@ -549,12 +551,12 @@ def test_retry_migrations_reports_unknown_and_foreign_images(
     foreign = {"imageId": receipts[1].image_id, "userId": "another", "s3Key": "uploads/another/x.png"}
     job_run.aws.dynamodb.put_item(TableName=table, Item=to_item(foreign))
 
-    ran = operator("retry-migrations", job_run.job_id, "--yes")
+    result = operator("retry-migrations", job_run.job_id, "--yes")
 
-    assert ran.code == 1
-    assert "not in pending-images 1" in ran.told
-    assert "another user's 1" in ran.told
-    assert receipts[0].image_id in ran.out
+    assert result.code == 1
+    assert "not in pending-images 1" in result.message
+    assert "another user's 1" in result.message
+    assert receipts[0].image_id in result.out
     assert job_run.job()["resultStats"]["migrationFailedCount"] == 2
 
 
@@ -581,10 +583,10 @@ def test_retry_migrations_refuses_an_unprocessed_job(
     with patch.object(migrations, "move_images", claim):
         raced = operator("retry-migrations", other.job_id, "--yes")
 
-    assert "is SUBMITTED, and its output is still to be processed" in submitted.told
-    assert "Answer with --yes" in refused.told
-    assert "is COMPLETED, and its output is still to be processed" in replayed.told
-    assert "is being processed, or was just now" in raced.told
-    assert [ran.code for ran in (submitted, refused, replayed, raced)] == [1, 1, 1, 1]
+    assert "is SUBMITTED, and its output is still to be processed" in submitted.message
+    assert "Answer with --yes" in refused.message
+    assert "is COMPLETED, and its output is still to be processed" in replayed.message
+    assert "is being processed, or was just now" in raced.message
+    assert [result.code for result in (submitted, refused, replayed, raced)] == [1, 1, 1, 1]
     assert other.job()["resultStats"]["migrationFailedCount"] == 1
     _update_job(other, "REMOVE claimedUntil")

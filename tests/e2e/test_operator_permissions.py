@@ -97,8 +97,8 @@ def test_every_command_is_documented() -> None:
 
 def _skipped_checks(operator: Operator, folder: Path, actions: Sequence[str]) -> list[str]:
     """Return the checks that `doctor` cannot make with these actions."""
-    ran = _restricted(operator, folder, actions)("doctor", "--json")
-    return [finding["check"] for finding in json.loads(ran.out)["checks"] if finding["state"] == "not checked"]
+    result = _restricted(operator, folder, actions)("doctor", "--json")
+    return [finding["check"] for finding in json.loads(result.out)["checks"] if finding["state"] == "not checked"]
 
 
 def test_doctor_succeeds_with_documented_permissions(operator: Operator, tmp_path: Path) -> None:
@@ -115,9 +115,9 @@ def test_doctor_needs_every_documented_permission(operator: Operator, tmp_path: 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command_succeeds_with_documented_permissions(operator: Operator, tmp_path: Path, command: str) -> None:
-    ran = _restricted(operator, tmp_path, [ALWAYS, *DOCUMENTED[command]])(*COMMANDS[command])
+    result = _restricted(operator, tmp_path, [ALWAYS, *DOCUMENTED[command]])(*COMMANDS[command])
 
-    assert ran.code == 0, ran.err
+    assert result.code == 0, result.err
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_command_needs_every_documented_permission(
     allowed = [ALWAYS, *DOCUMENTED[command]]
     allowed.remove(action)
 
-    ran = _restricted(operator, tmp_path, allowed)(*COMMANDS[command])
+    result = _restricted(operator, tmp_path, allowed)(*COMMANDS[command])
 
-    assert ran.code == 1
-    assert re.search(r"AccessDenied", ran.told)
+    assert result.code == 1
+    assert re.search(r"AccessDenied", result.message)

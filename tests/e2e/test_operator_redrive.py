@@ -110,10 +110,10 @@ def test_redrive_needs_yes_without_a_terminal(operator: Operator) -> None:
     done = operator.run_process("redrive", "--yes")
 
     assert refused.code == 1
-    assert "standard input is not a terminal. Answer with --yes." in refused.told
+    assert "standard input is not a terminal. Answer with --yes." in refused.message
     assert done.code == 0, done.err
     assert "output │ jobone000001" in " ".join(done.out.split())
-    assert "1 of 1 messages were moved." in done.told
+    assert "1 of 1 messages were moved." in done.message
     assert _visible(operator.job_run, "queueUrl") == Counter([body])
 
 
@@ -124,10 +124,10 @@ def test_unconfirmed_redrive_leaves_the_messages_visible(
     body = _output(operator.job_run, "jobone000001")
     _put_dead_messages(operator.job_run, body)
 
-    ran = operator("redrive", *arguments, answer=answer)
+    result = operator("redrive", *arguments, answer=answer)
 
-    assert ran.code == (0 if arguments else 1)
-    assert "jobone000001" in ran.out
+    assert result.code == (0 if arguments else 1)
+    assert "jobone000001" in result.out
     assert _visible(operator.job_run, "deadLetterQueueUrl") == Counter([body])
     assert _visible(operator.job_run, "queueUrl") == Counter()
 
@@ -149,10 +149,10 @@ def test_redrive_selects_messages_by_job_or_intent(operator: Operator) -> None:
 
 
 def test_redrive_succeeds_with_an_empty_queue(operator: Operator) -> None:
-    ran = operator("redrive")
+    result = operator("redrive")
 
-    assert ran.code == 0
-    assert "yorutsuke-batch-output-dlq-local has no such messages: there is nothing to redrive." in ran.told
+    assert result.code == 0
+    assert "yorutsuke-batch-output-dlq-local has no such messages: there is nothing to redrive." in result.message
     assert operator("redrive", "--json").json["found"] == []
 
 
@@ -161,10 +161,10 @@ def test_redrive_keeps_messages_after_failed_sending(operator: Operator) -> None
     _put_dead_messages(operator.job_run, *bodies)
 
     with patch.object(queues.Queue, "send", side_effect=UnfinishedError("SQS took none")):
-        ran = operator("redrive", "--yes")
+        result = operator("redrive", "--yes")
 
-    assert ran.code == 1
-    assert "UnfinishedError: 25 of 25 messages were not moved (SQS took none). Run this again." in ran.told
+    assert result.code == 1
+    assert "UnfinishedError: 25 of 25 messages were not moved (SQS took none). Run this again." in result.message
     assert _visible(operator.job_run, "deadLetterQueueUrl") == Counter(bodies)
 
 
@@ -182,11 +182,13 @@ def test_redrive_reports_messages_received_elsewhere(operator: Operator) -> None
     assert (looked.code, done.code, empty.code) == (0, 1, 1)
     queue = "yorutsuke-batch-output-dlq-local"
     hidden = f"1 more in {queue} could not be received: another program has received them, or they are new."
-    assert f"Nothing was moved; 1 of 1 messages can be. {hidden}" in looked.told
-    assert f"1 of 1 messages were moved. {hidden}" in done.told
-    assert "Messages of an interrupted command come back after 10 minutes." in done.told
-    assert f"{queue} has no such messages that could be received: there is nothing to redrive. {hidden}" in empty.told
-    assert f"UnfinishedError: 1 messages of {queue} could not be received. Run this again." in empty.told
+    assert f"Nothing was moved; 1 of 1 messages can be. {hidden}" in looked.message
+    assert f"1 of 1 messages were moved. {hidden}" in done.message
+    assert "Messages of an interrupted command come back after 10 minutes." in done.message
+    assert (
+        f"{queue} has no such messages that could be received: there is nothing to redrive. {hidden}" in empty.message
+    )
+    assert f"UnfinishedError: 1 messages of {queue} could not be received. Run this again." in empty.message
     assert (json.loads(empty.out)["messages"], json.loads(empty.out)["hidden"]) == (0, 1)
 
 
@@ -200,10 +202,10 @@ def test_redrive_reports_messages_received_during_confirmation(operator: Operato
         move_messages(*arguments)
 
     with patch("yorutsuke.commands.redrive.move_messages", move_after_receiving):
-        ran = operator("redrive", "--yes", "--json")
+        result = operator("redrive", "--yes", "--json")
 
-    assert (ran.code, json.loads(ran.out)["moved"]) == (1, 2)
-    assert "UnfinishedError: 1 of 3 messages were not moved (another program has received them)." in ran.told
+    assert (result.code, json.loads(result.out)["moved"]) == (1, 2)
+    assert "UnfinishedError: 1 of 3 messages were not moved (another program has received them)." in result.message
 
 
 def test_redrive_stops_when_messages_become_visible_again(operator: Operator) -> None:
@@ -219,7 +221,7 @@ def test_redrive_stops_when_messages_become_visible_again(operator: Operator) ->
     seen, hidden = looked.json["messages"], looked.json["hidden"]
     assert (seen >= 10, seen + hidden) == (True, 30)
     # The receipt handle may have expired before the deletion. The number of moved messages depends on SQS.
-    assert (moved.code, " of 1 messages were moved" in moved.told) == (1, True)
+    assert (moved.code, " of 1 messages were moved" in moved.message) == (1, True)
 
 
 def test_redrive_stops_reading_after_the_time_limit(operator: Operator) -> None:
@@ -228,10 +230,10 @@ def test_redrive_stops_reading_after_the_time_limit(operator: Operator) -> None:
     _put_dead_messages(job_run, *bodies)
 
     with patch.object(queues, "READING_SECONDS", 0):
-        ran = operator("redrive", "--dry-run")
+        result = operator("redrive", "--dry-run")
 
-    assert (ran.code, ran.out) == (1, "")
-    assert ran.told.startswith(
+    assert (result.code, result.out) == (1, "")
+    assert result.message.startswith(
         "UnfinishedError: 160 messages of yorutsuke-batch-output-dlq-local were received, and more remain"
     )
     assert _visible(job_run, "deadLetterQueueUrl") == Counter(bodies)
@@ -247,11 +249,14 @@ def test_redrive_stops_moving_after_the_time_limit(operator: Operator) -> None:
             move_messages(*arguments)
 
     with patch("yorutsuke.commands.redrive.move_messages", move_without_time):
-        ran = operator("redrive", "--yes")
+        result = operator("redrive", "--yes")
 
-    assert ran.code == 1
-    assert "160 of 200 messages were moved." in ran.told
-    assert "UnfinishedError: 40 of 200 messages were not moved (160 messages of yorutsuke-batch-output-dlq" in ran.told
+    assert result.code == 1
+    assert "160 of 200 messages were moved." in result.message
+    assert (
+        "UnfinishedError: 40 of 200 messages were not moved (160 messages of yorutsuke-batch-output-dlq"
+        in result.message
+    )
     assert _visible(job_run, "queueUrl") + _visible(job_run, "deadLetterQueueUrl") == Counter(bodies)
 
 
@@ -260,11 +265,11 @@ def test_redrive_moves_a_thousand_messages(operator: Operator) -> None:
     bodies = [_output(job_run, f"jobmany{number // 10:05}") for number in range(1000)]
     _put_dead_messages(job_run, *bodies)
 
-    ran = operator("redrive", "--yes")
+    result = operator("redrive", "--yes")
 
-    assert ran.code == 0, ran.err
-    assert "1000 messages, the first 20 of 100 rows" in ran.out
-    assert sum("jobmany" in line for line in ran.out.splitlines()) == 20
+    assert result.code == 0, result.err
+    assert "1000 messages, the first 20 of 100 rows" in result.out
+    assert sum("jobmany" in line for line in result.out.splitlines()) == 20
     assert _visible(job_run, "queueUrl") == Counter(bodies)
     assert _visible(job_run, "deadLetterQueueUrl") == Counter()
 

@@ -93,10 +93,10 @@ def test_redrive_resubmits_failed_requests(
     put_failed_request({**submitted_request, "intentId": "intent-small"})
     put_failed_request({"intentId": "intent-broken"})
 
-    ran = operator("redrive", "--submissions", "--yes", "--json")
+    result = operator("redrive", "--submissions", "--yes", "--json")
 
-    assert ran.code == 1
-    answer = json.loads(ran.out)
+    assert result.code == 1
+    answer = json.loads(result.out)
     shown = {(f["intentId"], f["userId"], f["imageCount"], f["error"]) for f in answer["found"] if not f["problem"]}
     assert shown == {
         ("intent-known", "user-1", 2, "RetriesExhausted: E: m"),
@@ -107,7 +107,7 @@ def test_redrive_resubmits_failed_requests(
     assert [*answer["failures"]] == ["intent-small"]
     # The emulator's runtime sets the error's name, so only the message is compared.
     assert "pendingImageIds names 2 images, a batch job takes at least 100" in answer["failures"]["intent-small"]
-    assert "1 requests failed again and stay" in ran.told
+    assert "1 requests failed again and stay" in result.message
     assert _remaining_intents(operator, queue) == ["intent-broken", "intent-small"]
 
 
@@ -125,20 +125,20 @@ def test_redrive_resubmits_the_request_of_one_intent(
 
     assert looked.code == 0, looked.err
     assert "SubmissionLostError" in looked.out
-    assert "Nothing was resubmitted; 2 of 2 requests can be." in looked.told
-    assert "Ask for 2 jobs again?" in refused.told
+    assert "Nothing was resubmitted; 2 of 2 requests can be." in looked.message
+    assert "Ask for 2 jobs again?" in refused.message
     assert done.code == 0, done.err
-    assert "1 of 1 requests have a job now: intent-known known0000001." in done.told
+    assert "1 of 1 requests have a job now: intent-known known0000001." in done.message
     assert _remaining_intents(operator, queue) == ["intent-other"]
 
 
 def test_redrive_reports_and_keeps_unreadable_messages(operator: Operator, queue: str) -> None:
     operator.job_run.aws.sqs.send_message(QueueUrl=queue, MessageBody='{"requestPayload": {}}')
 
-    ran = operator("redrive", "--submissions", "--yes", "--json")
+    result = operator("redrive", "--submissions", "--yes", "--json")
 
-    answer = ran.json
-    assert "1 that cannot be read stay in yorutsuke-batch-orchestrator-dlq-local: delete them there." in ran.told
+    answer = result.json
+    assert "1 that cannot be read stay in yorutsuke-batch-orchestrator-dlq-local: delete them there." in result.message
     [found] = answer["found"]
     assert found["problem"] == "it is not Lambda's failure record (requestContext: Field required)"
     assert (answer["readable"], answer["jobs"], _remaining_intents(operator, queue)) == (0, {}, ["?"])
@@ -163,10 +163,10 @@ def test_lost_response_keeps_only_its_request(
     put_failed_request({**submitted_request, "intentId": "intent-small"})
 
     with _lost_response("intent-lost", lost):
-        ran = operator("redrive", "--submissions", "--yes", "--json")
+        result = operator("redrive", "--submissions", "--yes", "--json")
 
-    answer = json.loads(ran.out)
-    assert (ran.code, answer["jobs"]) == (1, {"intent-known": "known0000001"})
+    answer = json.loads(result.out)
+    assert (result.code, answer["jobs"]) == (1, {"intent-known": "known0000001"})
     assert {*answer["failures"]} == {"intent-lost", "intent-small"}
     assert answer["failures"]["intent-lost"].startswith(f"{type(lost).__name__}: AWS")
     assert _remaining_intents(operator, queue) == ["intent-lost", "intent-small"]
@@ -197,12 +197,12 @@ def test_redrive_shows_the_first_of_many_failures(
     for number in range(4):
         put_failed_request({"intentId": f"intent-{number:02}", "pendingImageIds": ["a"], "userId": "u"})
 
-    ran = operator("redrive", "--submissions", "--yes")
+    result = operator("redrive", "--submissions", "--yes")
 
-    assert ran.code == 1
-    assert "Failed again: 4, the first 3" in ran.out
-    assert ran.out.count("a batch job takes at least 100") == 3
-    assert ran.told.endswith(
+    assert result.code == 1
+    assert "Failed again: 4, the first 3" in result.out
+    assert result.out.count("a batch job takes at least 100") == 3
+    assert result.message.endswith(
         "UnfinishedError: 4 requests failed again and stay in yorutsuke-batch-orchestrator-dlq-local: correct the "
         "cause first. Run this again."
     )
@@ -218,8 +218,10 @@ def test_redrive_reports_requests_received_elsewhere(
     asked = operator("redrive", "--submissions", "--yes", "--json")
 
     assert (looked.code, asked.code) == (0, 1)
-    assert "has no such requests that could be received: there is nothing to redrive. 1 more in" in looked.told
-    assert "1 messages of yorutsuke-batch-orchestrator-dlq-local could not be received. Run this again." in asked.told
+    assert "has no such requests that could be received: there is nothing to redrive. 1 more in" in looked.message
+    assert (
+        "1 messages of yorutsuke-batch-orchestrator-dlq-local could not be received. Run this again." in asked.message
+    )
 
 
 def test_redrive_shows_results_before_the_time_limit(
@@ -234,10 +236,12 @@ def test_redrive_shows_results_before_the_time_limit(
             resubmit_requests(*arguments)
 
     with patch("yorutsuke.commands.redrive.resubmit_requests", resubmit_without_time):
-        ran = operator("redrive", "--submissions", "--yes", "--json")
+        result = operator("redrive", "--submissions", "--yes", "--json")
 
-    assert (ran.code, len(json.loads(ran.out)["failures"])) == (1, 2)
-    assert "1 of 3 requests were not resubmitted (2 messages of yorutsuke-batch-orchestrator-dlq-local" in ran.told
+    assert (result.code, len(json.loads(result.out)["failures"])) == (1, 2)
+    assert (
+        "1 of 3 requests were not resubmitted (2 messages of yorutsuke-batch-orchestrator-dlq-local" in result.message
+    )
 
 
 def test_invocation_client_uses_tcp_keepalive() -> None:
@@ -248,9 +252,9 @@ def test_invocation_client_uses_tcp_keepalive() -> None:
 
 @pytest.mark.usefixtures("queue")
 def test_redrive_succeeds_without_failed_requests(operator: Operator) -> None:
-    ran = operator("redrive", "--submissions")
+    result = operator("redrive", "--submissions")
 
-    assert (ran.code, "there is nothing to redrive" in ran.told) == (0, True)
+    assert (result.code, "there is nothing to redrive" in result.message) == (0, True)
 
 
 def test_missing_queue_error_names_the_queue(operator: Operator) -> None:
