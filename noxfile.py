@@ -1,4 +1,4 @@
-"""What one does with this project. `nox -l` lists it."""
+"""Build, test and deploy the project. `./nox -l` lists the sessions."""
 
 import os
 import sys
@@ -21,11 +21,11 @@ WORKFLOW_SCHEMAS = {
     "github-issue-config": "ISSUE_TEMPLATE/config.yml",
     "dependabot": "dependabot.yml",
 }
-"""What is below .github/, by the schema that it is held to."""
+"""Files below .github/, by the schema that they must match."""
 
 
 def prepare(session: nox.Session, requirements: str) -> None:
-    """Install what is locked, and put the source where it can be imported."""
+    """Install the locked requirements, and make the source importable."""
     session.install("--require-hashes", "--requirement", f"requirements/{requirements}.txt")
     # uv does not compile what it installs. Python compiles a module at its first import, and must keep the result.
     session.env["PYTHONDONTWRITEBYTECODE"] = None
@@ -35,15 +35,15 @@ def prepare(session: nox.Session, requirements: str) -> None:
 
 @nox.session
 def emulator(session: nox.Session) -> None:
-    """Install the emulator, which others ask for."""
+    """Install the emulator, which other sessions require."""
     session.install("--require-hashes", "--requirement", "requirements/emulator.txt")
 
 
 @nox.session(requires=["emulator"])
 def demo(session: nox.Session) -> None:
-    """See it work: a night on the embedded emulator. [-- --loop | --bedrock | --broken | --stop, --keep, --json]"""
+    """Run the pipeline on the embedded emulator. [-- --loop | --bedrock | --broken | --stop, --keep, --json]"""
     prepare(session, "local")
-    # Apart from standard output, which is for machines under --json.
+    # With --json, standard output holds the JSON object only.
     session.run("python", "-m", "local.demo", *session.posargs, stderr=sys.stderr)
 
 
@@ -56,52 +56,53 @@ def serve(session: nox.Session) -> None:
 
 @nox.session
 def yorutsuke(session: nox.Session) -> None:
-    """Look after a stage: what became of its jobs, and mend it. -- COMMAND --stage STAGE"""
+    """Run the operator's command. -- COMMAND --stage STAGE"""
     prepare(session, "operator")
-    # Apart from standard output, which is for machines under --json.
+    # With --json, standard output holds the JSON object only.
     session.run("python", "-m", "yorutsuke", *session.posargs, stderr=sys.stderr)
 
 
 @nox.session(requires=["emulator"])
 def tests(session: nox.Session) -> None:
-    """Test everything. [-- pytest's arguments]"""
+    """Run every test. [-- pytest's arguments]"""
     prepare(session, "dev")
-    # The tests on the emulator mostly wait, so one worker more than there are processors keeps all of them busy.
+    # Tests on the emulator often wait. One worker more than the number of processors keeps all processors busy.
     workers = str((os.cpu_count() or 1) + 1)
     session.run("python", "-m", "pytest", "--numprocesses", workers, "--no-loadscope-reorder", *session.posargs)
 
 
 @nox.session
 def faults(session: nox.Session) -> None:
-    """Try the handler against crashes, throttles and repeats. [-- --schedules N, --seed N, --only NAME, --json]"""
+    """Test the handler against crashes, throttling and duplicates. [-- --schedules N, --seed N, --only NAME, --json]"""
     prepare(session, "dev")
     session.run("python", "-m", "tests.faults", *session.posargs, stderr=sys.stderr)
 
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Try a million hostile lines. [-- --lines N, --seed N, --json]"""
+    """Parse a million hostile records. [-- --lines N, --seed N, --json]"""
     prepare(session, "dev")
     session.run("python", "-m", "tests.fuzz", *session.posargs, stderr=sys.stderr)
 
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure on a modelled AWS, beside other ways. [-- --plot FILE, --json]"""
+    """Measure the functions on a modelled AWS. [-- --plot FILE, --json]"""
     prepare(session, "bench")
     session.run("python", "-m", "benchmarks", *session.posargs, stderr=sys.stderr)
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style, format and workflows. [-- --fix]"""
+    """Check style, format, prose and workflows. [-- --fix]"""
     prepare(session, "lint")
     session.run("ruff", "check", *session.posargs)
     session.run("ruff", "format", *([] if "--fix" in session.posargs else ["--check"]))
+    session.run("python", "-m", "tests.prose")
     for schema, files in WORKFLOW_SCHEMAS.items():
         found = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob(f".github/{files}"))]
         session.run("check-jsonschema", "--builtin-schema", f"vendor.{schema}", *found)
-    # What in a workflow lets somebody else run, read or deploy.
+    # Security of the workflows.
     session.run("zizmor", "--offline", "--strict-collection", "--quiet", ".github")
 
 
@@ -109,27 +110,27 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Check types, strictly."""
     prepare(session, "bench")
-    # By itself, basedpyright takes the environment `.venv`, which has nox only.
+    # Without the option, basedpyright uses the environment `.venv`, which has nox only.
     session.run("basedpyright", "--pythonpath", f"{session.bin}/python", *session.posargs)
 
 
 @nox.session
 def imports(session: nox.Session) -> None:
-    """Check that imports point one way."""
+    """Check the import contracts."""
     prepare(session, "lint")
     session.run("lint-imports")
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the site into dist/docs/; a link that leads nowhere fails. [-- --serve]"""
+    """Build the site into dist/docs/, and check its links. [-- --serve]"""
     prepare(session, "docs")
-    # Every page anew: one that has not changed may link to one that has.
+    # Rebuild every page: an unchanged page may link to a changed one.
     options = ["--fresh-env", "--write-all", "--doctree-dir", session.create_tmp(), "--conf-dir", "docs"]
     session.run("sphinx-build", *options, "--fail-on-warning", "--keep-going", "--quiet", ".", "dist/docs")
     session.log("the site: dist/docs/index.html")
     if "--serve" in session.posargs:
-        # On any port that is free, which it says.
+        # Port 0 selects a free port, which the server prints.
         session.run("python", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory", "dist/docs")
 
 
@@ -142,7 +143,7 @@ def build(session: nox.Session) -> None:
 
 @nox.session
 def preview(session: nox.Session) -> None:
-    """Show what a deployment would change. -- STAGE"""
+    """Preview a deployment. -- STAGE"""
     prepare(session, "local")
     session.run("python", "-m", "yorutsuke_infra.deployment", "preview", *session.posargs)
 
@@ -156,19 +157,19 @@ def deploy(session: nox.Session) -> None:
 
 @nox.session
 def destroy(session: nox.Session) -> None:
-    """Remove a stage; a protected one is refused. -- STAGE"""
+    """Remove a stage, unless it is protected. -- STAGE"""
     prepare(session, "local")
     session.run("python", "-m", "yorutsuke_infra.deployment", "destroy", *session.posargs)
 
 
 @nox.session
 def lock(session: nox.Session) -> None:
-    """Lock requirements with hashes; what is locked stays. [-- --upgrade]"""
+    """Lock the requirements with hashes, and keep locked versions. [-- --upgrade]"""
     session.install("uv")
     for name in REQUIREMENTS:
         options = ["--universal", "--python-version", "3.11", "--generate-hashes", *session.posargs]
         options += ["--no-emit-index-url", "--no-emit-find-links", "--no-annotate", "--no-header", "--quiet"]
-        # The operator's command names its requirements in pyproject.toml. Other environments run the command, too.
+        # pyproject.toml lists the requirements of the operator's command, which other environments also run.
         sources = ["pyproject.toml"] if name in WITH_OPERATOR else []
         sources += [f"requirements/{name}.in"] if name != "operator" else ["--constraints", "requirements/layer.txt"]
         session.run("uv", "pip", "compile", *options, *sources, "--output-file", f"requirements/{name}.txt")

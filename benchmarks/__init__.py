@@ -1,1 +1,1 @@
-"""Measures the functions on a modelled AWS, beside other ways: calls, time and memory."""
+"""Compares the calls, time and memory of the functions with other ways, on a modelled AWS."""

@@ -1,6 +1,6 @@
-"""`nox -s bench`: measures the functions on a modelled AWS beside other ways, as tables, as a plot or as JSON.
+"""`./nox -s bench`: compare the functions with other ways on a modelled AWS, as tables, as a plot or as JSON.
 
-Each run is a process of its own, one after the other, so no run shares memory or caches with another.
+Each run is a separate process. Runs execute one after the other and do not share memory or caches.
 """
 
 import argparse
@@ -17,35 +17,43 @@ from rich.table import Table
 
 from . import ways
 from .cold_start import measure_cold_start
-from .comparison import Comparison, compared
+from .comparison import Comparison, compare_runs
 from .measure import Measured
 from .plot import draw
 
 ROOT = Path(__file__).parents[1]
 SIZES = (100, 1_000, 10_000, 50_000)
-"""Numbers of records of the handler's own runs. 50,000 is Bedrock's maximum."""
-COMPARED = 1_000
-"""Number of records of every other way. The slow ways take minutes for more."""
+"""Numbers of records in the handler's runs. 50,000 is Bedrock's maximum for one job."""
+COMPARED_RECORDS = 1_000
+"""Number of records in each run of another way. The slow ways take minutes for more records."""
 LARGE_LINES, LARGE_BYTES = 2_000, 200_000
+"""Number of large lines in a run, and the size of each one in bytes."""
 READ_LINES = 100
-"""Number of large lines when only reading is measured, which repeats each line."""
+"""Number of large lines in a read-only run. The run reads each line many times."""
 IMAGES, IMAGE_BYTES = 2_000, 145_000
-"""A submitted job. A manifest may have two and a half times as many images."""
+"""Number of images in a submitted job, and the size of each one in bytes.
+
+A manifest can contain 2.5 times as many images of this size.
+"""
 RUNS = [
     (ways.BASELINE, min(SIZES), 0),
-    *((way, COMPARED, 0) for way in (ways.BASELINE, ways.WRITES_ONE_BY_ONE, ways.WRITES_BATCH_WRITER, ways.WRITES)),
+    *(
+        (way, COMPARED_RECORDS, 0)
+        for way in (ways.BASELINE, ways.WRITES_ONE_BY_ONE, ways.WRITES_BATCH_WRITER, ways.WRITES)
+    ),
     *((ways.HANDLER, records, 0) for records in SIZES),
     (ways.HANDLER, LARGE_LINES, LARGE_BYTES),
     *((way, READ_LINES, LARGE_BYTES) for way in (ways.READS, ways.READS_JSON_LOADS)),
     *((way, IMAGES, IMAGE_BYTES) for way in ways.SUBMISSIONS),
 ]
-"""Way, records and bytes per line of each run."""
+"""Way, number of records and bytes per line of each run."""
 WIDTH = 180
+"""Width of the tables in characters if standard error is not a terminal."""
 
 
 def main() -> int:
-    """Measure and show the figures."""
-    parser = argparse.ArgumentParser(prog="nox -s bench --", description=__doc__)
+    """Measure all runs and print the figures. Return 0."""
+    parser = argparse.ArgumentParser(prog="./nox -s bench --", description=__doc__)
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw time and memory by records (.svg or .png)")
     parser.add_argument("--json", action="store_true", help="end with one JSON object on standard output")
     arguments = parser.parse_args()
@@ -58,23 +66,23 @@ def main() -> int:
             measured.append(_measured(way, records, line_bytes))
             progress.advance(task)
         progress.update(task, description="cold starts")
-        comparisons = compared(measured, measure_cold_start())
+        comparisons = compare_runs(measured, measure_cold_start())
         progress.advance(task)
     console.print(_runs_table(measured), _comparisons_table(comparisons))
     if arguments.plot:
         draw(measured, arguments.plot)
     if arguments.json:
-        shown = [{**asdict(one), "holds": one.holds} for one in comparisons]
-        print(json.dumps({"runs": [asdict(one) for one in measured], "comparisons": shown}))
+        compared = [{**asdict(one), "holds": one.holds} for one in comparisons]
+        print(json.dumps({"runs": [asdict(one) for one in measured], "comparisons": compared}))
     return 0
 
 
 def _measured(way: str, records: int, line_bytes: int) -> Measured:
     command = [sys.executable, "-m", "benchmarks.measure", way, str(records), str(line_bytes)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{way} of {records} records failed: {done.stderr}")
-    return Measured(**json.loads(done.stdout))
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if process.returncode:
+        raise RuntimeError(f"{way} of {records} records failed: {process.stderr}")
+    return Measured(**json.loads(process.stdout))
 
 
 def _runs_table(measured: Sequence[Measured]) -> Table:
@@ -89,9 +97,9 @@ def _runs_table(measured: Sequence[Measured]) -> Table:
 
 
 def _comparisons_table(comparisons: Sequence[Comparison]) -> Table:
-    table = Table("what", title="Side by side", title_justify="left")
-    table.add_column("seen", justify="right")
-    table.add_column("wanted", justify="right")
+    table = Table("figure", title="Side by side", title_justify="left")
+    table.add_column("measured", justify="right")
+    table.add_column("required", justify="right")
     for one in comparisons:
         style = None if one.holds else "bold red"
         bound = "at least" if one.least else "at most"

@@ -1,4 +1,4 @@
-"""The figures that the runs are judged by, each with its bound."""
+"""Figures that compare the runs. Each figure has a required bound."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from .modelled_aws import PENDING_IMAGES, TRANSACTIONS
 
 @dataclass(frozen=True)
 class Comparison:
-    """A figure, and its bound: the minimum if `least`, otherwise the maximum."""
+    """A figure and its bound. The bound is a minimum if `least` is true, otherwise a maximum."""
 
     what: str
     seen: float
@@ -27,8 +27,8 @@ class Comparison:
         return self.seen >= self.bound if self.least else self.seen <= self.bound
 
 
-def compared(measured: Sequence[Measured], cold: ColdStart) -> list[Comparison]:
-    """Return the figures of the handler's runs and of the last run of each other way."""
+def compare_runs(measured: Sequence[Measured], cold: ColdStart) -> list[Comparison]:
+    """Return the figures that compare the handler's runs with the last run of each other way."""
     last = {one.way: one for one in measured}
     baseline = last[ways.BASELINE]
     handler = sorted(
@@ -38,28 +38,28 @@ def compared(measured: Sequence[Measured], cold: ColdStart) -> list[Comparison]:
     [beside_baseline] = [one for one in handler if one.records == baseline.records]
     excess_calls = Counter(largest.calls) - Counter(fewest_calls(largest.records))
     submitted = last[ways.SUBMISSION]
-    more = f"MiB more than {smallest.records}"
+    more = f"MiB more than with {smallest.records} records"
     of_large_lines = f"{large_lines.records:,} lines of {large_lines.line_bytes // 1000} kB"
     of_images = f"{submitted.records:,} images of {submitted.line_bytes // 1000} kB submitted"
     writes, reads = last[ways.WRITES], last[ways.READS]
     return [
-        _speed(f"{baseline.records:,} records: as fast as the baseline", baseline, beside_baseline, 40),
-        _speed("writes: as fast as one by one", last[ways.WRITES_ONE_BY_ONE], writes, 20),
-        _speed("writes: as fast as batch_writer", last[ways.WRITES_BATCH_WRITER], writes, 1),
-        _speed("large lines read: as fast as json.loads", last[ways.READS_JSON_LOADS], reads, 5),
-        Comparison(f"{largest.records:,} records", largest.seconds, 60, "s"),
-        Comparison(f"{largest.records:,} records: calls more than the fewest", excess_calls.total(), 0, "calls"),
-        Comparison(f"{largest.records:,} records: left undone", _undone(largest), 0, "records"),
-        Comparison(f"{largest.records:,} records: peak memory", largest.peak_mib - smallest.peak_mib, 64, more),
-        Comparison(f"{of_large_lines}: peak memory", large_lines.peak_mib - smallest.peak_mib, 64, more),
-        _speed(f"{of_images}: as fast as sixteen at a time", last[ways.SUBMISSION_BY_SIXTEENS], submitted, 1),
+        _speed_up(f"{baseline.records:,} records: speed-up over the baseline", baseline, beside_baseline, 40),
+        _speed_up("writes: speed-up over one PutItem each", last[ways.WRITES_ONE_BY_ONE], writes, 20),
+        _speed_up("writes: speed-up over batch_writer", last[ways.WRITES_BATCH_WRITER], writes, 1),
+        _speed_up("reading large lines: speed-up over json.loads", last[ways.READS_JSON_LOADS], reads, 5),
+        Comparison(f"{largest.records:,} records: time", largest.seconds, 60, "s"),
+        Comparison(f"{largest.records:,} records: calls above the minimum", excess_calls.total(), 0, "calls"),
+        Comparison(f"{largest.records:,} records: missing writes", _missing_writes(largest), 0, "writes"),
+        Comparison(f"{largest.records:,} records: added peak memory", largest.peak_mib - smallest.peak_mib, 64, more),
+        Comparison(f"{of_large_lines}: added peak memory", large_lines.peak_mib - smallest.peak_mib, 64, more),
+        _speed_up(f"{of_images}: speed-up over sixteen at a time", last[ways.SUBMISSION_BY_SIXTEENS], submitted, 1),
         Comparison(f"{of_images}: peak memory", submitted.peak_mib, 512, "MiB"),
-        Comparison("a cold start: as long as boto3 and its clients alone", cold.handler / cold.bare, 1.5),
+        Comparison("cold start: time relative to boto3 and its clients", cold.handler / cold.bare, 1.5),
     ]
 
 
 def fewest_calls(records: int) -> dict[str, int]:
-    """Return the minimum number of calls that process a job of good records.
+    """Return the minimum number of calls, by operation, that process a job of valid records.
 
     One PutObject replaces the dead letters of an earlier run. One UpdateItem claims the job, another completes it.
     """
@@ -75,9 +75,11 @@ def fewest_calls(records: int) -> dict[str, int]:
     }
 
 
-def _speed(what: str, slower: Measured, faster: Measured, bound: float) -> Comparison:
-    return Comparison(what, slower.seconds / faster.seconds, bound, least=True)
+def _speed_up(figure: str, slower: Measured, faster: Measured, bound: float) -> Comparison:
+    return Comparison(figure, slower.seconds / faster.seconds, bound, least=True)
 
 
-def _undone(one: Measured) -> int:
-    return sum(one.records - one.written.get(what, 0) for what in (TRANSACTIONS, "copied", "deleted", PENDING_IMAGES))
+def _missing_writes(one: Measured) -> int:
+    return sum(
+        one.records - one.written.get(effect, 0) for effect in (TRANSACTIONS, "copied", "deleted", PENDING_IMAGES)
+    )

@@ -1,4 +1,4 @@
-"""One run of one way: its calls, its time and its memory."""
+"""Measures the calls, time and memory of one run of one way."""
 
 import json
 import re
@@ -21,8 +21,9 @@ LINUX_STATUS = Path("/proc/self/status")
 class Measured:
     """The figures of one run.
 
-    `calls` counts requests and `written` their effects, including those of the preparation. `peak_mib` is the peak
-    memory of the whole process. `line_bytes` is the mean length of a line, or the size of a submitted image.
+    `calls` counts requests and `written` counts their effects. Both include the preparation of the run. `peak_mib` is
+    the peak memory of the complete process. `line_bytes` is the mean length of a line, or the size of a submitted
+    image.
     """
 
     way: str
@@ -36,7 +37,7 @@ class Measured:
 
 
 def output_lines(records: int, line_bytes: int) -> Iterator[bytes]:
-    """Yield the lines of an output in Bedrock's layout. The image in each line pads the line to its length."""
+    """Yield the lines of an output file in Bedrock's layout. The image in each line pads it to `line_bytes`."""
     text = json.dumps(make_receipts(1)[0].fields)
     reply = {"output": {"message": {"role": "assistant", "content": [{"text": text}]}}, "stopReason": "end_turn"}
     for number in range(records):
@@ -47,7 +48,7 @@ def output_lines(records: int, line_bytes: int) -> Iterator[bytes]:
 
 
 def measure(way: str, records: int, line_bytes: int) -> Measured:
-    """Run a way once in this process."""
+    """Run a way once in this process and return its figures."""
     if way in SUBMISSIONS:
         mean, aws = line_bytes, ModelledAws(records, lambda: [bytes(line_bytes)], line_bytes)
     else:
@@ -63,10 +64,10 @@ def measure(way: str, records: int, line_bytes: int) -> Measured:
 
 def _peak_mib() -> float:
     if LINUX_STATUS.exists():
-        # getrusage starts at the peak of the parent process.
+        # On Linux, getrusage starts at the peak memory of the parent process.
         [peak] = re.findall(r"VmHWM:\s+(\d+) kB", LINUX_STATUS.read_text())
         return int(peak) / 1024
-    # macOS reports bytes.
+    # On macOS, getrusage reports bytes.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
 
 

@@ -1,6 +1,6 @@
-"""AWS with latencies and almost no storage: it generates the objects and images that a job reads, and counts writes.
+"""AWS with latencies and little storage. It generates the objects and images that a job reads, and counts writes.
 
-A store would grow with the job and hide the memory that the pipeline itself holds. Only the job's record is stored.
+A real store would grow with the job and hide the memory that the pipeline uses. Only the item of the job is stored.
 """
 
 import io
@@ -31,7 +31,7 @@ LATENCY_SECONDS = {
     "CompleteMultipartUpload": 0.200,
     "CreateModelInvocationJob": 0.300,
 }
-"""Seconds until the first byte of a response."""
+"""Latency of each operation, in seconds until the first byte of a response."""
 
 TRANSACTIONS, BATCH_JOBS, PENDING_IMAGES = "transactions", "batch-jobs", "pending-images"
 BUCKET = "images"
@@ -43,7 +43,7 @@ SUBMITTED = BatchJob(
     status=JobStatus.SUBMITTED.value,
     submitTime="2026-11-22T14:05:00Z",
 )
-"""The job whose output is processed."""
+"""The job of the processed output file."""
 PENDING_IMAGE = to_item(
     {
         "userId": SUBMITTED.userId,
@@ -52,7 +52,7 @@ PENDING_IMAGE = to_item(
         "status": ImageStatus.PENDING.value,
     }
 )
-"""The attributes that every image has in common."""
+"""The attributes that all images share."""
 
 
 class GeneratedBody(io.BufferedIOBase):
@@ -61,22 +61,22 @@ class GeneratedBody(io.BufferedIOBase):
     def __init__(self, pieces: Iterable[bytes]) -> None:
         super().__init__()
         self._pieces = iter(pieces)
-        self._held = b""
+        self._buffer = b""
 
     def read(self, amount: int | None = -1, /) -> bytes:
         """Return up to `amount` bytes, or the rest of the body."""
         if amount is None or amount < 0:
-            held, self._held = self._held, b""
-            return held + b"".join(self._pieces)
-        while len(self._held) < amount and (piece := next(self._pieces, b"")):
-            self._held += piece
-        read, self._held = self._held[:amount], self._held[amount:]
+            buffered, self._buffer = self._buffer, b""
+            return buffered + b"".join(self._pieces)
+        while len(self._buffer) < amount and (piece := next(self._pieces, b"")):
+            self._buffer += piece
+        read, self._buffer = self._buffer[:amount], self._buffer[amount:]
         return read
 
 
 @dataclass(frozen=True)
 class GeneratedObject(StoredObject):
-    """An object whose content is generated each time it is read."""
+    """An object with content that is generated for each read."""
 
     content: Callable[[], Iterable[bytes]]
     length: int
@@ -100,19 +100,20 @@ class GeneratedTable(Table):
         self._written = written
 
     def get(self, key: Item, /) -> Item:
-        """Return a pending image."""
+        """Return a pending image with the key's id."""
         s3_key = f"{UPLOADS_PREFIX}{SUBMITTED.userId}/{key['imageId']['S']}.jpg"
         return {**PENDING_IMAGE, **key, "s3Key": {"S": s3_key}}
 
     def put(self, _: Item, /) -> None:
-        """Count an item."""
+        """Count the write of an item."""
         self._written[self._name] += 1
 
 
 class ModelledAws(InMemoryAws):
-    """The AWS of a job with this number of records. `content` yields the content of every object, `size` is its length.
+    """A modelled AWS with one job of `records` records.
 
-    `written` counts the effects of calls: items put by table, objects copied and deleted, and bytes uploaded.
+    `content` yields the content of every object, and `size` is its length in bytes. `written` counts the effects of
+    calls: items put by table, objects copied and deleted, and bytes uploaded.
     """
 
     def __init__(
@@ -135,7 +136,7 @@ class ModelledAws(InMemoryAws):
         super().__init__(tables, latencies=latencies)
 
     def find_object(self, _: str, /) -> StoredObject:
-        """Return an object."""
+        """Return the generated object for any key."""
         return self._object
 
     def put_object(self, key: str, _: bytes, /) -> None:

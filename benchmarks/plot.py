@@ -14,9 +14,9 @@ STYLES = {BASELINE: "s--", HANDLER: "o-"}
 
 
 def draw(measured: Sequence[Measured], file: Path) -> None:
-    """Draw seconds and peak memory by records into a file, whose suffix selects the format."""
+    """Draw seconds and peak memory by records into a file. The suffix of the file selects the format."""
     shortest = min(one.line_bytes for one in measured)
-    # The same runs give the same file, and text stays text.
+    # Identical figures produce an identical file. Text is stored as text, not as outlines.
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "yorutsuke"}):
         figure = Figure(figsize=(10, 4), layout="constrained")
         time, memory = figure.subplots(1, 2)
@@ -32,9 +32,9 @@ def draw(measured: Sequence[Measured], file: Path) -> None:
         figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
 
 
-def _label(axes: Axes, what: str) -> None:
+def _label(axes: Axes, y_label: str) -> None:
     axes.set_xscale("log")
     axes.set_xlabel("records")
-    axes.set_ylabel(what)
+    axes.set_ylabel(y_label)
     axes.grid(visible=True, which="major", alpha=0.4)
     axes.legend()

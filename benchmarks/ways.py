@@ -1,6 +1,6 @@
-"""The ways to process an output file, or to submit a job, that are measured against the same modelled AWS.
+"""The measured ways to process an output file or to submit a job. All ways run on the same modelled AWS.
 
-A way prepares its run inside `session`, and returns the run, which is measured.
+A way prepares a run inside `session` and returns the run as a function. Only the run is measured.
 """
 
 import json
@@ -50,7 +50,7 @@ ENVIRONMENT = {
 OUTPUT_KEY = f"{output_prefix(SUBMITTED.jobId)}output.jsonl"
 IMAGES_AT_A_TIME = 16
 READ_REPEATS = 200
-"""Number of times that each line is read when only reading is measured. Makes the run long enough to be stable."""
+"""Number of times that a read-only run reads each line. Makes the run long enough for a stable time."""
 
 Run = Callable[[], object]
 Way = Callable[[ModelledAws], Run]
@@ -60,7 +60,7 @@ _R = TypeVar("_R")
 
 @contextmanager
 def session(aws: ModelledAws) -> Generator[None]:
-    """Connect every new client to the modelled AWS, discard logs and metrics, and let both functions start cold."""
+    """Connect new clients to the modelled AWS, discard logs and metrics, and clear the caches of both functions."""
     default_session = boto3.Session(region_name=ENVIRONMENT["AWS_DEFAULT_REGION"])
     aws.serve(default_session)
     for cached in (result_handler.load_settings, result_handler.use_cases):
@@ -70,22 +70,25 @@ def session(aws: ModelledAws) -> Generator[None]:
     with (
         patch.dict(os.environ, ENVIRONMENT),
         patch.object(boto3, "DEFAULT_SESSION", default_session),
-        Path(os.devnull).open("w", encoding="utf-8") as nowhere,
-        redirect_stdout(nowhere),
-        patch.object(result_handler.logger.registered_handler, "stream", nowhere),
-        patch.object(orchestrator.logger.registered_handler, "stream", nowhere),
+        Path(os.devnull).open("w", encoding="utf-8") as null_file,
+        redirect_stdout(null_file),
+        patch.object(result_handler.logger.registered_handler, "stream", null_file),
+        patch.object(orchestrator.logger.registered_handler, "stream", null_file),
     ):
         yield
 
 
 def run_handler(_: ModelledAws) -> Run:
-    """Process the output with the real handler, cold, from its event to its metrics."""
+    """Process the output file with the real handler after a cold start, from its event to its metrics."""
     record = {"s3": {"bucket": {"name": BUCKET}, "object": {"key": OUTPUT_KEY}}}
     return partial(result_handler.handler, {"Records": [record]}, lambda_context(seconds=300))
 
 
 def run_baseline(_: ModelledAws) -> Run:
-    """Process the output without concurrency: write transactions in chunks, and make every other call one at a time."""
+    """Process the output file without concurrency.
+
+    Transactions are written in chunks. Every other call is made one at a time.
+    """
     s3, dynamodb = boto3.client("s3"), boto3.client("dynamodb")
 
     def run() -> None:
@@ -133,16 +136,16 @@ def write_as_the_handler(_: ModelledAws) -> Run:
 
 
 def read_as_the_handler(aws: ModelledAws) -> Run:
-    """Read lines into records, as the handler does."""
-    return _reading(aws, parse_record)
+    """Parse lines into records, as the handler does."""
+    return _repeated_read(aws, parse_record)
 
 
 def read_with_json_loads(aws: ModelledAws) -> Run:
     """Read lines with `json.loads`."""
-    return _reading(aws, lambda line: json.loads(line.content))
+    return _repeated_read(aws, lambda line: json.loads(line.content))
 
 
-def _reading(aws: ModelledAws, read: Callable[[Line], object]) -> Run:
+def _repeated_read(aws: ModelledAws, read: Callable[[Line], object]) -> Run:
     lines = [Line(number, line) for number, line in enumerate(aws.content(), 1)]
 
     def run() -> None:
@@ -154,7 +157,7 @@ def _reading(aws: ModelledAws, read: Callable[[Line], object]) -> Run:
 
 
 def submit(aws: ModelledAws) -> Run:
-    """Submit a job with the real orchestrator, cold, from its event to the record of the job."""
+    """Submit a job with the real orchestrator after a cold start, from its event to the item of the job."""
     image_ids = [f"img-{number:06}" for number in range(aws.records)]
     request = {"intentId": "benchmark", "pendingImageIds": image_ids, "userId": SUBMITTED.userId}
     return partial(orchestrator.handler, request, lambda_context(seconds=900))
@@ -177,7 +180,7 @@ def _map_by_sixteens(executor: Executor, call: Callable[[_T], _R], items: Sequen
 
 
 def _transactions(s3: "S3Client") -> Iterator[Transaction]:
-    """Yield the output's transactions. Each line is first read by `json.loads`."""
+    """Yield the output file's transactions. `json.loads` parses each line first."""
     parser = RecordParser(SUBMITTED, LAST_MODIFIED, 730)
     body = s3.get_object(Bucket=BUCKET, Key=OUTPUT_KEY)["Body"]
     for number, line in enumerate(body.iter_lines(), 1):
@@ -188,8 +191,8 @@ def _transactions(s3: "S3Client") -> Iterator[Transaction]:
 
 
 HANDLER, BASELINE = "handler", "baseline"
-WRITES, WRITES_BATCH_WRITER, WRITES_ONE_BY_ONE = "writes, as the handler", "writes, batch_writer", "writes, one by one"
-READS, READS_JSON_LOADS = f"{READ_REPEATS} x read, as the handler", f"{READ_REPEATS} x read, json.loads"
+WRITES, WRITES_BATCH_WRITER, WRITES_ONE_BY_ONE = "writes, handler", "writes, batch_writer", "writes, one by one"
+READS, READS_JSON_LOADS = f"{READ_REPEATS} x read, handler", f"{READ_REPEATS} x read, json.loads"
 SUBMISSION, SUBMISSION_BY_SIXTEENS = "submission", f"submission, {IMAGES_AT_A_TIME} images at a time"
 SUBMISSIONS: dict[str, Way] = {SUBMISSION: submit, SUBMISSION_BY_SIXTEENS: submit_by_sixteens}
 WAYS: dict[str, Way] = {
@@ -202,4 +205,4 @@ WAYS: dict[str, Way] = {
     READS_JSON_LOADS: read_with_json_loads,
     **SUBMISSIONS,
 }
-"""The ways by the names under which they are shown."""
+"""The ways by their displayed names."""

@@ -1,6 +1,6 @@
-"""The site of README.md and docs/: `nox -s docs`.
+"""The site of README.md and docs/: `./nox -s docs`.
 
-The pages are read where they lie, so that a link means the same here and on GitHub: to a page, to a heading, to a file.
+The pages stay in their folders, so that a link to a page, a heading or a file works on the site and on GitHub.
 """
 
 from typing import Any
@@ -13,12 +13,12 @@ exclude_patterns = [".[!/]*", "dist", "docs/site"]
 nitpicky = True
 
 myst_heading_anchors = 4
-"""As GitHub names them."""
+"""Levels of headings that get an anchor, named as on GitHub."""
 myst_fence_as_directive = ["mermaid"]
 
 mermaid_cmd = "mermaidx"
 mermaid_output_format = "svg"
-"""Drawn here: a reader's browser asks nobody for mermaid."""
+"""The build draws the diagrams, so that a reader's browser loads no script."""
 
 html_theme = "furo"
 html_title = project
@@ -29,17 +29,32 @@ html_show_copyright = False
 html_use_index = False
 
 CONTENTS = {
-    "README": ("docs/architecture", "docs/*", "docs/decisions/README", "CONTRIBUTING", "CHANGELOG"),
-    "docs/decisions/README": ("*",),
+    "README": {
+        "Tutorial": ("docs/tutorial",),
+        "How-to": ("docs/demo", "docs/deploying", "docs/submitting", "docs/operating", "docs/runbook", "docs/testing"),
+        "Reference": (
+            "docs/configuration",
+            "docs/data-model",
+            "docs/outputs",
+            "docs/events",
+            "docs/resources",
+            "docs/glossary",
+        ),
+        "Explanation": ("docs/architecture", "docs/decisions/README"),
+        "Development": ("CONTRIBUTING", "CHANGELOG"),
+    },
+    "docs/decisions/README": {"Decisions": ("*",)},
 }
-"""What stands in the sidebar below a page. A page that is in none of it is a warning."""
+"""Captions and pages in the sidebar below a page. Sphinx warns about a page that is missing here."""
 
 
 def setup(app: Any) -> None:
-    """Give the pages their contents, of which GitHub would show the directive."""
+    """Add the tables of contents to the pages. In the files, GitHub would show the directives as text."""
     app.connect("source-read", _with_contents)
 
 
 def _with_contents(_app: Any, page: str, source: list[str]) -> None:
     if page in CONTENTS:
-        source[0] += "\n".join(["\n```{toctree}", ":glob:", ":hidden:", "", *CONTENTS[page], "```\n"])
+        for caption, pages in CONTENTS[page].items():
+            options = [":glob:", ":hidden:", f":caption: {caption}"]
+            source[0] += "\n".join(["\n```{toctree}", *options, "", *pages, "```\n"])

@@ -3,7 +3,7 @@
 import site
 from pathlib import Path
 
-# Pulumi puts only `infra/` on the path, and the names that are shared with the functions are in the layer.
+# Pulumi adds only `infra/` to the path. The names that the program shares with the functions are in the layer.
 site.addsitedir(str(Path(__file__).resolve().parents[1] / "layer"))
 
 import pulumi
@@ -68,9 +68,9 @@ OutputNotification(
 )
 
 lost_outputs = (
-    lost_notifications("Outputs and manifests", messaging.topic.name)
+    lost_notifications("Output files and manifests", messaging.topic.name)
     if messaging.topic
-    else lost_invocations("Outputs and manifests", handler.function.name)
+    else lost_invocations("Output files and manifests", handler.function.name)
 )
 metrics = StageMetrics(
     jobs=JobMetrics(stage),
@@ -81,8 +81,8 @@ metrics = StageMetrics(
     failed_requests=QueueMetrics(submission.dead_letter_queue.name),
     tables=TableMetrics(storage.transactions.name, storage.pending_images.name),
     lost_outputs=lost_outputs,
-    lost_requests=lost_invocations("Requests for jobs", orchestrator.function.name),
-    lost_job_ends=lost_events("Ends of jobs", messaging.rule.name),
+    lost_requests=lost_invocations("Requests", orchestrator.function.name),
+    lost_job_ends=lost_events("Events of failed jobs", messaging.rule.name),
 )
 
 monitoring = Monitoring(

@@ -75,7 +75,7 @@ def broken_stage_table(job_run: Mapping[str, Any]) -> Table:
     """Return the result of `break_night` as a table with a row for each job."""
     table = Table(title="The morning after", title_justify="left", caption_justify="left")
     table.caption = (
-        "Each command goes after: nox -s yorutsuke -- … --stage local\n"
+        "Each command goes after: ./nox -s yorutsuke -- … --stage local\n"
         "What Bedrock did not read waits for another job: there is no Bedrock here."
     )
     for title in ("job", "status", "what broke", "what it left behind", "what mends it"):

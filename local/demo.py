@@ -59,7 +59,7 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="nox -s demo --", description=__doc__)
+    parser = argparse.ArgumentParser(prog="./nox -s demo --", description=__doc__)
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--input", type=Path, metavar="FILE", help="an output file of your own, in either layout")
     mode.add_argument("--loop", action="store_true", help="submit images, and have a stand-in for Bedrock read them")

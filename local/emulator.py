@@ -137,7 +137,7 @@ def _start(port: int | None) -> Emulator:
     if not python or not Path(python).exists():
         raise EmulatorError(
             f"{EMULATOR_PYTHON_VARIABLE} is {python!r}, not the Python of the emulator's environment: "
-            "run this through nox, which makes that environment (nox -s demo, nox -s tests)."
+            "run this through nox, which makes that environment (./nox -s demo, ./nox -s tests)."
         )
     with socket.socket() as probe:
         if port and probe.connect_ex((HOST, port)) == 0:

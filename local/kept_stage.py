@@ -34,7 +34,7 @@ from .emulator import (
 from .errors import KeptStageError
 
 STAGE_FILE = WORK_FOLDER / "stage.json"
-NOX = "nox -s"
+NOX = "./nox -s"
 
 
 class KeptStage(BaseModel):

@@ -15,7 +15,7 @@ PORT = 4566
 
 def main() -> int:
     """Run an emulator until it is interrupted, and print its address."""
-    parser = argparse.ArgumentParser(prog="nox -s serve --", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="./nox -s serve --", description=main.__doc__)
     parser.add_argument(
         "--port", type=int, choices=range(1, 65_536), default=PORT, metavar="N", help=f"a free loopback port ({PORT})"
     )

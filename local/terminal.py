@@ -1,5 +1,6 @@
 """The demo's messages, on standard error. Standard output is for `--json`."""
 
+import html
 import os
 import re
 import sys
@@ -7,6 +8,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -38,9 +40,16 @@ def show(picture: Path | None, *tables: Table) -> None:
         with Path(os.devnull).open("w") as nowhere:
             console = Console(file=nowhere, record=True, width=WIDTH, highlight=False)
             console.print(*tables)
-        svg = console.export_svg(title="nox -s demo", unique_id="terminal")
+        svg = console.export_svg(title="./nox -s demo", unique_id="terminal")
         # Rich's picture would load web fonts.
-        picture.write_text(re.sub(r"\s*@font-face \{.*?\}", "", svg, flags=re.DOTALL))
+        svg = re.sub(r"\s*@font-face \{.*?\}", "", svg, flags=re.DOTALL)
+        picture.write_text(re.sub(r'textLength="([\d.]+)"([^>]*>)([^<]+)', _with_text_length, svg))
+
+
+def _with_text_length(text: re.Match[str]) -> str:
+    """Return the start of an SVG text with its length in cells. Rich counts characters, and squeezes wide ones."""
+    characters = html.unescape(text[3])
+    return f'textLength="{float(text[1]) * cell_len(characters) / len(characters):g}"{text[2]}{text[3]}'
 
 
 def show_whole(table: Table) -> None:

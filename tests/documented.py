@@ -1,4 +1,4 @@
-"""The commands that the documents give, as they give them."""
+"""The commands in the documents."""
 
 import re
 import shlex
@@ -8,17 +8,17 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMMAND = re.compile(
-    r"(python3? |pip |\. |nox |yorutsuke [a-z]|aws |pulumi |pre-commit |export |alias |\.ci/run|[A-Z_]+=\S+ )"
+    r"(python3? |pip |\. |\./nox |yorutsuke [a-z]|aws |pulumi |pre-commit |export |alias |\.ci/run|[A-Z_]+=\S+ )"
 )
-"""How a command begins; what else stands in a span or a block of code is none."""
+"""Start of a command. Other code spans and code blocks are not commands."""
 UNCHECKED = "Commands that no check runs"
 
 
 def documented_commands() -> dict[str, str]:
-    """Return each command with the first document that gives it, comments aside, joined ones one by one."""
+    """Return each command with the first document that contains it. Joined commands are split, comments are dropped."""
     found: dict[str, str] = {}
     for document in DOCUMENTS:
-        # Without the list of those that are not run.
+        # CONTRIBUTING.md lists the commands that no check runs.
         before, _, rest = document.read_text().partition(f"## {UNCHECKED}\n")
         for code in _code(before + rest.partition("\n## ")[2]):
             for part in re.split(r"\s+&&\s+", re.sub(r"\s+#\s.*", "", code)):
@@ -28,40 +28,40 @@ def documented_commands() -> dict[str, str]:
 
 
 def commands_in(document: str) -> list[str]:
-    """Return the commands in a document's blocks of code, in order, as often as they stand there."""
+    """Return the commands in a document's code blocks, in order, with repetitions."""
     text = (ROOT / document).read_text()
     return [line.strip() for line in text.splitlines() if line.startswith("    ") and COMMAND.match(line.strip())]
 
 
 def operators_arguments(command: str) -> list[str] | None:
-    """Return what a command passes to the operator's command, None where it is another."""
-    for start in ("nox -s yorutsuke --", "yorutsuke"):
+    """Return the arguments of the operator's command, or None for another command."""
+    for start in ("./nox -s yorutsuke --", "yorutsuke"):
         if command.startswith(f"{start} "):
             return shlex.split(command.removeprefix(start))
     return None
 
 
 def demos_arguments(command: str) -> list[str] | None:
-    """Return what a command passes to the demo, None where it is another."""
-    start = "nox -s demo -- "
+    """Return the arguments of the demo, or None for another command."""
+    start = "./nox -s demo -- "
     return shlex.split(command.removeprefix(start)) if command.startswith(start) else None
 
 
 def unchecked_beginnings() -> list[str]:
-    """Return how those commands begin that CONTRIBUTING.md says no check runs."""
+    """Return the starts of the commands that no check runs, from CONTRIBUTING.md."""
     section = (ROOT / "CONTRIBUTING.md").read_text().partition(f"## {UNCHECKED}\n")[2].partition("\n## ")[0]
     rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
     return [span for row in rows for span in re.findall(r"`([^`]+)`", row)]
 
 
 def sessions_of_ci() -> set[str]:
-    """Return the nox sessions that .ci/run has."""
-    lines = re.findall(r"^nox -s ([\w ]+)", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+    """Return the nox sessions in .ci/run."""
+    lines = re.findall(r"^\./nox -s ([\w ]+)", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
     return {session for line in lines for session in line.split()}
 
 
 def _code(text: str) -> Iterator[str]:
-    """Yield the spans of code and the lines of its blocks, diagrams and what goes by a language aside."""
+    """Yield the code spans, and the lines of code blocks without a language. Diagrams have a language."""
     text = re.sub(r"^```\w.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
     for line in text.splitlines():
         if line.startswith("    "):

@@ -1,4 +1,4 @@
-"""The stage that `nox -s demo -- --keep` leaves running on this machine, found by the file that it writes."""
+"""The stage that `./nox -s demo -- --keep` leaves running on this machine, found by the file that it writes."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ from .errors import StageError
 STAGE_FILE = Path(".local", "stage.json")
 """The file, below the current directory: the command runs at the repository's root."""
 STAGE_FILE_VARIABLE = "YORUTSUKE_LOCAL_STAGE_FILE"
-REMEDY = "run `nox -s demo -- --keep` first"
+REMEDY = "run `./nox -s demo -- --keep` first"
 
 
 class LocalStage(BaseModel):

@@ -1,1 +1,1 @@
-"""The components of a Yorutsuke stage, one noun a module."""
+"""The components of a Yorutsuke stage."""

@@ -1,6 +1,6 @@
-"""The zips a stage deploys, and where they lie in `dist/`.
+"""The zips that a stage deploys, and their paths in `dist/`.
 
-The layer holds compiled wheels, so it is built for one Python and one architecture, and its name says which.
+The layer contains compiled wheels, so a build is for one Python version and one architecture. Its file name has both.
 """
 
 import platform
@@ -18,9 +18,12 @@ DIST = ROOT / "dist"
 
 @dataclass(frozen=True)
 class Target:
-    """The Lambda runtime that a layer is built for: `python_version` such as 3.13, Lambda's name of an architecture.
+    """The runtime that a layer is built for.
 
-    `native` is the Python that is running, whatever its operating system: what the emulator runs functions on.
+    Attributes:
+        python_version: The Python version, such as 3.13.
+        architecture: Lambda's name of the processor architecture.
+        native: Whether the target is the running Python on this operating system, which the emulator uses.
     """
 
     python_version: str
@@ -40,15 +43,15 @@ def this_machine() -> Target:
 
 
 def stage_target(stage: str, config: StageConfig) -> Target:
-    """Return the target a stage deploys to; the local stage's is this machine."""
+    """Return the target of a stage. The local stage runs on this machine."""
     return this_machine() if stage == LOCAL_STAGE else Target(config.python_version, config.architecture)
 
 
 def layer_zip(target: Target) -> Path:
-    """Return where the layer for a target lies."""
+    """Return the path of the layer's zip for a target."""
     return DIST / f"yorutsuke_common-{target.runtime}-{target.architecture}.zip"
 
 
 def function_zip(name: str) -> Path:
-    """Return where the zip of a function lies."""
+    """Return the path of a function's zip."""
     return DIST / f"{name}.zip"

@@ -1,8 +1,8 @@
-"""The models that a stage's jobs may be of, as IAM knows them.
+"""The ARNs of the models that a stage's jobs may use.
 
-A model id is a foundation model's, which is run in the stage's own Region, or, with a geography before it, an inference
-profile's, by which Bedrock runs the model in whichever Region of that geography has room. Most Regions have Amazon
-Nova for batch inference by a profile alone.
+A model id is the id of a foundation model or of an inference profile. Bedrock runs a foundation model in the stage's
+Region. The id of a profile begins with a geography: Bedrock runs its model in any Region of that geography with free
+capacity. In most Regions, batch inference with Amazon Nova requires a profile.
 
 Sources: Amazon Bedrock user guide, "Supported Regions and models for batch inference" and "Supported Regions and models
 for inference profiles".
@@ -14,52 +14,57 @@ from dataclasses import dataclass
 import pulumi
 
 GEOGRAPHIES = ("apac", "au", "ca", "eu", "global", "jp", "us", "us-gov")
-"""What the id of an inference profile may begin with."""
+"""The geographies: first parts of the ids of inference profiles."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where in AWS a stage is: such as `aws`, `ap-northeast-1` and `123456789012`."""
+    """The location of a stage, such as `aws`, `ap-northeast-1` and `123456789012`."""
 
     partition: pulumi.Input[str]
     region: pulumi.Input[str]
     account_id: pulumi.Input[str]
 
     def bedrock(self, resource: str) -> pulumi.Output[str]:
-        """Return the ARN of something of the account's in Bedrock."""
+        """Return the ARN of a Bedrock resource of the account, such as `inference-profile/ID`."""
         return pulumi.Output.concat(
             "arn:", self.partition, ":bedrock:", self.region, ":", self.account_id, ":", resource
         )
 
     def model(self, model_id: str, region: pulumi.Input[str]) -> pulumi.Output[str]:
-        """Return the ARN of a foundation model, which is AWS's and no account's, in a Region."""
+        """Return the ARN of a foundation model in a Region. It omits the account id, because AWS owns the model."""
         return pulumi.Output.concat("arn:", self.partition, ":bedrock:", region, "::foundation-model/", model_id)
 
 
 @dataclass(frozen=True)
 class BatchModels:
-    """The ARNs of foundation models, and those of inference profiles, each with that of its model in any Region."""
+    """The ARNs of the models of a stage.
+
+    Attributes:
+        foundation_models: The ARNs of foundation models.
+        profiles: The ARN of each inference profile, with the ARN of its foundation model in any Region.
+    """
 
     foundation_models: tuple[pulumi.Output[str], ...]
     profiles: tuple[tuple[pulumi.Output[str], pulumi.Output[str]], ...]
 
     @property
     def arns(self) -> list[pulumi.Output[str]]:
-        """All of them."""
+        """The ARNs of all models and profiles."""
         return [*self.foundation_models, *(arn for profile in self.profiles for arn in profile)]
 
 
 def batch_models(place: Place, model_ids: Iterable[str]) -> BatchModels:
-    """Return what IAM knows these models as.
+    """Return the ARNs of these models.
 
-    Which Regions a profile reaches may change, and what AWS adds is to work on: its model is named in all of them.
+    AWS may add Regions to a profile. Therefore the ARN of a profile's foundation model covers all Regions.
     """
     models: list[pulumi.Output[str]] = []
     profiles: list[tuple[pulumi.Output[str], pulumi.Output[str]]] = []
     for model_id in model_ids:
         geography, _, of_profile = model_id.partition(".")
         if geography in GEOGRAPHIES:
-            # In any Region: in which of them is for AWS to say.
+            # In any Region, because AWS chooses the Region.
             profiles.append((place.bedrock(f"inference-profile/{model_id}"), place.model(of_profile, "*")))
         else:
             models.append(place.model(model_id, place.region))

@@ -25,8 +25,8 @@ class BatchResultsArgs:
 class BatchResults(pulumi.ComponentResource):
     """The function and the mapping that feeds it.
 
-    A message is one job's output and may take minutes. The function receives one message at a time, because a job that
-    times out would return all messages of its invocation to the queue.
+    A message announces the output of one job, which may take minutes to process. The function receives one message at
+    a time, because a timeout returns all messages of the invocation to the queue.
 
     Resources:
         `{name}`: the function, a `PythonFunction`, and the mapping from the queue to it.

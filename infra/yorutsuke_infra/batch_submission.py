@@ -1,7 +1,8 @@
 """The batch_orchestrator, and the role that Bedrock assumes to run the submitted jobs.
 
-A synchronous caller receives an error as the answer. A failed asynchronous request is retried twice, then kept with its
-error in the orchestrator's own dead-letter queue. The queue of outputs could not process it.
+A synchronous caller receives an error as the response. Lambda retries a failed asynchronous request twice. It then
+sends the request with its error to the orchestrator's own dead-letter queue. A redrive from the other dead-letter queue
+would send the request to the batch_result_handler.
 """
 
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from .python_function import CommonArgs, PythonFunction, PythonFunctionArgs, kee
 from .storage import Storage
 
 MAX_MESSAGE_BYTES = 1_048_576
-"""Maximum size of a message, in bytes. Asynchronous requests can be as large, and SQS's default is a quarter of it."""
+"""Maximum size of a message, in bytes: the size that an asynchronous request can have. SQS's default is a quarter."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class BatchSubmission(pulumi.ComponentResource):
             bedrock_jobs=jobs,
             models=models,
         )
-        # Bedrock assumes its role as soon as it has a job.
+        # Bedrock assumes its role when the function submits a job, so the role's policy must exist.
         self.orchestrator = self._orchestrator(name, args, resources, bedrock_data)
         keep_failed_events(name, self.orchestrator.function, self.dead_letter_queue, self._child)
         self.register_outputs(

@@ -1,6 +1,6 @@
-"""Builds the zips that a stage deploys. The same sources give the same bytes, and a layer is built once.
+"""Builds the zips that a stage deploys. The same sources always produce the same bytes.
 
-Only wheels are installed and nothing is compiled, so any machine can build for any target.
+The build installs wheels and does not compile code, so any machine can build for any target.
 """
 
 import argparse
@@ -29,20 +29,20 @@ LAYER_REQUIREMENTS = ROOT / "requirements" / "layer.txt"
 FUNCTIONS = ROOT / "functions"
 AMAZON_LINUX_2_PYTHONS = {"3.11"}
 
-# Lambda's name of an architecture, and the wheels' name of it.
 WHEEL_ARCHITECTURES = {"arm64": "aarch64", "x86_64": "x86_64"}
-# Written by uv about the installation, not by the package: they differ from one run to the next, or are of no use.
+"""The name of each architecture in file names of wheels, by Lambda's name of it."""
 LEFT_OUT_NAMES = {"RECORD", "INSTALLER", "REQUESTED", ".lock"}
 LEFT_OUT_FOLDERS = {"__pycache__", "bin"}
-# The oldest time a zip can hold.
+"""Files and folders that the zips omit: Lambda does not use them, and some differ in each installation by uv."""
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)
+"""Modification time of every zip entry: the earliest time that the zip format can represent."""
 FILE_MODE = 0o100644
 
 
 def build(target: Target) -> list[Path]:
-    """Build the layer for a target, unless `dist/` holds it, and every function; return the zips.
+    """Build every function, and the layer for a target if its sources changed. Return the paths of the zips.
 
-    Only one process builds at a time. The others wait and then find the layer.
+    A file lock allows one build at a time. A concurrent build waits, then reuses the layer.
     """
     layer = layer_zip(target)
     layer.parent.mkdir(exist_ok=True)
@@ -50,20 +50,20 @@ def build(target: Target) -> list[Path]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         record, sources = layer.with_suffix(".digest"), _layer_digest(target)
         if not (layer.exists() and record.exists() and record.read_text() == f"{sources} {_digest(layer)}"):
-            # Without a record, an interrupted build is repeated.
+            # A missing digest makes the next call repeat an interrupted build.
             record.unlink(missing_ok=True)
             _build_layer(target)
             record.write_text(f"{sources} {_digest(layer)}")
-        # The zips of functions have one name for all targets, and take milliseconds.
+        # A function's zip has the same name for all targets, and its build takes milliseconds.
         return [layer, *map(_build_function, _function_names())]
 
 
 def _layer_digest(target: Target) -> str:
-    """Return a digest of everything that determines a layer: the target, the lock file, the package and this file."""
+    """Return a digest of the layer's inputs: the target, the lock file, the package and this file."""
     digest = hashlib.sha256(repr(target).encode())
     for root in (LAYER_REQUIREMENTS, LAYER_PACKAGE, Path(__file__)):
         for file in sorted([root] if root.is_file() else _kept_files(root)):
-            # The lengths separate the names and the contents from each other.
+            # The length separates the content from the name of the next file.
             content = file.read_bytes()
             digest.update(f"{file.relative_to(root.parent)} {len(content)}\n".encode() + content)
     return digest.hexdigest()
@@ -82,11 +82,11 @@ def _build_layer(target: Target) -> None:
 
 
 def _install_wheels(target: Target, folder: Path) -> None:
-    """Install the layer's locked requirements for the target, whatever machine this is."""
+    """Install the layer's locked requirements for the target, which may differ from this machine."""
     command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", sys.executable]
     command += ["--target", str(folder), "--no-deps", "--only-binary", ":all:", "--require-hashes"]
     if not target.native:
-        # Runtimes to Python 3.11 are Amazon Linux 2, glibc 2.26; later ones Amazon Linux 2023, glibc 2.34.
+        # Runtimes up to Python 3.11 use Amazon Linux 2 (glibc 2.26). Later runtimes use Amazon Linux 2023 (glibc 2.34).
         policy = "manylinux_2_17" if target.python_version in AMAZON_LINUX_2_PYTHONS else "manylinux_2_28"
         command += ["--python-version", target.python_version]
         command += ["--python-platform", f"{WHEEL_ARCHITECTURES[target.architecture]}-{policy}"]
@@ -106,11 +106,14 @@ def _build_function(name: str) -> Path:
 
 
 def _write_zip(path: Path, folder: Path) -> None:
-    """Zip a folder so that the same content gives the same bytes: sorted names, one time, one mode.
+    """Write a zip of a folder. Sorted names, one time and one mode make the same content produce the same bytes.
 
-    The zip appears whole: another build or a deployment at the same time never meets half of one.
+    The zip replaces an earlier one atomically, so a concurrent deployment never reads a partial file.
     """
-    with _appearing_whole(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+    with (
+        _atomic_replacement(path) as part,
+        zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive,
+    ):
         for file in sorted(_kept_files(folder), key=lambda kept: kept.relative_to(folder).as_posix()):
             entry = zipfile.ZipInfo(file.relative_to(folder).as_posix(), ZIP_TIME)
             entry.compress_type = zipfile.ZIP_DEFLATED
@@ -119,8 +122,8 @@ def _write_zip(path: Path, folder: Path) -> None:
 
 
 @contextmanager
-def _appearing_whole(path: Path) -> Generator[Path]:
-    """Give a name beside `path` to write to, which then takes its place."""
+def _atomic_replacement(path: Path) -> Generator[Path]:
+    """Yield a temporary path to write to. When the block ends, the written file replaces `path`."""
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         part = Path(folder) / path.name
         yield part
@@ -135,11 +138,15 @@ def _kept_files(folder: Path) -> Iterator[Path]:
 
 
 def main() -> int:
-    """Build for a stage, or for a Python and an architecture, and show what was built."""
-    parser = argparse.ArgumentParser(prog="nox -s build --", description=main.__doc__)
+    """Build the layer and the functions for a stage, or for a Python version and an architecture."""
+    parser = argparse.ArgumentParser(prog="./nox -s build --", description=main.__doc__)
     parser.add_argument("stage", nargs="?", default="dev", help="the stage to build for (default: dev)")
-    parser.add_argument("--python", choices=get_args(PythonVersion), help="the target's Python (default: the stage's)")
-    parser.add_argument("--arch", choices=sorted(WHEEL_ARCHITECTURES), help="the target's architecture")
+    parser.add_argument(
+        "--python", choices=get_args(PythonVersion), help="Python version of the target (default: the stage's)"
+    )
+    parser.add_argument(
+        "--arch", choices=sorted(WHEEL_ARCHITECTURES), help="architecture of the target (default: the stage's)"
+    )
     arguments = parser.parse_args()
     try:
         target = stage_target(arguments.stage, read_stage_file(arguments.stage))

@@ -19,7 +19,7 @@ class CommonLayerArgs:
 
 
 class CommonLayer(pulumi.ComponentResource):
-    """The package `yorutsuke_common` and the libraries that it needs.
+    """The layer with the package `yorutsuke_common` and its dependencies.
 
     Resources:
         `{name}`: the layer version. `arn` includes the version.

@@ -1,4 +1,4 @@
-"""The configuration of a stage, validated as a whole before a resource is declared."""
+"""The configuration of a stage. The program validates it before it declares the first resource."""
 
 import difflib
 import json
@@ -22,32 +22,49 @@ REGION_KEY = "aws:region"
 TAGS_KEY = "aws:defaultTags"
 REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-[1-9]")
 STAGE = re.compile(r"[a-z]([a-z0-9-]{0,25}[a-z0-9])?")
-"""Pattern of a stage's name. Names in AWS end with it: a role's name has at most 64 characters, a bucket's at most 63,
-and a bucket's has no capital letters."""
+"""Pattern of a stage's name. Names in AWS end with the stage's name.
+
+AWS allows 64 characters in the name of a role, and 63 lowercase characters in the name of a bucket.
+"""
 
 PythonVersion = Literal["3.11", "3.12", "3.13", "3.14"]
 
+RULES = {
+    "bool_type": "must be true or false",
+    "greater_than": "must be greater than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "int_type": "must be an integer",
+    "less_than_equal": "must be at most {le}",
+    "literal_error": "must be {expected}",
+    "model_type": "must be an object with settings as its keys",
+    "string_pattern_mismatch": "must match the pattern {pattern}",
+    "string_type": "must be a string",
+    "too_short": "must have at least {min_length} entry",
+    "tuple_type": "must be a list",
+}
+"""The rule that a value breaks, by pydantic's error type. The placeholders are keys of the error's context."""
 
-def _known_timezone(value: str) -> str:
+
+def _check_timezone(value: str) -> str:
     if value not in available_timezones():
-        raise ValueError("must be an IANA time zone such as Asia/Tokyo")
+        raise PydanticCustomError("timezone", "must be an IANA time zone such as Asia/Tokyo")
     return value
 
 
-def _each_once(emails: tuple[str, ...]) -> tuple[str, ...]:
+def _check_unique(emails: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(emails)) < len(emails):
-        raise ValueError("must name each address once")
+        raise PydanticCustomError("unique", "must contain each address once")
     return emails
 
 
-def _not_of_aws(source: str) -> str:
+def _check_event_source(source: str) -> str:
     if source.startswith("aws."):
-        raise ValueError("must not begin with aws., as whom nobody can send")
+        raise PydanticCustomError("event_source", "must not begin with aws., which is reserved for AWS services")
     return source
 
 
-def _of_nova(model_id: str) -> str:
-    # A manifest has the form of Nova's requests, which no other model reads.
+def _check_model_id(model_id: str) -> str:
+    # The orchestrator writes manifests in Nova's request format. Models of other families reject this format.
     if not re.fullmatch(rf"(({'|'.join(GEOGRAPHIES)})\.)?amazon\.nova-[a-z0-9.:-]{{1,100}}", model_id):
         raise PydanticCustomError(
             "model",
@@ -56,19 +73,19 @@ def _of_nova(model_id: str) -> str:
     return model_id
 
 
-def _an_address(email: str) -> str:
+def _check_email(email: str) -> str:
     if not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", email):
         raise PydanticCustomError("address", "must be an address such as ops@example.com")
     return email
 
 
-Email = Annotated[str, AfterValidator(_an_address)]
-ModelId = Annotated[str, AfterValidator(_of_nova)]
-EventSource = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,256}$"), AfterValidator(_not_of_aws)]
+Email = Annotated[str, AfterValidator(_check_email)]
+ModelId = Annotated[str, AfterValidator(_check_model_id)]
+EventSource = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,256}$"), AfterValidator(_check_event_source)]
 
 
 class StageConfig(BaseModel):
-    """The object under `yorutsuke:stage` in Pulumi.{stage}.yaml, its keys in camelCase. Every key has a default."""
+    """The object at `yorutsuke:stage` in Pulumi.{stage}.yaml. Its keys are in camelCase, and all have defaults."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -80,68 +97,88 @@ class StageConfig(BaseModel):
     )
 
     python_version: PythonVersion = "3.13"
-    """The Python of the Lambda runtime, and of the wheels in the layer."""
+    """Python version of the Lambda runtime and of the wheels in the layer."""
 
     architecture: Literal["arm64", "x86_64"] = "arm64"
-    """The processor of the Lambda runtime, and of the wheels in the layer."""
+    """Processor architecture of the Lambda runtime and of the wheels in the layer."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    """DEBUG also logs one entry per transaction."""
+    """Level of the functions' logs. DEBUG also logs one entry per transaction."""
 
     log_retention_days: Literal[
         1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653
     ] = 30
-    """How long the functions' logs are kept. CloudWatch Logs takes these values only."""
+    """Number of days for which the functions' logs are kept. CloudWatch Logs accepts only these values."""
 
-    timezone: Annotated[str, AfterValidator(_known_timezone)] = "Asia/Tokyo"
-    """An IANA time zone: whose calendar dates `processed/{date}/` uses."""
+    timezone: Annotated[str, AfterValidator(_check_timezone)] = "Asia/Tokyo"
+    """IANA time zone of the dates in `processed/{date}/`."""
 
     transaction_ttl_days: Annotated[int, Field(gt=0, le=36_500)] = 730
-    """How long a transaction is kept, from the day that its output was written."""
+    """Number of days for which a transaction is kept, counted from the day its output file was written."""
 
     function_timeout_seconds: Annotated[int, Field(ge=1, le=MAX_FUNCTION_SECONDS)] = 300
-    """Lambda's maximum is 900. The queue's visibility timeout, after which a failed message comes back, is six times
-    this."""
+    """Timeout of the batch_result_handler, in seconds. 900 is Lambda's maximum.
+
+    The queue's visibility timeout, after which SQS delivers a failed message again, is six times this value.
+    """
 
     function_memory_mb: Annotated[int, Field(ge=1536, le=10240)] = 1769
-    """Memory of each function, in MB. Lambda allocates CPU in proportion to memory: 1,769 MB is one vCPU, and one
-    Python process uses no more. The minimum leaves room for the 32 images of up to 18 MB that the orchestrator holds
-    while it reads ahead."""
+    """Memory of each function, in MB. Lambda allocates CPU in proportion to memory: 1,769 MB is one vCPU, the most that
+    one Python process uses.
+
+    The minimum leaves room for the 32 images of up to 18 MB that the orchestrator reads ahead. It also leaves room for
+    those of an earlier invocation that timed out.
+    """
 
     function_max_concurrency: Annotated[int, Field(ge=2, le=1000)] = 2
-    """Jobs taken in at once; with `trigger: s3` they are as many as end at once. Lambda's bounds."""
+    """Maximum number of messages from the queue that the batch_result_handler processes concurrently.
+
+    The bounds are Lambda's. With `trigger: s3`, this setting does not limit the invocations by S3.
+    """
 
     model_ids: Annotated[tuple[ModelId, ...], Field(strict=False, min_length=1)] = ("apac.amazon.nova-lite-v1:0",)
-    """Models of Amazon Nova that a job may be of, or inference profiles of them, as Bedrock names them in the stage's
-    Region; the first where none is asked for. The default is one of Asia Pacific."""
+    """Ids, in the stage's Region, of the Amazon Nova models or inference profiles that a request may name.
+
+    The first is the default for requests without a model. The default value is an inference profile of Asia Pacific.
+    """
 
     min_records: Annotated[int, Field(ge=1, le=MAX_RECORDS)] = BEDROCK_MIN_RECORDS
-    """Images that a job has at least: a quota of Bedrock's for most models, below which it refuses the job."""
+    """Minimum number of images in a job. The default is Bedrock's quota for most models. It rejects smaller jobs."""
 
     trigger: Literal["sqs", "s3"] = "sqs"
-    """How an output reaches the function: through a topic and a queue, or straight, for quick validation."""
+    """Path of an output file's notification to the function.
 
-    alarm_emails: Annotated[tuple[Email, ...], Field(strict=False), AfterValidator(_each_once)] = ()
-    """Who is told when an alarm rings; each has to confirm the subscription. They are secrets in the stack's state, and
-    may be in the stage's file: `pulumi config set --secret --path 'yorutsuke:stage.alarmEmails[0]' ADDRESS`."""
+    `sqs` uses a topic and a queue. `s3` invokes the function directly, for quick validation.
+    """
+
+    alarm_emails: Annotated[tuple[Email, ...], Field(strict=False), AfterValidator(_check_unique)] = ()
+    """Email addresses that the alarms notify. Each recipient has to confirm the subscription.
+
+    The addresses are secrets in the stack's state. In the stage's file they can be secrets, too:
+    `pulumi config set --secret --path 'yorutsuke:stage.alarmEmails[0]' ADDRESS`.
+    """
 
     drill_event_source: EventSource | None = None
-    """A second source of job state changes, for drills: as `aws.bedrock` nobody but Bedrock can send."""
+    """Second source of job state changes, for drills. Only Bedrock can send events with the source `aws.bedrock`."""
 
     protect_data: bool = False
-    """Bucket and tables outlive the stack. Where this is false, destroying a stage deletes what is in them."""
+    """Protection of bucket and tables, which then outlive the stack. Without it, destroying the stage deletes them."""
 
 
 def load_config(stage: str) -> StageConfig:
-    """Return the config of the stage being deployed. Raises ConfigError."""
+    """Return the validated configuration of the stage that the program deploys.
+
+    Raises:
+        ConfigError: The configuration is not valid.
+    """
     aws = pulumi.Config("aws")
-    # The environment has every configured key. Pulumi's API only returns keys that the program names.
-    require_well_formed(stage, pulumi.runtime.get_config_env(), aws.get("region"), decoded(aws.get("defaultTags")))
+    # The environment contains every configured key. Pulumi's API returns only keys that the program names.
+    require_well_formed(stage, pulumi.runtime.get_config_env(), aws.get("region"), decode_json(aws.get("defaultTags")))
     try:
         values: object = pulumi.Config(PROJECT).get_object(CONFIG_KEY)
     except pulumi.ConfigTypeError as exc:
         raise ConfigError(
-            f"{PROJECT}:{CONFIG_KEY} in Pulumi.{stage}.yaml is no object: write one, its keys below it."
+            f"{PROJECT}:{CONFIG_KEY} in Pulumi.{stage}.yaml is not an object. Write the settings as keys below it."
         ) from exc
     secret = pulumi.runtime.is_config_secret(f"{PROJECT}:{CONFIG_KEY}")
     return parse_config({} if values is None else values, stage, secret=secret)
@@ -153,7 +190,7 @@ def stage_tags(stage: str) -> dict[str, str]:
 
 
 def require_well_formed(stage: str, keys: Iterable[str], region: object, default_tags: object) -> None:
-    """Check the parts of a stage's file that are not below `yorutsuke:stage`.
+    """Check the keys of a stage's file outside `yorutsuke:stage`.
 
     Args:
         stage: The name of the stage.
@@ -166,32 +203,32 @@ def require_well_formed(stage: str, keys: Iterable[str], region: object, default
     """
     if not STAGE.fullmatch(stage):
         raise ConfigError(
-            f"stage {stage!r} is no name for one: names in AWS end in it, so take small letters, digits and hyphens, "
-            "27 at most, a letter first and no hyphen last."
+            f"stage name {stage!r} is not valid. Use 1 to 27 lowercase letters, digits and hyphens. "
+            "Begin with a letter and end with a letter or digit."
         )
     known = f"{PROJECT}:{CONFIG_KEY}"
     unknown = [key for key in keys if key.startswith(f"{PROJECT}:") and key != known]
     if unknown:
         raise ConfigError(
-            f"Pulumi.{stage}.yaml has the key {unknown[0]!r}: everything of this project goes under {known}."
+            f"Pulumi.{stage}.yaml has the unknown key {unknown[0]!r}. Move all settings of this project below {known}."
         )
     if not isinstance(region, str) or not REGION.fullmatch(region):
         raise ConfigError(
-            f"{REGION_KEY} in Pulumi.{stage}.yaml is {region!r}: name the AWS Region of the stage, such as "
-            "ap-northeast-1."
+            f"{REGION_KEY} in Pulumi.{stage}.yaml is {region!r}, which is not an AWS Region. Set it to the stage's "
+            "Region, such as ap-northeast-1."
         )
     tags = cast("dict[str, object]", default_tags).get("tags") if isinstance(default_tags, dict) else None
     required = stage_tags(stage)
     if not isinstance(tags, dict) or not required.items() <= cast("dict[str, object]", tags).items():
         written = ", ".join(f"{key}: {value}" for key, value in required.items())
         raise ConfigError(
-            f"{TAGS_KEY} in Pulumi.{stage}.yaml is {default_tags!r}: every resource of a stage needs the tags project, "
+            f"{TAGS_KEY} in Pulumi.{stage}.yaml is {default_tags!r}. Every resource of a stage needs the tags project, "
             f"stage and managed-by. Write `{TAGS_KEY}: {{tags: {{{written}}}}}`."
         )
 
 
-def decoded(text: str | None) -> object:
-    """Return a value that Pulumi passes as JSON, or the text if it is not JSON."""
+def decode_json(text: str | None) -> object:
+    """Decode a value that Pulumi passes as JSON. Text that is not JSON is returned unchanged."""
     try:
         return json.loads(text) if text else None
     except ValueError:
@@ -199,42 +236,36 @@ def decoded(text: str | None) -> object:
 
 
 def parse_config(values: object, stage: str, *, secret: bool = False) -> StageConfig:
-    """Return the validated config.
+    """Return the validated configuration.
 
     Args:
         values: The object under `yorutsuke:stage`.
         stage: The name of the stage.
-        secret: Whether a value is secret. The error then names no values, because Pulumi does not tell which value was
-            encrypted.
+        secret: Whether the object contains a secret. The error then omits all values, because Pulumi does not report
+            which value is encrypted.
 
     Raises:
-        ConfigError: A key is unknown or a value is not valid. The message names all of these keys.
+        ConfigError: Keys are unknown or values are not valid. The message lists all of them.
     """
     try:
         return StageConfig.model_validate(values)
     except ValidationError as exc:
         keys = sorted(field.alias or name for name, field in StageConfig.model_fields.items())
         problems = "\n".join(
-            f"  {'.'.join(map(str, error['loc'])) or 'the whole'} is "
+            f"  {'.'.join(map(str, error['loc'])) or 'the value'} is "
             f"{'[secret]' if secret else repr(error['input'])}: {_rule(error, keys)}"
             for error in exc.errors()
         )
         raise ConfigError(
             f"{PROJECT}:{CONFIG_KEY} in Pulumi.{stage}.yaml is not valid:\n{problems}\n"
-            f"Correct it and run again. Known keys: {', '.join(keys)}."
+            f"Correct it and run the command again. Known keys: {', '.join(keys)}."
         ) from exc
 
 
 def _rule(error: ErrorDetails, keys: list[str]) -> str:
-    """Return the rule that a value breaks, in the words of somebody who writes YAML."""
-    match error["type"]:
-        case "extra_forbidden":
-            name = str(error["loc"][-1])
-            meant = difflib.get_close_matches(name, keys, n=1)
-            return f"unknown key, perhaps {meant[0]} is meant" if meant else "unknown key"
-        case "tuple_type":
-            return "must be a list"
-        case "model_type":
-            return "must be an object, with its keys below it"
-        case _:
-            return error["msg"]
+    """Return the rule that a value breaks."""
+    if error["type"] == "extra_forbidden":
+        similar = difflib.get_close_matches(str(error["loc"][-1]), keys, n=1)
+        return f"unknown key; did you mean {similar[0]}?" if similar else "unknown key"
+    rule = RULES.get(error["type"])
+    return rule.format_map(error.get("ctx", {})) if rule else error["msg"]

@@ -13,7 +13,7 @@ from .widgets import COLUMNS, Row, Widgets, alarm_states, dashboard_body, equal_
 
 DAY_SECONDS = 24 * 3600
 
-# A test compares the fields with the log entries that the functions write.
+# Each query is a list of CloudWatch Logs Insights commands. A test compares their fields with written log entries.
 LATEST_FAILURES = (
     "fields @timestamp, event, jobId, error, detail, bedrockStatus",
     f'filter event in ["{LogEvent.BATCH_RESULT_FAILED}", "{LogEvent.BATCH_RESULT_JOB_FAILED}"]',
@@ -26,10 +26,10 @@ LATEST_FAILED_SUBMISSIONS = (
     "sort @timestamp desc",
     "limit 20",
 )
-SKIPPED_LINES = (
+DEAD_LETTER_REASONS = (
     f'filter event in ["{LogEvent.BATCH_RESULT_LINE_SKIPPED}"]',
-    "stats count(*) as lines by reason",
-    "sort lines desc",
+    "stats count(*) as records by reason",
+    "sort records desc",
 )
 UNMOVED_IMAGES = (
     f'filter event in ["{LogEvent.BATCH_RESULT_IMAGE_MIGRATION_FAILED}"]',
@@ -79,8 +79,8 @@ def _rows(args: DashboardArgs) -> Iterator[Row]:
         7,
         [
             (12, show.query("Latest failures", args.log_group, LATEST_FAILURES)),
-            (6, show.query("Skipped lines, by reason", args.log_group, SKIPPED_LINES, view="bar")),
-            (6, show.query("Images not moved, by reason", args.log_group, UNMOVED_IMAGES)),
+            (6, show.query("Dead letters, by reason", args.log_group, DEAD_LETTER_REASONS, view="bar")),
+            (6, show.query("Images not moved, by error code", args.log_group, UNMOVED_IMAGES)),
         ],
     )
     orchestrator = metrics.orchestrator
@@ -88,8 +88,8 @@ def _rows(args: DashboardArgs) -> Iterator[Row]:
     yield Row(
         6,
         [
-            (6, show.graph("Orchestrator", "invocations", runs)),
-            (6, show.graph("Failed requests", "messages", [metrics.failed_requests.waiting])),
+            (6, show.graph("Invocations of batch_orchestrator", "invocations", runs)),
+            (6, show.graph("Dead-letter queue of requests", "messages", [metrics.failed_requests.waiting])),
             (12, show.query("Latest failed submissions", args.orchestrator_log_group, LATEST_FAILED_SUBMISSIONS)),
         ],
     )
@@ -97,29 +97,32 @@ def _rows(args: DashboardArgs) -> Iterator[Row]:
 
 def _job_rows(show: Widgets, metrics: StageMetrics) -> Iterator[Row]:
     jobs, handler = metrics.jobs, metrics.handler
-    lines, undone = [jobs.good_lines, jobs.failed_lines], [jobs.failed_migrations, jobs.failed_jobs]
+    records, failures = [jobs.successful_records, jobs.failed_records], [jobs.failed_migrations, jobs.failed_jobs]
     duration_limits = {"alarm": handler.max_milliseconds, "timeout": handler.timeout_milliseconds}
     differences = [jobs.missing_images, jobs.unprocessed_records, jobs.manifest_difference]
     yield Row(
         4,
         [
-            (18, show.totals("Last 24 hours", [*lines, jobs.failure_percent, *undone])),
-            (6, show.latest("Dead-letter queue now", [metrics.dead_letters.waiting])),
+            (18, show.totals("Last 24 hours", [*records, jobs.failure_percent, *failures])),
+            (6, show.latest("Dead-letter queue, latest value", [metrics.dead_letters.waiting])),
         ],
     )
     yield equal_widths(
         6,
-        show.stack("Lines", "lines", lines),
-        show.graph("Failed lines", "%", [jobs.failure_percent], {"alarm": MAX_FAILURE_PERCENT}),
-        show.stack("Lines by day (UTC), four weeks", "lines", lines, period=DAY_SECONDS, start="-P28D"),
+        show.stack("Records", "records", records),
+        show.graph("Failed records", "%", [jobs.failure_percent], {"alarm": MAX_FAILURE_PERCENT}),
+        show.stack("Records by day (UTC), four weeks", "records", records, period=DAY_SECONDS, start="-P28D"),
     )
     yield equal_widths(
         6,
         show.graph(
-            "Longest job", "milliseconds", [jobs.processing_milliseconds], {"alarm": MAX_PROCESSING_MILLISECONDS}
+            "Longest processing of a job",
+            "milliseconds",
+            [jobs.processing_milliseconds],
+            {"alarm": MAX_PROCESSING_MILLISECONDS},
         ),
         show.graph("Longest invocation", "milliseconds", [handler.milliseconds], duration_limits),
-        show.graph("Incomplete", "jobs, images or records", [*undone, *differences]),
+        show.graph("Incomplete jobs", "jobs, images or records", [*failures, *differences]),
     )
 
 
@@ -135,7 +138,7 @@ def _service_rows(show: Widgets, metrics: StageMetrics) -> Iterator[Row]:
     )
     yield equal_widths(
         6,
-        show.graph("Function", "invocations", runs),
-        show.graph("Throttled by DynamoDB", "items", metrics.tables.throttled),
+        show.graph("Invocations of batch_result_handler", "invocations", runs),
+        show.graph("DynamoDB throttle events", "events", metrics.tables.throttled),
         show.graph("Lost messages", "messages", lost),
     )

@@ -1,4 +1,4 @@
-"""A stage's deployment with the Pulumi CLI: build what it deploys, then call the CLI."""
+"""Deploys a stage: builds the layer and the functions, then calls the Pulumi CLI."""
 
 import argparse
 import shutil
@@ -16,44 +16,50 @@ COMMANDS = {"preview": ["preview", "--diff"], "deploy": ["up"], "destroy": ["des
 
 
 def run(action: str, stage: str) -> int:
-    """Carry out one of COMMANDS on a stage and return the CLI's exit status.
+    """Run one of COMMANDS on a stage and return the exit status of the Pulumi CLI.
 
-    Raises ConfigError for a stage that is not well configured, DeploymentError where the action cannot be started.
+    Raises:
+        ConfigError: The configuration of the stage is not valid.
+        DeploymentError: The stage is protected, or the Pulumi CLI is not installed.
     """
     config = read_stage_file(stage)
     if action == "destroy" and config.protect_data:
         raise DeploymentError(
-            f"stage {stage!r} is protected (protectData: true): its data must not be destroyed. To destroy it all the "
-            f"same, set protectData: false in Pulumi.{stage}.yaml, deploy, then destroy."
+            f"stage {stage!r} is protected (protectData: true) and cannot be destroyed. To delete the stage and its "
+            f"data, set protectData: false in Pulumi.{stage}.yaml, deploy, then destroy."
         )
     pulumi = shutil.which("pulumi")
     if pulumi is None:
         raise DeploymentError(
-            "the Pulumi CLI is not on the PATH: install it as pulumi.com/docs/install says, then run this again."
+            "the Pulumi CLI is not on the PATH. "
+            "Install it (https://www.pulumi.com/docs/install), then run this command again."
         )
     if action != "destroy":
         if not config.alarm_emails:
-            say(f"Stage {stage!r} has no alarmEmails: nobody hears its alarms but who subscribes to alarmTopicArn.")
+            _print_message(
+                f"Stage {stage!r} has no alarmEmails. "
+                "Its alarms notify only subscribers of the topic in the output alarmTopicArn."
+            )
         build(stage_target(stage, config))
     return subprocess.run([pulumi, *COMMANDS[action], "--stack", stage], cwd=ROOT, check=False).returncode
 
 
 def main() -> int:
-    """Carry out an action on a stage."""
-    usage = f"nox -s {{{','.join(COMMANDS)}}} -- STAGE"
+    """Preview, deploy or destroy a stage."""
+    usage = f"./nox -s {{{','.join(COMMANDS)}}} -- STAGE"
     parser = argparse.ArgumentParser(usage=usage, description=main.__doc__)
     parser.add_argument("action", choices=sorted(COMMANDS))
-    parser.add_argument("stage", help="the stage, such as dev: its config is Pulumi.dev.yaml")
+    parser.add_argument("stage", help="the stage, such as dev, which Pulumi.dev.yaml configures")
     arguments = parser.parse_args()
     try:
         return run(arguments.action, arguments.stage)
     except (ConfigError, DeploymentError) as error:
-        say(str(error))
+        _print_message(str(error))
         return 1
 
 
-def say(text: str) -> None:
-    """Print a line for a person."""
+def _print_message(text: str) -> None:
+    """Print a message to standard error, without wrapping it."""
     Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(text)
 
 

@@ -1,14 +1,14 @@
-"""The errors that a person who deploys can mend. Each message names the value, the rule and the remedy.
+"""Errors that the operator can correct. Each message contains the value, the rule and the remedy.
 
-As run errors, Pulumi shows them as their message alone.
+Pulumi prints a `RunError` as its message, without a traceback.
 """
 
 import pulumi
 
 
 class ConfigError(pulumi.RunError):
-    """A stage's config breaks a rule."""
+    """The configuration of a stage is not valid."""
 
 
 class DeploymentError(pulumi.RunError):
-    """A stage cannot be previewed, deployed or destroyed from here."""
+    """A preview, a deployment or a destruction cannot start."""

@@ -1,6 +1,6 @@
 """The bucket of images and job files: private, encrypted, TLS only, and versioned.
 
-S3's own keys encrypt the bucket. A KMS key of the account would have to be opened to Bedrock and to every reader.
+The bucket uses keys that S3 manages. A KMS key of the account would need grants for Bedrock and every reader.
 """
 
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ class ImagesBucket(pulumi.ComponentResource):
         self.register_outputs({"bucket": self.bucket.bucket, "arn": self.bucket.arn})
 
     def _child(self, *depends_on: pulumi.Resource) -> pulumi.ResourceOptions:
-        """Return the options of a child. If the bucket is kept, its settings are kept as well."""
+        """Return the options of a child. `protect_data` protects the bucket together with its settings."""
         keep = self._protect_data
         return pulumi.ResourceOptions(parent=self, protect=keep, retain_on_delete=keep, depends_on=depends_on)
 
@@ -69,7 +69,7 @@ class ImagesBucket(pulumi.ComponentResource):
             name,
             bucket=self.bucket.bucket,
             policy=pulumi.Output.json_dumps(bucket_policy(self.bucket.arn)),
-            # S3 refuses two concurrent changes of a bucket's access.
+            # S3 rejects concurrent changes of a bucket's access settings.
             opts=self._child(block),
         )
 
@@ -97,7 +97,7 @@ class ImagesBucket(pulumi.ComponentResource):
             name,
             bucket=self.bucket.bucket,
             rules=[*(_expire(prefix, days) for prefix, days in EXPIRES_AFTER_DAYS.items()), _leftovers()],
-            # A rule about versions needs a versioned bucket.
+            # The rule about earlier versions requires a versioned bucket.
             opts=self._child(versioning),
         )
 

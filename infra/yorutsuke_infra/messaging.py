@@ -1,7 +1,7 @@
 """The queue that feeds the batch_result_handler.
 
-The queue receives notifications of output files from a topic, and events of failed jobs from EventBridge. With
-`trigger: s3` there is no topic. Failed jobs and redriven messages still come through the queue.
+The queue receives notifications of output files from a topic, and events of failed jobs from EventBridge. `trigger: s3`
+omits the topic. The queue then still receives events of failed jobs and redriven messages.
 """
 
 import json
@@ -37,7 +37,7 @@ class MessagingArgs:
     """Arguments of `Messaging`.
 
     Attributes:
-        bucket: The bucket that may publish to the topic. Without a bucket there is no topic.
+        bucket: The bucket that may publish to the topic, or None to omit the topic.
         function_timeout_seconds: The timeout of the function that receives from the queue.
         drill_event_source: A second source of job state changes. Only Bedrock can send events as Bedrock.
     """
@@ -52,7 +52,7 @@ class MessagingArgs:
 class Messaging(pulumi.ComponentResource):
     """The queue, its dead-letter queue, and the senders to both.
 
-    `topic` is None without a bucket. `topic_ready` are the resources that have to exist before the bucket publishes.
+    `topic` is None without a bucket. `topic_ready` lists the resources that must exist before the bucket publishes.
 
     Resources:
         `{name}` and `{name}-dlq`: the queues, their policies and their redrive permissions.
@@ -130,7 +130,7 @@ class Messaging(pulumi.ComponentResource):
         pattern = {
             "source": [BEDROCK_EVENT_SOURCE, *filter(None, [args.drill_event_source])],
             "detail-type": [JOB_STATE_CHANGE],
-            # The event bus carries the jobs of the whole account, also those of other stages and other applications.
+            # The event bus receives events of all jobs in the account, also those of other stages and applications.
             "detail": {"batchJobName": [{"prefix": job_name_prefix(args.stage)}], "status": list(BedrockEnd)},
         }
         return aws.cloudwatch.EventRule(
@@ -147,7 +147,7 @@ class Messaging(pulumi.ComponentResource):
             rule=self.rule.name,
             target_id="queue",
             arn=self.queue.arn,
-            # EventBridge does not retry an event that it may not deliver, so the event would be lost.
+            # EventBridge does not retry an event if the queue denies access. The event would be lost.
             dead_letter_config=aws.cloudwatch.EventTargetDeadLetterConfigArgs(arn=self.dead_letter_queue.arn),
             opts=opts,
         )
@@ -161,7 +161,7 @@ class Messaging(pulumi.ComponentResource):
             topic=topic.arn,
             protocol="sqs",
             endpoint=self.queue.arn,
-            # SNS does not retry a message that it may not deliver either.
+            # SNS does not retry a message if the queue denies access.
             redrive_policy=self._to_dead_letter_queue(),
             opts=opts,
         )

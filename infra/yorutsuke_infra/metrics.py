@@ -1,4 +1,4 @@
-"""The metrics that the alarms and the dashboard of a stage use, and their limits. Pure: names in, metrics out."""
+"""The metrics that the alarms and the dashboard of a stage use, and their limits."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,13 +18,14 @@ from .messaging import VISIBILITY_PER_TIMEOUT
 PERIOD_SECONDS = 300
 """Period over which alarms evaluate a metric, in seconds."""
 MAX_PROCESSING_MILLISECONDS = 60_000
+"""Maximum processing time of a job's output, in milliseconds. The largest job that Bedrock accepts may reach it."""
 MAX_TIMEOUT_SHARE = 0.8
-"""Share of its timeout that a function may take. Above it, a job that is a quarter larger could time out."""
+"""Maximum share of its timeout that a function may use. Above it, a job that is a quarter larger could time out."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A CloudWatch metric. `label` names it on the dashboard, and `stat` is the statistic of a period."""
+    """A CloudWatch metric. `label` is its name on the dashboard, and `stat` is the statistic of a period."""
 
     label: str
     namespace: str
@@ -51,19 +52,19 @@ class JobMetrics:
         def metric(label: str, name: ResultMetric, stat: str) -> Metric:
             return Metric(label, METRIC_NAMESPACE, name, dimensions, stat)
 
-        self.good_lines = metric("Good lines", ResultMetric.SUCCESS_COUNT, "Sum")
-        self.failed_lines = metric("Failed lines", ResultMetric.FAILURE_COUNT, "Sum")
+        self.successful_records = metric("Successful records", ResultMetric.SUCCESS_COUNT, "Sum")
+        self.failed_records = metric("Failed records", ResultMetric.FAILURE_COUNT, "Sum")
         self.failure_percent = Rate(
-            "Failed lines, %",
-            # An empty output counts 0 and 0, which must not be divided.
+            "Failed records, %",
+            # An empty output file emits two zeros, which would cause a division by zero.
             "IF(success + failure > 0, 100 * failure / (success + failure), 0)",
-            {"success": self.good_lines, "failure": self.failed_lines},
+            {"success": self.successful_records, "failure": self.failed_records},
         )
         self.failed_migrations = metric("Images not moved", ResultMetric.MIGRATION_FAILED_COUNT, "Sum")
         self.failed_jobs = metric("Jobs not completed by Bedrock", ResultMetric.JOB_FAILED, "Sum")
         self.processing_milliseconds = metric("Processing time", ResultMetric.PROCESSING_TIME, "Maximum")
-        # Each processing of an output and each reading of a manifest counts these again, so a sum has no meaning.
-        self.missing_images = metric("Images without a line", ResultMetric.MISSING_COUNT, "Maximum")
+        # Repeated processing of an output file or a manifest emits these values again, so a sum would count them twice.
+        self.missing_images = metric("Images without a record", ResultMetric.MISSING_COUNT, "Maximum")
         self.unprocessed_records = metric("Records not processed", ResultMetric.UNPROCESSED_COUNT, "Maximum")
         self.manifest_difference = metric("Manifest and output differ", ResultMetric.MANIFEST_DIFFERENCE, "Maximum")
 
@@ -98,13 +99,13 @@ class FunctionMetrics:
 
 
 class TableMetrics:
-    """The throttled requests of the tables, given their names."""
+    """The throttle events of the tables, given the names of the tables."""
 
     def __init__(self, transactions: Input[str], pending_images: Input[str]) -> None:
         def metric(label: str, name: str, table: Input[str], **index: str) -> Metric:
             return Metric(label, "AWS/DynamoDB", name, {"TableName": table, **index}, "Sum")
 
-        # All transactions of a job share one key of the index. Throttling the index also throttles the table.
+        # All transactions of a job share one partition key of the index. A throttled index also throttles its table.
         index = {"GlobalSecondaryIndexName": JOB_TRANSACTIONS_INDEX}
         self.throttled = (
             metric("Writes of transactions", "WriteThrottleEvents", transactions),
@@ -116,7 +117,7 @@ class TableMetrics:
 
 @dataclass(frozen=True)
 class StageMetrics:
-    """The metrics of a stage. `lost_…` counts messages that even the dead-letter queue did not receive."""
+    """The metrics of a stage. `lost_…` counts messages that did not reach a dead-letter queue either."""
 
     jobs: JobMetrics
     queue: QueueMetrics
@@ -131,15 +132,15 @@ class StageMetrics:
 
 
 def lost_notifications(label: str, topic: Input[str]) -> Metric:
-    """Return the number of messages that a topic, given its name, could not deliver to any queue."""
+    """Return the metric of messages that a topic, given its name, could not deliver to any queue."""
     return Metric(label, "AWS/SNS", "NumberOfNotificationsFailedToRedriveToDlq", {"TopicName": topic}, "Sum")
 
 
 def lost_invocations(label: str, function: Input[str]) -> Metric:
-    """Return the number of failed asynchronous events of a function, given its name, that no queue received."""
+    """Return the metric of failed asynchronous events that a function, given its name, could not send to a queue."""
     return Metric(label, "AWS/Lambda", "DestinationDeliveryFailures", {"FunctionName": function}, "Sum")
 
 
 def lost_events(label: str, rule: Input[str]) -> Metric:
-    """Return the number of events that a rule, given its name, could not deliver to any queue."""
+    """Return the metric of events that a rule, given its name, could not deliver to any queue."""
     return Metric(label, "AWS/Events", "InvocationsFailedToBeSentToDlq", {"RuleName": rule}, "Sum")

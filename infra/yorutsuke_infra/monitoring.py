@@ -16,7 +16,7 @@ from .policies import alarm_topic_policy
 
 @dataclass(frozen=True)
 class MonitoringArgs:
-    """Arguments of `Monitoring`. Each of `emails` has to confirm its subscription before it is notified."""
+    """Arguments of `Monitoring`. Each recipient in `emails` has to confirm the subscription before SNS notifies it."""
 
     stage: str
     account_id: pulumi.Input[str]
@@ -25,12 +25,12 @@ class MonitoringArgs:
 
 
 class Monitoring(pulumi.ComponentResource):
-    """The alarms and their topic. Missing data does not trigger an alarm, because a day without jobs has none.
+    """The alarms and their topic. Missing data does not trigger an alarm, because an idle stage emits no data.
 
     Resources:
         `{name}-alarms`: the topic and its policy.
-        `{name}-alarms-{hash}`: a subscription per email address. The state and the CLI show names to every reader, so
-            an address is hashed.
+        `{name}-alarms-{hash}`: a subscription per email address. The name contains a hash instead of the address,
+            because the state and the CLI show names in plain text.
         `{name}-{alarm}`: the alarms in `stage_alarms`.
     """
 
@@ -77,7 +77,7 @@ class Monitoring(pulumi.ComponentResource):
 
 
 def _queries(metric: Metric | Rate) -> list[aws.cloudwatch.MetricAlarmMetricQueryArgs]:
-    """Return the queries of an alarm, of which exactly one returns data."""
+    """Return the queries of an alarm. Exactly one of them returns data, as PutMetricAlarm requires."""
     query = aws.cloudwatch.MetricAlarmMetricQueryArgs
     if isinstance(metric, Metric):
         return [query(id="value", metric=_statistic(metric), return_data=True)]

@@ -1,7 +1,7 @@
 """The notification of output files: the bucket publishes to a topic or invokes the function directly.
 
 A direct invocation needs fewer resources, for quick validation. Lambda retries a failed event after one minute and
-after two more, then sends it to the dead-letter queue. A claim of a function that died can outlast these retries.
+after two more, then sends it to the dead-letter queue. The claim of a crashed function can outlast these retries.
 
 Source: AWS Lambda developer guide, "Invoking a Lambda function asynchronously".
 """
@@ -48,7 +48,7 @@ class OutputNotification(pulumi.ComponentResource):
         super().__init__("yorutsuke:messaging:OutputNotification", name, {}, opts)
         self._child = pulumi.ResourceOptions(parent=self)
         topic = args.messaging.topic
-        # S3 checks its permission when the notification is created. Events without a receiver would be lost.
+        # S3 checks its permission when it creates the notification. Without a receiver, events would be lost.
         ready = args.messaging.topic_ready if topic else self._may_invoke(name, args)
         aws.s3.BucketNotification(
             name,
@@ -67,7 +67,7 @@ class OutputNotification(pulumi.ComponentResource):
             function=args.function.name,
             principal="s3.amazonaws.com",
             source_arn=args.bucket.arn,
-            # A bucket's ARN has no account, and another account can take the name of a deleted bucket.
+            # A bucket's ARN omits the account, and another account can take the name of a deleted bucket.
             source_account=args.account_id,
             opts=self._child,
         )

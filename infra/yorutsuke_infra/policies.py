@@ -1,6 +1,6 @@
-"""The policy documents of a stage: who may do what, on what. Pure: ARNs in, documents out.
+"""The policy documents of a stage. The functions in this module take ARNs and return documents.
 
-An ARN may be a Pulumi input that is not known yet; serialise a document with `pulumi.Output.json_dumps`.
+An ARN may be an unresolved Pulumi input. Therefore serialise a document with `pulumi.Output.json_dumps`.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True)
 class BatchResultResources:
-    """The ARNs that the batch_result_handler works on."""
+    """The ARNs of the resources that the batch_result_handler uses."""
 
     bucket: Input[str]
     transactions: Input[str]
@@ -34,22 +34,22 @@ class BatchResultResources:
 
 
 def batch_result_policy(arns: BatchResultResources) -> Document:
-    """Return what the batch_result_handler may do with a job's data: exactly what its code calls."""
+    """Return the permissions of the batch_result_handler on a job's data: exactly the calls that its code makes."""
     return _document(
-        # GetObject is also what CopyObject needs of its source.
+        # CopyObject needs GetObject on its source.
         _allow(
             "ReadOutputAndImages",
             ["s3:GetObject"],
-            # Of any job and any user: which ones is known when the message comes.
+            # Of any job and any user: a message names them.
             [_under(arns.bucket, f"{BATCH_OUTPUT_PREFIX}*"), _under(arns.bucket, f"{UPLOADS_PREFIX}*")],
         ),
         _allow(
             "WriteCopiesAndDeadLetters",
             ["s3:PutObject"],
-            # On any day, of any job.
+            # For any date and any job.
             [_under(arns.bucket, f"{PROCESSED_PREFIX}*"), _under(arns.bucket, f"{DEAD_LETTERS_PREFIX}*")],
         ),
-        # Of any user. What was deleted can be restored: of versions it deletes none.
+        # Of any user. Deleted images can be restored, because the function may not delete versions.
         _allow("DeleteMovedImages", ["s3:DeleteObject"], [_under(arns.bucket, f"{UPLOADS_PREFIX}*")]),
         _allow("WriteResults", ["dynamodb:BatchWriteItem"], [arns.transactions, arns.pending_images]),
         _allow("LookUpImages", ["dynamodb:BatchGetItem"], [arns.pending_images]),
@@ -60,7 +60,7 @@ def batch_result_policy(arns: BatchResultResources) -> Document:
 
 @dataclass(frozen=True)
 class BatchSubmissionResources:
-    """The ARNs that the batch_orchestrator works on, and the models that a job may be of."""
+    """The ARNs of the resources and models that the batch_orchestrator uses."""
 
     bucket: Input[str]
     batch_jobs: Input[str]
@@ -71,23 +71,24 @@ class BatchSubmissionResources:
 
 
 def submission_policy(arns: BatchSubmissionResources) -> Document:
-    """Return what the batch_orchestrator may do: exactly what its code calls.
+    """Return the permissions of the batch_orchestrator: exactly the calls that its code makes.
 
-    A job is created of a model and as a job, whose id is not known before. Whether it is asked for an inference
-    profile and the models behind it, the reference does not say: that the job is the account's, in the stage's Region,
-    holds with them as well.
+    CreateModelInvocationJob needs permission on the job and on the model. Bedrock assigns the job's id, so the policy
+    allows all jobs of the account in the stage's Region. The reference does not state whether Bedrock also checks an
+    inference profile and its foundation models, so the policy includes them.
+
     Source: AWS service authorization reference, "Actions defined by Amazon Bedrock", CreateModelInvocationJob.
     """
     return _document(
         _allow("KeepJobs", ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"], [arns.batch_jobs]),
         _allow("LookUpImages", ["dynamodb:BatchGetItem"], [arns.pending_images]),
-        # Of any user.
+        # Of any user: a request names the images.
         _allow("ReadImages", ["s3:GetObject"], [_under(arns.bucket, f"{UPLOADS_PREFIX}*")]),
-        # An upload that is given up is aborted.
+        # The function aborts a multipart upload that fails.
         _allow(
             "WriteManifests",
             ["s3:PutObject", "s3:AbortMultipartUpload"],
-            # Of any intent.
+            # For any intent.
             [_under(arns.bucket, f"{BATCH_INPUT_PREFIX}*")],
         ),
         _allow("SubmitJobs", ["bedrock:CreateModelInvocationJob"], [arns.bedrock_jobs, *arns.models.arns]),
@@ -99,7 +100,7 @@ def submission_policy(arns: BatchSubmissionResources) -> Document:
 
 
 def bedrock_trust_policy(account_id: Input[str], jobs: Input[str]) -> Document:
-    """Let Bedrock take a role on for this account's batch inference jobs, whichever they are, and for nothing else.
+    """Allow Bedrock to assume a role, for batch inference jobs of this account only.
 
     Source: Amazon Bedrock user guide, "Create a custom service role for batch inference".
     """
@@ -115,23 +116,25 @@ def bedrock_trust_policy(account_id: Input[str], jobs: Input[str]) -> Document:
 
 
 def bedrock_policy(bucket: Input[str], models: BatchModels) -> Document:
-    """Return what Bedrock needs: to read manifests, to write outputs, and to run what is behind a profile.
+    """Return the permissions of Bedrock's role: read manifests, write output files, and run the models of profiles.
 
-    It lists as well, to find its input; below what prefix is not documented. A foundation model that is named itself it
-    runs without leave. Source: the same.
+    Bedrock also lists the bucket to find its input. The guide does not document a prefix, so the policy has none. A
+    foundation model that the job names directly needs no permission.
+
+    Source: Amazon Bedrock user guide, "Create a custom service role for batch inference".
     """
     return _document(
         _allow("FindManifests", ["s3:ListBucket"], [bucket]),
         # Of any intent.
         _allow("ReadManifests", ["s3:GetObject"], [_under(bucket, f"{BATCH_INPUT_PREFIX}*")]),
-        # Of any job, whose id Bedrock gives.
+        # Of any job, because Bedrock assigns the id.
         _allow("WriteOutputs", ["s3:PutObject"], [_under(bucket, f"{BATCH_OUTPUT_PREFIX}*")]),
         *(statement for number, profile in enumerate(models.profiles) for statement in _by_profile(number, *profile)),
     )
 
 
 def _by_profile(number: int, profile: Input[str], model: Input[str]) -> list[Document]:
-    """Let a model be run by an inference profile, wherever that may lead, and in no other way.
+    """Allow a foundation model to run through its inference profile only, in any Region of the profile.
 
     Source: Amazon Bedrock user guide, "Prerequisites for inference profiles".
     """
@@ -146,39 +149,39 @@ def _by_profile(number: int, profile: Input[str], model: Input[str]) -> list[Doc
 
 
 def consume_policy(queue: Input[str]) -> Document:
-    """Return what Lambda's poller needs, in the function's name, to take messages from a queue."""
+    """Return the permissions that Lambda's poller needs, in the function's role, to receive from a queue."""
     actions = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"]
     return _document(_allow("ConsumeQueue", actions, [queue]))
 
 
 def on_failure_policy(queue: Input[str]) -> Document:
-    """Return what Lambda needs, in the function's name, to hand over an event that the function failed with."""
+    """Return the permission that Lambda needs, in the function's role, to send failed events to a queue."""
     return _document(_allow("HandOverFailedEvents", ["sqs:SendMessage"], [queue]))
 
 
 def log_policy(log_group: Input[str]) -> Document:
-    """Return what a function needs to write its log; the group exists already."""
-    # Lambda names the streams, one for each execution environment.
+    """Return the permissions that a function needs to write to its log group, which the program creates."""
+    # Any stream, because Lambda names one for each execution environment.
     streams = Output.concat(log_group, ":log-stream:*")
     return _document(_allow("WriteLog", ["logs:CreateLogStream", "logs:PutLogEvents"], [streams]))
 
 
 def assume_role_policy(service: str) -> Document:
-    """Return the trust policy of a role that a service takes on."""
+    """Return the trust policy of a role that a service assumes."""
     return _document({"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"})
 
 
 def bucket_policy(bucket: Input[str]) -> Document:
-    """Refuse everybody who does not come over TLS; who comes over it needs leave all the same."""
+    """Deny every request without TLS. Requests with TLS still need permission."""
     return _document(
         {
             "Sid": "TlsOnly",
             "Effect": "Deny",
-            # A refusal leaves out nobody,
+            # The denial applies to all principals.
             "Principal": "*",
-            # nothing that can be done,
+            # The denial applies to all actions.
             "Action": ["s3:*"],
-            # and nothing that it can be done to.
+            # The denial applies to the bucket and all its objects.
             "Resource": [bucket, _under(bucket, "*")],
             "Condition": {"Bool": {"aws:SecureTransport": "false"}},
         }
@@ -186,7 +189,7 @@ def bucket_policy(bucket: Input[str]) -> Document:
 
 
 def topic_policy(topic: Input[str], bucket: Input[str], account_id: Input[str]) -> Document:
-    """Let one bucket of this account publish to the topic."""
+    """Allow one bucket of this account to publish to the topic."""
     return _document(
         {
             **_allow("BucketPublishes", ["sns:Publish"], [topic]),
@@ -197,7 +200,7 @@ def topic_policy(topic: Input[str], bucket: Input[str], account_id: Input[str]) 
 
 
 def alarm_topic_policy(topic: Input[str], account_id: Input[str]) -> Document:
-    """Let this account's CloudWatch alarms publish to the topic."""
+    """Allow the CloudWatch alarms of this account to publish to the topic."""
     return _document(
         {
             **_allow("AlarmsPublish", ["sns:Publish"], [topic]),
@@ -208,9 +211,10 @@ def alarm_topic_policy(topic: Input[str], account_id: Input[str]) -> Document:
 
 
 def queue_policy(queue: Input[str], rule: Input[str], topic: Input[str] | None) -> Document:
-    """Let one rule, and one topic if there is one, send to a queue: without leave of its policy neither delivers.
+    """Allow one rule, and optionally one topic, to send to a queue. Neither can deliver without this policy.
 
-    A dead-letter queue needs it for what they could not deliver; SQS's own redrive needs no leave.
+    A dead-letter queue also needs it, for messages that the rule or the topic cannot deliver. A move from
+    another queue by SQS does not need it.
     """
     return _document(
         _sends("RuleSends", "events.amazonaws.com", rule, queue),

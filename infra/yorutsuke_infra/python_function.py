@@ -1,4 +1,4 @@
-"""A Python function with its role and its log group."""
+"""A Lambda function with its role and its log group."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,8 +31,8 @@ class PythonFunctionArgs:
     """Arguments of `PythonFunction`.
 
     Attributes:
-        package: The folder in `functions/`.
-        environment: Variables beside the stage and the log level.
+        package: The name of the function's folder in `functions/`.
+        environment: Environment variables in addition to the stage and the log level.
         policies: Inline policies of the role, by name.
         after: Resources that have to exist before the function can be invoked.
     """
@@ -46,7 +46,7 @@ class PythonFunctionArgs:
 
 
 class PythonFunction(pulumi.ComponentResource):
-    """A function, which is created after its permissions.
+    """A function, which Pulumi creates after its permissions.
 
     Resources:
         `{name}`: the function, its role and its log group.

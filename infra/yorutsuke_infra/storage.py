@@ -13,7 +13,7 @@ from .images_bucket import ImagesBucket, ImagesBucketArgs
 
 @dataclass(frozen=True)
 class StorageArgs:
-    """Arguments of `Storage`. `protect_data` keeps bucket and tables when the stack is destroyed."""
+    """Arguments of `Storage`. `protect_data` retains bucket and tables when the stack is destroyed."""
 
     stage: str
     account_id: pulumi.Input[str]
@@ -56,7 +56,7 @@ class Storage(pulumi.ComponentResource):
 
     @property
     def environment(self) -> dict[str, pulumi.Output[str]]:
-        """The environment variables that both functions have."""
+        """The environment variables that both functions need."""
         return {
             "IMAGES_BUCKET": self.images.bucket,
             "BATCH_JOBS_TABLE": self.batch_jobs.name,
@@ -71,12 +71,12 @@ class Storage(pulumi.ComponentResource):
         *,
         ttl: bool = False,
     ) -> aws.dynamodb.Table:
-        """Make a table that can be restored to any second of the last 35 days.
+        """Declare a table that can be restored to any second of the last 35 days.
 
         Args:
-            name: The name in the program.
-            keys: The partition key and, if there is one, the sort key. Keys are strings.
-            indexes: The keys of each index, by its name.
+            name: The name of the resource in the program.
+            keys: The partition key and optionally the sort key. Both are strings.
+            indexes: The keys of each index, by the name of the index.
             ttl: Whether items expire at the time in their attribute `ttl`.
         """
         indexes = indexes or {}

@@ -1,6 +1,6 @@
-"""The widgets of a dashboard and their positions. Pure: names and ARNs in, the body of a dashboard out.
+"""The widgets of a dashboard and their positions.
 
-Serialise a body with `pulumi.Output.json_dumps`.
+A body may contain unresolved Pulumi inputs. Therefore serialise it with `pulumi.Output.json_dumps`.
 
 Source: Amazon CloudWatch user guide, "Dashboard body structure and syntax".
 """
@@ -18,19 +18,20 @@ Document = dict[str, Any]
 Lines = Sequence[Metric | Rate]
 
 COLUMNS = 24
+"""Width of a dashboard, in grid columns."""
 LIMIT_COLOR = "#d62728"
 
 
 @dataclass(frozen=True)
 class Row:
-    """Widgets side by side, each with its width in columns. Together they fill all columns."""
+    """Widgets in a row, each with its width in columns. The widths add up to `COLUMNS`."""
 
     height: int
     widgets: Sequence[tuple[int, Widget]]
 
 
 def dashboard_body(rows: Sequence[Row], start: str) -> Document:
-    """Return a dashboard of rows, one below the other. `start` is the beginning of its time range, such as -PT24H."""
+    """Return a dashboard with these rows, from top to bottom. `start` begins its time range, such as -PT24H."""
     widgets: list[Widget] = []
     top = 0
     for row in rows:
@@ -39,12 +40,12 @@ def dashboard_body(rows: Sequence[Row], start: str) -> Document:
             widgets.append({**widget, "x": left, "y": top, "width": width, "height": row.height})
             left += width
         top += row.height
-    # CloudWatch keeps the period of an inheriting widget in any time range, so points are what alarms evaluate.
+    # With `inherit`, each widget keeps its own period in any time range. Its points are the values that alarms use.
     return {"start": start, "periodOverride": "inherit", "widgets": widgets}
 
 
 def equal_widths(height: int, *widgets: Widget) -> Row:
-    """Return a row of widgets of the same width."""
+    """Return a row of widgets with equal widths."""
     return Row(height, [(COLUMNS // len(widgets), widget) for widget in widgets])
 
 
@@ -55,12 +56,12 @@ def alarm_states(title: str, arns: Sequence[Input[str]]) -> Widget:
 
 @dataclass(frozen=True)
 class Widgets:
-    """Makes widgets that show the metrics and the log entries of one Region."""
+    """Creates widgets for the metrics and log entries of one Region."""
 
     region: Input[str]
 
     def totals(self, title: str, lines: Lines) -> Widget:
-        """Show one number per metric for the dashboard's whole time range."""
+        """Show one number per metric for the complete time range of the dashboard."""
         return self._metrics(title, lines, view="singleValue", setPeriodToTimeRange=True)
 
     def latest(self, title: str, lines: Lines) -> Widget:
@@ -68,7 +69,7 @@ class Widgets:
         return self._metrics(title, lines, view="singleValue")
 
     def graph(self, title: str, unit: str, lines: Lines, limits: Mapping[str, float] | None = None) -> Widget:
-        """Draw metrics as lines over the periods that alarms evaluate, and limits as horizontal lines."""
+        """Draw metrics as lines with one point per alarm period, and limits as horizontal lines."""
         widget = self._metrics(title, lines, view="timeSeries", yAxis=_axis(unit))
         if limits:
             horizontal = [
@@ -81,14 +82,14 @@ class Widgets:
     def stack(
         self, title: str, unit: str, lines: Lines, period: int = PERIOD_SECONDS, start: str | None = None
     ) -> Widget:
-        """Draw metrics as stacked areas. `start` replaces the beginning of the dashboard's time range."""
+        """Draw metrics as stacked areas. `start` overrides the start of the dashboard's time range."""
         widget = self._metrics(title, lines, period, view="timeSeries", stacked=True, yAxis=_axis(unit))
         if start:
             widget["properties"]["start"] = start
         return widget
 
     def query(self, title: str, log_group: Input[str], commands: Sequence[str], view: str = "table") -> Widget:
-        """Show the result of a CloudWatch Logs Insights query in a log group."""
+        """Show the result of a CloudWatch Logs Insights query on a log group."""
         source = Output.concat("SOURCE '", log_group, "' | ", "\n| ".join(commands))
         return {"type": "log", "properties": {"title": title, "region": self.region, "view": view, "query": source}}
 
@@ -105,7 +106,7 @@ def _axis(unit: str) -> dict[str, Any]:
 
 
 def _entries(line: Metric | Rate) -> list[list[Any]]:
-    """Return the entries of a line in an array of metrics. The operands of an expression are not visible."""
+    """Return the entries of a line in the widget's array of metrics. The operands of an expression are hidden."""
     if isinstance(line, Metric):
         return [_entry(line, label=line.label)]
     operands = [_entry(metric, id=operand, visible=False) for operand, metric in line.operands.items()]

@@ -48,7 +48,7 @@ def log_group(function: str) -> str:
 
 # Limits that alarms and the operator's `doctor` have in common.
 MAX_FAILURE_PERCENT = 5
-"""Maximum share of failed lines in a job's output, in percent."""
+"""Maximum share of records that become dead letters, in percent of all records of a stage in five minutes."""
 MAX_REDELIVERIES = 2
 """Maximum number of redeliveries of a message. A manifest that arrives before its output is redelivered once."""
 MAX_FUNCTION_SECONDS = 900

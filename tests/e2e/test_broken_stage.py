@@ -185,9 +185,9 @@ def _operate(broken_stage: BrokenStage, folder: Path, command: str) -> "subproce
     )
 
 
-def test_readme_commands_find_and_repair_the_failures(broken_stage: BrokenStage, tmp_path: Path) -> None:
+def test_demo_page_commands_find_and_repair_the_failures(broken_stage: BrokenStage, tmp_path: Path) -> None:
     [broken, first, *repairs, last, stop] = [
-        command for command in commands_in("README.md") if "demo --" in command or "yorutsuke --" in command
+        command for command in commands_in("docs/demo.md") if "demo --" in command or "yorutsuke --" in command
     ]
     assert (demos_arguments(broken), demos_arguments(stop)) == (["--broken"], ["--stop"])
 

@@ -38,9 +38,9 @@ def kept(stage_file: Path, output_file: OutputFile) -> dict[str, Any]:
     done = run_demo("--keep", "--input", str(output), "--stage-file", str(stage_file))
     assert done.returncode == 0, done.stderr
     kept = json.loads(stage_file.read_text())
-    assert ["".join(line.partition("nox -s")[1:]) for line in done.stderr.splitlines()[-2:]] == [
-        "nox -s yorutsuke -- doctor --stage local",
-        f"nox -s demo -- --stop --stage-file {stage_file}",
+    assert ["".join(line.partition("./nox -s")[1:]) for line in done.stderr.splitlines()[-2:]] == [
+        "./nox -s yorutsuke -- doctor --stage local",
+        f"./nox -s demo -- --stop --stage-file {stage_file}",
     ]
     assert f"export AWS_CA_BUNDLE={kept['caBundle']}\n" in done.stderr
     return kept

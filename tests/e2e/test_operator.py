@@ -300,7 +300,7 @@ def test_deployed_stage_uses_the_operators_own_credentials(
 
 def test_missing_local_stage_error_names_the_remedy(operator: Operator, tmp_path: Path) -> None:
     stage_file = tmp_path / "stage.json"
-    remedy = "run `nox -s demo -- --keep` first."
+    remedy = "run `./nox -s demo -- --keep` first."
     stage = json.loads(Path(operator.environment[STAGE_FILE_VARIABLE]).read_text())
 
     def error_with(content: str | None) -> str:

@@ -33,9 +33,7 @@ COMMANDS = {
 def _documented_actions() -> dict[str, list[str]]:
     """Return the documented actions by command."""
     page = (ROOT / "docs" / "operating.md").read_text()
-    rows = re.findall(
-        r"^\| `([a-z -]+)` \| (.*) \|$", page.partition("## What it needs to be allowed")[2], re.MULTILINE
-    )
+    rows = re.findall(r"^\| `([a-z -]+)` \| (.*) \|$", page.partition("## Permissions")[2], re.MULTILINE)
     return {command: sorted({*ACTION.findall(actions)}) for command, actions in rows}
 
 

@@ -1,4 +1,4 @@
-"""`nox -s faults`: the fault campaign, with what it found as a table, or as one JSON object for a machine."""
+"""Run the fault campaign, and print its results as a table or as one JSON object."""
 
 import argparse
 import json
@@ -8,54 +8,57 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 from rich.table import Table
 
-from .campaign import Verdict, campaign, clean_run
+from .campaign import CampaignResult, run_campaign, run_without_faults
 from .faulty_job import serve_faulty_job
 
-FAILURES_SHOWN = 20
+MAX_PRINTED_FAILURES = 20
+"""Maximum number of failed schedules in the table. Keeps the report on one screen."""
 
 
 def main() -> int:
-    """Run the campaign; return 1 where a schedule did not end as a clean run does."""
+    """Run the campaign. Return 1 if a schedule fails, and 2 if an argument is invalid."""
     arguments = _arguments()
     console = Console(stderr=True)
-    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn(), console=console) as shown:
-        task = shown.add_task("Schedules", total=None)
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress_bar:
+        task = progress_bar.add_task("Schedules", total=None)
         with serve_faulty_job() as faulty_job:
             try:
-                verdict = campaign(
+                result = run_campaign(
                     faulty_job,
-                    clean_run(faulty_job),
+                    run_without_faults(faulty_job),
                     arguments.schedules,
                     arguments.seed,
                     only=arguments.only,
-                    progress=lambda done, total: shown.update(task, completed=done, total=total),
+                    progress=lambda done, total: progress_bar.update(task, completed=done, total=total),
                 )
-            except ValueError as refused:
-                console.print(refused, markup=False, highlight=False, soft_wrap=True)
+            except ValueError as error:
+                console.print(error, markup=False, highlight=False, soft_wrap=True)
                 return 2
-    _show(console, verdict)
+    _print_result(console, result)
     if arguments.json:
-        print(json.dumps(verdict.summary()))
-    return 1 if verdict.failures else 0
+        print(json.dumps(result.summary()))
+    return 1 if result.failures else 0
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="nox -s faults --", description=__doc__)
-    parser.add_argument("--schedules", type=int, default=1200, metavar="N", help="in all (1200)")
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="another seed, other schedules (1)")
-    parser.add_argument("--only", metavar="NAME", help="run one schedule alone: crash-after-7, 1-37, …")
-    parser.add_argument("--json", action="store_true", help="end with one JSON object on standard output")
+    parser = argparse.ArgumentParser(prog="./nox -s faults --", description=__doc__)
+    parser.add_argument("--schedules", type=int, default=1200, metavar="N", help="total number of schedules (1200)")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the random schedules (1)")
+    parser.add_argument("--only", metavar="NAME", help="run one schedule, such as crash-after-7 or 1-37")
+    parser.add_argument("--json", action="store_true", help="also print the counts as a JSON object to standard output")
     return parser.parse_args()
 
 
-def _show(console: Console, verdict: Verdict) -> None:
-    table = Table(*verdict.summary(), title="The campaign", title_justify="left")
-    table.add_row(*map(str, verdict.summary().values()))
+def _print_result(console: Console, result: CampaignResult) -> None:
+    table = Table(*result.summary(), title="Results of the campaign", title_justify="left")
+    table.add_row(*map(str, result.summary().values()))
     console.print(table)
-    if verdict.failures:
-        failures = Table("schedule", "what did not hold", title="To be run again with --only", title_justify="left")
-        for name, said in list(verdict.failures.items())[:FAILURES_SHOWN]:
-            failures.add_row(name, "\n".join(said))
+    if result.failures:
+        title = "Failed schedules (run one again with --only NAME)"
+        failures = Table("schedule", "violations", title=title, title_justify="left")
+        for name, violations in list(result.failures.items())[:MAX_PRINTED_FAILURES]:
+            failures.add_row(name, "\n".join(violations))
         console.print(failures)
 
 

@@ -1,4 +1,7 @@
-"""The fault campaign: every crash point, then seeded schedules of faults; each must end as a clean run does."""
+"""Fault campaign: runs one job under many schedules of faults, and compares each result with a clean run.
+
+The schedules are every crash point, every meeting of two functions, and random schedules that a seed determines.
+"""
 
 import re
 from collections import Counter
@@ -11,12 +14,14 @@ from local.in_memory import Call, Fault
 from tests.integration.stage import BATCH_JOBS
 from yorutsuke_common.aws.dynamodb import from_item
 
-from .faulty_job import WAITS, Faults, FaultyJob, Overtaken, dice_of
+from .faulty_job import REDELIVERY_DELAYS, ConcurrentDelivery, Faults, FaultyJob, seeded_random
 
 FAULTY_DELIVERIES = 8
+"""Number of deliveries with random faults. Later deliveries have none, so that a schedule can end."""
 MAX_DELIVERIES = 40
+"""Maximum number of deliveries of a schedule. A schedule that needs more has failed."""
 MESSAGES = 3
-"""That tell of a night's job."""
+"""Number of messages about the job: its output file, its output manifest and its end."""
 FAULTS = (
     Fault("die"),
     Fault("die", after=True),
@@ -29,65 +34,65 @@ FAULTS = (
     Fault("error", code="ThrottlingException", status=400),
     Fault("error", code="SlowDown", status=503),
     Fault("error", code="AccessDenied", status=403),
-    *(Overtaken(message=number) for number in range(MESSAGES)),
+    *(ConcurrentDelivery(message=number) for number in range(MESSAGES)),
 )
-PARTIAL = {
+PARTIAL_FAULT_KINDS = {
     "BatchWriteItem": "unprocessed",
     "BatchGetItem": "unprocessed",
     "DeleteObjects": "refused",
     "GetObject": "cut",
     "Query": "stale",
 }
-"""How an operation may do half of what it was asked for, or answer from the past."""
+"""The kind of fault in which each operation succeeds in part, or returns an old item."""
 
 
 @dataclass
-class Verdict:
-    """What a campaign found; `failures` names the schedules that did not hold, each to be run again alone."""
+class CampaignResult:
+    """The counts of a campaign. `failures` contains the violations of each failed schedule, by its name."""
 
     seed: int
     schedules: int = 0
     crash_points: int = 0
     meetings: int = 0
-    found: Counter[str] = field(default_factory=Counter[str])
+    violations: Counter[str] = field(default_factory=Counter[str])
     failures: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
 
     def summary(self) -> dict[str, int]:
-        """Return the counts that the campaign is judged by."""
+        """Return the counts for the report."""
         names = ("lost", "doubled", "diverged", "images_nowhere")
         return {
             "seed": self.seed,
             "schedules": self.schedules,
             "crash_points": self.crash_points,
             "meetings": self.meetings,
-            **{name: self.found[name] for name in names},
+            **{name: self.violations[name] for name in names},
         }
 
 
-def _kind(name: str) -> str:
+def _name_pattern(name: str) -> str:
     return name.rpartition("-")[0] + "-…"
 
 
 def no_faults(_: int, __: Call) -> Fault | None:
-    """Let every call through."""
+    """Let every call succeed."""
     return None
 
 
 def crash_schedules(calls: int) -> Iterator[tuple[str, Faults]]:
-    """Yield the schedules in which the function dies once: before or after each of the calls of a clean run."""
+    """Yield the schedules in which the function crashes once, before or after each call of a clean run."""
     for after in (False, True):
         for number in range(1, calls + 1):
-            yield f"crash-{'after' if after else 'before'}-{number}", _at(number, Fault("die", after=after))
+            yield f"crash-{'after' if after else 'before'}-{number}", _fault_at(number, Fault("die", after=after))
 
 
 def meeting_schedules(calls: int) -> Iterator[tuple[str, Faults]]:
-    """Yield the schedules in which another function is given a message before one of the calls of a clean run."""
+    """Yield the schedules in which a second function handles a message before one call of a clean run."""
     for message in range(MESSAGES):
         for number in range(1, calls + 1):
-            yield f"meeting-{message}-before-{number}", _at(number, Overtaken(message=message))
+            yield f"meeting-{message}-before-{number}", _fault_at(number, ConcurrentDelivery(message=message))
 
 
-def _at(number: int, fault: Fault) -> Faults:
+def _fault_at(number: int, fault: Fault) -> Faults:
     calls = 0
 
     def faults(_: int, __: Call) -> Fault | None:
@@ -99,99 +104,114 @@ def _at(number: int, fault: Fault) -> Faults:
 
 
 def random_faults(seed: str) -> Faults:
-    """Return the faults of a seed: each is decided by what the call is, not by when it comes."""
-    rate = dice_of(seed).choice((0.02, 0.05, 0.1, 0.3, 0.6))
+    """Return the faults that a seed determines. The order of the calls does not affect them."""
+    rate = seeded_random(seed).choice((0.02, 0.05, 0.1, 0.3, 0.6))
     attempts: Counter[object] = Counter()
 
     def faults(delivery: int, call: Call) -> Fault | None:
         if delivery > FAULTY_DELIVERIES:
             return None
         attempts[delivery, call] += 1
-        dice = dice_of(seed, delivery, call, attempts[delivery, call])
-        if dice.random() >= rate:
+        generator = seeded_random(seed, delivery, call, attempts[delivery, call])
+        if generator.random() >= rate:
             return None
-        partial = PARTIAL.get(call.operation)
-        return Fault(partial) if partial and dice.random() < 0.3 else dice.choice(FAULTS)
+        kind = PARTIAL_FAULT_KINDS.get(call.operation)
+        return Fault(kind) if kind and generator.random() < 0.3 else generator.choice(FAULTS)
 
     return faults
 
 
-def run(faulty_job: FaultyJob, clean: dict[str, Any], seed: str, faults: Faults) -> list[str]:
-    """Run one schedule until it settles; return what did not hold, as `counter: what`."""
+def run_schedule(faulty_job: FaultyJob, clean: dict[str, Any], seed: str, faults: Faults) -> list[str]:
+    """Run one schedule until every message is processed, and return its violations.
+
+    Args:
+        faulty_job: The job, which is reset first.
+        clean: The state after a clean run.
+        seed: The seed for the order and the delays of the deliveries.
+        faults: The faults of the schedule.
+
+    Returns:
+        The violations, each in the form `counter: description`.
+    """
     faulty_job.seed()
-    # A retry quota is a client's own: what one schedule used up must not be missing in the next.
+    # Each client has its own retry quota. Without this reset, a schedule could start with an exhausted quota.
     handler_module.use_cases.cache_clear()
-    settled = _settle(faulty_job, seed, faulty_job.messages(), faults)
+    settled = _deliver_all(faulty_job, seed, faulty_job.messages(), faults)
     if settled and migration_failures(faulty_job.state()) > migration_failures(clean):
-        # Nothing but an image that could not be moved gives an operator reason to do so.
+        # Failed migrations are the only reason for an operator to replay this output.
         faulty_job.replay()
-        settled = _settle(faulty_job, seed, faulty_job.messages(), no_faults)
-    said = [f"images_nowhere: {image_id}" for image_id in sorted(faulty_job.broken.images_nowhere)]
-    said += [f"lost: {what}" for what in sorted(faulty_job.broken.lost)]
+        settled = _deliver_all(faulty_job, seed, faulty_job.messages(), no_faults)
+    violations = [f"images_nowhere: {image_id}" for image_id in sorted(faulty_job.violations.images_nowhere)]
+    violations += [f"lost: {description}" for description in sorted(faulty_job.violations.lost)]
     if not settled:
-        return [*said, "diverged: it does not settle"]
-    return said + _differences(faulty_job.state(), clean) + _undone_edits(faulty_job)
+        return [*violations, f"diverged: messages still fail after {MAX_DELIVERIES} deliveries"]
+    return violations + _differences(faulty_job.state(), clean) + _reverted_edits(faulty_job)
 
 
 def migration_failures(state: dict[str, Any]) -> int:
-    """Return how many images the job of a state says it could not move."""
+    """Return the number of failed migrations in the record of a state's job."""
     [job] = map(from_item, state["tables"][BATCH_JOBS].values())
     return int(job.get("resultStats", {}).get("migrationFailedCount", 0))
 
 
-def _settle(faulty_job: FaultyJob, seed: str, messages: list[str], faults: Faults) -> bool:
-    """Deliver messages, some of them twice, in an order of the seed's own, until all are done and nobody is at work."""
-    dice = dice_of(seed, "order")
-    waiting = [*messages, *(message for message in messages if dice.random() < 0.3)]
+def _deliver_all(faulty_job: FaultyJob, seed: str, messages: list[str], faults: Faults) -> bool:
+    """Deliver messages in the seed's order, some of them twice, and return whether all of them succeed."""
+    generator = seeded_random(seed, "order")
+    waiting = [*messages, *(message for message in messages if generator.random() < 0.3)]
     for _ in range(MAX_DELIVERIES):
         if not waiting:
             break
-        message = waiting.pop(dice.randrange(len(waiting)))
-        if not faulty_job.deliver(message, faults, dice.choice(WAITS)):
+        message = waiting.pop(generator.randrange(len(waiting)))
+        if not faulty_job.deliver(message, faults, generator.choice(REDELIVERY_DELAYS)):
             waiting.append(message)
-    faulty_job.outlive_claims()
+    faulty_job.expire_claims()
     return not waiting
 
 
-def _undone_edits(faulty_job: FaultyJob) -> list[str]:
-    """Let a person edit a transaction and every message come once more; return what that undid."""
-    faulty_job.edit()
+def _reverted_edits(faulty_job: FaultyJob) -> list[str]:
+    """Edit the transactions, deliver every message again, and return a violation if this changes anything."""
+    faulty_job.edit_transactions()
     edited = faulty_job.state()
     for message in faulty_job.messages():
         faulty_job.deliver(message, no_faults)
-    return ["doubled: a message that came again undid an edit"] if faulty_job.state() != edited else []
+    return ["doubled: a redelivered message reverted an edit"] if faulty_job.state() != edited else []
 
 
 def _differences(state: dict[str, Any], clean: dict[str, Any]) -> list[str]:
-    """Return how a state differs from that of a clean run."""
-    said: list[str] = []
+    """Return the differences between a state and that of a clean run."""
+    violations: list[str] = []
     for name, items in {**state["tables"], "objects": state["objects"]}.items():
         expected = clean["objects"] if name == "objects" else clean["tables"][name]
-        said += [f"lost: {key} of {name}" for key in expected if key not in items]
-        said += [f"doubled: {key} of {name}" for key in items if key not in expected]
-        said += [f"diverged: {key} of {name}" for key in items if key in expected and items[key] != expected[key]]
-    return said
+        violations += [f"lost: {key} in {name}" for key in expected if key not in items]
+        violations += [f"doubled: {key} in {name}" for key in items if key not in expected]
+        changed = [key for key in items if key in expected and items[key] != expected[key]]
+        violations += [f"diverged: {key} in {name}" for key in changed]
+    return violations
 
 
 @dataclass(frozen=True)
 class CleanRun:
-    """A night without faults: the state it ends in, and how many calls it takes."""
+    """A run without faults: the final state, and the number of calls."""
 
     state: dict[str, Any]
     calls: int
 
 
-def clean_run(faulty_job: FaultyJob) -> CleanRun:
-    """Run a night without faults."""
+def run_without_faults(faulty_job: FaultyJob) -> CleanRun:
+    """Deliver each message once without faults.
+
+    Raises:
+        RuntimeError: A delivery failed.
+    """
     faulty_job.seed()
     faulty_job.aws.calls.clear()
     for message in faulty_job.messages():
         if not faulty_job.deliver(message, no_faults):
-            raise RuntimeError("a night without faults does not settle")
+            raise RuntimeError("A delivery failed in the run without faults.")
     return CleanRun(faulty_job.state(), faulty_job.aws.calls.total())
 
 
-def campaign(
+def run_campaign(
     faulty_job: FaultyJob,
     clean: CleanRun,
     schedules: int,
@@ -199,30 +219,42 @@ def campaign(
     *,
     only: str | None = None,
     progress: Callable[[int, int], None] = lambda _, __: None,
-) -> Verdict:
-    """Run every crash point and meeting, and random schedules up to so many in all; or only the one of a name.
+) -> CampaignResult:
+    """Run every crash point, every meeting and random schedules, or one schedule.
 
-    Raises ValueError where the name is none, or the schedules are fewer
-    than the crash points and meetings.
+    Args:
+        faulty_job: The job under test.
+        clean: The run with which each schedule is compared.
+        schedules: The total number of schedules.
+        seed: The seed of the random schedules.
+        only: The name of the only schedule to run, or None to run all.
+        progress: Called after each schedule with the number of finished schedules and the total.
+
+    Raises:
+        ValueError: A schedule named `only` does not exist, or `schedules` is smaller than the number of crash points
+            and meetings.
     """
     crashes, meetings = dict(crash_schedules(clean.calls)), dict(meeting_schedules(clean.calls))
     planned = {**crashes, **meetings}
     if only and only not in planned and not re.fullmatch(r"\d+-\d+", only):
+        patterns = ", ".join(sorted({_name_pattern(name) for name in planned}))
         raise ValueError(
-            f"no schedule is named {only!r}: a name is one of {', '.join(sorted({_kind(name) for name in planned}))}, "
-            "with a number as its end, or SEED-NUMBER"
+            f"Schedule {only!r} does not exist. Use one of {patterns} with a number at the end, or SEED-NUMBER."
         )
     if schedules < len(planned):
-        raise ValueError(f"{schedules} schedules are too few: crash points and meetings alone are {len(planned)}")
-    rolled = (f"{seed}-{number}" for number in range(schedules - len(planned)))
-    names = [only] if only else [*planned, *rolled]
-    verdict = Verdict(seed)
+        raise ValueError(
+            f"{schedules} schedules are too few. Use at least {len(planned)}, the number of crash points and meetings."
+        )
+    randoms = (f"{seed}-{number}" for number in range(schedules - len(planned)))
+    names = [only] if only else [*planned, *randoms]
+    result = CampaignResult(seed)
     for name in names:
-        verdict.schedules += 1
-        verdict.crash_points += name in crashes
-        verdict.meetings += name in meetings
-        if said := run(faulty_job, clean.state, name, planned.get(name) or random_faults(name)):
-            verdict.failures[name] = said
-            verdict.found.update({what.partition(":")[0] for what in said})
-        progress(verdict.schedules, len(names))
-    return verdict
+        result.schedules += 1
+        result.crash_points += name in crashes
+        result.meetings += name in meetings
+        faults = planned.get(name) or random_faults(name)
+        if violations := run_schedule(faulty_job, clean.state, name, faults):
+            result.failures[name] = violations
+            result.violations.update({violation.partition(":")[0] for violation in violations})
+        progress(result.schedules, len(names))
+    return result

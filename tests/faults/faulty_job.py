@@ -1,4 +1,4 @@
-"""One job on AWS in memory, the messages that tell of it, and what must hold of it at every instant."""
+"""A job on in-memory AWS: its data, its messages, and invariants that are checked after each write."""
 
 import copy
 import json
@@ -25,54 +25,54 @@ from tests.integration.stage import (
     CONTEXT,
     ENVIRONMENT,
     JOB_ID,
-    MANIFEST_KEY,
     OUTPUT_KEY,
+    OUTPUT_MANIFEST_KEY,
     PENDING_IMAGES,
     TRANSACTIONS,
+    clear_handler_caches,
     job_end,
-    nova_line,
+    nova_record,
     s3_notification,
     sqs_event,
-    start_cold,
 )
 from yorutsuke_common.aws.dynamodb import from_item, to_item
 
 WRITTEN_AT = datetime(2026, 11, 22, 18, 42, 7, tzinfo=UTC)
 VISIBILITY_TIMEOUT_SECONDS = 360
-"""When a message that failed comes back: six times what a function may live."""
-WAITS = (1, 30, 120, VISIBILITY_TIMEOUT_SECONDS)
-"""Between deliveries; a claim of a function that died outlives the first two."""
-GOOD = [f"img-{number}" for number in range(5)]
-LINES = [
-    *(nova_line(image_id) for image_id in GOOD),
+"""Seconds until SQS redelivers a failed message: six times the function timeout."""
+REDELIVERY_DELAYS = (1, 30, 120, VISIBILITY_TIMEOUT_SECONDS)
+"""Seconds between deliveries. The claim of a crashed function is still valid after the first two delays."""
+VALID_IMAGE_IDS = [f"img-{number}" for number in range(5)]
+RECORDS = [
+    *(nova_record(image_id) for image_id in VALID_IMAGE_IDS),
     '{"recordId": "img-5", "modelOut',
-    nova_line("img-6", amount=-1),
-    nova_line(GOOD[0], amount=7),
-    nova_line("img-foreign"),
-    nova_line("img-lost"),
-    nova_line("img-unknown"),
+    nova_record("img-6", amount=-1),
+    nova_record(VALID_IMAGE_IDS[0], amount=7),
+    nova_record("img-foreign"),
+    nova_record("img-lost"),
+    nova_record("img-unknown"),
 ]
-IMAGES = {**dict.fromkeys([*GOOD, "img-5", "img-6"], "user-1"), "img-foreign": "user-2"}
-"""The images that exist, by id, and whose they are; img-lost is in pending-images alone, img-unknown nowhere."""
+IMAGES = {**dict.fromkeys([*VALID_IMAGE_IDS, "img-5", "img-6"], "user-1"), "img-foreign": "user-2"}
+"""The owner of each stored image, by image id. img-lost is only in pending-images, and img-unknown does not exist."""
 
 
 @dataclass(frozen=True)
-class Overtaken(Fault):
-    """Before the call, another function is given a message, by its number, and meets no faults."""
+class ConcurrentDelivery(Fault):
+    """A second function handles the message with this number, without faults, before the call."""
 
-    kind: str = "overtaken"
+    kind: str = "concurrent-delivery"
     message: int = 0
 
 
-CORRECTED = {"S": "Kissa Tsuki"}
+EDITED_MERCHANT = {"S": "Kissa Tsuki"}
 
 Faults = Callable[[int, Call], Fault | None]
-"""What becomes of a call: of the number of the delivery, and the call."""
+"""Returns the fault of a call, or None. The arguments are the number of the delivery and the call."""
 
 
 @dataclass
-class Broken:
-    """What did not hold, in the words that the campaign counts."""
+class Violations:
+    """The violations of invariants. Each field is a counter of the campaign."""
 
     images_nowhere: set[str] = field(default_factory=set[str])
     lost: set[str] = field(default_factory=set[str])
@@ -80,22 +80,22 @@ class Broken:
 
 @dataclass
 class FaultyJob:
-    """A job of a few lines, good, bad, repeated and in trouble, whose handler's calls may fail."""
+    """A job with valid, invalid and duplicate records, and a handler with calls that can fail."""
 
     aws: InMemoryAws
-    broken: Broken = field(default_factory=Broken)
+    violations: Violations = field(default_factory=Violations)
     delivery: int = 0
     clock: float = 0
-    """Epoch seconds."""
-    shown: dict[str, int] = field(default_factory=dict[str, int])
-    """How many lines the output has had, by its ETag."""
-    overtakes: int = 0
-    """Number of messages that another function handled during a delivery."""
+    """The current time, in epoch seconds."""
+    record_counts: dict[str, int] = field(default_factory=dict[str, int])
+    """The number of records in each version of the output file, by its ETag."""
+    concurrent_deliveries: int = 0
+    """Number of messages that a second function handled during a delivery."""
 
     def seed(self) -> None:
-        """Put everything back to how it is when Bedrock has written its output."""
-        self.broken = Broken()
-        self.delivery = self.overtakes = 0
+        """Reset the stage to the state after Bedrock has written the job's output."""
+        self.violations = Violations()
+        self.delivery = self.concurrent_deliveries = 0
         self.clock = WRITTEN_AT.timestamp()
         self.aws.objects.clear()
         for table in self.aws.tables.values():
@@ -116,59 +116,65 @@ class FaultyJob:
             self.aws.tables[PENDING_IMAGES].put(to_item(item))
             if image_id in IMAGES:
                 self.aws.put_object(key, image_id.encode())
-        counts = dict.fromkeys(("totalRecordCount", "processedRecordCount", "successRecordCount"), len(LINES))
-        self.show(len(LINES))
-        self.aws.put_object(MANIFEST_KEY, json.dumps({**counts, "errorRecordCount": 0}).encode())
+        counts = dict.fromkeys(("totalRecordCount", "processedRecordCount", "successRecordCount"), len(RECORDS))
+        self.write_output(len(RECORDS))
+        self.aws.put_object(OUTPUT_MANIFEST_KEY, json.dumps({**counts, "errorRecordCount": 0}).encode())
 
-    def show(self, lines: int, edition: int = 0) -> None:
-        """Let the output have so many of its lines so far, as Bedrock may show results in stages.
+    def write_output(self, records: int, version: int = 0) -> None:
+        """Write an output file with the first records, because Bedrock may extend the file several times.
 
-        No two editions have the same content: blank lines tell them apart.
+        The number of blank lines at the end equals the version, so that each version has a different ETag.
         """
-        self.aws.put_object(OUTPUT_KEY, "\n".join([*LINES[:lines], *[""] * edition]).encode())
-        self.shown[self.aws.objects[OUTPUT_KEY].etag] = lines
+        self.aws.put_object(OUTPUT_KEY, "\n".join([*RECORDS[:records], *[""] * version]).encode())
+        self.record_counts[self.aws.objects[OUTPUT_KEY].etag] = records
 
     def messages(self) -> list[str]:
-        """Return the messages that tell of the job: its output, its manifest, and that it completed partially."""
+        """Return the messages about the job: its output file, its output manifest, and its partial completion."""
         output, manifest = (
-            json.dumps(s3_notification(key, self.aws.objects[key].etag)) for key in (OUTPUT_KEY, MANIFEST_KEY)
+            json.dumps(s3_notification(key, self.aws.objects[key].etag)) for key in (OUTPUT_KEY, OUTPUT_MANIFEST_KEY)
         )
         return [output, manifest, job_end("PartiallyCompleted", "Not all records could be processed in time.")]
 
-    def deliver(self, message: str, faults: Faults, waited: int = VISIBILITY_TIMEOUT_SECONDS) -> bool:
-        """Deliver one message, seconds after the last, to a function that meets these faults; tell if it is done."""
+    def deliver(self, message: str, faults: Faults, delay: int = VISIBILITY_TIMEOUT_SECONDS) -> bool:
+        """Deliver one message to a function with faults, and return whether it succeeds.
+
+        Args:
+            message: The body of the SQS message.
+            faults: The faults of the function's calls.
+            delay: Seconds since the previous delivery.
+        """
         self.delivery += 1
-        self.clock += waited
-        died = False
+        self.clock += delay
+        crashed = False
         errors: list[Exception] = []
 
         def fault(call: Call) -> Fault | None:
-            nonlocal died
-            # Its other threads die with a function.
-            found = Fault("die") if died else faults(self.delivery, call)
-            died = died or (found is not None and found.kind == "die")
-            if isinstance(found, Overtaken):
+            nonlocal crashed
+            # A crash ends all threads of the function.
+            found = Fault("die") if crashed else faults(self.delivery, call)
+            crashed = crashed or (found is not None and found.kind == "die")
+            if isinstance(found, ConcurrentDelivery):
                 try:
-                    self._overtake(self.messages()[found.message])
+                    self._deliver_concurrently(self.messages()[found.message])
                 except Exception as exc:
-                    # The function would take it for an error of its call.
+                    # The first function handles the exception as an error of its own call, so keep it here.
                     errors.append(exc)
                     raise
                 return None
             return found
 
         with patch.object(self.aws, "fault", fault):
-            done = self._handle(message)
+            succeeded = self._handle(message)
         if errors:
-            raise ExceptionGroup("another function could not run", errors)
-        return done
+            raise ExceptionGroup("The second function raised errors.", errors)
+        return succeeded
 
-    def _overtake(self, message: str) -> None:
-        """Let another function, with clients and threads of its own, handle a message from first call to last."""
-        others = cache(handler_module.use_cases.__wrapped__)
-        with patch.object(self.aws, "fault", _let_through), patch.object(handler_module, "use_cases", others):
+    def _deliver_concurrently(self, message: str) -> None:
+        """Deliver a message to a second function, which has its own clients and threads."""
+        second = cache(handler_module.use_cases.__wrapped__)
+        with patch.object(self.aws, "fault", _no_fault), patch.object(handler_module, "use_cases", second):
             self._handle(message)
-        self.overtakes += 1
+        self.concurrent_deliveries += 1
 
     def _handle(self, message: str) -> bool:
         try:
@@ -176,21 +182,21 @@ class FaultyJob:
         except FunctionDiedError:
             return False
 
-    def outlive_claims(self) -> None:
-        """Let so much time pass that the claim of every function that died has run out."""
+    def expire_claims(self) -> None:
+        """Advance the clock until the claims of all crashed functions have expired."""
         self.clock += VISIBILITY_TIMEOUT_SECONDS
 
-    def edit(self) -> None:
-        """Let a person correct the merchant of every transaction."""
+    def edit_transactions(self) -> None:
+        """Change the merchant of every transaction, as a user does."""
         for item in self.aws.tables[TRANSACTIONS].items.values():
-            item["merchant"] = CORRECTED
+            item["merchant"] = EDITED_MERCHANT
 
     def replay(self) -> None:
-        """Take the output in again, as an operator does whose images could not all be moved."""
+        """Mark the output as unprocessed, as an operator's replay does."""
         self.aws.tables[BATCH_JOBS].items[f"intent-{JOB_ID}",].pop("processedOutputs", None)
 
     def state(self) -> dict[str, Any]:
-        """Return everything that is stored, but for the time of completion and a claim that has run out."""
+        """Return all items and objects, without completion times and expired claims."""
         tables = {name: copy.deepcopy(table.items) for name, table in self.aws.tables.items()}
         for job in tables[BATCH_JOBS].values():
             job.pop("completedAt", None)
@@ -199,31 +205,31 @@ class FaultyJob:
         return {"tables": tables, "objects": {key: stored.body for key, stored in self.aws.objects.items()}}
 
     def check(self) -> None:
-        """Note what does not hold after an effect."""
+        """Record the violations of invariants in the current state."""
         places: dict[bytes, list[str]] = {}
         for key, stored in self.aws.objects.items():
             if key.startswith(("uploads/", "processed/")):
                 places.setdefault(stored.body, []).append(key)
         stored_ids = {item["imageId"]["S"] for item in self.aws.tables[TRANSACTIONS].items.values()}
         for image_id in IMAGES:
-            where = places.get(image_id.encode(), [])
-            if not where:
-                self.broken.images_nowhere.add(image_id)
-            elif not any(key.startswith("uploads/") for key in where) and image_id not in stored_ids:
-                self.broken.lost.add(f"{image_id} has moved without its transaction")
+            keys = places.get(image_id.encode(), [])
+            if not keys:
+                self.violations.images_nowhere.add(image_id)
+            elif not any(key.startswith("uploads/") for key in keys) and image_id not in stored_ids:
+                self.violations.lost.add(f"{image_id} was moved before its transaction was stored")
         self._check_completion(stored_ids)
 
     def _check_completion(self, stored_ids: set[str]) -> None:
         for job in map(from_item, self.aws.tables[BATCH_JOBS].items.values()):
             for etag in job.get("processedOutputs", {}).values():
-                # The good lines are the first ones.
-                if not set(GOOD[: self.shown[etag]]) <= stored_ids:
-                    self.broken.lost.add("the job is COMPLETED without its transactions")
+                # The valid records come first in the output file.
+                if not set(VALID_IMAGE_IDS[: self.record_counts[etag]]) <= stored_ids:
+                    self.violations.lost.add("the job is COMPLETED but transactions are missing")
 
 
 @contextmanager
 def serve_faulty_job() -> Generator[FaultyJob]:
-    """Give a night whose handler runs here, silently, and does not wait between its retries."""
+    """Yield a job with a handler that runs in this process, without output and without delays between retries."""
     aws = InMemoryAws(
         {
             TRANSACTIONS: Table(("userId", "transactionId")),
@@ -243,34 +249,34 @@ def serve_faulty_job() -> Generator[FaultyJob]:
     session = boto3.Session("in-memory", "in-memory", region_name=REGION)
     aws.serve(session)
     with (
-        # What is logged and counted of thousands of deliveries is for nobody to read.
-        Path(os.devnull).open("w", encoding="utf-8") as silence,
-        redirect_stdout(silence),
+        # Thousands of deliveries would print their logs and metrics.
+        Path(os.devnull).open("w", encoding="utf-8") as null,
+        redirect_stdout(null),
         patch.dict(os.environ, environment),
         patch.object(boto3, "DEFAULT_SESSION", session),
         patch("yorutsuke_common.aws.dynamodb.BASE_DELAY_SECONDS", 0),
-        # One after the other, so that a seed always falls on the same calls.
+        # Sequential calls make the schedule of a seed reproducible.
         patch("yorutsuke_common.aws.calls.CONCURRENCY", 1),
         patch("botocore.endpoint.time", SimpleNamespace(sleep=_no_sleep)),
         patch("yorutsuke_common.aws.batch_jobs.time", SimpleNamespace(time=lambda: faulty_job.clock)),
     ):
-        start_cold()
+        clear_handler_caches()
         logging.disable()
         try:
             yield faulty_job
         finally:
             logging.disable(logging.NOTSET)
-            start_cold()
+            clear_handler_caches()
 
 
-def _let_through(_: Call) -> None:
-    """Fault no call."""
+def _no_fault(_: Call) -> None:
+    """Let the call succeed."""
 
 
 def _no_sleep(_: float) -> None:
-    """Take no time."""
+    """Return immediately, as a replacement for time.sleep."""
 
 
-def dice_of(*facts: object) -> random.Random:
-    """Return dice that fall the same way for the same facts, whatever else was thrown before."""
-    return random.Random(repr(facts))  # noqa: S311 - to be repeated, not to be secret
+def seeded_random(*seed: object) -> random.Random:
+    """Return a random number generator that these values determine."""
+    return random.Random(repr(seed))  # noqa: S311 - reproducibility matters here, not secrecy

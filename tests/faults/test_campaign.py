@@ -1,4 +1,4 @@
-"""The campaign ends in zeros, and each of the pipeline's safeguards, taken away, ends them."""
+"""Tests that the campaign passes, and that it finds violations if a safeguard is removed."""
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -18,53 +18,55 @@ from yorutsuke_common.records.parser import RecordParser
 from yorutsuke_common.records.reader import RecordChunk, read_chunks
 from yorutsuke_common.schema import BatchJob, JobStatus
 
-from .campaign import MESSAGES, campaign, clean_run
+from .campaign import MESSAGES, run_campaign, run_without_faults
 from .faulty_job import FaultyJob, serve_faulty_job
 
-Break = Callable[[pytest.MonkeyPatch], None]
+SafeguardRemoval = Callable[[pytest.MonkeyPatch], None]
 SCHEDULES = 160
-"""Every crash point and meeting, and 40 random schedules. `nox -s faults` runs 1,200."""
+"""Number of schedules: all 48 crash points, all 72 meetings and 40 random schedules. `./nox -s faults` runs 1,200."""
 SEED = 20261123
-CALLS_OF_A_NIGHT = {
-    # One for each message.
+CLEAN_RUN_CALLS = {
+    # One call per message.
     "Query": 3,
-    # The output and its manifest.
+    # The output file and the output manifest.
     "GetObject": 2,
-    # The second one after the copy that fails.
+    # The second call follows the failed copy.
     "BatchGetItem": 2,
-    # Transactions, images, and the transaction whose image did not move.
+    # The transactions, the images, and the transaction after its image's failed migration.
     "BatchWriteItem": 3,
-    # The one that fails is asked for again, by the client.
+    # The client repeats the copy that fails.
     "CopyObject": 7,
     "DeleteObjects": 1,
     "PutObject": 1,
-    # Claim, completion, counts, and the end of the job: refused for its status, then written without it.
+    # The claim, the completion, the counts, and the job end. The completed job's status refuses the first write of the
+    # end; a second write omits the status.
     "UpdateItem": 5,
 }
 
 
 @pytest.fixture
 def faulty_job() -> Generator[FaultyJob]:
+    """A job on in-memory AWS."""
     with serve_faulty_job() as faulty_job:
         yield faulty_job
 
 
-def test_a_night_without_faults_takes_these_calls(faulty_job: FaultyJob) -> None:
-    clean = clean_run(faulty_job)
+def test_clean_run_makes_expected_calls(faulty_job: FaultyJob) -> None:
+    clean = run_without_faults(faulty_job)
 
-    assert faulty_job.aws.calls == CALLS_OF_A_NIGHT
+    assert faulty_job.aws.calls == CLEAN_RUN_CALLS
     assert clean.calls == 24
 
 
-def test_every_crash_point_and_some_schedules_end_as_a_clean_run_does(faulty_job: FaultyJob) -> None:
-    verdict = campaign(faulty_job, clean_run(faulty_job), SCHEDULES, seed=SEED)
+def test_campaign_schedules_end_like_clean_run(faulty_job: FaultyJob) -> None:
+    result = run_campaign(faulty_job, run_without_faults(faulty_job), SCHEDULES, seed=SEED)
 
-    assert verdict.failures == {}
-    assert verdict.summary() == {
+    assert result.failures == {}
+    assert result.summary() == {
         "seed": SEED,
         "schedules": SCHEDULES,
-        "crash_points": 2 * sum(CALLS_OF_A_NIGHT.values()),
-        "meetings": MESSAGES * sum(CALLS_OF_A_NIGHT.values()),
+        "crash_points": 2 * sum(CLEAN_RUN_CALLS.values()),
+        "meetings": MESSAGES * sum(CLEAN_RUN_CALLS.values()),
         "lost": 0,
         "doubled": 0,
         "diverged": 0,
@@ -73,112 +75,112 @@ def test_every_crash_point_and_some_schedules_end_as_a_clean_run_does(faulty_job
 
 
 @pytest.mark.parametrize("name", ["crash-after-24", "meeting-2-before-1", "7-103", "1-151"])
-def test_a_schedule_runs_alone_by_its_name(faulty_job: FaultyJob, name: str) -> None:
-    verdict = campaign(faulty_job, clean_run(faulty_job), SCHEDULES, seed=SEED, only=name)
+def test_named_schedule_runs_alone(faulty_job: FaultyJob, name: str) -> None:
+    result = run_campaign(faulty_job, run_without_faults(faulty_job), SCHEDULES, seed=SEED, only=name)
 
-    assert (verdict.schedules, verdict.failures) == (1, {})
-
-
-def test_another_function_handles_a_message_in_a_meeting(faulty_job: FaultyJob) -> None:
-    campaign(faulty_job, clean_run(faulty_job), SCHEDULES, seed=SEED, only="meeting-0-before-12")
-
-    assert faulty_job.overtakes == 1
+    assert (result.schedules, result.failures) == (1, {})
 
 
-@pytest.mark.parametrize("name", ["nosuch", "crash-after-25", "1"])
-def test_a_name_of_no_schedule_is_refused_with_the_names_there_are(faulty_job: FaultyJob, name: str) -> None:
-    with pytest.raises(ValueError, match=f"no schedule is named '{name}': a name is one of crash-after-…, .*SEED"):
-        campaign(faulty_job, clean_run(faulty_job), SCHEDULES, seed=SEED, only=name)
+def test_meeting_runs_concurrent_delivery(faulty_job: FaultyJob) -> None:
+    run_campaign(faulty_job, run_without_faults(faulty_job), SCHEDULES, seed=SEED, only="meeting-0-before-12")
+
+    assert faulty_job.concurrent_deliveries == 1
 
 
-def test_fewer_schedules_than_crash_points_and_meetings_are_refused(faulty_job: FaultyJob) -> None:
-    with pytest.raises(ValueError, match="119 schedules are too few: crash points and meetings alone are 120"):
-        campaign(faulty_job, clean_run(faulty_job), 119, seed=SEED)
+@pytest.mark.parametrize("name", ["unknown", "crash-after-25", "1"])
+def test_unknown_schedule_name_is_refused(faulty_job: FaultyJob, name: str) -> None:
+    with pytest.raises(ValueError, match=rf"Schedule '{name}' does not exist\. Use one of crash-after-…, .*SEED"):
+        run_campaign(faulty_job, run_without_faults(faulty_job), SCHEDULES, seed=SEED, only=name)
+
+
+def test_too_few_schedules_are_refused(faulty_job: FaultyJob) -> None:
+    with pytest.raises(ValueError, match=r"119 schedules are too few\. Use at least 120"):
+        run_campaign(faulty_job, run_without_faults(faulty_job), 119, seed=SEED)
 
 
 def _delete_before_copy(patch: pytest.MonkeyPatch) -> None:
     move = ImageMover.move
 
-    def deleting(self: ImageMover, images: Sequence[StoredImage], date: str) -> dict[str, MoveFailure]:
+    def delete_and_move(self: ImageMover, images: Sequence[StoredImage], date: str) -> dict[str, MoveFailure]:
         self._delete_objects(image.upload_key for image in images if image.upload_key)  # pyright: ignore[reportPrivateUsage]
         return move(self, images, date)
 
-    patch.setattr(ImageMover, "move", deleting)
+    patch.setattr(ImageMover, "move", delete_and_move)
 
 
 def _delete_without_marking(patch: pytest.MonkeyPatch) -> None:
-    def forget(*_: object) -> None:
-        """Mark nothing."""
+    def mark_processed(*_: object) -> None:
+        """Leave the images pending."""
 
-    patch.setattr(PendingImages, "mark_processed", forget)
+    patch.setattr(PendingImages, "mark_processed", mark_processed)
 
 
-def _images_before_transactions(patch: pytest.MonkeyPatch) -> None:
+def _move_before_storing(patch: pytest.MonkeyPatch) -> None:
     store = OutputProcessor._store_chunk  # pyright: ignore[reportPrivateUsage]
 
-    def moving(self: OutputProcessor, job: BatchJob, date: str, chunk: RecordChunk) -> Any:
+    def move_and_store(self: OutputProcessor, job: BatchJob, date: str, chunk: RecordChunk) -> Any:
         images = self.stores.pending.find([record.transaction.imageId for record in chunk.parsed])
         self.stores.images.move([*images.values()], date)
         return store(self, job, date, chunk)
 
-    patch.setattr(OutputProcessor, "_store_chunk", moving)
+    patch.setattr(OutputProcessor, "_store_chunk", move_and_store)
 
 
-def _no_second_try_of_what_is_unprocessed(patch: pytest.MonkeyPatch) -> None:
+def _ignore_unprocessed_items(patch: pytest.MonkeyPatch) -> None:
     def put_once(self: ChunkedClient, table: str, chunk: Sequence[Any]) -> None:
         self.client.batch_write_item(RequestItems={table: [{"PutRequest": {"Item": item}} for item in chunk]})
 
     patch.setattr(ChunkedClient, "_put_chunk", put_once)
 
 
-def _ids_by_the_time_of_processing(patch: pytest.MonkeyPatch) -> None:
-    def reader(job: BatchJob, extracted_at: datetime, ttl_days: int) -> RecordParser:
+def _derive_ids_from_processing_time(patch: pytest.MonkeyPatch) -> None:
+    def parser(job: BatchJob, extracted_at: datetime, ttl_days: int) -> RecordParser:
         return RecordParser(job.model_copy(update={"submitTime": str(time.time_ns())}), extracted_at, ttl_days)
 
-    patch.setattr("batch_result_handler.process_output.RecordParser", reader)
+    patch.setattr("batch_result_handler.process_output.RecordParser", parser)
 
 
-def _no_duplicates_known(patch: pytest.MonkeyPatch) -> None:
+def _ignore_processed_outputs(patch: pytest.MonkeyPatch) -> None:
     def never(*_: object) -> bool:
         return False
 
     patch.setattr("batch_result_handler.process_output.is_processed", never)
 
 
-def _no_repeats_known(patch: pytest.MonkeyPatch) -> None:
-    def read_line_by_line(lines: Iterable[Line], parser: RecordParser) -> Iterator[RecordChunk]:
+def _ignore_duplicate_images(patch: pytest.MonkeyPatch) -> None:
+    def read_lines_separately(lines: Iterable[Line], parser: RecordParser) -> Iterator[RecordChunk]:
         for line in lines:
             yield from read_chunks([line], parser)
 
-    patch.setattr("batch_result_handler.process_output.read_chunks", read_line_by_line)
+    patch.setattr("batch_result_handler.process_output.read_chunks", read_lines_separately)
 
 
-def _times_of_processing(patch: pytest.MonkeyPatch) -> None:
-    def reader(job: BatchJob, _: datetime, ttl_days: int) -> RecordParser:
+def _use_processing_time(patch: pytest.MonkeyPatch) -> None:
+    def parser(job: BatchJob, _: datetime, ttl_days: int) -> RecordParser:
         return RecordParser(job, datetime.now(UTC), ttl_days)
 
-    patch.setattr("batch_result_handler.process_output.RecordParser", reader)
+    patch.setattr("batch_result_handler.process_output.RecordParser", parser)
 
 
-def _no_claims(patch: pytest.MonkeyPatch) -> None:
+def _skip_claims(patch: pytest.MonkeyPatch) -> None:
     def claim(self: BatchJobs, job: BatchJob, _: str, __: float) -> BatchJob:
-        attributes = {"claimedBy": "everyone", "claimedUntil": 0}
+        attributes = {"claimedBy": "any function", "claimedUntil": 0}
         self.update(job, attributes)
         return job.model_copy(update=attributes)
 
     patch.setattr(BatchJobs, "claim", claim)
 
 
-def _claims_by_the_index(patch: pytest.MonkeyPatch) -> None:
+def _use_stale_job_after_claim(patch: pytest.MonkeyPatch) -> None:
     claim = BatchJobs.claim
 
-    def claimed(self: BatchJobs, job: BatchJob, token: str, remaining_seconds: float) -> BatchJob:
+    def stale_claim(self: BatchJobs, job: BatchJob, token: str, remaining_seconds: float) -> BatchJob:
         return job.model_copy(update={"claimedBy": claim(self, job, token, remaining_seconds).claimedBy})
 
-    patch.setattr(BatchJobs, "claim", claimed)
+    patch.setattr(BatchJobs, "claim", stale_claim)
 
 
-def _an_end_undoes_a_completion(patch: pytest.MonkeyPatch) -> None:
+def _overwrite_completed_status(patch: pytest.MonkeyPatch) -> None:
     def record_end(self: BatchJobs, job: BatchJob, end: BedrockEnd, message: str) -> None:
         ended = {"status": JobStatus[end.name].value, "bedrockStatus": end.value}
         self.update(job, {**ended, "bedrockMessage": message})
@@ -187,29 +189,33 @@ def _an_end_undoes_a_completion(patch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("break_it", "schedule", "found"),
+    ("remove_safeguard", "schedule", "counter"),
     [
         (_delete_before_copy, "crash-before-1", "images_nowhere"),
         (_delete_without_marking, "crash-before-1", "diverged"),
-        (_images_before_transactions, "crash-before-1", "lost"),
-        (_no_second_try_of_what_is_unprocessed, "20261123-20", "lost"),
-        (_ids_by_the_time_of_processing, "crash-before-1", "doubled"),
-        (_times_of_processing, "crash-before-1", "diverged"),
-        (_no_duplicates_known, "crash-before-1", "doubled"),
-        (_no_repeats_known, "crash-before-1", "diverged"),
-        (_no_claims, "20261123-55", "diverged"),
-        (_claims_by_the_index, "20261123-172", "diverged"),
-        (_an_end_undoes_a_completion, "crash-before-7", "diverged"),
+        (_move_before_storing, "crash-before-1", "lost"),
+        (_ignore_unprocessed_items, "20261123-20", "lost"),
+        (_derive_ids_from_processing_time, "crash-before-1", "doubled"),
+        (_use_processing_time, "crash-before-1", "diverged"),
+        (_ignore_processed_outputs, "crash-before-1", "doubled"),
+        (_ignore_duplicate_images, "crash-before-1", "diverged"),
+        (_skip_claims, "20261123-55", "diverged"),
+        (_use_stale_job_after_claim, "20261123-172", "diverged"),
+        (_overwrite_completed_status, "crash-before-7", "diverged"),
     ],
 )
 def test_campaign_finds_a_missing_safeguard(
-    faulty_job: FaultyJob, monkeypatch: pytest.MonkeyPatch, break_it: Break, schedule: str, found: str
+    faulty_job: FaultyJob,
+    monkeypatch: pytest.MonkeyPatch,
+    remove_safeguard: SafeguardRemoval,
+    schedule: str,
+    counter: str,
 ) -> None:
-    """Each safeguard has the first schedule that finds its absence. `campaign` over 400 schedules finds another."""
-    clean = clean_run(faulty_job)
-    assert campaign(faulty_job, clean, SCHEDULES, seed=SEED, only=schedule).failures == {}
-    break_it(monkeypatch)
+    """Each schedule is the first one that detects the removal. To replace it, run a campaign of 400 schedules."""
+    clean = run_without_faults(faulty_job)
+    assert run_campaign(faulty_job, clean, SCHEDULES, seed=SEED, only=schedule).failures == {}
+    remove_safeguard(monkeypatch)
 
-    verdict = campaign(faulty_job, clean, SCHEDULES, seed=SEED, only=schedule)
+    result = run_campaign(faulty_job, clean, SCHEDULES, seed=SEED, only=schedule)
 
-    assert verdict.found[found] > 0
+    assert result.violations[counter] > 0

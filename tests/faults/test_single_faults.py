@@ -1,4 +1,4 @@
-"""Single faults that a campaign meets by chance: answers that are lost, and an index that lags behind."""
+"""Single faults that random schedules may miss: lost responses and a stale index."""
 
 from collections.abc import Generator
 
@@ -8,23 +8,25 @@ from local.in_memory import Call, Fault
 from tests.integration.stage import BATCH_JOBS
 from yorutsuke_common.aws.dynamodb import from_item
 
-from .campaign import clean_run, no_faults
+from .campaign import no_faults, run_without_faults
 from .faulty_job import FaultyJob, serve_faulty_job
 
 OUTPUT = 0
+"""Index of the output file's message in `FaultyJob.messages`."""
 ATTEMPTS = 5
-"""Of a call, by botocore."""
+"""Number of times that botocore attempts a call."""
 
 
 @pytest.fixture
 def faulty_job() -> Generator[FaultyJob]:
+    """A job on in-memory AWS."""
     with serve_faulty_job() as faulty_job:
         yield faulty_job
 
 
 @pytest.mark.parametrize("lost", [1, 2], ids=["claim", "completion"])
-def test_an_update_that_is_sent_again_is_done_at_the_first_delivery(faulty_job: FaultyJob, lost: int) -> None:
-    clean = clean_run(faulty_job)
+def test_update_with_lost_response_completes_first_delivery(faulty_job: FaultyJob, lost: int) -> None:
+    clean = run_without_faults(faulty_job)
     faulty_job.seed()
     updates = 0
 
@@ -43,7 +45,7 @@ def test_an_update_that_is_sent_again_is_done_at_the_first_delivery(faulty_job: 
     assert faulty_job.state() == clean.state
 
 
-def test_a_claim_of_which_every_answer_was_lost_is_given_up(faulty_job: FaultyJob) -> None:
+def test_claim_without_any_response_is_released(faulty_job: FaultyJob) -> None:
     faulty_job.seed()
     updates = 0
 
@@ -59,16 +61,16 @@ def test_a_claim_of_which_every_answer_was_lost_is_given_up(faulty_job: FaultyJo
     assert {"claimedBy", "claimedUntil"}.isdisjoint(job)
 
 
-def test_a_duplicate_that_a_lagging_index_hides_undoes_no_edit(faulty_job: FaultyJob) -> None:
+def test_duplicate_hidden_by_stale_index_preserves_edit(faulty_job: FaultyJob) -> None:
     faulty_job.seed()
     output = faulty_job.messages()[OUTPUT]
     assert faulty_job.deliver(output, no_faults)
-    faulty_job.edit()
+    faulty_job.edit_transactions()
     edited = faulty_job.state()
 
-    def lagging(_: int, call: Call) -> Fault | None:
+    def stale_query(_: int, call: Call) -> Fault | None:
         return Fault("stale") if call.operation == "Query" else None
 
-    assert faulty_job.deliver(output, lagging)
+    assert faulty_job.deliver(output, stale_query)
 
     assert faulty_job.state() == edited

@@ -1,4 +1,4 @@
-"""Whatever happens to a night, in whatever order: what must hold at every step, and how it must end."""
+"""Stateful test: random sequences of deliveries, faults, output versions and edits keep the job's invariants."""
 
 from contextlib import ExitStack
 from typing import Any
@@ -11,117 +11,118 @@ from local.in_memory import Call, Fault
 from tests.integration.stage import BATCH_JOBS, DEAD_LETTERS_KEY, OUTPUT_KEY, TRANSACTIONS
 from yorutsuke_common.aws.dynamodb import from_item
 
-from .campaign import FAULTS, MESSAGES, PARTIAL, clean_run, migration_failures, no_faults
-from .faulty_job import CORRECTED, LINES, WAITS, Faults, serve_faulty_job
+from .campaign import FAULTS, MESSAGES, PARTIAL_FAULT_KINDS, migration_failures, no_faults, run_without_faults
+from .faulty_job import EDITED_MERCHANT, RECORDS, REDELIVERY_DELAYS, Faults, serve_faulty_job
 
-MAX_DELIVERIES = 20
-CALLS_OF_A_DELIVERY = 20
-HALVES = [Fault(kind) for kind in dict.fromkeys(PARTIAL.values())]
-OUTPUT = 0
+MAX_ROUNDS = 20
+"""Maximum number of times that all messages are delivered at the end of an example."""
+CALL_NUMBERS = st.integers(1, 20)
+"""The numbers of the calls within one delivery that can have a fault."""
+PARTIAL_FAULTS = [Fault(kind) for kind in dict.fromkeys(PARTIAL_FAULT_KINDS.values())]
 
 
-def _at_calls(planned: dict[int, Fault]) -> Faults:
-    """Return the faults of a delivery by the numbers of its calls."""
+def _faults_at(planned: dict[int, Fault]) -> Faults:
+    """Return the faults of a delivery, given each fault by the number of its call."""
     calls = 0
 
     def faults(_: int, call: Call) -> Fault | None:
         nonlocal calls
         calls += 1
         found = planned.get(calls)
-        # Half of what other operations do is nothing that AWS does.
-        return None if found in HALVES and PARTIAL.get(call.operation) != found.kind else found
+        # AWS returns each kind of partial fault for certain operations only.
+        return None if found in PARTIAL_FAULTS and PARTIAL_FAULT_KINDS.get(call.operation) != found.kind else found
 
     return faults
 
 
 class JobUnderFaults(RuleBasedStateMachine):
-    """A job, its messages in any order and number, faults at any call, an output that grows, a person, an operator."""
+    """A job with deliveries in any order, faults at any call, a growing output file, edits by users, and replays."""
 
     def __init__(self) -> None:
         super().__init__()
         self.resources = ExitStack()
         self.faulty_job = self.resources.enter_context(serve_faulty_job())
-        self.clean = clean_run(self.faulty_job)
+        self.clean = run_without_faults(self.faulty_job)
         self.faulty_job.seed()
-        self.editions = 0
-        self.show(lines=1)
+        self.version = 0
+        self.write_output(records=1)
 
     @rule(
         message=st.integers(0, MESSAGES - 1),
-        waited=st.sampled_from(WAITS),
-        planned=st.dictionaries(st.integers(1, CALLS_OF_A_DELIVERY), st.sampled_from([*FAULTS, *HALVES]), max_size=4),
+        delay=st.sampled_from(REDELIVERY_DELAYS),
+        planned=st.dictionaries(CALL_NUMBERS, st.sampled_from([*FAULTS, *PARTIAL_FAULTS]), max_size=4),
     )
-    def deliver(self, message: int, waited: int, planned: dict[int, Fault]) -> None:
-        """Deliver a message to a function that meets some faults."""
-        self.faulty_job.deliver(self.faulty_job.messages()[message], _at_calls(planned), waited)
+    def deliver(self, message: int, delay: int, planned: dict[int, Fault]) -> None:
+        """Deliver a message to a function with faults."""
+        self.faulty_job.deliver(self.faulty_job.messages()[message], _faults_at(planned), delay)
 
-    @rule(lines=st.integers(1, len(LINES)))
-    def show(self, lines: int) -> None:
-        """Let Bedrock write the output anew."""
-        self.editions += 1
-        self.faulty_job.show(lines, self.editions)
-        self.corrected = False
+    @rule(records=st.integers(1, len(RECORDS)))
+    def write_output(self, records: int) -> None:
+        """Write another version of the output file, as Bedrock does."""
+        self.version += 1
+        self.faulty_job.write_output(records, self.version)
+        self.edited = False
 
-    @precondition(lambda self: self.taken_in())
+    @precondition(lambda self: self.is_output_processed())
     @rule()
-    def correct(self) -> None:
-        """Let a person correct what was taken in."""
-        self.faulty_job.edit()
-        self.corrected = True
+    def edit_transactions(self) -> None:
+        """Edit the stored transactions, as a user does."""
+        self.faulty_job.edit_transactions()
+        self.edited = True
 
     @rule()
     def replay(self) -> None:
-        """Let an operator ask for the output to be taken in again."""
+        """Replay the output, as an operator does."""
         self.faulty_job.replay()
-        self.corrected = False
+        self.edited = False
 
     @invariant()
-    def an_image_is_always_somewhere_and_moves_after_its_transaction(self) -> None:
-        """Of every instant so far."""
-        assert not self.faulty_job.broken.images_nowhere
-        assert not self.faulty_job.broken.lost
+    def images_exist_and_move_after_their_transactions(self) -> None:
+        """Check the violations that were recorded after each write so far."""
+        assert not self.faulty_job.violations.images_nowhere
+        assert not self.faulty_job.violations.lost
 
     @invariant()
-    def counts_are_of_all_lines(self) -> None:
-        """Successes and failures are all there is."""
+    def counts_add_up(self) -> None:
+        """Check that successes and failures add up to the total."""
         stats = self.job().get("resultStats")
         assert not stats or stats["successCount"] + stats["failureCount"] == stats["totalCount"]
 
     @invariant()
-    def dead_letters_are_of_the_output_taken_in(self) -> None:
-        """As many as failures, also where there are none."""
-        if self.taken_in():
+    def dead_letters_match_failure_count(self) -> None:
+        """Check that a processed output has one dead letter per failure."""
+        if self.is_output_processed():
             letters = self.faulty_job.aws.objects[DEAD_LETTERS_KEY].body
             assert len(letters.splitlines()) == self.job()["resultStats"]["failureCount"]
 
     @invariant()
-    def a_transaction_is_one_of_the_clean_run(self) -> None:
-        """Under no other id, and with no other amount."""
+    def transactions_match_clean_run(self) -> None:
+        """Check that each transaction has the same key and amount as in the clean run."""
         expected = self.clean.state["tables"][TRANSACTIONS]
         for key, item in self.faulty_job.aws.tables[TRANSACTIONS].items.items():
             assert item["amount"] == expected[key]["amount"]
 
     @invariant()
-    def what_a_person_corrected_stays(self) -> None:
-        """Until there is another output to take in."""
-        if self.corrected:
+    def edits_persist(self) -> None:
+        """Check that edits persist until the next version of the output or the next replay."""
+        if self.edited:
             items = self.faulty_job.aws.tables[TRANSACTIONS].items.values()
-            assert all(item["merchant"] == CORRECTED for item in items)
+            assert all(item["merchant"] == EDITED_MERCHANT for item in items)
 
     def teardown(self) -> None:
-        """Let every line be there in the end, and AWS be well: the night ends as a clean one."""
+        """Write all records, deliver without faults, and compare the state with a clean run."""
         try:
-            self.faulty_job.show(len(LINES))
-            self._settle()
-            if self.corrected or migration_failures(self.faulty_job.state()) > migration_failures(self.clean.state):
+            self.faulty_job.write_output(len(RECORDS))
+            self._deliver_all()
+            if self.edited or migration_failures(self.faulty_job.state()) > migration_failures(self.clean.state):
                 self.faulty_job.replay()
-                self._settle()
+                self._deliver_all()
             assert self.faulty_job.state() == self.clean.state
         finally:
             self.resources.close()
 
-    def taken_in(self) -> bool:
-        """Tell whether the output as it is now has been taken in."""
+    def is_output_processed(self) -> bool:
+        """Return whether the current version of the output has been processed."""
         etag = self.faulty_job.aws.objects[OUTPUT_KEY].etag
         return self.job().get("processedOutputs") == {OUTPUT_KEY: etag}
 
@@ -130,13 +131,13 @@ class JobUnderFaults(RuleBasedStateMachine):
         [job] = map(from_item, self.faulty_job.aws.tables[BATCH_JOBS].items.values())
         return job
 
-    def _settle(self) -> None:
-        for _ in range(MAX_DELIVERIES):
+    def _deliver_all(self) -> None:
+        for _ in range(MAX_ROUNDS):
             if len(self.faulty_job.messages()) == sum(
                 self.faulty_job.deliver(message, no_faults) for message in self.faulty_job.messages()
             ):
                 return
-        raise AssertionError("it does not settle")
+        raise AssertionError(f"Messages still fail after {MAX_ROUNDS} rounds without faults.")
 
 
 TestFaultyJob = JobUnderFaults.TestCase

@@ -1,4 +1,4 @@
-"""`nox -s fuzz`: hostile outputs by the million lines, with what became of them as a table, or as one JSON object."""
+"""`./nox -s fuzz`: parse hostile records and print the counts of the results, as a table or as one JSON object."""
 
 import argparse
 import json
@@ -12,11 +12,11 @@ from .runs import Tally, fuzz
 
 
 def main() -> int:
-    """Run the fuzz; return 1 where an output broke the promise."""
+    """Run the campaign. Return 1 if an output file violates an invariant, otherwise 0."""
     arguments = _arguments()
     console = Console(stderr=True)
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn(), console=console) as shown:
-        task = shown.add_task(f"Lines, seed {arguments.seed}", total=arguments.lines)
+        task = shown.add_task(f"Records, seed {arguments.seed}", total=arguments.lines)
         tally = fuzz(arguments.lines, arguments.seed, lambda lines: shown.update(task, completed=lines))
     _show(console, tally)
     if arguments.json:
@@ -25,22 +25,26 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="nox -s fuzz --", description=__doc__)
-    parser.add_argument("--lines", type=int, default=1_000_000, metavar="N", help="at least so many (1,000,000)")
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="another seed, other lines (1)")
+    parser = argparse.ArgumentParser(prog="./nox -s fuzz --", description=__doc__)
+    parser.add_argument("--lines", type=int, default=1_000_000, metavar="N", help="number of records (1,000,000)")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the generated records (1)")
     parser.add_argument("--json", action="store_true", help="end with one JSON object on standard output")
     return parser.parse_args()
 
 
 def _show(console: Console, tally: Tally) -> None:
-    table = Table("became", "lines", title=f"{tally.lines:,} lines in {tally.outputs:,} outputs", title_justify="left")
-    for name, lines in tally.became.most_common():
+    table = Table(
+        "result", "records", title=f"{tally.lines:,} records in {tally.outputs:,} output files", title_justify="left"
+    )
+    for name, lines in tally.results.most_common():
         table.add_row(name, f"{lines:,}")
     table.add_row("escaped", "1" if tally.case else "0")
     console.print(table)
     if tally.case:
-        console.print(tally.why, markup=False, style="red")
-        console.print("To be kept in tests/fuzz/corpus.jsonl, with what was `found`, and what each line `became`:")
+        console.print(tally.failure, markup=False, style="red")
+        console.print(
+            "Add this case to tests/fuzz/corpus.jsonl. Set `found` to a description and `became` to the results:"
+        )
         console.print(json.dumps(tally.case), markup=False, highlight=False, soft_wrap=True)
 
 

@@ -1,6 +1,6 @@
-"""Whole outputs of hostile lines: any bytes, records with anything in any place, records damaged byte by byte.
+"""Output files of hostile records: arbitrary bytes, records with arbitrary values, and records damaged byte by byte.
 
-Many lines an output, so that one example of hypothesis tries dozens of them.
+Each output file has many records, so that one Hypothesis example tests dozens of records.
 """
 
 import io
@@ -21,30 +21,33 @@ from yorutsuke_common.records.lines import BOM, MAX_LINE_BYTES
 EVENTS = Path(__file__).parents[1] / "events" / "bedrock"
 STATE_CHANGE = EVENTS / "job_state_change.json"
 MAX_LINES = 48
-MOST_READS = 1_000
-RUN = re.compile(rb"(.{1,12}?)\1{31,}", re.DOTALL)
+"""Maximum number of hostile records in one output file."""
+MAX_READS = 1_000
+"""Maximum number of reads of one output file. Limits the duration of a test."""
+REPETITION = re.compile(rb"(.{1,12}?)\1{31,}", re.DOTALL)
+"""A piece of 1 to 12 bytes that is repeated at least 32 times."""
 
 CONTROL_IMAGE = "control"
 CONTROL_LINE = simple_line(receipt_text(), CONTROL_IMAGE)
-"""A good line among the hostile ones, whose neighbours must not harm it."""
+"""A valid record among the hostile ones. The other records must not change its result."""
 
 
 @dataclass(frozen=True, repr=False)
 class HostileOutput:
-    """An output object, the sizes in which the network hands it over, and the bound of a line."""
+    """An output file, the sizes of the pieces that the network delivers, and the maximum length of a line."""
 
     content: bytes
     read_bytes: Sequence[int] = (MAX_LINE_BYTES,)
     max_line_bytes: int = MAX_LINE_BYTES
 
     def __repr__(self) -> str:
-        return f"HostileOutput.of_case({self.as_case()})"
+        return f"HostileOutput.from_case({self.as_case()})"
 
     def as_case(self) -> dict[str, Any]:
-        """Return the output as the corpus keeps it: its bytes as Latin-1 texts, each with its repetitions."""
+        """Return the output file as a corpus case: its bytes as Latin-1 texts, each with its number of repetitions."""
         pieces: list[tuple[str, int]] = []
         kept = 0
-        for run in RUN.finditer(self.content):
+        for run in REPETITION.finditer(self.content):
             before, unit = self.content[kept : run.start()], run[1]
             pieces += [(before.decode("latin-1"), 1), (unit.decode("latin-1"), len(run[0]) // len(unit))]
             kept = run.end()
@@ -56,40 +59,40 @@ class HostileOutput:
         }
 
     @classmethod
-    def of_case(cls, case: Mapping[str, Any]) -> "HostileOutput":
-        """Return the output that the corpus keeps."""
+    def from_case(cls, case: Mapping[str, Any]) -> "HostileOutput":
+        """Return the output file of a corpus case."""
         content = b"".join(text.encode("latin-1") * times for text, times in case["pieces"])
         return cls(content, case["read_bytes"], case["max_line_bytes"])
 
 
 @dataclass
 class Bucket:
-    """An S3 client that has one output to read, and keeps what is put."""
+    """An S3 client with one output file to read. It stores the object that is written."""
 
     output: HostileOutput
     written: bytes = field(default=b"")
 
     def get_object(self, **_: str) -> dict[str, Any]:
-        """Return the output, its body of botocore's own kind."""
+        """Return the output file in a body of botocore's class."""
         body = StreamingBody(_Network(self.output), len(self.output.content))
         return {"ETag": '"etag-1"', "LastModified": EXTRACTED_AT, "Body": body}
 
     def put_object(self, **request: Any) -> None:
-        """Keep the body."""
+        """Store the body."""
         self.written = request["Body"]
 
 
 class _Network(io.BytesIO):
-    """A connection that hands over fewer bytes than asked for."""
+    """A connection that returns fewer bytes than requested."""
 
     def __init__(self, output: HostileOutput) -> None:
         super().__init__(output.content)
-        # An output of megabytes in single bytes takes minutes, and shows nothing that a short one does not.
-        least = len(output.content) // MOST_READS + 1
+        # Megabytes in single bytes take minutes. A short output file tests the same code.
+        least = len(output.content) // MAX_READS + 1
         self._sizes = itertools.cycle(max(size, least) for size in output.read_bytes)
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Return the next bytes, one at least before the end."""
+        """Return the next bytes: at least one before the end of the file."""
         return super().read(min(size or -1, next(self._sizes)))
 
 
@@ -98,13 +101,13 @@ class _Network(io.BytesIO):
 
 @dataclass(frozen=True)
 class Literal:
-    """What stands in place of a value, JSON or not."""
+    """A text in place of a value. The text may be invalid JSON."""
 
     text: str
 
 
 def _nested(opening: str, closing: str) -> list[str]:
-    # 200 is the parser's own bound; what is written goes a level deeper than what was read.
+    # 200 is the maximum depth of the parser. A dead letter nests its record one level deeper.
     return [opening * depth + "0" + closing * depth for depth in (3, 190, *range(194, 204), 260)]
 
 
@@ -171,7 +174,7 @@ HUGE = [
 
 
 def _json(value: Any, *, ascii_only: bool) -> str:
-    """Return a value that holds literals as JSON, or what the literals make of it."""
+    """Return a value as JSON text. Literals in the value are inserted unchanged."""
     match value:
         case Literal(text):
             return text
@@ -189,7 +192,7 @@ Place = tuple[str | int, ...]
 
 
 def _places(value: Any) -> Iterator[Place]:
-    """Yield where the values inside a value are, its own place first."""
+    """Yield the places of all values inside a value. The first place is that of the value itself."""
     yield ()
     members: Any = ()
     if isinstance(value, dict):
@@ -208,7 +211,7 @@ def _at(value: Any, place: Place) -> Any:
 
 
 def _put(value: Any, place: Place, new: Any) -> Any:
-    """Return a copy of a value with another one in that place."""
+    """Return a copy of a value with a new value in the given place."""
     if not place:
         return new
     copy = value.copy()
@@ -216,15 +219,15 @@ def _put(value: Any, place: Place, new: Any) -> Any:
     return copy
 
 
-def _spoiled(value: Any, place: Place, how: str, literal: str) -> Any:
-    """Return a copy of a value that is spoiled in one place."""
+def _corrupted(value: Any, place: Place, method: str, literal: str) -> Any:
+    """Return a copy of a value that is corrupted in one place."""
     parent = _at(value, place[:-1])
-    if how == "instead" or not place or not isinstance(parent, dict):
+    if method == "instead" or not place or not isinstance(parent, dict):
         return _put(value, place, Literal(literal))
     members = cast("dict[Any, Any]", parent)
     key, name = place[-1], _json(place[-1], ascii_only=True)
     own = _json(members[key], ascii_only=True)
-    match how:
+    match method:
         case "missing":
             new = {k: v for k, v in members.items() if k != key}
         case "renamed":
@@ -238,22 +241,22 @@ def _spoiled(value: Any, place: Place, how: str, literal: str) -> Any:
 
 @dataclass(frozen=True)
 class Sample:
-    """A real record or receipt, and its places to be spoiled."""
+    """A real record or receipt, and the places in it that can be corrupted."""
 
     value: Any
     places: st.SearchStrategy[Place]
     reply: Place | None
 
     @classmethod
-    def of(cls, value: Any) -> "Sample":
-        """Return the sample, its reply being the text that is a receipt."""
+    def from_value(cls, value: Any) -> "Sample":
+        """Return the sample of a value. Its reply is the text that holds a receipt."""
         places = tuple(_places(value))
         replies = (place for place in places if str(_at(value, place)).startswith('{"amount"'))
         return cls(value, st.sampled_from(places), next(replies, None))
 
 
-SPOILINGS = st.sampled_from(
-    # As tuples of both, since hypothesis takes most of its time for each thing that is drawn.
+CORRUPTIONS = st.sampled_from(
+    # Each element combines a method and a literal, because each draw takes Hypothesis a long time.
     [
         *itertools.product(["instead"], [*LITERALS * 12, *HUGE]),
         *itertools.product(["missing", "renamed", "before", "behind"], LITERALS),
@@ -261,22 +264,26 @@ SPOILINGS = st.sampled_from(
 )
 
 
-def _spoil(draw: st.DrawFn, sample: Sample, value: Any, times: int) -> Any:
-    """Return a value, of the sample's form, that is spoiled in that many places."""
+def _corrupt(draw: st.DrawFn, sample: Sample, value: Any, times: int) -> Any:
+    """Return a value with the sample's structure that is corrupted in `times` places."""
     for time in range(times):
         places = st.sampled_from(tuple(_places(value))) if time else sample.places
-        how, literal = draw(SPOILINGS)
-        value = _spoiled(value, draw(places), how, literal)
+        method, literal = draw(CORRUPTIONS)
+        value = _corrupted(value, draw(places), method, literal)
     return value
 
 
-# Lines
+# Records
 
-RECEIPT = Sample.of(json.loads(receipt_text()))
+RECEIPT = Sample.from_value(json.loads(receipt_text()))
 SAMPLES = [
-    Sample.of(json.loads(simple_line(receipt_text()))),
-    *(Sample.of(json.loads(path.read_text())) for path in sorted(EVENTS.glob("*.json")) if path != STATE_CHANGE),
-    Sample.of(json.loads((EVENTS / "nova.json").read_text().replace("end_turn", "max_tokens"))),
+    Sample.from_value(json.loads(simple_line(receipt_text()))),
+    *(
+        Sample.from_value(json.loads(path.read_text()))
+        for path in sorted(EVENTS.glob("*.json"))
+        if path != STATE_CHANGE
+    ),
+    Sample.from_value(json.loads((EVENTS / "nova.json").read_text().replace("end_turn", "max_tokens"))),
 ]
 REPLIES = [
     *["{}"] * 8,
@@ -284,7 +291,7 @@ REPLIES = [
     *("Here it is:\n```json\n{}\n```", "```json\n{}", "{} {}", "[{}]", "", "```", "\x00{}", "{}\ud800"),
 ]
 FORMS = st.sampled_from(list(itertools.product(SAMPLES, REPLIES, (True, False))))
-# Of all fields the one where most can go wrong.
+# More kinds of errors are possible in the amount than in any other field.
 AMOUNTS = st.sampled_from(["1280"] * len(NUMBERS) + NUMBERS)
 TIMES = st.sampled_from([(0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2)])
 ODD_LINES = [
@@ -311,14 +318,14 @@ ODD_LINES = [
 
 @st.composite
 def _records(draw: st.DrawFn) -> bytes:
-    """Return real-looking records of each layout and family, spoiled here and there."""
+    """Return a realistic record of any layout and model family, corrupted in up to two places."""
     sample, reply, ascii_only = draw(FORMS)
     in_receipt, in_record = draw(TIMES)
     record = sample.value
     if sample.reply:
-        receipt = _spoil(draw, RECEIPT, {**RECEIPT.value, "amount": Literal(draw(AMOUNTS))}, in_receipt)
+        receipt = _corrupt(draw, RECEIPT, {**RECEIPT.value, "amount": Literal(draw(AMOUNTS))}, in_receipt)
         record = _put(record, sample.reply, reply.replace("{}", _json(receipt, ascii_only=ascii_only)))
-    record = _spoil(draw, sample, record, in_record)
+    record = _corrupt(draw, sample, record, in_record)
     return _json(record, ascii_only=ascii_only).encode("utf-8", "surrogatepass")
 
 
@@ -332,8 +339,8 @@ DAMAGES = st.sampled_from(["overwritten", "inserted", "flipped", "cut", "cut off
 
 
 @st.composite
-def _damaged(draw: st.DrawFn) -> bytes:
-    """Return such records damaged byte by byte, whatever their bytes mean."""
+def _damaged_records(draw: st.DrawFn) -> bytes:
+    """Return a record damaged byte by byte, regardless of its structure."""
     line = draw(_records())
     for _ in range(draw(st.integers(1, 3))):
         at = draw(st.integers(0, 4_095)) % (len(line) + 1)
@@ -359,12 +366,12 @@ def _damaged(draw: st.DrawFn) -> bytes:
 
 
 KINDS = st.sampled_from(
-    [*[_records()] * 12, _damaged(), _damaged(), st.sampled_from(ODD_LINES), st.binary(max_size=60)]
+    [*[_records()] * 12, _damaged_records(), _damaged_records(), st.sampled_from(ODD_LINES), st.binary(max_size=60)]
 )
 LINES = KINDS.flatmap(lambda kind: kind)
 
 
-# Outputs
+# Output files
 
 LINE_ENDS = st.sampled_from([b"\n", b"\n", b"\n", b"\r\n", b"\n\n", b" \n\t\n"])
 BEGINNINGS = st.sampled_from([b"", b"", b"", BOM, b"\n", BOM + b"\n", BOM + BOM, BOM[:2]])
@@ -374,7 +381,7 @@ LINE_BOUNDS = st.sampled_from([*[MAX_LINE_BYTES] * 8, 2_000, len(CONTROL_LINE) +
 
 @st.composite
 def hostile_outputs(draw: st.DrawFn) -> HostileOutput:
-    """Return outputs of up to 48 hostile lines, most of them with the control line in some place, others empty."""
+    """Return an output file of up to 48 hostile records. It contains the control line unless it is empty."""
     count = draw(st.integers(0, MAX_LINES))
     lines = draw(st.lists(LINES, min_size=count, max_size=count))
     if lines:

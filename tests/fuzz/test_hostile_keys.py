@@ -1,6 +1,6 @@
-"""Whatever key an image has, it moves from below `uploads/` to below `processed/{date}/`, and meets no other image.
+"""An image with any key moves from `uploads/` to `processed/{date}/` and does not overwrite another image.
 
-The role may read and delete `uploads/*` and write `processed/*`, and nothing else.
+The role may only read and delete `uploads/*` and write `processed/*`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -61,7 +61,7 @@ NAMES = st.sampled_from(
         *("</Key><Key>uploads/b.jpg", "&#x41;", "?versionId=1", "#a", "x" * 900, "画" * 300),
     ]
 )
-# DynamoDB keeps Unicode alone: no half of a pair.
+# DynamoDB stores only valid Unicode. The texts exclude lone surrogates.
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 S3_KEYS = st.lists(NAMES | WORDS, min_size=1, max_size=4).map("/".join)
 IMAGE_IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6)
@@ -69,13 +69,13 @@ IMAGE_IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_si
 
 @dataclass(frozen=True)
 class Bucket:
-    """AWS in memory, and what moves images there."""
+    """AWS in memory, and the mover of its images."""
 
     aws: InMemoryAws
-    store: ImageMover
+    mover: ImageMover
 
     def fill(self, s3_keys: Mapping[str, str]) -> list[StoredImage]:
-        """Begin anew with one other object and images of these keys by image id; return them as they are found."""
+        """Reset the bucket to these images, by image id, and one other object. Return the stored images."""
         items: dict[tuple[str, ...], Item] = {
             (image_id,): {"imageId": {"S": image_id}, "userId": {"S": "user-1"}, "s3Key": {"S": s3_key}}
             for image_id, s3_key in s3_keys.items()
@@ -83,7 +83,7 @@ class Bucket:
         self.aws.tables["pending-images"] = Table(("imageId",), items)
         self.aws.objects.clear()
         self.aws.put_object(OTHER, b"")
-        images = list(self.store.pending.find(list(s3_keys)).values())
+        images = list(self.mover.pending.find(list(s3_keys)).values())
         for image in images:
             if image.upload_key:
                 self.aws.put_object(image.upload_key, image.upload_key.encode())
@@ -107,21 +107,19 @@ def bucket() -> Iterator[Bucket]:
 @example(s3_keys={"a": "x.jpg", "b": "uploads/x.jpg", "c": "uploads/uploads/x.jpg"})
 @example(s3_keys={"a": "u/\r.jpg", "b": "u/\n.jpg", "c": "u/\r\n.jpg"})
 @example(s3_keys={"a": "processed/2026-11-23/x.jpg", "b": "/x.jpg", "c": "../x.jpg"})
-def test_an_image_of_any_key_moves_from_uploads_to_processed_and_to_nowhere_else(
-    bucket: Bucket, s3_keys: dict[str, str]
-) -> None:
+def test_image_moves_only_from_uploads_to_processed(bucket: Bucket, s3_keys: dict[str, str]) -> None:
     images = bucket.fill(s3_keys)
     moves = {
         processed_key(image.image_id, image.upload_key, DATE): image.upload_key for image in images if image.upload_key
     }
 
-    failures = bucket.store.move(images, DATE)
+    failures = bucket.mover.move(images, DATE)
 
     assert failures == {image.image_id: INVALID_KEY for image in images if not image.upload_key}
     assert len(moves) == len(s3_keys) - len(failures)
     assert all(key.startswith("uploads/") for key in moves.values())
     assert all(key.startswith(f"processed/{DATE}/") for key in moves)
-    # What was deleted is what DeleteObjects' XML says when it is parsed again.
+    # The in-memory AWS parses the XML of DeleteObjects, so a key that is escaped wrongly stays in `objects`.
     found = {key: stored.body.decode() for key, stored in bucket.aws.objects.items()}
     assert found == {OTHER: "", **moves}
 
@@ -129,7 +127,7 @@ def test_an_image_of_any_key_moves_from_uploads_to_processed_and_to_nowhere_else
 @settings(FUZZ, max_examples=300, derandomize=True)
 @given(st.lists(IMAGE_IDS, min_size=2, max_size=2, unique=True), st.lists(S3_KEYS, min_size=2, max_size=2))
 @example(["a", "b"], ["u/x.jpg", "uploads/u/x.jpg"])
-def test_two_images_never_share_a_processed_key(image_ids: list[str], s3_keys: list[str]) -> None:
+def test_two_images_have_different_processed_keys(image_ids: list[str], s3_keys: list[str]) -> None:
     keys = {
         processed_key(image_id, f"uploads/{s3_key}", DATE) for image_id, s3_key in zip(image_ids, s3_keys, strict=True)
     }
@@ -139,9 +137,9 @@ def test_two_images_never_share_a_processed_key(image_ids: list[str], s3_keys: l
 
 @settings(FUZZ, max_examples=300, derandomize=True)
 @given(S3_KEYS, st.sampled_from([".jsonl", ".jsonl.out"]))
-def test_an_output_of_any_name_is_found_under_the_name_it_was_written(name: str, ending: str) -> None:
+def test_notification_with_any_output_name_is_decoded(name: str, ending: str) -> None:
     """S3 form-encodes the keys of its notifications."""
-    key = f"batch-output/abcdefgh1234/night{name.replace('/', '')}{ending}"
+    key = f"batch-output/abcdefgh1234/output{name.replace('/', '')}{ending}"
     event = {"Records": [{"s3": {"bucket": {"name": "images"}, "object": {"key": quote_plus(key)}}}]}
 
     assert job_events(event, "images") == [OutputObject("images", key)]

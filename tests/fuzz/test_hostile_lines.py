@@ -1,4 +1,4 @@
-"""Any bytes as a line end in a transaction or a dead letter, never in an exception."""
+"""Any bytes in a record result in a transaction or a dead letter, never in an exception."""
 
 import json
 from pathlib import Path
@@ -15,8 +15,8 @@ from yorutsuke_common.records.parser import ParsedRecord
 from yorutsuke_common.schema import Reason
 
 from .hostile_output import HostileOutput, hostile_outputs
-from .promise import became, kept_promise
-from .runs import FUZZ, one_run
+from .invariants import check_output, result_name
+from .runs import FUZZ, execute_run
 
 CASES: list[dict[str, Any]] = [
     json.loads(line) for line in (Path(__file__).parent / "corpus.jsonl").read_text().splitlines()
@@ -24,29 +24,29 @@ CASES: list[dict[str, Any]] = [
 
 
 def results(*lines: bytes, end: bytes = b"\n") -> list[str]:
-    """Return what becomes of the lines of an output."""
-    return list(map(became, kept_promise(HostileOutput(end.join(lines)))))
+    """Return the names of the results of an output file."""
+    return list(map(result_name, check_output(HostileOutput(end.join(lines)))))
 
 
 @settings(FUZZ, max_examples=150, derandomize=True)
 @given(hostile_outputs())
-def test_every_line_of_a_hostile_output_is_a_transaction_or_a_dead_letter(output: HostileOutput) -> None:
-    kept_promise(output)
+def test_hostile_output_satisfies_the_invariants(output: HostileOutput) -> None:
+    check_output(output)
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["found"] for case in CASES])
-def test_what_the_fuzz_once_found_stays_mended(case: dict[str, Any]) -> None:
-    output = HostileOutput.of_case(case)
+def test_corpus_case_has_its_expected_results(case: dict[str, Any]) -> None:
+    output = HostileOutput.from_case(case)
 
-    assert list(map(became, kept_promise(output))) == case["became"]
-    assert HostileOutput.of_case(output.as_case()) == output
+    assert list(map(result_name, check_output(output))) == case["became"]
+    assert HostileOutput.from_case(output.as_case()) == output
 
 
-def test_a_seed_tries_the_same_lines_again() -> None:
-    first, second, other = (one_run(run_seed, outputs=10) for run_seed in ("1-0", "1-0", "1-1"))
+def test_seed_determines_the_generated_records() -> None:
+    first, second, other = (execute_run(run_seed, outputs=10) for run_seed in ("1-0", "1-0", "1-1"))
 
     assert first == second
-    assert first.became != other.became
+    assert first.results != other.results
 
 
 GOOD = simple_line(receipt_text())
@@ -58,24 +58,24 @@ GOOD = simple_line(receipt_text())
         pytest.param(b"", [], id="an empty file"),
         pytest.param(b"\xef\xbb\xbf", [], id="a BOM alone"),
         pytest.param(b"\xef\xbb\xbf" + GOOD + b"\n", ["transaction"], id="a BOM at the beginning"),
-        pytest.param(GOOD + b"\n\xef\xbb\xbf" + GOOD, ["transaction", "INVALID_JSON"], id="a BOM further down"),
+        pytest.param(GOOD + b"\n\xef\xbb\xbf" + GOOD, ["transaction", "INVALID_JSON"], id="a BOM in a later line"),
         pytest.param(GOOD + b"\r\n" + GOOD + b"\r\n", ["transaction", "transaction"], id="CRLF"),
-        pytest.param(GOOD + b"\r" + GOOD, ["INVALID_JSON"], id="CR alone ends no line"),
+        pytest.param(GOOD + b"\r" + GOOD, ["INVALID_JSON"], id="CR alone does not end a line"),
         pytest.param(GOOD + b"\n" + GOOD, ["transaction", "transaction"], id="no newline at the end"),
         pytest.param(GOOD + b"\n\n \t\r\n" + GOOD + b"\n\n", ["transaction", "transaction"], id="blank lines"),
         pytest.param(GOOD.decode().encode("utf-16"), ["INVALID_JSON"], id="UTF-16"),
         pytest.param(b"\x00" * 100, ["INVALID_JSON"], id="NUL"),
         pytest.param(b"{" * 10_000 + b"\n" + GOOD, ["INVALID_JSON", "transaction"], id="a neighbour 10,000 deep"),
         pytest.param(GOOD[:-1] + b"\n" + GOOD, ["INVALID_JSON", "transaction"], id="a neighbour cut off"),
-        pytest.param(b"\xff\xfe" + GOOD + b"\n" + GOOD, ["INVALID_JSON", "transaction"], id="a neighbour of no UTF-8"),
+        pytest.param(b"\xff\xfe" + GOOD + b"\n" + GOOD, ["INVALID_JSON", "transaction"], id="a neighbour not in UTF-8"),
     ],
 )
-def test_an_output_is_read_line_by_line_whatever_is_around_them(content: bytes, expected: list[str]) -> None:
-    assert list(map(became, kept_promise(HostileOutput(content)))) == expected
+def test_output_is_split_into_records(content: bytes, expected: list[str]) -> None:
+    assert list(map(result_name, check_output(HostileOutput(content)))) == expected
 
 
-@pytest.mark.parametrize("more", [0, 1], ids=["the longest line", "one byte more"])
-def test_a_line_of_the_true_bound_is_read_and_one_byte_more_is_too_long(more: int) -> None:
+@pytest.mark.parametrize("more", [0, 1], ids=["maximum length", "one byte more"])
+def test_line_is_parsed_up_to_the_maximum_length(more: int) -> None:
     longest = bedrock_line(modelOutput=nova_output(receipt_text()), modelInput="")
     longest = longest.replace(b'"modelInput": "', b'"modelInput": "' + b"A" * (MAX_LINE_BYTES - len(longest) + more))
 
@@ -95,36 +95,34 @@ def test_a_line_of_the_true_bound_is_read_and_one_byte_more_is_too_long(more: in
         pytest.param(simple_line(receipt_text(), "a b+c%2F喫茶"), "transaction", id="spaces, plus signs and Japanese"),
         pytest.param(simple_line(receipt_text(), "x" * 1_024), "transaction", id="an image id of 1 KB"),
         pytest.param(simple_line(receipt_text(), "\x00"), "transaction", id="an image id of NUL"),
-        pytest.param(GOOD.replace(b'"image-1"', rb'"\ud800"'), "INVALID_JSON", id="an image id of half a character"),
+        pytest.param(GOOD.replace(b'"image-1"', rb'"\ud800"'), "INVALID_JSON", id="an image id of a lone surrogate"),
         pytest.param(
-            simple_line('{"amount": -1, ' + receipt_text()[1:]), "transaction", id="a repeated key, its last one good"
+            simple_line('{"amount": -1, ' + receipt_text()[1:]),
+            "transaction",
+            id="a repeated key, last value valid",
         ),
         pytest.param(
             simple_line(receipt_text()[:-1] + ', "amount": -1}'),
             "INVALID_TRANSACTION",
-            id="a repeated key, its last one bad",
+            id="a repeated key, last value invalid",
         ),
-        pytest.param(
-            GOOD[:-1] + b', "customData": ""}', "INVALID_RECORD", id="a repeated image id, its last one empty"
-        ),
+        pytest.param(GOOD[:-1] + b', "customData": ""}', "INVALID_RECORD", id="a repeated image id, last value empty"),
     ],
 )
-def test_a_hostile_line_becomes_what_is_said_here_and_harms_no_neighbour(line: bytes, expected: str) -> None:
+def test_hostile_record_does_not_affect_its_neighbours(line: bytes, expected: str) -> None:
     assert results(GOOD, line, GOOD) == ["transaction", expected, "transaction"]
 
 
 @pytest.mark.parametrize(("depth", "expected"), [(10, "MODEL_ERROR"), (199, "MODEL_ERROR"), (200, "INVALID_JSON")])
 @pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")], ids=["lists", "objects"])
-def test_a_record_as_deep_as_the_parser_goes_can_be_written(
-    depth: int, expected: str, opening: bytes, closing: bytes
-) -> None:
+def test_deepest_parsed_record_can_be_written(depth: int, expected: str, opening: bytes, closing: bytes) -> None:
     line = b'{"recordId": "image-1", "error": ' + opening * depth + b"0" + closing * depth + b"}"
 
     assert results(line) == [expected]
 
 
 @pytest.mark.parametrize(
-    ("where", "number", "expected"),
+    ("field", "number", "expected"),
     [
         ("usage", "NaN", "transaction"),
         ("usage", "-Infinity", "transaction"),
@@ -134,29 +132,29 @@ def test_a_record_as_deep_as_the_parser_goes_can_be_written(
         ("stopReason", "1e400", "INVALID_RECORD"),
     ],
 )
-def test_a_number_that_is_no_json_beside_the_reply_is_no_exception(where: str, number: str, expected: str) -> None:
-    line = bedrock_line(modelOutput=nova_output(receipt_text(), **{where: "NUMBER"}))
+def test_invalid_number_beside_the_reply_is_handled(field: str, number: str, expected: str) -> None:
+    line = bedrock_line(modelOutput=nova_output(receipt_text(), **{field: "NUMBER"}))
 
     assert results(line.replace(b'"NUMBER"', number.encode())) == [expected]
 
 
 @pytest.mark.parametrize("value", [b"0,", b"[],", b"{},", b'"",'])
-@pytest.mark.parametrize("where", ["modelOutput", "modelInput", "error"])
-def test_a_line_of_more_values_than_memory_holds_is_not_parsed(where: str, value: bytes) -> None:
-    """As values such a line's bytes take a hundred times their room: the function would die of the longest ones."""
-    line = b'{"recordId": "image-1", "' + where.encode() + b'": {"content": [' + value * MAX_VALUES + b"0]}}"
+@pytest.mark.parametrize("field", ["modelOutput", "modelInput", "error"])
+def test_line_with_too_many_values_is_not_parsed(field: str, value: bytes) -> None:
+    """Parsed values take a hundred times the size of their text. The longest lines would exhaust the memory."""
+    line = b'{"recordId": "image-1", "' + field.encode() + b'": {"content": [' + value * MAX_VALUES + b"0]}}"
 
-    [letter] = kept_promise(HostileOutput(line))
+    [letter] = check_output(HostileOutput(line))
 
     assert not isinstance(letter, ParsedRecord)
     assert letter.detail == "the line has more than 1000000 values and was not read"
     assert letter.record == line.decode()[: len(str(letter.record))]
 
 
-def test_a_reply_that_hides_its_values_from_its_line_is_not_parsed() -> None:
+def test_reply_with_too_many_escaped_values_is_rejected() -> None:
     line = simple_line("TEXT").replace(b"TEXT", b"[" + rb"0\u002c" * MAX_VALUES + b"0]")
 
-    [letter] = kept_promise(HostileOutput(line))
+    [letter] = check_output(HostileOutput(line))
 
     assert not isinstance(letter, ParsedRecord)
     assert (letter.reason, letter.detail) == (
@@ -165,15 +163,15 @@ def test_a_reply_that_hides_its_values_from_its_line_is_not_parsed() -> None:
     )
 
 
-def test_a_reply_of_a_million_blocks_that_are_none_is_refused_at_the_first() -> None:
+def test_reply_with_many_invalid_blocks_is_rejected() -> None:
     line = bedrock_line(modelOutput={"content": ["BLOCKS"]}).replace(b'"BLOCKS"', b"0," * 900_000 + b"0")
 
     assert results(line) == ["INVALID_RECORD"]
 
 
 @pytest.mark.parametrize("text", ["\x01", '"', "\\", "\x7f", "画"])
-def test_the_record_of_a_dead_letter_is_at_most_32_kb_as_it_is_written(text: str) -> None:
-    [letter] = kept_promise(HostileOutput(text.encode() * 40_000))
+def test_dead_letter_record_is_at_most_32_kb(text: str) -> None:
+    [letter] = check_output(HostileOutput(text.encode() * 40_000))
 
     assert not isinstance(letter, ParsedRecord)
     written = len(json.dumps(letter.record, ensure_ascii=False).encode())

@@ -1,4 +1,4 @@
-"""What the Pulumi program declares for a stage, recorded instead of deployed."""
+"""Fixtures that run the Pulumi program for a stage and record its resources without a deployment."""
 
 import json
 from collections.abc import Callable
@@ -21,7 +21,7 @@ PARTITION = "aws-test"
 
 @dataclass
 class Program(pulumi.runtime.Mocks):
-    """The resources that a run of the program registered, their inputs resolved."""
+    """The resources that a run of the program registered, with resolved inputs."""
 
     resources: list[MockResourceArgs] = field(default_factory=list[MockResourceArgs])
 
@@ -43,7 +43,7 @@ class Program(pulumi.runtime.Mocks):
 
         Args:
             resource_type: The type without its module, such as Bucket.
-            name: The name without the prefix that all names have, such as images.
+            name: The name without the prefix `yorutsuke-`, such as images.
         """
         [found] = [
             cast("dict[str, Any]", resource.inputs)
@@ -53,7 +53,7 @@ class Program(pulumi.runtime.Mocks):
         return found
 
     def names(self, resource_type: str) -> list[str]:
-        """Return the names of the resources of a type, such as Bucket, without the prefix that all names have."""
+        """Return the names of the resources of a type, such as Bucket, without the prefix `yorutsuke-`."""
         return [
             resource.name.removeprefix(f"{PROJECT}-")
             for resource in self.resources
@@ -65,12 +65,12 @@ class Program(pulumi.runtime.Mocks):
         return {resource.typ for resource in self.resources if resource.typ.startswith("aws:")}
 
 
-def stage_config(stage: str = "dev", **choices: object) -> dict[str, str]:
-    """Return the configuration of a stage as Pulumi's engine passes it, with these keys below `yorutsuke:stage`."""
+def stage_config(stage: str = "dev", **settings: object) -> dict[str, str]:
+    """Return the configuration of a stage as Pulumi's engine passes it, with these settings in `yorutsuke:stage`."""
     return {
         "aws:region": REGION,
         "aws:defaultTags": json.dumps({"tags": stage_tags(stage)}),
-        "yorutsuke:stage": json.dumps(choices),
+        "yorutsuke:stage": json.dumps(settings),
     }
 
 
@@ -79,7 +79,7 @@ RunProgram = Callable[..., Program]
 
 @pytest.fixture
 def run() -> RunProgram:
-    """Return a function that runs the program for a stage, with keys of its config, some of them `secret` or none."""
+    """A function that runs the program for a stage with these settings. `secret` marks the settings as a secret."""
 
     def run_stage(stage: str = "dev", *, secret: bool = False, **config: object) -> Program:
         return _program(stage, tuple(stage_config(stage, **config).items()), ("yorutsuke:stage",) if secret else ())
@@ -89,7 +89,7 @@ def run() -> RunProgram:
 
 @cache
 def _program(stage: str, config: tuple[tuple[str, str], ...], secrets: tuple[str, ...]) -> Program:
-    """Run the program once per configuration: a run takes a third of a second, and tests only read it."""
+    """Run the program once per configuration: a run takes a third of a second, and tests only read its result."""
     program = Program()
     run_program(program, stage, dict(config), secrets=secrets)
     return program

@@ -1,4 +1,4 @@
-"""Prints what the program registers for a stage, resource by resource, for whoever compares two runs of it."""
+"""Prints the resources that the program registers for a stage, so that a test can compare two runs."""
 
 import json
 import sys
@@ -10,10 +10,10 @@ from local.deployer import run_program
 from tests.infra.conftest import Program, stage_config
 
 
-def registered(choices: dict[str, Any]) -> dict[str, Any]:
-    """Return the inputs of every resource, by type and name."""
+def registered(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the inputs of every resource, by its type and name."""
     program = Program()
-    run_program(program, "dev", stage_config(**choices))
+    run_program(program, "dev", stage_config(**settings))
     return {
         f"{resource.typ} {resource.name}": _comparable(cast("dict[str, Any]", resource.inputs))
         for resource in program.resources
@@ -21,7 +21,7 @@ def registered(choices: dict[str, Any]) -> dict[str, Any]:
 
 
 def _comparable(value: Any) -> Any:
-    """Return a value with archives as their paths; their bytes are compared where they are built."""
+    """Replace archives by their paths. test_artifacts.py compares the bytes of archives."""
     if isinstance(value, pulumi.FileArchive):
         return str(value.path)
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""When the alarm on failed lines rings: its expression, computed on made-up nights."""
+"""The alarms evaluate valid metrics. `failure-rate` fires above its threshold."""
 
 import re
 from typing import Any
@@ -10,8 +10,8 @@ from tests.e2e.aws_metrics import AWS_METRICS
 from .conftest import RunProgram
 
 
-def _rate(alarm: dict[str, Any], success: int, failure: int) -> float:
-    """Return what the alarm's expression is of the sums of a period.
+def _evaluate_rate(alarm: dict[str, Any], success: int, failure: int) -> float:
+    """Return the value of the alarm's expression, given the sums of a period.
 
     Source: Amazon CloudWatch user guide, "Using metric math": `IF(condition, value, other value)`.
     """
@@ -22,7 +22,7 @@ def _rate(alarm: dict[str, Any], success: int, failure: int) -> float:
 
 
 @pytest.mark.parametrize(
-    ("success", "failure", "rings"),
+    ("success", "failure", "fires"),
     [
         (950, 50, False),
         (949, 51, True),
@@ -35,17 +35,17 @@ def _rate(alarm: dict[str, Any], success: int, failure: int) -> float:
         (47_499, 2_501, True),
     ],
 )
-def test_more_than_five_percent_of_failed_lines_ring(
-    run: RunProgram, success: int, failure: int, *, rings: bool
+def test_failure_rate_alarm_fires_above_five_percent(
+    run: RunProgram, success: int, failure: int, *, fires: bool
 ) -> None:
     alarm = run().inputs("MetricAlarm", "failure-rate")
 
     assert alarm["comparisonOperator"] == "GreaterThanThreshold"
-    assert (_rate(alarm, success, failure) > alarm["threshold"]) is rings
+    assert (_evaluate_rate(alarm, success, failure) > alarm["threshold"]) is fires
 
 
 @pytest.mark.parametrize("name", ["failure-rate", "function-duration"])
-def test_an_alarm_has_one_query_that_returns_data(run: RunProgram, name: str) -> None:
+def test_one_query_of_an_alarm_returns_data(run: RunProgram, name: str) -> None:
     """Source: Amazon CloudWatch API reference, PutMetricAlarm."""
     queries = run().inputs("MetricAlarm", name)["metricQueries"]
 
@@ -53,7 +53,7 @@ def test_an_alarm_has_one_query_that_returns_data(run: RunProgram, name: str) ->
 
 
 @pytest.mark.parametrize("trigger", ["sqs", "s3"])
-def test_an_alarm_on_a_metric_of_aws_names_one_that_aws_keeps(run: RunProgram, trigger: str) -> None:
+def test_alarms_use_existing_metrics_of_aws(run: RunProgram, trigger: str) -> None:
     program = run(trigger=trigger)
     metrics = [
         query["metric"]
@@ -61,8 +61,8 @@ def test_an_alarm_on_a_metric_of_aws_names_one_that_aws_keeps(run: RunProgram, t
         for query in program.inputs("MetricAlarm", name)["metricQueries"]
         if "metric" in query
     ]
-    of_aws = [metric for metric in metrics if metric["namespace"].startswith("AWS/")]
+    aws_metrics = [metric for metric in metrics if metric["namespace"].startswith("AWS/")]
 
-    assert of_aws
-    for metric in of_aws:
+    assert aws_metrics
+    for metric in aws_metrics:
         assert metric["metricName"] in AWS_METRICS[metric["namespace"], frozenset(metric["dimensions"])]

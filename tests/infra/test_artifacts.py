@@ -1,4 +1,4 @@
-"""The zips: the same bytes for the same source, and the wheels of the target rather than of this machine."""
+"""The build is reproducible, and the layer has the wheels of the target."""
 
 import hashlib
 import zipfile
@@ -17,12 +17,12 @@ from .conftest import RunProgram
 FUNCTIONS = ["batch_orchestrator", "batch_result_handler"]
 STAGE_TARGET = Target("3.13", "arm64")
 AARCH64 = 183
-"""e_machine of an ELF file for AArch64. Source: ELF for the Arm 64-bit Architecture."""
+"""Value of e_machine in an ELF file for AArch64. Source: ELF for the Arm 64-bit Architecture."""
 
 
 @pytest.fixture(scope="module", autouse=True)
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dist/ of the tests' own, with everything built for a stage."""
+    """A temporary dist/ with the zips of a stage."""
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("dist")
         patch.setattr(artifacts, "DIST", folder)
@@ -34,7 +34,7 @@ def _names(path: Path) -> list[str]:
     return zipfile.ZipFile(path).namelist()
 
 
-def test_the_same_source_gives_the_same_bytes(dist: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_build_is_reproducible(dist: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(artifacts, "DIST", tmp_path)
     again = build(STAGE_TARGET)
 
@@ -46,7 +46,7 @@ def test_the_same_source_gives_the_same_bytes(dist: Path, monkeypatch: pytest.Mo
 
 @pytest.fixture
 def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Small sources of a layer and a function, without requirements, and a dist/ of their own."""
+    """Small sources of a layer and a function, without requirements, and a temporary dist/."""
     for name in ("layer/common", "functions/function"):
         package = tmp_path / name
         package.mkdir(parents=True)
@@ -105,7 +105,7 @@ def test_build_repeats_when_a_zip_is_missing(sources: Path) -> None:
     assert sorted(path for path in (sources / "dist").glob("*.zip")) == sorted(zips)
 
 
-def test_build_packs_current_function_after_a_build_for_another_target(sources: Path) -> None:
+def test_build_packs_current_function_after_another_target(sources: Path) -> None:
     source = sources / "functions" / "function" / "__init__.py"
     before = source.read_text()
     build(STAGE_TARGET)
@@ -125,7 +125,7 @@ def test_build_repeats_when_the_lock_file_changed(sources: Path) -> None:
     assert _times(build(STAGE_TARGET))[0] != before[0]
 
 
-def test_the_layer_holds_the_wheels_of_the_target(dist: Path) -> None:
+def test_layer_contains_wheels_of_the_target(dist: Path) -> None:
     layer = dist / layer_zip(STAGE_TARGET).name
 
     [core] = [name for name in _names(layer) if "_pydantic_core." in name and name.endswith(".so")]
@@ -136,7 +136,7 @@ def test_the_layer_holds_the_wheels_of_the_target(dist: Path) -> None:
     assert int.from_bytes(header[18:20], "little") == AARCH64
 
 
-def test_the_layer_lies_below_python_where_lambda_looks_for_it(dist: Path) -> None:
+def test_layer_files_are_below_python(dist: Path) -> None:
     names = _names(dist / layer_zip(STAGE_TARGET).name)
 
     assert {name.split("/")[0] for name in names} == {"python"}
@@ -145,7 +145,7 @@ def test_the_layer_lies_below_python_where_lambda_looks_for_it(dist: Path) -> No
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_a_functions_zip_holds_its_package_and_nothing_of_the_layer(dist: Path, function: str) -> None:
+def test_function_zip_contains_only_its_package(dist: Path, function: str) -> None:
     names = _names(dist / function_zip(function).name)
 
     assert {name.split("/")[0] for name in names} == {function}
@@ -153,14 +153,14 @@ def test_a_functions_zip_holds_its_package_and_nothing_of_the_layer(dist: Path, 
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_entries_have_one_time_one_mode_and_sorted_names(dist: Path, function: str) -> None:
+def test_zip_entries_have_fixed_metadata_and_order(dist: Path, function: str) -> None:
     entries = zipfile.ZipFile(dist / function_zip(function).name).infolist()
 
     assert {(entry.date_time, entry.external_attr >> 16) for entry in entries} == {((1980, 1, 1, 0, 0, 0), 0o100644)}
     assert [entry.filename for entry in entries] == sorted(entry.filename for entry in entries)
 
 
-def test_both_functions_are_on_the_one_layer(run: RunProgram) -> None:
+def test_both_functions_use_the_same_layer(run: RunProgram) -> None:
     program = run()
 
     assert program.names("LayerVersion") == ["common"]
@@ -169,12 +169,12 @@ def test_both_functions_are_on_the_one_layer(run: RunProgram) -> None:
         assert program.inputs("Function", name)["layers"] == ["arn:LayerVersion:yorutsuke-common"]
 
 
-def test_a_stage_is_built_for_its_lambda_and_the_local_one_for_this_machine() -> None:
+def test_stage_target_is_this_machine_when_local() -> None:
     assert stage_target("dev", read_stage_file("dev")) == STAGE_TARGET
     assert stage_target("local", read_stage_file("local")) == this_machine()
 
 
-def test_the_zips_fit_their_bounds(dist: Path) -> None:
+def test_zips_stay_below_their_size_limits(dist: Path) -> None:
     assert (dist / layer_zip(STAGE_TARGET).name).stat().st_size < 5_000_000
     for function in FUNCTIONS:
         assert (dist / function_zip(function).name).stat().st_size < 60_000

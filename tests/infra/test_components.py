@@ -1,4 +1,4 @@
-"""Two instances of each component in one stack, and the names of all resources."""
+"""Names of resources are unique when a stack has two instances of each component."""
 
 import importlib
 import pkgutil
@@ -49,7 +49,7 @@ PHYSICAL_NAMES = {
     "Table": ("name",),
     "Topic": ("name",),
 }
-"""The inputs that identify a resource in AWS, by its type. Other types are settings of these or have generated ids."""
+"""The inputs that identify a resource in AWS, by its type. Other types are settings or have generated ids."""
 
 MAX_NAME_LENGTHS = {
     "Bucket": 63,
@@ -64,20 +64,23 @@ MAX_NAME_LENGTHS = {
     "Table": 255,
     "Topic": 256,
 }
-"""Maximum lengths of names, from the API reference of each service."""
+"""Maximum lengths of names, in characters. Source: the API reference of each service."""
 
 
 @dataclass
 class Names:
-    """The names of the declared resources: URNs without stack and project, and children with their component's name."""
+    """The names of the declared resources.
+
+    `urns` omit stack and project. `children` are pairs of a component's name and a child's name.
+    """
 
     urns: list[str] = field(default_factory=list[str])
     classes: set[type[pulumi.Resource]] = field(default_factory=set[type[pulumi.Resource]])
     children: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     _types: dict[pulumi.Resource, tuple[str, str]] = field(default_factory=dict[pulumi.Resource, tuple[str, str]])
 
-    def note(self, args: pulumi.ResourceTransformationArgs) -> None:
-        """Note a resource when it is declared."""
+    def record(self, args: pulumi.ResourceTransformationArgs) -> None:
+        """Record a resource when the program declares it."""
         qualified = args.type_
         if args.opts.parent in self._types:
             parent_type, parent_name = self._types[args.opts.parent]
@@ -88,7 +91,7 @@ class Names:
         self.classes.add(type(args.resource))
 
 
-def _declare_everything(name: str, config: StageConfig) -> None:
+def _declare_all_components(name: str, config: StageConfig) -> None:
     """Declare one instance of each component."""
     storage = Storage(f"{name}-storage", StorageArgs(STAGE, ACCOUNT, protect_data=False))
     bucket = storage.images if config.trigger == "sqs" else None
@@ -100,27 +103,27 @@ def _declare_everything(name: str, config: StageConfig) -> None:
     OutputNotification(f"{name}-output", OutputNotificationArgs(ACCOUNT, storage.images, messaging, handler))
     queue, function = QueueMetrics(messaging.queue.name), FunctionMetrics(handler.name, 60)
     tables = TableMetrics(storage.transactions.name, storage.pending_images.name)
-    lost = lost_events("Ends of jobs", messaging.rule.name)
+    lost = lost_events("Events of failed jobs", messaging.rule.name)
     metrics = StageMetrics(JobMetrics(STAGE), queue, queue, function, function, queue, tables, lost, lost, lost)
-    monitoring = Monitoring(f"{name}-monitoring", MonitoringArgs(STAGE, ACCOUNT, metrics, ["night@example.com"]))
+    monitoring = Monitoring(f"{name}-monitoring", MonitoringArgs(STAGE, ACCOUNT, metrics, ["oncall@example.com"]))
     Dashboard(f"{name}-dashboard", DashboardArgs(STAGE, REGION, metrics, monitoring.alarms, "log", "other-log"))
 
 
-def _two_of_each(trigger: str) -> tuple[Names, Program]:
+def _declare_two_of_each(trigger: str) -> tuple[Names, Program]:
     names, program = Names(), Program()
     config = StageConfig.model_validate({"trigger": trigger})
 
     def declare() -> None:
-        pulumi.runtime.register_stack_transformation(names.note)
+        pulumi.runtime.register_stack_transformation(names.record)
         for name in ("one", "two"):
-            _declare_everything(name, config)
+            _declare_all_components(name, config)
 
     run_program(program, STAGE, {}, declare)
     return names, program
 
 
 def _physical_names(program: Program) -> list[tuple[Any, ...]]:
-    """Return type and identifying inputs of each resource that has a name in AWS."""
+    """Return the type and the identifying inputs of each resource that has a name in AWS."""
     resources = [
         (resource.typ.rsplit(":", 1)[-1], cast("dict[str, Any]", resource.inputs))
         for resource in program.resources
@@ -130,26 +133,26 @@ def _physical_names(program: Program) -> list[tuple[Any, ...]]:
     return [(kind, *(inputs[key] for key in PHYSICAL_NAMES[kind])) for kind, inputs in named]
 
 
-def _repeated(names: list[Any]) -> list[Any]:
+def _duplicates(names: list[Any]) -> list[Any]:
     return [name for name, count in Counter(names).items() if count > 1]
 
 
 @pytest.mark.parametrize("trigger", ["sqs", "s3"])
-def test_two_instances_of_a_component_have_no_name_in_common(trigger: str) -> None:
-    names, program = _two_of_each(trigger)
+def test_two_instances_of_components_have_different_names(trigger: str) -> None:
+    names, program = _declare_two_of_each(trigger)
 
-    assert _repeated(names.urns) == []
-    assert _repeated(_physical_names(program)) == []
+    assert _duplicates(names.urns) == []
+    assert _duplicates(_physical_names(program)) == []
 
 
-def test_children_are_named_after_their_component() -> None:
-    names, _ = _two_of_each("sqs")
+def test_names_of_children_begin_with_component_name() -> None:
+    names, _ = _declare_two_of_each("sqs")
 
     assert [child for component, child in names.children if not child.startswith(component)] == []
 
 
-def test_every_component_is_instantiated_twice() -> None:
-    names, _ = _two_of_each("sqs")
+def test_every_component_is_declared_twice() -> None:
+    names, _ = _declare_two_of_each("sqs")
     modules = [
         importlib.import_module(f"yorutsuke_infra.{module.name}")
         for module in pkgutil.iter_modules(yorutsuke_infra.__path__)
@@ -164,18 +167,18 @@ def test_every_component_is_instantiated_twice() -> None:
     assert components <= names.classes
 
 
-def test_every_name_of_the_program_begins_with_the_project() -> None:
+def test_every_resource_name_begins_with_the_project() -> None:
     names, program = Names(), Program()
 
     def declare() -> None:
-        pulumi.runtime.register_stack_transformation(names.note)
+        pulumi.runtime.register_stack_transformation(names.record)
         infra_program()
 
     run_program(program, STAGE, stage_config(STAGE), declare)
 
     assert [urn for urn in names.urns if not urn.rpartition("::")[2].startswith("yorutsuke")] == []
-    assert _repeated(names.urns) == []
-    assert _repeated(_physical_names(program)) == []
+    assert _duplicates(names.urns) == []
+    assert _duplicates(_physical_names(program)) == []
 
 
 def test_physical_names_fit_the_longest_stage_name() -> None:

@@ -1,4 +1,4 @@
-"""What hangs on the wall: laid out without gaps, in CloudWatch's own words, and of one mind with the alarms."""
+"""The dashboard has a layout without gaps, follows CloudWatch's syntax, and agrees with the alarms."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from yorutsuke_infra.widgets import COLUMNS
 from .conftest import REGION, Program, RunProgram
 
 Metric = tuple[str, str, frozenset[tuple[str, str]]]
-"""Namespace, name, and dimensions."""
+"""The namespace, name and dimensions of a metric."""
 
 # Source: Amazon CloudWatch user guide, "Dashboard body structure and syntax".
 REQUIRED = {"metric": {"metrics", "region"}, "log": {"query", "region"}, "alarm": {"alarms"}}
@@ -48,21 +48,21 @@ def _metric_widgets(widgets: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [widget["properties"] for widget in widgets if widget["type"] == "metric"]
 
 
-def _shown(properties: dict[str, Any]) -> set[Metric]:
-    """Return the metrics of a widget, operands included."""
+def _widget_metrics(properties: dict[str, Any]) -> set[Metric]:
+    """Return the metrics of a widget, including operands."""
     return {
         (namespace, name, frozenset(zip(dimensions[::2], dimensions[1::2], strict=True)))
         for namespace, name, *dimensions in (entry[:-1] for entry in properties["metrics"] if len(entry) > 1)
     }
 
 
-def _watched(alarm: dict[str, Any]) -> set[Metric]:
-    """Return the metrics of an alarm, operands included."""
+def _alarm_metrics(alarm: dict[str, Any]) -> set[Metric]:
+    """Return the metrics of an alarm, including operands."""
     metrics = [query["metric"] for query in alarm["metricQueries"] if "metric" in query]
     return {(metric["namespace"], metric["metricName"], frozenset(metric["dimensions"].items())) for metric in metrics}
 
 
-def test_the_widgets_fill_the_columns_and_none_lies_on_another(widgets: list[dict[str, Any]]) -> None:
+def test_widgets_fill_the_grid_without_overlap(widgets: list[dict[str, Any]]) -> None:
     cells = [
         (column, line)
         for widget in widgets
@@ -74,7 +74,7 @@ def test_the_widgets_fill_the_columns_and_none_lies_on_another(widgets: list[dic
     assert sorted(cells) == [(column, line) for column in range(COLUMNS) for line in range(height)]
 
 
-def test_every_widget_has_the_properties_it_needs_and_no_unknown_one(widgets: list[dict[str, Any]]) -> None:
+def test_widgets_have_required_and_known_properties(widgets: list[dict[str, Any]]) -> None:
     for widget in widgets:
         assert set(widget) == {"type", "x", "y", "width", "height", "properties"}
         properties, kind = widget["properties"], widget["type"]
@@ -84,7 +84,7 @@ def test_every_widget_has_the_properties_it_needs_and_no_unknown_one(widgets: li
         assert properties.get("region", REGION) == REGION
 
 
-def test_every_metric_is_written_as_cloudwatch_reads_it(widgets: list[dict[str, Any]]) -> None:
+def test_metric_entries_follow_cloudwatch_syntax(widgets: list[dict[str, Any]]) -> None:
     for properties in _metric_widgets(widgets):
         assert set(properties.get("yAxis", {}).get("left", {})) <= AXIS
         for annotation in properties.get("annotations", {}).get("horizontal", []):
@@ -92,12 +92,12 @@ def test_every_metric_is_written_as_cloudwatch_reads_it(widgets: list[dict[str, 
         for *metric, rendering in properties["metrics"]:
             assert set(rendering) <= RENDERING
             assert rendering.get("label") or rendering["visible"] is False
-            # Namespace and name, then name and value of each dimension; metric math has none of them.
+            # A metric has a namespace, a name, and pairs of dimension and value. A metric math entry omits them.
             assert ("expression" in rendering) == (not metric)
             assert len(metric) % 2 == 0
 
 
-def test_the_operands_of_metric_math_are_metrics_of_the_same_widget(widgets: list[dict[str, Any]]) -> None:
+def test_metric_math_operands_are_in_the_same_widget(widgets: list[dict[str, Any]]) -> None:
     for properties in _metric_widgets(widgets):
         ids = [entry[-1]["id"] for entry in properties["metrics"] if "id" in entry[-1]]
         assert len(ids) == len(set(ids))
@@ -106,7 +106,7 @@ def test_the_operands_of_metric_math_are_metrics_of_the_same_widget(widgets: lis
             assert set(re.findall("[a-z]+", expression)) <= set(ids)
 
 
-def test_a_query_reads_the_log_of_the_function_it_is_about(run: RunProgram) -> None:
+def test_queries_read_the_log_of_their_function(run: RunProgram) -> None:
     program = run()
     queries = [widget["properties"]["query"] for widget in _body(program)["widgets"] if widget["type"] == "log"]
 
@@ -119,7 +119,7 @@ def test_a_query_reads_the_log_of_the_function_it_is_about(run: RunProgram) -> N
     assert read == [(results, {"BATCH_RESULT"})] * 3 + [(submissions, {"BATCH_SUBMIT"})]
 
 
-def test_every_alarm_of_the_stage_is_shown(run: RunProgram) -> None:
+def test_dashboard_shows_every_alarm(run: RunProgram) -> None:
     program = run()
 
     [shown] = [widget["properties"]["alarms"] for widget in _body(program)["widgets"] if widget["type"] == "alarm"]
@@ -127,25 +127,25 @@ def test_every_alarm_of_the_stage_is_shown(run: RunProgram) -> None:
     assert sorted(shown) == sorted(f"arn:MetricAlarm:yorutsuke-{name}" for name in program.names("MetricAlarm"))
 
 
-def test_what_an_alarm_watches_is_drawn_with_its_threshold(run: RunProgram) -> None:
+def test_graphs_show_every_alarm_metric_with_its_threshold(run: RunProgram) -> None:
     program = run(functionTimeoutSeconds=100)
     graphs = [
-        (_shown(graph), {line["value"] for line in graph.get("annotations", {}).get("horizontal", [])})
+        (_widget_metrics(graph), {line["value"] for line in graph.get("annotations", {}).get("horizontal", [])})
         for graph in _metric_widgets(_body(program)["widgets"])
         if graph["view"] == "timeSeries"
     ]
 
     for name in program.names("MetricAlarm"):
         alarm = program.inputs("MetricAlarm", name)
-        # That none is right needs no line.
+        # A threshold of 0 does not need a horizontal line.
         threshold = {alarm["threshold"]} - {0}
-        assert [drawn for shown, drawn in graphs if shown >= _watched(alarm) and drawn >= threshold], name
+        assert [drawn for shown, drawn in graphs if shown >= _alarm_metrics(alarm) and drawn >= threshold], name
 
 
-def test_points_are_those_that_alarms_judge(run: RunProgram) -> None:
+def test_graph_periods_equal_alarm_periods(run: RunProgram) -> None:
     program = run()
     body = _body(program)
-    judged = {
+    evaluated = {
         query["metric"]["period"]
         for name in program.names("MetricAlarm")
         for query in program.inputs("MetricAlarm", name)["metricQueries"]
@@ -154,11 +154,11 @@ def test_points_are_those_that_alarms_judge(run: RunProgram) -> None:
 
     drawn = {graph["period"] for graph in _metric_widgets(body["widgets"]) if "start" not in graph}
 
-    assert drawn == judged
+    assert drawn == evaluated
     assert body["periodOverride"] == "inherit"
 
 
-def test_the_dashboards_of_two_stages_differ_in_names_alone(run: RunProgram) -> None:
+def test_dashboards_of_two_stages_differ_only_in_names(run: RunProgram) -> None:
     first, second = (run(stage).inputs("Dashboard", "jobs") for stage in ("alpha", "omega"))
 
     assert first["dashboardName"] == "yorutsuke-jobs-alpha"
@@ -173,11 +173,15 @@ def test_the_dashboards_of_two_stages_differ_in_names_alone(run: RunProgram) -> 
         ("s3", ("AWS/Lambda", "DestinationDeliveryFailures", "yorutsuke-batch-result-handler-dev")),
     ],
 )
-def test_outputs_lost_on_the_way_are_counted_by_who_carries_them(
+def test_lost_messages_graph_counts_undelivered_output_notifications(
     run: RunProgram, trigger: str, lost: tuple[str, ...]
 ) -> None:
-    [way] = [
+    [lost_messages] = [
         graph for graph in _metric_widgets(_body(run(trigger=trigger))["widgets"]) if graph["title"] == "Lost messages"
     ]
 
-    assert lost in {(namespace, name, value) for namespace, name, dimensions in _shown(way) for _, value in dimensions}
+    assert lost in {
+        (namespace, name, value)
+        for namespace, name, dimensions in _widget_metrics(lost_messages)
+        for _, value in dimensions
+    }

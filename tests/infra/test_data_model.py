@@ -1,4 +1,4 @@
-"""The page of the data model names what is stored: no attribute, key, status or reason more or less."""
+"""docs/data-model.md lists exactly the attributes, keys, statuses and reasons of the code."""
 
 import re
 from collections.abc import Iterable
@@ -29,7 +29,7 @@ PAGE = (ROOT / "docs" / "data-model.md").read_text()
 
 
 def _rows(marker: str) -> list[list[str]]:
-    """Return the cells of the first table after a marker, without its head."""
+    """Return the rows of the first table after a marker, without the header rows."""
     table = re.search(r"(?:^\|.*\n)+", PAGE.partition(marker)[2], re.MULTILINE)
     assert table
     return [[cell.strip() for cell in row.strip("|").split("|")] for row in table[0].splitlines()[2:]]
@@ -50,13 +50,13 @@ def _names(cells: Iterable[str]) -> list[str]:
         ("## A line of `dead-letters/{jobId}.jsonl`", [DeadLetter]),
     ],
 )
-def test_every_attribute_that_is_stored_is_documented_once(marker: str, models: list[type[BaseModel]]) -> None:
+def test_page_lists_every_stored_attribute_once(marker: str, models: list[type[BaseModel]]) -> None:
     stored = {name for model in models for name in model.model_fields}
 
     assert sorted(row[0] for row in _rows(marker)) == sorted(f"`{name}`" for name in stored)
 
 
-def test_the_tables_have_the_keys_that_the_program_gives_them(run: RunProgram) -> None:
+def test_page_lists_the_keys_of_every_table(run: RunProgram) -> None:
     program = run()
     declared = {name: program.inputs("Table", name) for name in program.names("Table")}
 
@@ -76,20 +76,20 @@ def _index(index: dict[str, Any]) -> str:
     return f"`{index['name']}` ({', '.join(keys)})"
 
 
-def test_the_prefixes_expire_when_the_page_says() -> None:
+def test_page_lists_the_expiry_of_every_prefix() -> None:
     expiring = {row[0]: row[-1] for row in _rows("## The bucket `images`") if row[-1] != "never"}
 
     assert expiring == {f"`{prefix}`": f"{days} days" for prefix, days in EXPIRES_AFTER_DAYS.items()}
 
 
-def test_every_reason_is_documented_once() -> None:
+def test_page_lists_every_reason_once() -> None:
     assert _names(row[0] for row in _rows("| `record` | JSON |")) == [reason.value for reason in Reason]
 
 
 @pytest.mark.parametrize(
     ("owner", "statuses"), [("job", JobStatus), ("transaction", TransactionStatus), ("image", ImageStatus)]
 )
-def test_every_status_is_documented_once(
+def test_page_lists_every_status_once(
     owner: str, statuses: type[JobStatus] | type[TransactionStatus] | type[ImageStatus]
 ) -> None:
     rows = [row for row in _rows("```mermaid\nstateDiagram-v2") if row[1] == owner]
@@ -97,7 +97,7 @@ def test_every_status_is_documented_once(
     assert sorted(_names(row[0] for row in rows)) == sorted(status.value for status in statuses)
 
 
-def test_every_status_of_a_job_is_in_the_diagram() -> None:
+def test_diagram_has_every_job_status() -> None:
     drawn = set(re.findall(r"--> (\w+):", PAGE))
 
     assert drawn == {status.value for status in JobStatus}

@@ -1,4 +1,4 @@
-"""The commands around the Pulumi CLI."""
+"""The commands that call the Pulumi CLI."""
 
 import os
 import re
@@ -15,31 +15,31 @@ from yorutsuke_infra.errors import ConfigError, DeploymentError
 
 @pytest.fixture
 def pulumi_cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A program named pulumi on the PATH that writes down how it was called; returns where."""
-    called = tmp_path / "called"
+    """A stub of the Pulumi CLI on the PATH. The fixture is the path of the file in which the stub records its call."""
+    call = tmp_path / "call"
     program = tmp_path / "pulumi"
-    program.write_text(f'#!/bin/sh\npwd > {called}\necho "$@" >> {called}\nexit 3\n')
+    program.write_text(f'#!/bin/sh\npwd > {call}\necho "$@" >> {call}\nexit 3\n')
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    return called
+    return call
 
 
 @pytest.fixture
 def built(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """What would be built, which takes its time and is tested elsewhere."""
+    """The targets of builds. The fixture replaces `build`, which is slow and has its own tests."""
     targets: list[object] = []
     monkeypatch.setattr(deployment, "build", targets.append)
     return targets
 
 
-def test_deploy_builds_for_the_stage_and_calls_the_cli(pulumi_cli: Path, built: list[object]) -> None:
+def test_deploy_builds_and_calls_the_cli(pulumi_cli: Path, built: list[object]) -> None:
     assert deployment.run("deploy", "dev") == 3
 
     assert pulumi_cli.read_text().split("\n")[:2] == [str(deployment.ROOT), "up --stack dev"]
     assert built == [Target("3.13", "arm64")]
 
 
-def test_destroy_builds_nothing(pulumi_cli: Path, built: list[object]) -> None:
+def test_destroy_does_not_build(pulumi_cli: Path, built: list[object]) -> None:
     deployment.run("destroy", "dev")
 
     assert pulumi_cli.read_text().split("\n")[1] == "destroy --stack dev"
@@ -53,14 +53,14 @@ def test_destroy_refuses_a_protected_stage(pulumi_cli: Path) -> None:
     assert not pulumi_cli.exists()
 
 
-def test_the_local_stage_is_built_for_this_machine(pulumi_cli: Path, built: list[object]) -> None:
+def test_deploy_builds_local_stage_for_this_machine(pulumi_cli: Path, built: list[object]) -> None:
     deployment.run("deploy", "local")
 
     assert pulumi_cli.read_text().split("\n")[1] == "up --stack local"
     assert built == [this_machine()]
 
 
-def test_without_the_cli_one_line_says_how_to_get_it(
+def test_missing_cli_is_reported_with_install_link(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -70,20 +70,23 @@ def test_without_the_cli_one_line_says_how_to_get_it(
 
     [line] = capsys.readouterr().err.splitlines()
     assert line == (
-        "the Pulumi CLI is not on the PATH: install it as pulumi.com/docs/install says, then run this again."
+        "the Pulumi CLI is not on the PATH. "
+        "Install it (https://www.pulumi.com/docs/install), then run this command again."
     )
 
 
-def test_an_unknown_stage_is_refused_with_the_known_ones() -> None:
-    said = "stage 'staging' has no file Pulumi.staging.yaml: name one of dev, local, prod, or write that file."
-    with pytest.raises(ConfigError, match=re.escape(said)):
+def test_unknown_stage_error_lists_known_stages() -> None:
+    message = (
+        "stage 'staging' has no file Pulumi.staging.yaml. Use one of the stages dev, local, prod, or write the file."
+    )
+    with pytest.raises(ConfigError, match=re.escape(message)):
         deployment.run("preview", "staging")
 
 
 @pytest.mark.usefixtures("pulumi_cli", "built")
-@pytest.mark.parametrize(("emails", "said"), [((), True), (("night@example.com",), False)])
-def test_whoever_deploys_a_stage_whose_alarms_nobody_hears_is_told(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], emails: tuple[str, ...], *, said: bool
+@pytest.mark.parametrize(("emails", "warned"), [((), True), (("oncall@example.com",), False)])
+def test_preview_warns_when_alarm_emails_are_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], emails: tuple[str, ...], *, warned: bool
 ) -> None:
     def read(_: str) -> StageConfig:
         return StageConfig.model_validate({"alarmEmails": emails})
@@ -92,4 +95,4 @@ def test_whoever_deploys_a_stage_whose_alarms_nobody_hears_is_told(
 
     deployment.run("preview", "dev")
 
-    assert ("Stage 'dev' has no alarmEmails: nobody hears its alarms" in capsys.readouterr().err) == said
+    assert ("Stage 'dev' has no alarmEmails. Its alarms notify only" in capsys.readouterr().err) == warned

@@ -1,4 +1,4 @@
-"""What the documents say of a stage is what the program has: its choices, its outputs, its alarms."""
+"""The documents agree with the program: settings, outputs, alarms, commands and modules."""
 
 import json
 import re
@@ -31,7 +31,7 @@ RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
 
 
 def _section(text: str, heading: str) -> str:
-    """Return what stands under a heading."""
+    """Return the text of the section with a heading."""
     return text.partition(f"## {heading}\n")[2].partition("\n## ")[0]
 
 
@@ -42,13 +42,13 @@ def _first_cells(section: str) -> set[str]:
 
 
 def _rows(section: str) -> list[list[str]]:
-    """Return the cells of each row of a section's table, without its head."""
+    """Return the rows of a section's table, without the header rows."""
     lines = [line for line in section.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
 def _default(field: FieldInfo) -> str:
-    """Return the default of a field as the page writes it."""
+    """Return the default of a field in the notation of the page."""
     value = field.get_default()
     if value is PydanticUndefined:
         return "required"
@@ -58,7 +58,7 @@ def _default(field: FieldInfo) -> str:
 
 
 def _values(schema: dict[str, Any]) -> str | None:
-    """Return the values that a JSON schema accepts as the page writes them, if it lists them or has bounds."""
+    """Return the accepted values in the notation of the page, if a JSON schema lists values or has bounds."""
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])
     if schema.get("type") == "integer":
@@ -73,7 +73,7 @@ def test_configuration_page_lists_every_stage_key_once() -> None:
     assert [(key, default) for key, _, default, _ in rows] == keys
 
 
-def test_configuration_page_lists_the_values_of_every_stage_key() -> None:
+def test_configuration_page_lists_values_of_stage_keys() -> None:
     listed = {key.strip("`"): values for key, values, *_ in _rows(_section(CONFIGURATION, "Stage"))}
     schemas = StageConfig.model_json_schema()["properties"]
 
@@ -105,38 +105,38 @@ def test_program_sets_the_documented_environment_variables(run: RunProgram) -> N
     assert given == {*documented, "POWERTOOLS_LOG_LEVEL"}
 
 
-def test_every_choice_of_a_stage_says_what_it_is_for() -> None:
+def test_every_stage_setting_has_a_docstring() -> None:
     assert [name for name, field in StageConfig.model_fields.items() if not field.description] == []
 
 
-def test_the_runbook_has_a_section_on_every_alarm_and_on_no_other(run: RunProgram) -> None:
+def test_runbook_sections_match_the_alarms(run: RunProgram) -> None:
     alarms = re.findall(r"^### ([a-z-]+)$", RUNBOOK, re.MULTILINE)
 
     assert sorted(alarms) == sorted(run().names("MetricAlarm"))
 
 
 @pytest.mark.parametrize("trigger", ["sqs", "s3"])
-def test_every_output_of_the_stack_is_documented(trigger: str) -> None:
+def test_deploying_page_lists_every_stack_output(trigger: str) -> None:
     outputs = run_program(Program(), "dev", stage_config(trigger=trigger))
 
-    assert _first_cells(_section(DEPLOYING, "Handing on")) == set(outputs)
+    assert _first_cells(_section(DEPLOYING, "Stack outputs")) == set(outputs)
 
 
 def _is_run(command: str) -> bool:
-    """Tell whether .ci/run has a command, or a test runs it on the emulator (tests/e2e)."""
+    """Return whether .ci/run contains a command, or a test in tests/e2e runs it on the emulator."""
     if operators_arguments(command) is not None:
-        # test_broken_stage.py runs each of them.
+        # test_broken_stage.py runs every documented command of the operator.
         return True
     if (arguments := demos_arguments(command)) is not None:
-        tried = "".join(
+        tests = "".join(
             (ROOT / "tests" / "e2e" / f"test_{name}.py").read_text() for name in ("broken_stage", "demo", "kept_stage")
         )
-        return all(f'"{argument}"' in tried for argument in arguments)
-    session = re.fullmatch(r"nox -s (\w+)(?: -- tests/.*)?", command)
+        return all(f'"{argument}"' in tests for argument in arguments)
+    session = re.fullmatch(r"\./nox -s (\w+)(?: -- tests/.*)?", command)
     return session is not None and session[1] in sessions_of_ci()
 
 
-def test_every_command_of_the_documents_is_run_by_a_check_or_said_not_to_be() -> None:
+def test_every_documented_command_is_tested_or_listed() -> None:
     unchecked = unchecked_beginnings()
     commands = documented_commands()
 
@@ -150,21 +150,22 @@ def test_every_command_of_the_documents_is_run_by_a_check_or_said_not_to_be() ->
     assert [command for command in commands if _is_run(command) and command.startswith(tuple(unchecked))] == []
 
 
-def test_every_session_that_a_command_names_is_one_of_nox() -> None:
+def test_documented_nox_sessions_exist() -> None:
     sessions = set(re.findall(r"^def (\w+)\(session: nox.Session\)", (ROOT / "noxfile.py").read_text(), re.MULTILINE))
-    named = {name for command in documented_commands() for name in re.findall(r" nox -s (\w+)", command)}
+    named = {name for command in documented_commands() for name in re.findall(r"\./nox -s (\w+)", command)}
 
+    assert named
     assert named - sessions == set()
 
 
-def test_every_decision_is_in_the_index() -> None:
+def test_decision_index_lists_every_decision() -> None:
     records = {path.name for path in DECISIONS.glob("[0-9]*.md")}
     rows = re.findall(r"^\| \d+ \| \[.+\]\((.+)\) \|", (DECISIONS / "README.md").read_text(), re.MULTILINE)
 
     assert sorted(rows) == sorted(records)
 
 
-def test_every_module_that_the_architecture_names_is_in_a_folder_of_its_section() -> None:
+def test_architecture_page_names_only_existing_modules() -> None:
     absent: list[str] = []
     for section in ARCHITECTURE.split("\n## "):
         named = re.findall(r"`([\w/]+(?:\.py|/))`", section)
@@ -175,7 +176,7 @@ def test_every_module_that_the_architecture_names_is_in_a_folder_of_its_section(
     assert absent == []
 
 
-def test_every_folder_of_source_is_in_the_architecture() -> None:
+def test_architecture_page_lists_every_source_folder() -> None:
     source = {
         f"{path.parent.relative_to(ROOT)}/"
         for part in ("layer", "functions", "infra", "yorutsuke", "local")
@@ -186,15 +187,15 @@ def test_every_folder_of_source_is_in_the_architecture() -> None:
     assert source == _first_cells(ARCHITECTURE)
 
 
-def test_what_a_stage_costs_idle_is_of_the_alarms_that_it_has(run: RunProgram) -> None:
+def test_cost_table_matches_alarms_and_dashboards(run: RunProgram) -> None:
     program = run()
     alarms = [program.inputs("MetricAlarm", name) for name in program.names("MetricAlarm")]
     metrics = sum("metric" in query for alarm in alarms for query in alarm["metricQueries"])
     dashboards = sum(resource.typ == "aws:cloudwatch/dashboard:Dashboard" for resource in program.resources)
-    table = [line for line in _section(DEPLOYING, "What it costs to leave running").splitlines() if line[:1] == "|"]
+    table = [line for line in _section(DEPLOYING, "Cost of an idle stage").splitlines() if line[:1] == "|"]
     rows = [[cell.strip(" *") for cell in line.strip("|").split("|")] for line in table[2:]]
-    (what, how_much, _, cost), (_, boards, _, board_cost), *_, (_, _, _, total) = rows
+    (item, quantity, _, cost), (_, boards, _, board_cost), *_, (_, _, _, total) = rows
 
-    assert (what, how_much, cost) == ("alarms", f"{len(alarms)}, of {metrics} metrics", f"{metrics * 0.1:.2f}")
+    assert (item, quantity, cost) == ("alarms", f"{len(alarms)}, of {metrics} metrics", f"{metrics * 0.1:.2f}")
     assert (boards, board_cost) == (str(dashboards), f"{dashboards * 3:.2f}")
     assert f"{sum(float(row[-1]) for row in rows[:-1]):.2f}" == total

@@ -1,4 +1,4 @@
-"""Runs `infra/__main__.py` as Pulumi's Python language host does, in a process of its own."""
+"""Runs `infra/__main__.py` as Pulumi's Python language host does, in a separate process."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What has to be there before something else is, and what has to stay the same resource, whatever a stage chooses."""
+"""Resources depend on their prerequisites, and both triggers declare the same notification resource."""
 
 from dataclasses import dataclass, field
 from typing import cast
@@ -12,30 +12,30 @@ from yorutsuke_common.names import PROJECT
 from .conftest import Program, stage_config
 
 Name = tuple[str, str]
-"""A resource's type, without its module, and its name, without the prefix that all names have."""
+"""The type of a resource without its module, and its name without the prefix `yorutsuke-`."""
 
 
 @dataclass
-class Declared:
-    """What the program says of each resource when it declares it: what that waits for, and what it is a part of."""
+class DeclaredResources:
+    """The dependencies and the parent of each resource that the program declares."""
 
     names: dict[pulumi.Resource, Name] = field(default_factory=dict[pulumi.Resource, Name])
-    waits_for: dict[Name, set[Name]] = field(default_factory=dict[Name, set[Name]])
-    part_of: dict[Name, Name | None] = field(default_factory=dict[Name, Name | None])
+    dependencies: dict[Name, set[Name]] = field(default_factory=dict[Name, set[Name]])
+    parents: dict[Name, Name | None] = field(default_factory=dict[Name, Name | None])
 
-    def note(self, args: pulumi.ResourceTransformationArgs) -> None:
+    def record(self, args: pulumi.ResourceTransformationArgs) -> None:
         name = args.type_.rsplit(":", 1)[-1], args.name.removeprefix(f"{PROJECT}-")
         self.names[args.resource] = name
-        waits_for = cast("list[pulumi.Resource]", args.opts.depends_on or [])
-        self.waits_for[name] = {self.names[resource] for resource in waits_for}
-        self.part_of[name] = self.names.get(args.opts.parent) if args.opts.parent else None
+        dependencies = cast("list[pulumi.Resource]", args.opts.depends_on or [])
+        self.dependencies[name] = {self.names[resource] for resource in dependencies}
+        self.parents[name] = self.names.get(args.opts.parent) if args.opts.parent else None
 
 
-def _declared(trigger: str) -> Declared:
-    declared = Declared()
+def _declare(trigger: str) -> DeclaredResources:
+    declared = DeclaredResources()
 
     def declare() -> None:
-        pulumi.runtime.register_stack_transformation(declared.note)
+        pulumi.runtime.register_stack_transformation(declared.record)
         infra_program()
 
     run_program(Program(), "dev", stage_config(trigger=trigger), declare)
@@ -43,7 +43,7 @@ def _declared(trigger: str) -> Declared:
 
 
 @pytest.mark.parametrize(
-    ("trigger", "what", "waits_for"),
+    ("trigger", "resource", "dependencies"),
     [
         (
             "sqs",
@@ -84,7 +84,7 @@ def _declared(trigger: str) -> Declared:
                 ("RolePolicy", "batch-orchestrator-log"),
                 ("RolePolicy", "batch-orchestrator-data"),
                 ("RolePolicy", "batch-orchestrator-on-failure"),
-                # Bedrock takes its role on as soon as it has a job.
+                # Bedrock assumes its role when the function submits a job.
                 ("RolePolicy", "batch-orchestrator-bedrock-data"),
             },
         ),
@@ -92,16 +92,16 @@ def _declared(trigger: str) -> Declared:
         ("sqs", ("BucketLifecycleConfiguration", "images"), {("BucketVersioning", "images")}),
     ],
 )
-def test_nothing_is_there_before_what_it_needs(trigger: str, what: Name, waits_for: set[Name]) -> None:
-    assert _declared(trigger).waits_for[what] == waits_for
+def test_resources_depend_on_their_prerequisites(trigger: str, resource: Name, dependencies: set[Name]) -> None:
+    assert _declare(trigger).dependencies[resource] == dependencies
 
 
-def test_another_trigger_changes_the_buckets_notification_and_makes_no_second_one() -> None:
-    """A bucket has one. Of two resources, the one to be deleted would empty what the other has just written."""
-    queued, straight = _declared("sqs").part_of, _declared("s3").part_of
+def test_both_triggers_declare_the_same_notification_resource() -> None:
+    """A bucket has one notification configuration. Deleting a second resource would clear that of the first."""
+    queued, direct = _declare("sqs").parents, _declare("s3").parents
     notification = ("BucketNotification", "batch-output")
 
-    assert queued[notification] == straight[notification] == ("OutputNotification", "batch-output")
-    assert {name: queued[name] for name in queued if name in straight} == {
-        name: straight[name] for name in straight if name in queued
+    assert queued[notification] == direct[notification] == ("OutputNotification", "batch-output")
+    assert {name: queued[name] for name in queued if name in direct} == {
+        name: direct[name] for name in direct if name in queued
     }

@@ -1,4 +1,4 @@
-"""What the policies of a stage are like, beyond what they grant, and what they grant for one model or another."""
+"""The policies explain their wildcards, and grant the models that a stage configures."""
 
 import ast
 import inspect
@@ -20,8 +20,8 @@ PRO_ANYWHERE = f"arn:{PARTITION}:bedrock:*::foundation-model/amazon.nova-pro-v1:
 
 
 @pytest.mark.parametrize("module", [policies, batch_models, batch_submission])
-def test_no_wildcard_is_without_a_reason_beside_it(module: ModuleType) -> None:
-    """On its line, or on the one above."""
+def test_every_wildcard_has_a_comment(module: ModuleType) -> None:
+    """The comment is on the same line or on the line above."""
     source = inspect.getsource(module)
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     reasons = {token.start[0] for token in tokens if token.type == tokenize.COMMENT}
@@ -35,7 +35,7 @@ def test_no_wildcard_is_without_a_reason_beside_it(module: ModuleType) -> None:
     assert [line for line in sorted(wildcards) if reasons.isdisjoint({line, line - 1})] == []
 
 
-def _of_bedrock(statements: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+def _bedrock_grants(statements: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
     return [
         (statement["Action"], statement["Resource"], statement.get("Condition"))
         for statement in statements
@@ -43,18 +43,18 @@ def _of_bedrock(statements: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
     ]
 
 
-def test_a_job_is_created_of_a_model_in_the_region_or_of_a_profile_and_its_model_anywhere(run: RunProgram) -> None:
+def test_orchestrator_may_create_jobs_with_models_and_profiles(run: RunProgram) -> None:
     program = run(modelIds=["amazon.nova-lite-v1:0", "apac.amazon.nova-pro-v1:0"])
 
-    granted = _of_bedrock(policy(program.inputs("RolePolicy", "batch-orchestrator-data")["policy"]))
+    granted = _bedrock_grants(policy(program.inputs("RolePolicy", "batch-orchestrator-data")["policy"]))
 
     assert granted == [(["bedrock:CreateModelInvocationJob"], [JOBS, LITE, PRO, PRO_ANYWHERE], None)]
 
 
-def test_bedrock_may_run_a_profile_and_its_model_through_it_and_nothing_else(run: RunProgram) -> None:
+def test_bedrock_may_run_models_only_through_profiles(run: RunProgram) -> None:
     program = run(modelIds=["amazon.nova-lite-v1:0", "apac.amazon.nova-pro-v1:0"])
 
-    granted = _of_bedrock(policy(program.inputs("RolePolicy", "batch-orchestrator-bedrock-data")["policy"]))
+    granted = _bedrock_grants(policy(program.inputs("RolePolicy", "batch-orchestrator-bedrock-data")["policy"]))
 
     through = {"StringEquals": {"bedrock:InferenceProfileArn": PRO}}
     assert granted == [
@@ -64,11 +64,11 @@ def test_bedrock_may_run_a_profile_and_its_model_through_it_and_nothing_else(run
 
 
 @pytest.mark.parametrize("geography", batch_models.GEOGRAPHIES)
-def test_every_geography_makes_a_profile(run: RunProgram, geography: str) -> None:
+def test_model_id_with_geography_becomes_a_profile(run: RunProgram, geography: str) -> None:
     model_id = f"{geography}.amazon.nova-2-lite-v1:0"
 
     statements = policy(run(modelIds=[model_id]).inputs("RolePolicy", "batch-orchestrator-bedrock-data")["policy"])
 
-    [profile, model] = [resources for _, resources, _ in _of_bedrock(statements)]
+    [profile, model] = [resources for _, resources, _ in _bedrock_grants(statements)]
     assert profile[0].endswith(f":inference-profile/{model_id}")
     assert model[0].endswith("::foundation-model/amazon.nova-2-lite-v1:0")

@@ -1,4 +1,4 @@
-"""Data that must outlive its stack."""
+"""A protected stage keeps its data when its stack is destroyed."""
 
 import pulumi
 
@@ -23,30 +23,30 @@ DATA = {
 }
 
 
-def _protected(**config: object) -> set[tuple[str, str]]:
-    """Return type and name of each resource that is both protected and retained."""
+def _protected_resources(**config: object) -> set[tuple[str, str]]:
+    """Return the type and the name of each resource that is both protected and retained."""
     protected: set[tuple[str, str]] = set()
 
-    def watch(given: pulumi.ResourceTransformationArgs) -> None:
-        if given.opts.protect and given.opts.retain_on_delete:
-            protected.add((given.type_, given.name))
+    def record(args: pulumi.ResourceTransformationArgs) -> None:
+        if args.opts.protect and args.opts.retain_on_delete:
+            protected.add((args.type_, args.name))
 
     def declare() -> None:
-        pulumi.runtime.register_stack_transformation(watch)
+        pulumi.runtime.register_stack_transformation(record)
         infra_program()
 
     run_program(Program(), "prod", stage_config("prod", **config), declare)
     return protected
 
 
-def test_a_protected_stages_bucket_and_tables_are_protected_and_retained() -> None:
-    assert _protected(protectData=True) == DATA
+def test_protected_stage_retains_bucket_and_tables() -> None:
+    assert _protected_resources(protectData=True) == DATA
 
 
-def test_another_stages_data_goes_with_its_stack() -> None:
-    assert _protected() == set()
+def test_unprotected_stage_retains_no_resource() -> None:
+    assert _protected_resources() == set()
 
 
-def test_prod_is_a_protected_stage() -> None:
+def test_prod_is_protected_and_dev_is_not() -> None:
     assert read_stage_file("prod").protect_data
     assert not read_stage_file("dev").protect_data

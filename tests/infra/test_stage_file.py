@@ -1,4 +1,4 @@
-"""A stage's file, read outside a Pulumi program: what cannot be right is refused by name."""
+"""The configuration file of a stage, read outside a Pulumi program."""
 
 import re
 from pathlib import Path
@@ -19,32 +19,32 @@ config:
   aws:region: ap-northeast-1
   aws:defaultTags: {tags: {project: yorutsuke, stage: mine, managed-by: pulumi}}
 """
-"""The beginning of a stage's file: everything that has no default."""
+"""The required keys of a stage's file."""
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"", "Pulumi.mine.yaml has no mapping `config`"),
         (b"config:\n", "Pulumi.mine.yaml has no mapping `config`"),
         (b"- config\n", "Pulumi.mine.yaml has no mapping `config`"),
-        (b"config: {\n", "Pulumi.mine.yaml is no YAML"),
-        (b"config: \xff\n", "Pulumi.mine.yaml is no YAML"),
-        (b"config:\n  yorutsuke:stge: {protectData: true}\n", "Pulumi.mine.yaml has the key 'yorutsuke:stge'"),
+        (b"config: {\n", "Pulumi.mine.yaml is not valid YAML"),
+        (b"config: \xff\n", "Pulumi.mine.yaml is not valid YAML"),
+        (b"config:\n  yorutsuke:stge: {protectData: true}\n", "Pulumi.mine.yaml has the unknown key 'yorutsuke:stge'"),
         (
             f"{HEAD}  yorutsuke:stage: {{protectdata: true}}\n".encode(),
-            "protectdata is True: unknown key, perhaps protectData is meant",
+            "protectdata is True: unknown key; did you mean protectData?",
         ),
-        (b"config:\n  yorutsuke:stage: {}\n", "aws:region in Pulumi.mine.yaml is None: name the AWS Region"),
-        (b"config:\n  aws:region: Tokyo\n", "aws:region in Pulumi.mine.yaml is 'Tokyo': name the AWS Region"),
+        (b"config:\n  yorutsuke:stage: {}\n", "aws:region in Pulumi.mine.yaml is None, which is not an AWS Region"),
+        (b"config:\n  aws:region: Tokyo\n", "aws:region in Pulumi.mine.yaml is 'Tokyo', which is not an AWS Region"),
         (
             HEAD.replace("mine", "dev").encode(),
             "Write `aws:defaultTags: {tags: {project: yorutsuke, stage: mine, managed-by: pulumi}}`.",
         ),
     ],
 )
-def test_a_file_that_cannot_be_right_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, said: str
+def test_invalid_file_raises_config_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, message: str
 ) -> None:
     (tmp_path / "Pulumi.mine.yaml").write_bytes(content)
     monkeypatch.setattr(stage_file, "ROOT", tmp_path)
@@ -52,59 +52,57 @@ def test_a_file_that_cannot_be_right_is_refused(
     with pytest.raises(ConfigError) as error:
         read_stage_file("mine")
 
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
-def test_a_stage_without_choices_has_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stage_without_settings_has_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "Pulumi.mine.yaml").write_text(HEAD)
     monkeypatch.setattr(stage_file, "ROOT", tmp_path)
 
     assert read_stage_file("mine").python_version == "3.13"
 
 
-def test_encrypted_addresses_are_left_to_pulumi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_encrypted_addresses_are_omitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "Pulumi.mine.yaml").write_text(
-        f"{HEAD}  yorutsuke:stage:\n    alarmEmails: [{{secure: AAABAIJxQ}}, night@example.com]\n"
+        f"{HEAD}  yorutsuke:stage:\n    alarmEmails: [{{secure: AAABAIJxQ}}, oncall@example.com]\n"
     )
     monkeypatch.setattr(stage_file, "ROOT", tmp_path)
 
-    assert read_stage_file("mine").alarm_emails == ("night@example.com",)
+    assert read_stage_file("mine").alarm_emails == ("oncall@example.com",)
 
 
-def test_nothing_else_may_be_encrypted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stage whose protection cannot be read would be destroyed as one that has none."""
+def test_other_encrypted_values_are_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without this check, an encrypted `protectData` would not protect the stage from destruction."""
     (tmp_path / "Pulumi.mine.yaml").write_text(f"{HEAD}  yorutsuke:stage:\n    protectData: {{secure: AAABAIJxQ}}\n")
     monkeypatch.setattr(stage_file, "ROOT", tmp_path)
 
     with pytest.raises(
-        ConfigError, match=r"protectData in Pulumi.mine.yaml is encrypted: only the addresses in alarmE"
+        ConfigError, match=r"protectData in Pulumi.mine.yaml is encrypted. Only individual addresses in alarmE"
     ):
         read_stage_file("mine")
 
 
 @pytest.mark.parametrize("stage", ["Dev_1", "a.b", "dev-", "1dev", "d" * 28])
-def test_a_stage_whose_name_aws_would_not_take_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
-) -> None:
+def test_stage_name_that_aws_rejects_is_invalid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
     (tmp_path / f"Pulumi.{stage}.yaml").write_text("config:\n  aws:region: ap-northeast-1\n")
     monkeypatch.setattr(stage_file, "ROOT", tmp_path)
 
-    with pytest.raises(ConfigError, match=f"stage '{stage}' is no name for one"):
+    with pytest.raises(ConfigError, match=f"stage name '{stage}' is not valid"):
         read_stage_file(stage)
 
 
 @pytest.mark.parametrize("stage", ["dev", "local", "prod"])
-def test_every_stage_file_has_its_default_tags(stage: str) -> None:
+def test_stage_files_have_default_tags(stage: str) -> None:
     config = yaml.safe_load((ROOT / f"Pulumi.{stage}.yaml").read_text())["config"]
 
     assert config["aws:defaultTags"] == {"tags": stage_tags(stage)}
 
 
-def test_the_local_stage_is_sent_to_the_emulator_whatever_it_uses() -> None:
+def test_local_stage_sends_every_service_to_emulator() -> None:
     config = yaml.safe_load((ROOT / "Pulumi.local.yaml").read_text())["config"]
     [endpoints] = config["aws:endpoints"]
 
-    # Lambda is a keyword of Python's. CloudWatch's rules and log groups are other services' by now.
+    # pulumi_aws spells lambda_ with an underscore. EventBridge and CloudWatch Logs have their own endpoints.
     services = {resource_type.split(":")[1].split("/")[0] for resource_type in CREATORS} | {"events", "logs", "sts"}
     assert set(endpoints) == services
     assert set(endpoints.values()) == {f"https://127.0.0.1:{PORT}"}
@@ -112,7 +110,7 @@ def test_the_local_stage_is_sent_to_the_emulator_whatever_it_uses() -> None:
     assert set(endpoints) <= known
 
 
-def test_the_provider_knows_every_key_of_the_local_stage() -> None:
+def test_provider_has_every_key_of_local_stage() -> None:
     config = yaml.safe_load((ROOT / "Pulumi.local.yaml").read_text())["config"]
     keys = {key.removeprefix("aws:") for key in config if key.startswith("aws:")}
     known = {re.sub(r"_(\w)", lambda letter: letter[1].upper(), name) for name in vars(ProviderArgs)}

@@ -1,4 +1,7 @@
-"""The real handlers, in process, on moto: AWS's API behind botocore, without AWS's permissions or events."""
+"""Fixtures that run the real handlers in this process, on moto.
+
+moto implements AWS's API behind botocore, without AWS's permissions and events.
+"""
 
 import io
 import json
@@ -21,51 +24,52 @@ from yorutsuke_infra.storage import Storage, StorageArgs
 
 from .aws_calls import AwsCalls
 from .bedrock import Bedrock
-from .orchestrator_stage import ORCHESTRATOR_ENVIRONMENT, Orchestrator, forget_environment
-from .stage import BUCKET, ENVIRONMENT, Stage, start_cold
+from .orchestrator_stage import ORCHESTRATOR_ENVIRONMENT, Orchestrator, clear_orchestrator_caches
+from .stage import BUCKET, ENVIRONMENT, Stage, clear_handler_caches
 
 LogReader = Callable[[], list[dict[str, Any]]]
 
 
 @pytest.fixture(scope="module")
 def deployed_stage() -> Generator[Stage]:
-    """A stage with the storage that the Pulumi program declares, and with recorded calls of the handler's clients.
+    """A stage with the storage that the Pulumi program declares.
 
-    Its tests share it. moto answers the calls of every client in the process, so it must end with the module.
+    The calls of the handler's clients are recorded. All tests of a module share the stage. moto responds to every
+    client in the process, so it must stop at the end of the module.
     """
-    # Bedrock's calls have their own fake.
+    # The fake in bedrock.py responds to Bedrock's calls.
     with pytest.MonkeyPatch.context() as patch, mock_aws(config={"core": {"passthrough": {"services": ["bedrock"]}}}):
         for name, value in {**ENVIRONMENT, "AWS_DEFAULT_REGION": REGION}.items():
             patch.setenv(name, value)
         aws = Aws(endpoint=None)
         storage = StorageArgs(stage="test", account_id="123456789012", protect_data=False)
         run_program(LocalDeployer(aws, stage_tags("test")), "test", {}, lambda: Storage(PROJECT, storage))
-        # moto ignores conditions, so the policy that refuses plain HTTP would refuse every call.
+        # moto ignores conditions, so the policy that denies plain HTTP would deny every call.
         aws.s3.delete_bucket_policy(Bucket=ENVIRONMENT["IMAGES_BUCKET"])
         calls = AwsCalls()
         boto3.setup_default_session(region_name=REGION)
         assert boto3.DEFAULT_SESSION
         calls.watch(boto3.DEFAULT_SESSION)
-        yield Stage(aws, calls, elsewhere=boto3.Session(region_name=REGION))
+        yield Stage(aws, calls, second_session=boto3.Session(region_name=REGION))
         boto3.DEFAULT_SESSION = None
 
 
 @pytest.fixture
 def stage(deployed_stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Generator[Stage]:
-    """The module's stage without data, and a cold handler."""
+    """The module's stage without data, and a handler without caches."""
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("yorutsuke_common.aws.dynamodb.BASE_DELAY_SECONDS", 0)
     handler_module.logger.setLevel("DEBUG")
-    start_cold()
+    clear_handler_caches()
     yield deployed_stage
-    start_cold()
+    clear_handler_caches()
     deployed_stage.clear()
 
 
 @pytest.fixture(scope="module")
 def bedrock(deployed_stage: Stage) -> Bedrock:
-    """The Bedrock of the module's stage."""
+    """The fake of Bedrock for the module's stage."""
 
     def read(uri: str) -> bytes:
         key = uri.removeprefix(f"s3://{BUCKET}/")
@@ -73,29 +77,29 @@ def bedrock(deployed_stage: Stage) -> Bedrock:
 
     bedrock = Bedrock(read)
     assert boto3.DEFAULT_SESSION
-    for session in (boto3.DEFAULT_SESSION, deployed_stage.elsewhere):
+    for session in (boto3.DEFAULT_SESSION, deployed_stage.second_session):
         bedrock.serve(session)
     return bedrock
 
 
 @pytest.fixture
 def orchestrator(stage: Stage, bedrock: Bedrock, monkeypatch: pytest.MonkeyPatch) -> Generator[Orchestrator]:
-    """The orchestrator on a stage, and a Bedrock without jobs."""
+    """The orchestrator on a stage, and a fake of Bedrock without jobs."""
     for name, value in ORCHESTRATOR_ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("_X_AMZN_TRACE_ID", raising=False)
     orchestrator_module.logger.setLevel("DEBUG")
-    forget_environment()
+    clear_orchestrator_caches()
     yield Orchestrator(stage, bedrock)
-    forget_environment()
+    clear_orchestrator_caches()
     bedrock.jobs.clear()
     bedrock.errors.clear()
 
 
 @pytest.fixture
-def logged(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> LogReader:
-    """Return a function that returns what the handlers have printed since it was last asked: logs and metrics."""
-    # A logger took hold of standard output when it was made; pytest puts others in its place, one per phase.
+def read_logs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> LogReader:
+    """A function that returns the log entries and metrics since its last call."""
+    # A logger keeps the standard output of its creation, but pytest replaces standard output in each test phase.
     for module in (handler_module, orchestrator_module):
         monkeypatch.setattr(module.logger.registered_handler, "stream", _CurrentStandardOutput())
 
@@ -106,7 +110,7 @@ def logged(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
 
 
 class _CurrentStandardOutput(io.TextIOBase):
-    """Whatever standard output is at the moment."""
+    """A stream that writes to the current `sys.stdout`."""
 
     def write(self, text: str) -> int:
         return sys.stdout.write(text)

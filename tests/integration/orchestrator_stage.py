@@ -1,4 +1,4 @@
-"""A stage on moto, the orchestrator that works on it, and the Bedrock that it asks."""
+"""A stage on moto, the orchestrator, and a fake of Bedrock."""
 
 import base64
 import json
@@ -30,7 +30,7 @@ def request(image_ids: Iterable[str] = IMAGE_IDS, **changes: object) -> dict[str
 
 
 def manifest_of(image_ids: Iterable[str] = IMAGE_IDS) -> bytes:
-    """Return the manifest of images as `Stage.put_images` puts them."""
+    """Return the manifest for images that `Stage.put_images` stored."""
     lines: list[str] = []
     for image_id in image_ids:
         encoded = base64.b64encode(image_id.encode()).decode()
@@ -39,8 +39,8 @@ def manifest_of(image_ids: Iterable[str] = IMAGE_IDS) -> bytes:
     return "".join(f"{line}\n" for line in lines).encode()
 
 
-def forget_environment() -> None:
-    """Forget what a warm execution environment keeps."""
+def clear_orchestrator_caches() -> None:
+    """Clear the caches of the execution environment, as a cold start does."""
     load_settings.cache_clear()
     job_submitter.cache_clear()
 
@@ -53,18 +53,18 @@ class Orchestrator:
     bedrock: Bedrock
 
     def invoke(self, event: object, context: Any = CONTEXT) -> dict[str, Any]:
-        """Invoke the function."""
+        """Invoke the orchestrator."""
         return handler(event, context)
 
-    def invoke_elsewhere(self, event: dict[str, Any]) -> dict[str, Any]:
-        """Invoke it in another execution environment."""
-        watched, boto3.DEFAULT_SESSION = boto3.DEFAULT_SESSION, self.stage.elsewhere
+    def invoke_in_second_environment(self, event: dict[str, Any]) -> dict[str, Any]:
+        """Invoke the orchestrator in the second execution environment."""
+        first_session, boto3.DEFAULT_SESSION = boto3.DEFAULT_SESSION, self.stage.second_session
         job_submitter.cache_clear()
         try:
             return self.invoke(event)
         finally:
             job_submitter.cache_clear()
-            boto3.DEFAULT_SESSION = watched
+            boto3.DEFAULT_SESSION = first_session
 
     def record(self, intent_id: str = "intent-1") -> dict[str, Any]:
         """Return an intent's record."""
@@ -72,7 +72,7 @@ class Orchestrator:
         return record
 
     def job(self) -> BedrockJob:
-        """Return Bedrock's one job."""
+        """Return Bedrock's only job."""
         [job] = self.bedrock.jobs.values()
         return job
 
@@ -80,12 +80,12 @@ class Orchestrator:
         """Return every object in `batch-input/`."""
         return {key: body for key, body in self.stage.objects().items() if key.startswith("batch-input/")}
 
-    def uploads(self) -> int:
-        """Return how many uploads are neither completed nor aborted."""
+    def open_uploads(self) -> int:
+        """Return the number of multipart uploads that are neither completed nor aborted."""
         return len(self.stage.aws.s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads", []))
 
-    def start_over(self) -> None:
-        """Forget every intent, its manifest and its job, and what was injected."""
+    def reset(self) -> None:
+        """Delete all intents, manifests, uploads and jobs, and reset the recorded calls."""
         s3, dynamodb = self.stage.aws.s3, self.stage.aws.dynamodb
         for item in self.stage.items(BATCH_JOBS):
             dynamodb.delete_item(TableName=BATCH_JOBS, Key={"intentId": {"S": item["intentId"]}})
@@ -94,4 +94,4 @@ class Orchestrator:
         for upload in s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads", []):
             s3.abort_multipart_upload(Bucket=BUCKET, Key=upload.get("Key", ""), UploadId=upload.get("UploadId", ""))
         self.bedrock.jobs.clear()
-        self.stage.calls.forget()
+        self.stage.calls.reset()

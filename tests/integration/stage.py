@@ -1,4 +1,4 @@
-"""A stage on moto: the tables and the bucket that `infra/` declares, and the handler that works on them."""
+"""A stage on moto: the tables and the bucket that `infra/` declares, and the result handler."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -27,7 +27,7 @@ BATCH_JOBS = "yorutsuke-batch-jobs-test"
 PENDING_IMAGES = "yorutsuke-pending-images-test"
 JOB_ID = "abcdefgh1234"
 OUTPUT_KEY = f"batch-output/{JOB_ID}/output.jsonl"
-MANIFEST_KEY = f"batch-output/{JOB_ID}/manifest.json.out"
+OUTPUT_MANIFEST_KEY = f"batch-output/{JOB_ID}/manifest.json.out"
 DEAD_LETTERS_KEY = f"dead-letters/{JOB_ID}.jsonl"
 RECEIPT = {
     "amount": 1280,
@@ -49,14 +49,14 @@ ENVIRONMENT = {
 CONTEXT = lambda_context(seconds=60)
 
 
-def simple_line(image_id: str, **changes: object) -> str:
-    """Return a line of the simple layout; `changes` are to the receipt."""
+def simple_record(image_id: str, **changes: object) -> str:
+    """Return a record in the simple layout, with changes to the receipt."""
     text = json.dumps({**RECEIPT, **changes})
     return json.dumps({"customData": image_id, "output": {"text": text}})
 
 
-def nova_line(image_id: str, **changes: object) -> str:
-    """Return a line as Bedrock writes it for a Nova model."""
+def nova_record(image_id: str, **changes: object) -> str:
+    """Return a record in the Bedrock layout, as Bedrock writes it for a Nova model."""
     text = json.dumps({**RECEIPT, **changes})
     message = {"role": "assistant", "content": [{"text": text}]}
     model_output = {"output": {"message": message}, "stopReason": "end_turn", "usage": {"inputTokens": 9}}
@@ -65,7 +65,7 @@ def nova_line(image_id: str, **changes: object) -> str:
 
 
 def s3_notification(key: str, etag: str, bucket: str = BUCKET) -> dict[str, Any]:
-    """Return the S3 event notification of an object, from the real one in tests/events/."""
+    """Return an S3 event notification about an object, based on the real one in tests/events/."""
     event = json.loads((EVENTS / "s3_event.json").read_text())
     s3 = event["Records"][0]["s3"]
     s3["bucket"] = {**s3["bucket"], "name": bucket, "arn": f"arn:aws:s3:::{bucket}"}
@@ -74,7 +74,7 @@ def s3_notification(key: str, etag: str, bucket: str = BUCKET) -> dict[str, Any]
 
 
 def job_end(status: str, message: str = "", job_id: str = JOB_ID) -> str:
-    """Return Bedrock's event of a job that ended otherwise than completely, from the one in tests/events/."""
+    """Return Bedrock's event about a job that ended with this status, based on the one in tests/events/."""
     event = json.loads((EVENTS / "bedrock" / "job_state_change.json").read_text())
     arn = event["detail"]["batchJobArn"].replace(JOB_ID, job_id)
     event["detail"] |= {"batchJobArn": arn, "status": status, "failureMessage": message}
@@ -82,14 +82,14 @@ def job_end(status: str, message: str = "", job_id: str = JOB_ID) -> str:
 
 
 def sqs_event(*bodies: str) -> dict[str, Any]:
-    """Return an SQS event of messages message-0, message-1, …"""
+    """Return an SQS event with these bodies. The message ids are message-0, message-1, …"""
     template = json.loads((EVENTS / "sqs_s3_event.json").read_text())["Records"][0]
     records = [{**template, "messageId": f"message-{number}", "body": body} for number, body in enumerate(bodies)]
     return {"Records": records}
 
 
-def start_cold() -> None:
-    """Forget what a warm execution environment keeps."""
+def clear_handler_caches() -> None:
+    """Clear the caches of the execution environment, as a cold start does."""
     load_settings.cache_clear()
     use_cases.cache_clear()
 
@@ -98,16 +98,16 @@ def start_cold() -> None:
 class Stage:
     """One user's job on a stage.
 
-    `aws` are the test's own clients, `calls` the calls of the handler's clients. `elsewhere` is the session of another
-    execution environment, whose calls are not recorded.
+    `aws` contains the test's own clients, and `calls` records the calls of the handler's clients. `second_session` is
+    the session of a second execution environment. Its calls are not recorded.
     """
 
     aws: Aws
     calls: AwsCalls
-    elsewhere: boto3.Session
+    second_session: boto3.Session
 
-    def date_object(self, key: str, moment: datetime) -> None:
-        """Let an object have been written at another time than now."""
+    def set_last_modified(self, key: str, moment: datetime) -> None:
+        """Set the time at which an object was last modified."""
         s3_backends[ACCOUNT]["aws"].buckets[BUCKET].keys[key].last_modified = moment
 
     def put_job(self, job_id: str = JOB_ID, **changes: object) -> None:
@@ -124,42 +124,42 @@ class Stage:
         self._put(BATCH_JOBS, {**job, **changes})
 
     def put_images(self, image_ids: Iterable[str], user_id: str = "user-1", prefix: str = "uploads/") -> None:
-        """Put images into `uploads/` and into pending-images, whose s3Key begins with `prefix`."""
+        """Store images in `uploads/`, and add them to pending-images with keys that begin with `prefix`."""
         for image_id in image_ids:
             key = f"{user_id}/{image_id}.png"
             self.aws.s3.put_object(Bucket=BUCKET, Key=f"uploads/{key}", Body=image_id.encode())
             item = {"imageId": image_id, "userId": user_id, "s3Key": prefix + key, "status": "pending", "md5": "m"}
             self._put(PENDING_IMAGES, item)
 
-    def put_output(self, *lines: str, key: str = OUTPUT_KEY) -> str:
-        """Put an output object and return the body of the message that says so."""
-        body = "".join(f"{line}\n" for line in lines).encode()
+    def put_output(self, *records: str, key: str = OUTPUT_KEY) -> str:
+        """Write an output file, and return the body of its message."""
+        body = "".join(f"{record}\n" for record in records).encode()
         etag = self.aws.s3.put_object(Bucket=BUCKET, Key=key, Body=body)["ETag"].strip('"')
         return json.dumps(s3_notification(key, etag))
 
-    def put_manifest(self, processed: int, total: int | None = None) -> str:
-        """Put the job's manifest and return the body of the message that says so."""
+    def put_output_manifest(self, processed: int, total: int | None = None) -> str:
+        """Write the job's output manifest, and return the body of its message."""
         counts = json.loads((EVENTS / "bedrock" / "manifest.json.out").read_text())
         counts |= {"totalRecordCount": processed if total is None else total, "processedRecordCount": processed}
-        return self.put_output(json.dumps(counts), key=MANIFEST_KEY)
+        return self.put_output(json.dumps(counts), key=OUTPUT_MANIFEST_KEY)
 
     def deliver(self, *bodies: str) -> list[str]:
-        """Deliver messages in one batch; return the ids of those that failed."""
+        """Deliver messages in one invocation, and return the ids of those that failed."""
         failures = self.invoke(sqs_event(*bodies))["batchItemFailures"]
         return [failure["itemIdentifier"] for failure in failures]
 
-    def deliver_elsewhere(self, *bodies: str) -> list[str]:
-        """Deliver messages to another execution environment."""
+    def deliver_to_second_environment(self, *bodies: str) -> list[str]:
+        """Deliver messages to the second execution environment."""
         use_cases.cache_clear()
-        watched, boto3.DEFAULT_SESSION = boto3.DEFAULT_SESSION, self.elsewhere
+        first_session, boto3.DEFAULT_SESSION = boto3.DEFAULT_SESSION, self.second_session
         try:
             return self.deliver(*bodies)
         finally:
             use_cases.cache_clear()
-            boto3.DEFAULT_SESSION = watched
+            boto3.DEFAULT_SESSION = first_session
 
     def invoke(self, event: dict[str, Any]) -> dict[str, Any]:
-        """Invoke the handler with an event of any envelope."""
+        """Invoke the handler with an event in any envelope."""
         return cast("dict[str, Any]", handler(event, CONTEXT))
 
     def transactions(self) -> dict[str, dict[str, Any]]:
@@ -190,20 +190,20 @@ class Stage:
         pages = self.aws.dynamodb.get_paginator("scan").paginate(TableName=table)
         return [from_item(item) for page in pages for item in page["Items"]]
 
-    def everything(self) -> dict[str, Any]:
-        """Return all that is stored, in an order of its own: for comparison before and after."""
+    def state(self) -> dict[str, Any]:
+        """Return all objects and items, in a stable order."""
         tables = (TRANSACTIONS, BATCH_JOBS, PENDING_IMAGES)
         return {"objects": self.objects(), **{table: sorted(self.items(table), key=repr) for table in tables}}
 
-    def settled(self) -> dict[str, Any]:
-        """Return everything that is stored, without the time of completion."""
-        state = self.everything()
+    def comparable_state(self) -> dict[str, Any]:
+        """Return all objects and items, without the completion times of jobs."""
+        state = self.state()
         for job in state[BATCH_JOBS]:
             job.pop("completedAt", None)
         return state
 
-    def start_over(self, image_ids: Iterable[str], **changes: object) -> None:
-        """Put everything back to how it was before the job's first delivery, except what Bedrock wrote."""
+    def restore_inputs(self, image_ids: Iterable[str], **changes: object) -> None:
+        """Restore the state before the job's first delivery. Bedrock's files stay as they are."""
         for item in self.items(TRANSACTIONS):
             key = {name: {"S": item[name]} for name in ("userId", "transactionId")}
             self.aws.dynamodb.delete_item(TableName=TRANSACTIONS, Key=key)
@@ -214,24 +214,24 @@ class Stage:
         self.put_images(image_ids)
 
     def clear(self) -> None:
-        """Empty the tables and the bucket, and forget the recorded calls."""
+        """Empty the tables and the bucket, and delete the recorded calls."""
         for table in (TRANSACTIONS, BATCH_JOBS, PENDING_IMAGES):
             dynamodb_backends[ACCOUNT][REGION].tables[table].items.clear()
         bucket = s3_backends[ACCOUNT]["aws"].buckets[BUCKET]
         bucket.keys.clear()
         bucket.multiparts.clear()
-        self.calls.forget()
+        self.calls.reset()
 
-    def forget_processed_outputs(self, job_id: str = JOB_ID) -> None:
-        """Let the next delivery be a replay instead of a duplicate."""
+    def remove_processed_outputs(self, job_id: str = JOB_ID) -> None:
+        """Remove the job's processed outputs, so that the next delivery is a replay and not a duplicate."""
         self.aws.dynamodb.update_item(
             TableName=BATCH_JOBS,
             Key={"intentId": {"S": f"intent-{job_id}"}},
             UpdateExpression="REMOVE processedOutputs",
         )
 
-    def outlive_claims(self, job_id: str = JOB_ID) -> None:
-        """Let the time that a function may live have passed, whether or not one claimed the job."""
+    def expire_claims(self, job_id: str = JOB_ID) -> None:
+        """Set an expired claim on the job, even if the job is not claimed."""
         self.aws.dynamodb.update_item(
             TableName=BATCH_JOBS,
             Key={"intentId": {"S": f"intent-{job_id}"}},

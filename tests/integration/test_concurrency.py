@@ -1,4 +1,4 @@
-"""Deliveries at once: one function at a time has a job, and whoever comes meanwhile comes back."""
+"""Concurrent deliveries: one function at a time claims a job, and SQS redelivers other messages."""
 
 import time
 from collections.abc import Callable
@@ -10,74 +10,74 @@ import pytest
 from local.in_memory import FunctionDiedError
 
 from .conftest import LogReader
-from .stage import BATCH_JOBS, JOB_ID, OUTPUT_KEY, TRANSACTIONS, Stage, simple_line
+from .stage import BATCH_JOBS, JOB_ID, OUTPUT_KEY, TRANSACTIONS, Stage, simple_record
 
 IMAGE_IDS = ["img-1", "img-2", "img-3"]
 CLAIMED_OPERATIONS = ["GetObject", "BatchGetItem", "BatchWriteItem", "CopyObject", "DeleteObjects", "PutObject"]
-"""What is called while a function has the job."""
+"""Operations that the handler calls while it holds the claim."""
 KEY = {"intentId": {"S": f"intent-{JOB_ID}"}}
 
 
 def _seed(stage: Stage) -> str:
     stage.put_job()
     stage.put_images(IMAGE_IDS)
-    return stage.put_output(*map(simple_line, IMAGE_IDS), "{")
+    return stage.put_output(*map(simple_record, IMAGE_IDS), "{")
 
 
-def _at_first(stage: Stage, operation: str, act: Callable[[], None]) -> None:
-    """Let something happen just before the first call of an operation."""
-    happened: list[str] = []
+def _before_first(stage: Stage, operation: str, act: Callable[[], None]) -> None:
+    """Run `act` before the first call of an operation."""
+    calls: list[str] = []
 
-    def answer(_: dict[str, Any]) -> None:
-        if not happened:
-            happened.append(operation)
+    def respond(_: dict[str, Any]) -> None:
+        calls.append(operation)
+        if len(calls) == 1:
             act()
 
-    stage.calls.answer(operation, answer)
+    stage.calls.replace_response(operation, respond)
 
 
 @pytest.mark.parametrize("operation", CLAIMED_OPERATIONS)
-def test_a_message_that_meets_a_function_at_work_comes_back_and_touches_nothing(
-    stage: Stage, logged: LogReader, monkeypatch: pytest.MonkeyPatch, operation: str
+def test_message_fails_while_job_is_claimed(
+    stage: Stage, read_logs: LogReader, monkeypatch: pytest.MonkeyPatch, operation: str
 ) -> None:
-    # No copy is under way while another waits.
+    # With sequential calls, no other copy runs during the second delivery.
     monkeypatch.setattr("yorutsuke_common.aws.calls.CONCURRENCY", 1)
     message = _seed(stage)
 
-    def meet() -> None:
-        before = stage.everything()
-        assert stage.deliver_elsewhere(message) == ["message-0"]
-        assert stage.everything() == before
+    def deliver_second() -> None:
+        before = stage.state()
+        assert stage.deliver_to_second_environment(message) == ["message-0"]
+        assert stage.state() == before
 
-    _at_first(stage, operation, meet)
+    _before_first(stage, operation, deliver_second)
 
     assert stage.deliver(message) == []
 
-    entries = logged()
-    [met] = [entry for entry in entries if entry.get("event") == "BATCH_RESULT_JOB_CLAIMED"]
-    assert (met["jobId"], met["key"]) == (JOB_ID, OUTPUT_KEY)
-    assert datetime.fromisoformat(met["claimedUntil"]) > datetime.now(UTC)
-    said = [(entry.get("level"), entry.get("event")) for entry in entries]
-    assert [event for level, event in said if level == "WARNING"] == ["BATCH_RESULT_JOB_CLAIMED"]
-    assert [event for level, event in said if level == "CRITICAL"] == []
+    entries = read_logs()
+    [warning] = [entry for entry in entries if entry.get("event") == "BATCH_RESULT_JOB_CLAIMED"]
+    assert (warning["jobId"], warning["key"]) == (JOB_ID, OUTPUT_KEY)
+    assert datetime.fromisoformat(warning["claimedUntil"]) > datetime.now(UTC)
+    levels = [(entry.get("level"), entry.get("event")) for entry in entries]
+    assert [event for level, event in levels if level == "WARNING"] == ["BATCH_RESULT_JOB_CLAIMED"]
+    assert [event for level, event in levels if level == "CRITICAL"] == []
     assert {item["status"] for item in stage.transactions().values()} == {"processed"}
-    done = stage.everything()
+    done = stage.state()
     assert "claimedBy" not in stage.job()
     assert stage.deliver(message) == []
-    assert stage.everything() == done
+    assert stage.state() == done
 
 
-def test_a_longer_output_that_appears_meanwhile_is_taken_in_when_its_message_comes_back(stage: Stage) -> None:
+def test_extended_output_is_processed_on_redelivery(stage: Stage) -> None:
     stage.put_job()
     stage.put_images(IMAGE_IDS)
-    older = stage.put_output(simple_line("img-1"), "{")
+    older = stage.put_output(simple_record("img-1"), "{")
     newer: list[str] = []
 
-    def appear() -> None:
-        newer.append(stage.put_output(*map(simple_line, IMAGE_IDS)))
-        assert stage.deliver_elsewhere(*newer) == ["message-0"]
+    def extend_output() -> None:
+        newer.append(stage.put_output(*map(simple_record, IMAGE_IDS)))
+        assert stage.deliver_to_second_environment(*newer) == ["message-0"]
 
-    _at_first(stage, "PutObject", appear)
+    _before_first(stage, "PutObject", extend_output)
 
     assert stage.deliver(older) == []
     assert stage.deliver(*newer) == []
@@ -87,67 +87,69 @@ def test_a_longer_output_that_appears_meanwhile_is_taken_in_when_its_message_com
     assert stage.dead_letters() == []
 
 
-def test_a_job_completed_between_look_up_and_claim_is_a_duplicate(stage: Stage, logged: LogReader) -> None:
+def test_job_completed_before_claim_is_duplicate(stage: Stage, read_logs: LogReader) -> None:
     message = _seed(stage)
     done: list[dict[str, Any]] = []
 
-    def overtake() -> None:
-        assert stage.deliver_elsewhere(message) == []
-        done.append(stage.everything())
+    def deliver_first() -> None:
+        assert stage.deliver_to_second_environment(message) == []
+        done.append(stage.state())
 
-    _at_first(stage, "UpdateItem", overtake)
+    _before_first(stage, "UpdateItem", deliver_first)
 
     assert stage.deliver(message) == []
 
-    assert [stage.everything()] == done
-    assert [entry["event"] for entry in logged() if "DUPLICATE" in entry.get("event", "")] == ["BATCH_RESULT_DUPLICATE"]
+    assert [stage.state()] == done
+    assert [entry["event"] for entry in read_logs() if "DUPLICATE" in entry.get("event", "")] == [
+        "BATCH_RESULT_DUPLICATE"
+    ]
 
 
-def test_the_claim_of_a_function_that_died_lasts_as_long_as_it_may_have_lived(stage: Stage) -> None:
+def test_claim_outlasts_timeout_of_crashed_function(stage: Stage) -> None:
     message = _seed(stage)
-    stage.calls.die_before("CopyObject")
+    stage.calls.crash_before("CopyObject")
     before = int(time.time())
     with pytest.raises(FunctionDiedError):
         stage.deliver(message)
     after = int(time.time())
-    stage.calls.forget()
+    stage.calls.reset()
 
-    # The context gives a function a minute; five seconds are for clocks that differ.
+    # The context allows 60 seconds. The claim adds 5 seconds, because clocks differ.
     assert before + 65 <= stage.job()["claimedUntil"] <= after + 65
     assert stage.deliver(message) == ["message-0"]
 
-    stage.outlive_claims()
+    stage.expire_claims()
     assert stage.deliver(message) == []
     assert stage.job()["status"] == "COMPLETED"
 
 
-def test_a_function_that_fails_leaves_the_job_free(stage: Stage) -> None:
+def test_failed_delivery_releases_claim(stage: Stage) -> None:
     message = _seed(stage)
     stage.calls.fail("BatchWriteItem", "InternalServerError")
 
     assert stage.deliver(message) == ["message-0"]
 
     assert {"claimedBy", "claimedUntil"}.isdisjoint(stage.job())
-    stage.calls.forget()
+    stage.calls.reset()
     assert stage.deliver(message) == []
 
 
-def test_a_claim_that_cannot_be_given_up_is_reported_beside_the_failure(stage: Stage, logged: LogReader) -> None:
+def test_failed_claim_release_is_logged(stage: Stage, read_logs: LogReader) -> None:
     message = _seed(stage)
     stage.calls.fail("GetObject", "SlowDown")
     stage.calls.fail("UpdateItem", "InternalServerError", when=lambda params: "REMOVE" in params["UpdateExpression"])
 
     assert stage.deliver(message) == ["message-0"]
 
-    said = [(entry["event"], entry.get("code"), entry.get("detail")) for entry in logged() if "event" in entry]
-    assert ("BATCH_RESULT_CLAIM_KEPT", "InternalServerError", None) in said
-    assert ("BATCH_RESULT_FAILED", None, "GetObject: SlowDown") in said
+    entries = [(entry["event"], entry.get("code"), entry.get("detail")) for entry in read_logs() if "event" in entry]
+    assert ("BATCH_RESULT_CLAIM_KEPT", "InternalServerError", None) in entries
+    assert ("BATCH_RESULT_FAILED", None, "GetObject: SlowDown") in entries
 
 
-def test_a_function_whose_claim_was_taken_away_does_not_complete_the_job(stage: Stage, logged: LogReader) -> None:
+def test_function_without_claim_cannot_complete_job(stage: Stage, read_logs: LogReader) -> None:
     message = _seed(stage)
 
-    def take_away() -> None:
+    def replace_claim() -> None:
         stage.aws.dynamodb.update_item(
             TableName=BATCH_JOBS,
             Key=KEY,
@@ -155,28 +157,28 @@ def test_a_function_whose_claim_was_taken_away_does_not_complete_the_job(stage: 
             ExpressionAttributeValues={":other": {"S": "another function"}},
         )
 
-    _at_first(stage, "PutObject", take_away)
+    _before_first(stage, "PutObject", replace_claim)
 
     assert stage.deliver(message) == ["message-0"]
 
     assert stage.job()["status"] == "SUBMITTED"
-    # Not its own to give up.
+    # A function releases only its own claim.
     assert stage.job()["claimedBy"] == "another function"
-    [failed] = [entry for entry in logged() if entry.get("event") == "BATCH_RESULT_FAILED"]
+    [failed] = [entry for entry in read_logs() if entry.get("event") == "BATCH_RESULT_FAILED"]
     assert failed["error"] == "RetryableError"
 
 
-def test_an_image_that_another_job_moved_meanwhile_counts_as_moved(stage: Stage) -> None:
-    """An operator may have submitted an image again."""
+def test_image_moved_by_other_job_counts_as_moved(stage: Stage) -> None:
+    """Two jobs can contain one image if an operator submits the image again."""
     second = "secondjob123"
     stage.put_job(second)
-    other = stage.put_output(*map(simple_line, IMAGE_IDS), key=f"batch-output/{second}/output.jsonl")
+    other = stage.put_output(*map(simple_record, IMAGE_IDS), key=f"batch-output/{second}/output.jsonl")
     message = _seed(stage)
 
-    def overtake() -> None:
-        assert stage.deliver_elsewhere(other) == []
+    def deliver_first() -> None:
+        assert stage.deliver_to_second_environment(other) == []
 
-    _at_first(stage, "CopyObject", overtake)
+    _before_first(stage, "CopyObject", deliver_first)
 
     assert stage.deliver(message) == []
 
@@ -186,29 +188,29 @@ def test_an_image_that_another_job_moved_meanwhile_counts_as_moved(stage: Stage)
     assert [key for key in stage.objects() if key.startswith("uploads/")] == []
 
 
-TENANTS = [f"user-{number}" for number in range(10)]
-STRUCK = "user-3"
+USERS = [f"user-{number}" for number in range(10)]
+FAILING_USER = "user-3"
 
 
-def _job_of(user_id: str) -> str:
+def _job_id_of(user_id: str) -> str:
     return f"jobof{user_id.replace('-', ''):>07}"
 
 
-def _seed_tenants(stage: Stage) -> list[str]:
-    """Give each tenant a job of two receipts and a broken line; return the messages of their outputs."""
+def _put_jobs(stage: Stage) -> list[str]:
+    """Give each user a job with two receipts and an invalid record, and return the messages of their outputs."""
     messages: list[str] = []
-    for user_id in TENANTS:
+    for user_id in USERS:
         image_ids = [f"{user_id}-img-{number}" for number in range(2)]
-        stage.put_job(_job_of(user_id), userId=user_id)
+        stage.put_job(_job_id_of(user_id), userId=user_id)
         stage.put_images(image_ids, user_id=user_id)
-        key = f"batch-output/{_job_of(user_id)}/output.jsonl"
-        messages.append(stage.put_output(*map(simple_line, image_ids), "{", key=key))
+        key = f"batch-output/{_job_id_of(user_id)}/output.jsonl"
+        messages.append(stage.put_output(*map(simple_record, image_ids), "{", key=key))
     return messages
 
 
-def _of_all_but(stage: Stage, user_id: str) -> dict[str, list[dict[str, Any]]]:
-    """Return the items of every tenant but one, without the time of completion."""
-    settled = stage.settled()
+def _items_of_other_users(stage: Stage, user_id: str) -> dict[str, list[dict[str, Any]]]:
+    """Return the items of all users except one, without the completion times of jobs."""
+    settled = stage.comparable_state()
     return {
         table: [item for item in items if item["userId"] != user_id]
         for table, items in settled.items()
@@ -216,31 +218,31 @@ def _of_all_but(stage: Stage, user_id: str) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def _is_of_the_struck(params: dict[str, Any]) -> bool:
-    return STRUCK in repr(params) or _job_of(STRUCK) in repr(params)
+def _affects_failing_user(params: dict[str, Any]) -> bool:
+    return FAILING_USER in repr(params) or _job_id_of(FAILING_USER) in repr(params)
 
 
 @pytest.mark.parametrize("operation", ["Query", "UpdateItem", *CLAIMED_OPERATIONS])
-def test_ten_jobs_in_one_batch_fail_each_for_itself(stage: Stage, operation: str) -> None:
-    messages = _seed_tenants(stage)
-    stage.calls.fail(operation, "InternalServerError", when=_is_of_the_struck)
+def test_failing_job_does_not_affect_other_jobs(stage: Stage, operation: str) -> None:
+    messages = _put_jobs(stage)
+    stage.calls.fail(operation, "InternalServerError", when=_affects_failing_user)
 
     failed = stage.deliver(*messages)
 
-    # An image's move fails for itself as well, and its job is completed.
-    assert failed == ([] if operation in {"CopyObject", "DeleteObjects"} else [f"message-{TENANTS.index(STRUCK)}"])
-    others = [job for job in stage.items(BATCH_JOBS) if job["userId"] != STRUCK]
+    # A failed migration does not fail its job.
+    assert failed == ([] if operation in {"CopyObject", "DeleteObjects"} else [f"message-{USERS.index(FAILING_USER)}"])
+    others = [job for job in stage.items(BATCH_JOBS) if job["userId"] != FAILING_USER]
     assert [job["status"] for job in others] == ["COMPLETED"] * 9
     assert {item["userId"] for item in stage.transactions().values() if item["status"] == "processed"} >= (
-        set(TENANTS) - {STRUCK}
+        set(USERS) - {FAILING_USER}
     )
-    struck = _of_all_but(stage, STRUCK)
+    items_of_others = _items_of_other_users(stage, FAILING_USER)
 
-    stage.calls.forget()
+    stage.calls.reset()
     for job in stage.items(BATCH_JOBS):
-        stage.forget_processed_outputs(job["jobId"])
-        stage.outlive_claims(job["jobId"])
+        stage.remove_processed_outputs(job["jobId"])
+        stage.expire_claims(job["jobId"])
     assert stage.deliver(*messages) == []
-    assert _of_all_but(stage, STRUCK) == struck
+    assert _items_of_other_users(stage, FAILING_USER) == items_of_others
     assert {item["status"] for item in stage.transactions().values()} == {"processed"}
     assert len(stage.transactions()) == 20

@@ -1,4 +1,4 @@
-"""The local deployer tags resources as the provider does: with the default tags in the stage's file."""
+"""The local deployer adds the stage file's default tags to resources, as the AWS provider does."""
 
 import zipfile
 from pathlib import Path
@@ -25,10 +25,10 @@ TAGGING_OPERATIONS = {
     "aws:sns/topic:Topic": "CreateTopic",
     "aws:sqs/queue:Queue": "CreateQueue",
 }
-"""The operation that tags a resource, by the types that have tags."""
+"""The operation that tags a resource, by the resource type."""
 
 
-def test_every_type_that_has_tags_is_listed() -> None:
+def test_tagging_operations_cover_every_taggable_type() -> None:
     assert {resource_type for resource_type in CREATORS if has_tags(resource_type)} == set(TAGGING_OPERATIONS)
 
 
@@ -39,16 +39,16 @@ def test_deploy_tags_every_resource(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             archive.writestr("package.py", "")
     tagged: list[tuple[str, dict[str, str]]] = []
 
-    def note(params: dict[str, Any], model: Any, **_: object) -> None:
+    def record_tags(params: dict[str, Any], model: Any, **_: object) -> None:
         if model.name in TAGGING_OPERATIONS.values():
             tagged.append((model.name, _tags(params)))
 
-    # The bucket's notification sends a test event, for which moto would start the function in Docker.
+    # S3 sends a test event when the notification is created. By default, moto would start the function in Docker.
     with mock_aws(config={"lambda": {"use_docker": False}}):
         aws = Aws(endpoint=None)
         clients = (aws.cloudwatch, aws.dynamodb, aws.events, aws.iam, aws.lambda_, aws.logs, aws.s3, aws.sns, aws.sqs)
         for client in clients:
-            client.meta.events.register("before-parameter-build", note)
+            client.meta.events.register("before-parameter-build", record_tags)
         deploy(aws)
 
     assert {operation for operation, _ in tagged} == set(TAGGING_OPERATIONS.values())
@@ -57,7 +57,7 @@ def test_deploy_tags_every_resource(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def _tags(params: dict[str, Any]) -> dict[str, str]:
-    """Return the tags of a request, which each service takes in a form of its own."""
+    """Return the tags of a request. Their format depends on the service."""
     tags: Any = params["Tagging"]["TagSet"] if "Tagging" in params else params.get("Tags", params.get("tags"))
     if isinstance(tags, list):
         return {tag["Key"]: tag["Value"] for tag in cast("list[dict[str, str]]", tags)}

@@ -1,17 +1,17 @@
-"""What the handler says: enough to follow a job, nothing of what is on a receipt."""
+"""Tests of the handler's logs and metrics: they identify the job and exclude receipt contents."""
 
 import json
 
 from .conftest import LogReader
-from .stage import JOB_ID, RECEIPT, Stage, s3_notification, simple_line
+from .stage import JOB_ID, RECEIPT, Stage, s3_notification, simple_record
 
 
-def test_every_entry_of_a_job_names_it(stage: Stage, logged: LogReader) -> None:
+def test_log_entries_name_job(stage: Stage, read_logs: LogReader) -> None:
     stage.put_job()
     stage.put_images(["img-1"])
-    stage.deliver(stage.put_output(simple_line("img-1"), "{"))
+    stage.deliver(stage.put_output(simple_record("img-1"), "{"))
 
-    entries = [entry for entry in logged() if "_aws" not in entry]
+    entries = [entry for entry in read_logs() if "_aws" not in entry]
 
     assert [entry["event"] for entry in entries] == [
         "BATCH_RESULT_STARTED",
@@ -25,13 +25,13 @@ def test_every_entry_of_a_job_names_it(stage: Stage, logged: LogReader) -> None:
         assert entry["messageId"] == "message-0"
 
 
-def test_a_failure_is_logged_with_the_job_it_concerns(stage: Stage, logged: LogReader) -> None:
+def test_failure_entry_names_job(stage: Stage, read_logs: LogReader) -> None:
     stage.put_job()
     stage.put_images(["img-1"])
     stage.calls.fail("UpdateItem", "InternalServerError")
-    stage.deliver(stage.put_output(simple_line("img-1")))
+    stage.deliver(stage.put_output(simple_record("img-1")))
 
-    failed = logged()[-1]
+    failed = read_logs()[-1]
 
     assert (failed["event"], failed["jobId"], failed["intentId"]) == (
         "BATCH_RESULT_FAILED",
@@ -40,59 +40,57 @@ def test_a_failure_is_logged_with_the_job_it_concerns(stage: Stage, logged: LogR
     )
 
 
-def test_the_next_message_does_not_inherit_the_job_of_the_last(stage: Stage, logged: LogReader) -> None:
+def test_failed_message_does_not_inherit_job(stage: Stage, read_logs: LogReader) -> None:
     stage.put_job()
-    stage.deliver(stage.put_output(), "no JSON")
+    stage.deliver(stage.put_output(), "not JSON")
 
-    failed = logged()[-1]
+    failed = read_logs()[-1]
 
     assert failed["event"] == "BATCH_RESULT_FAILED"
     assert not {"jobId", "intentId", "traceId", "userId"} & set(failed)
 
 
-def test_an_unknown_job_does_not_inherit_the_intent_of_the_one_before_it_in_its_message(
-    stage: Stage, logged: LogReader
-) -> None:
+def test_unknown_job_does_not_inherit_intent(stage: Stage, read_logs: LogReader) -> None:
     stage.put_job()
     records = [
         json.loads(stage.put_output())["Records"][0],
-        s3_notification("batch-output/nobodysjob12/output.jsonl", "0")["Records"][0],
+        s3_notification("batch-output/unknownjob12/output.jsonl", "0")["Records"][0],
     ]
     stage.deliver(json.dumps({"Records": records}))
 
-    failed = logged()[-1]
+    failed = read_logs()[-1]
 
-    assert (failed["event"], failed["jobId"]) == ("BATCH_RESULT_FAILED", "nobodysjob12")
+    assert (failed["event"], failed["jobId"]) == ("BATCH_RESULT_FAILED", "unknownjob12")
     assert not {"intentId", "traceId", "userId"} & set(failed)
 
 
-def test_no_log_holds_what_is_on_a_receipt(stage: Stage, logged: LogReader) -> None:
+def test_logs_exclude_receipt_contents(stage: Stage, read_logs: LogReader) -> None:
     stage.put_job()
     stage.put_images(["img-1", "img-2"])
     secret = {"merchant": "Secret Shop", "description": "secret goods", "amount": 987654321}
     stage.deliver(
         stage.put_output(
-            simple_line("img-1", **secret),
-            simple_line("img-2", **secret, date="2026-02-30"),
-            simple_line("img-3", **secret, category="secret category"),
+            simple_record("img-1", **secret),
+            simple_record("img-2", **secret, date="2026-02-30"),
+            simple_record("img-3", **secret, category="secret category"),
             json.dumps({"customData": "img-4", "output": {"text": "secret reply"}}),
             '{"customData": "secret line',
         )
     )
 
-    said = json.dumps(logged())
+    text = json.dumps(read_logs())
 
-    assert "BATCH_RESULT_LINE_SKIPPED" in said
+    assert "BATCH_RESULT_LINE_SKIPPED" in text
     for word in ("ecret", "987654321", RECEIPT["date"], "2026-02-30"):
-        assert str(word) not in said
+        assert str(word) not in text
 
 
-def test_the_metrics_are_those_of_the_job(stage: Stage, logged: LogReader) -> None:
+def test_metrics_match_job_results(stage: Stage, read_logs: LogReader) -> None:
     stage.put_job()
     stage.put_images(["img-1"])
-    stage.deliver(stage.put_output(simple_line("img-1"), simple_line("img-unknown"), "{"))
+    stage.deliver(stage.put_output(simple_record("img-1"), simple_record("img-unknown"), "{"))
 
-    [metrics] = [entry for entry in logged() if "_aws" in entry]
+    [metrics] = [entry for entry in read_logs() if "_aws" in entry]
 
     [declared] = metrics["_aws"]["CloudWatchMetrics"]
     assert declared["Namespace"] == "BatchResult"
@@ -114,12 +112,12 @@ def test_the_metrics_are_those_of_the_job(stage: Stage, logged: LogReader) -> No
     }
 
 
-def test_a_duplicate_and_a_failure_count_nothing(stage: Stage, logged: LogReader) -> None:
+def test_metrics_exclude_duplicates_and_failures(stage: Stage, read_logs: LogReader) -> None:
     stage.put_job()
     message = stage.put_output("{")
     stage.deliver(message)
-    logged()
+    read_logs()
 
-    stage.deliver(message, "no JSON")
+    stage.deliver(message, "not JSON")
 
-    assert [entry for entry in logged() if "_aws" in entry] == []
+    assert [entry for entry in read_logs() if "_aws" in entry] == []

@@ -1,4 +1,4 @@
-"""From a request to a job that Bedrock works on, and a record that its results find."""
+"""Tests of the orchestrator: a request creates a manifest, a Bedrock job and a job's record."""
 
 import base64
 import json
@@ -16,26 +16,26 @@ from yorutsuke_common.hashing import images_digest, submission_token
 from yorutsuke_common.schema import BatchJob
 
 from .conftest import LogReader
-from .orchestrator_stage import IMAGE_IDS, MANIFEST, Orchestrator, forget_environment, manifest_of, request
-from .stage import BATCH_JOBS, BUCKET, CONTEXT, PENDING_IMAGES, Stage, nova_line
+from .orchestrator_stage import IMAGE_IDS, MANIFEST, Orchestrator, clear_orchestrator_caches, manifest_of, request
+from .stage import BATCH_JOBS, BUCKET, CONTEXT, PENDING_IMAGES, Stage, nova_record
 
-NOTHING: dict[str, Any] = {"records": [], "manifests": {}, "jobs": {}, "uploads": 0}
+EMPTY_STATE: dict[str, Any] = {"records": [], "manifests": {}, "jobs": {}, "uploads": 0}
 
 
-def _left_behind(orchestrator: Orchestrator) -> dict[str, Any]:
-    """Return all that a submission leaves."""
+def _state(orchestrator: Orchestrator) -> dict[str, Any]:
+    """Return the data that a submission writes."""
     return {
         "records": orchestrator.stage.items(BATCH_JOBS),
         "manifests": orchestrator.manifests(),
         "jobs": orchestrator.bedrock.jobs,
-        "uploads": orchestrator.uploads(),
+        "uploads": orchestrator.open_uploads(),
     }
 
 
-def test_a_request_becomes_a_manifest_a_job_and_a_record(orchestrator: Orchestrator) -> None:
+def test_request_creates_manifest_job_and_record(orchestrator: Orchestrator) -> None:
     orchestrator.stage.put_images(IMAGE_IDS)
 
-    answer = orchestrator.invoke(request())
+    response = orchestrator.invoke(request())
 
     record = orchestrator.record()
     submit_time = record["submitTime"]
@@ -69,7 +69,7 @@ def test_a_request_becomes_a_manifest_a_job_and_a_record(orchestrator: Orchestra
         "manifestPublished": True,
         "ttl": int((datetime.fromisoformat(submit_time) + timedelta(days=30)).timestamp()),
     }
-    assert answer == {
+    assert response == {
         "intentId": "intent-1",
         "jobId": "job000000000",
         "status": "SUBMITTED",
@@ -83,7 +83,7 @@ def test_a_request_becomes_a_manifest_a_job_and_a_record(orchestrator: Orchestra
     }
 
 
-def test_it_takes_a_call_for_each_step_and_one_for_each_image(orchestrator: Orchestrator) -> None:
+def test_submission_makes_minimum_number_of_calls(orchestrator: Orchestrator) -> None:
     image_ids = [f"img-{number:03}" for number in range(250)]
     orchestrator.stage.put_images(image_ids)
 
@@ -101,9 +101,7 @@ def test_it_takes_a_call_for_each_step_and_one_for_each_image(orchestrator: Orch
     assert orchestrator.job().manifest == manifest_of(image_ids)
 
 
-def test_the_manifest_of_the_same_images_is_the_same_in_whatever_order_they_are_asked_for(
-    orchestrator: Orchestrator,
-) -> None:
+def test_manifest_does_not_depend_on_image_order(orchestrator: Orchestrator) -> None:
     orchestrator.stage.put_images(IMAGE_IDS)
 
     orchestrator.invoke(request(reversed(IMAGE_IDS)))
@@ -111,7 +109,7 @@ def test_the_manifest_of_the_same_images_is_the_same_in_whatever_order_they_are_
     assert orchestrator.job().manifest == manifest_of()
 
 
-def test_a_large_manifest_goes_out_in_parts(orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_manifest_uses_multipart_upload(orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("yorutsuke_common.aws.object_writer.PART_BYTES", 5 * 1024 * 1024)
     content = {f"img-{number}": bytes([number]) * 3_000_000 for number in range(1, 4)}
     orchestrator.stage.put_images(content)
@@ -122,38 +120,38 @@ def test_a_large_manifest_goes_out_in_parts(orchestrator: Orchestrator, monkeypa
 
     calls = orchestrator.stage.calls.counts()
     assert (calls["CreateMultipartUpload"], calls["UploadPart"], calls["CompleteMultipartUpload"]) == (1, 2, 1)
-    sent = [json.loads(line) for line in orchestrator.job().manifest.splitlines()]
-    images = {line["recordId"]: line["modelInput"]["messages"][0]["content"][0]["image"] for line in sent}
+    records = [json.loads(line) for line in orchestrator.job().manifest.splitlines()]
+    images = {record["recordId"]: record["modelInput"]["messages"][0]["content"][0]["image"] for record in records}
     assert {name: base64.b64decode(image["source"]["bytes"]) for name, image in images.items()} == content
 
 
 @pytest.mark.parametrize("model_id", ["amazon.nova-lite-v1:0", "apac.amazon.nova-pro-v1:0"])
-def test_the_model_that_is_asked_for_is_the_jobs(orchestrator: Orchestrator, model_id: str) -> None:
+def test_job_uses_requested_model(orchestrator: Orchestrator, model_id: str) -> None:
     orchestrator.stage.put_images(IMAGE_IDS)
 
-    answer = orchestrator.invoke(request(modelId=model_id))
+    response = orchestrator.invoke(request(modelId=model_id))
 
-    assert (answer["modelId"], orchestrator.job().request["modelId"]) == (model_id, model_id)
+    assert (response["modelId"], orchestrator.job().request["modelId"]) == (model_id, model_id)
 
 
-def test_a_repeated_request_is_answered_with_its_job_by_one_call(orchestrator: Orchestrator) -> None:
+def test_repeated_request_returns_job_with_one_call(orchestrator: Orchestrator) -> None:
     orchestrator.stage.put_images(IMAGE_IDS)
     first = orchestrator.invoke(request())
-    before = _left_behind(orchestrator)
-    orchestrator.stage.calls.forget()
+    before = _state(orchestrator)
+    orchestrator.stage.calls.reset()
 
     assert orchestrator.invoke(request(reversed(IMAGE_IDS), modelId="amazon.nova-lite-v1:0")) == first
 
-    [(operation, asked)] = orchestrator.stage.calls.made
-    # A read that lags behind would begin a second submission.
-    assert (operation, asked["ConsistentRead"]) == ("GetItem", True)
-    assert _left_behind(orchestrator) == before
+    [(operation, parameters)] = orchestrator.stage.calls.history
+    # An eventually consistent read could start a second submission.
+    assert (operation, parameters["ConsistentRead"]) == ("GetItem", True)
+    assert _state(orchestrator) == before
 
 
-def test_the_results_of_a_submitted_job_find_its_record(orchestrator: Orchestrator, stage: Stage) -> None:
+def test_handler_completes_submitted_job(orchestrator: Orchestrator, stage: Stage) -> None:
     stage.put_images(IMAGE_IDS)
     job_id = orchestrator.invoke(request())["jobId"]
-    output = stage.put_output(*map(nova_line, IMAGE_IDS), key=f"batch-output/{job_id}/manifest.jsonl.out")
+    output = stage.put_output(*map(nova_record, IMAGE_IDS), key=f"batch-output/{job_id}/manifest.jsonl.out")
 
     assert stage.deliver(output) == []
 
@@ -163,11 +161,11 @@ def test_the_results_of_a_submitted_job_find_its_record(orchestrator: Orchestrat
     assert {(item["traceId"], item["intentId"]) for item in stage.transactions().values()} == {
         ("request-1", "intent-1")
     }
-    answer = orchestrator.invoke(request())
-    assert (answer["jobId"], answer["status"], len(orchestrator.bedrock.jobs)) == (job_id, "COMPLETED", 1)
+    response = orchestrator.invoke(request())
+    assert (response["jobId"], response["status"], len(orchestrator.bedrock.jobs)) == (job_id, "COMPLETED", 1)
 
 
-def test_images_that_cannot_be_sent_are_left_out_and_named(orchestrator: Orchestrator, logged: LogReader) -> None:
+def test_unusable_images_are_left_out_and_logged(orchestrator: Orchestrator, read_logs: LogReader) -> None:
     stage = orchestrator.stage
     stage.put_images([*IMAGE_IDS, "img-gone", "img-empty", "img-processed"])
     stage.put_images(["img-foreign"], user_id="user-2")
@@ -188,37 +186,37 @@ def test_images_that_cannot_be_sent_are_left_out_and_named(orchestrator: Orchest
         "img-unknown": "UNKNOWN",
     }
 
-    answer = orchestrator.invoke(request([*IMAGE_IDS, *left_out]))
+    response = orchestrator.invoke(request([*IMAGE_IDS, *left_out]))
 
-    assert (answer["imageCount"], answer["leftOutCount"]) == (3, 5)
-    assert {image["imageId"]: image["reason"] for image in answer["leftOut"]} == left_out
+    assert (response["imageCount"], response["leftOutCount"]) == (3, 5)
+    assert {image["imageId"]: image["reason"] for image in response["leftOut"]} == left_out
     assert orchestrator.job().manifest == manifest_of()
-    # Of img-1, img-2, img-3, img-empty, img-foreign, img-gone, img-processed and img-unknown.
+    # One bit for each of img-1, img-2, img-3, img-empty, img-foreign, img-gone, img-processed and img-unknown.
     record = orchestrator.record()
     assert (record["pendingImageIds"], record["submittedImages"]) == (IMAGE_IDS, f"{0b11100000:x}")
-    told = [entry for entry in logged() if entry["event"] == "BATCH_SUBMIT_IMAGE_LEFT_OUT"]
-    assert {(*entry["imageIds"], entry["reason"], entry["count"], entry["level"]) for entry in told} == {
+    warnings = [entry for entry in read_logs() if entry["event"] == "BATCH_SUBMIT_IMAGE_LEFT_OUT"]
+    assert {(*entry["imageIds"], entry["reason"], entry["count"], entry["level"]) for entry in warnings} == {
         (image_id, reason, 1, "WARNING") for image_id, reason in left_out.items()
     }
 
 
-def test_ids_that_do_not_fit_into_an_item_are_not_kept(orchestrator: Orchestrator) -> None:
+def test_oversized_image_ids_are_not_stored(orchestrator: Orchestrator) -> None:
     image_ids = [f"{number:03}-{'i' * 996}" for number in range(MAX_IDS_BYTES // 1_001 + 1)]
-    kept, left = image_ids[:-1], image_ids[-1:]
+    fitting = image_ids[:-1]
     orchestrator.stage.put_images(["img"])
     item = to_item(orchestrator.stage.images()["img"])
     for image_id in image_ids:
         orchestrator.stage.aws.dynamodb.put_item(TableName=PENDING_IMAGES, Item={**item, "imageId": {"S": image_id}})
 
-    orchestrator.invoke(request(kept))
-    orchestrator.invoke(request(kept + left, intentId="intent-2"))
+    orchestrator.invoke(request(fitting))
+    orchestrator.invoke(request(image_ids, intentId="intent-2"))
 
-    assert orchestrator.record("intent-1")["pendingImageIds"] == kept
+    assert orchestrator.record("intent-1")["pendingImageIds"] == fitting
     assert "pendingImageIds" not in orchestrator.record("intent-2")
     assert orchestrator.record("intent-2")["imageCount"] == len(image_ids)
 
 
-def test_a_trace_of_x_rays_is_the_jobs(orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_job_uses_x_ray_trace_id(orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch) -> None:
     orchestrator.stage.put_images(IMAGE_IDS)
     root = "1-5759e988-bd862e3fe1be46a994272793"
     monkeypatch.setenv("_X_AMZN_TRACE_ID", f"Root={root};Parent=53995c3f42cd8ad8;Sampled=1")
@@ -227,7 +225,7 @@ def test_a_trace_of_x_rays_is_the_jobs(orchestrator: Orchestrator, monkeypatch: 
     assert orchestrator.record()["traceId"] == root
 
 
-def test_too_few_images_that_can_be_sent_are_refused_and_nothing_is_left_behind(orchestrator: Orchestrator) -> None:
+def test_too_few_usable_images_are_refused(orchestrator: Orchestrator) -> None:
     orchestrator.stage.put_images(["img-1", "img-2"])
 
     with pytest.raises(InvalidRequestError) as raised:
@@ -237,13 +235,11 @@ def test_too_few_images_that_can_be_sent_are_refused_and_nothing_is_left_behind(
         "2 of 3 images can be sent (left out: UNKNOWN 1), a batch job takes at least 3: name more that are the user's, "
         "pending and in the bucket."
     )
-    assert _left_behind(orchestrator) == NOTHING
+    assert _state(orchestrator) == EMPTY_STATE
     assert "GetObject" not in orchestrator.stage.calls.counts()
 
 
-def test_images_that_turn_out_to_be_gone_are_too_few_as_well(
-    orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_few_readable_images_are_refused(orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("yorutsuke_common.aws.object_writer.PART_BYTES", 1)
     orchestrator.stage.put_images(IMAGE_IDS)
     orchestrator.stage.aws.s3.delete_object(Bucket=BUCKET, Key="uploads/user-1/img-3.png")
@@ -251,13 +247,11 @@ def test_images_that_turn_out_to_be_gone_are_too_few_as_well(
     with pytest.raises(InvalidRequestError, match=r"2 of 3 images can be sent \(left out: UNREADABLE 1\)"):
         orchestrator.invoke(request())
 
-    assert _left_behind(orchestrator) == NOTHING
+    assert _state(orchestrator) == EMPTY_STATE
     assert orchestrator.stage.calls.counts()["AbortMultipartUpload"] == 1
 
 
-def test_a_manifest_that_is_too_large_is_refused_and_nothing_is_left_behind(
-    orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_oversized_manifest_is_refused(orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("yorutsuke_common.aws.object_writer.PART_BYTES", 1)
     monkeypatch.setattr("batch_orchestrator.manifest.MAX_MANIFEST_BYTES", len(manifest_of()) - 1)
     orchestrator.stage.put_images(IMAGE_IDS)
@@ -265,12 +259,10 @@ def test_a_manifest_that_is_too_large_is_refused_and_nothing_is_left_behind(
     with pytest.raises(InvalidRequestError, match="2 of them fit"):
         orchestrator.invoke(request())
 
-    assert _left_behind(orchestrator) == NOTHING
+    assert _state(orchestrator) == EMPTY_STATE
 
 
-def test_a_job_that_cannot_be_submitted_in_time_is_refused_and_nothing_is_left_behind(
-    orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_request_is_refused_when_time_runs_out(orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("yorutsuke_common.aws.object_writer.PART_BYTES", 1)
     orchestrator.stage.put_images(IMAGE_IDS)
     seconds_left = running_out(monkeypatch, lines=2, at_first=600)
@@ -283,11 +275,11 @@ def test_a_job_that_cannot_be_submitted_in_time_is_refused_and_nothing_is_left_b
         "2 of 3 images were read in 570 seconds, and the last 30 that the function has are for submitting their job: "
         "ask for fewer under another intentId."
     )
-    assert _left_behind(orchestrator) == NOTHING
+    assert _state(orchestrator) == EMPTY_STATE
     assert orchestrator.stage.calls.counts()["AbortMultipartUpload"] == 1
 
 
-def test_an_intent_that_is_begun_anew_at_once_has_a_job_of_its_own(orchestrator: Orchestrator) -> None:
+def test_intent_gets_new_job_after_deletion(orchestrator: Orchestrator) -> None:
     orchestrator.stage.put_images(IMAGE_IDS)
     first = orchestrator.invoke(request())["jobId"]
     orchestrator.stage.aws.dynamodb.delete_item(TableName=BATCH_JOBS, Key={"intentId": {"S": "intent-1"}})
@@ -295,7 +287,7 @@ def test_an_intent_that_is_begun_anew_at_once_has_a_job_of_its_own(orchestrator:
     assert orchestrator.invoke(request())["jobId"] != first
 
 
-def test_a_request_of_no_known_form_is_no_call(orchestrator: Orchestrator) -> None:
+def test_malformed_request_is_refused_without_calls(orchestrator: Orchestrator) -> None:
     events: list[object] = [request(intentId="a/b"), {}, None, [], "body", 7]
     for event in events:
         with pytest.raises(InvalidRequestError):
@@ -304,7 +296,7 @@ def test_a_request_of_no_known_form_is_no_call(orchestrator: Orchestrator) -> No
     assert orchestrator.stage.calls.counts() == {}
 
 
-def test_what_the_stage_does_not_allow_is_one_read(orchestrator: Orchestrator) -> None:
+def test_disallowed_request_is_refused_after_one_read(orchestrator: Orchestrator) -> None:
     for event in (request(["img-1"]), request(modelId="other")):
         with pytest.raises(InvalidRequestError):
             orchestrator.invoke(event)
@@ -312,14 +304,14 @@ def test_what_the_stage_does_not_allow_is_one_read(orchestrator: Orchestrator) -
     assert orchestrator.stage.calls.counts() == {"GetItem": 2}
 
 
-def test_an_intent_that_is_begun_is_answered_whatever_the_stage_allows_by_now(
+def test_repeated_request_ignores_changed_stage_settings(
     orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     orchestrator.stage.put_images(IMAGE_IDS)
-    asked = request(modelId="apac.amazon.nova-pro-v1:0")
-    answer = orchestrator.invoke(asked)
+    event = request(modelId="apac.amazon.nova-pro-v1:0")
+    response = orchestrator.invoke(event)
     monkeypatch.setenv("MODEL_IDS", "amazon.nova-lite-v1:0")
     monkeypatch.setenv("MIN_RECORDS", "4")
-    forget_environment()
+    clear_orchestrator_caches()
 
-    assert orchestrator.invoke(asked) == answer
+    assert orchestrator.invoke(event) == response

@@ -1,4 +1,4 @@
-"""Whatever dies or meets another, an intent ends with one job, one record, and the manifest of its images."""
+"""Tests of crashes and concurrent requests: an intent always ends with one job, one record and one manifest."""
 
 import time
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from yorutsuke_common.errors import (
 )
 
 from .conftest import LogReader
-from .orchestrator_stage import IMAGE_IDS, MANIFEST, Orchestrator, forget_environment, manifest_of, request
+from .orchestrator_stage import IMAGE_IDS, MANIFEST, Orchestrator, clear_orchestrator_caches, manifest_of, request
 from .stage import BATCH_JOBS, BUCKET, PENDING_IMAGES
 
 KEY = {"intentId": {"S": "intent-1"}}
@@ -34,153 +34,153 @@ OPERATIONS = [
     "UpdateItem",
     "CreateModelInvocationJob",
 ]
-"""What is called, in order, for a manifest in parts: GetObject and UploadPart for each image, and UpdateItem again."""
+"""The operations of a submission with a multipart upload, in the order of their first calls.
+
+GetObject and UploadPart are called once per image, and UpdateItem twice.
+"""
 CALLS = [(operation, 0) for operation in OPERATIONS] + [
     *((operation, number) for operation in ("GetObject", "UploadPart") for number in (1, 2)),
     ("UpdateItem", 1),
 ]
-RESUMED = ["GetItem", "CreateModelInvocationJob", "UpdateItem"]
+"""All calls of a submission: each operation, and the number of its call, counted from 0."""
+RESUMED_OPERATIONS = ["GetItem", "CreateModelInvocationJob", "UpdateItem"]
+"""The operations of a submission that continues after the manifest is published."""
 
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every line be a part of its own, and one image be read at a time."""
+    """Upload each record of the manifest as its own part, and read one image at a time."""
     monkeypatch.setattr("yorutsuke_common.aws.object_writer.PART_BYTES", 1)
     monkeypatch.setattr("moto.s3.models.S3_UPLOAD_PART_MIN_SIZE", 1)
     monkeypatch.setattr("yorutsuke_common.aws.calls.CONCURRENCY", 1)
 
 
-def _at(orchestrator: Orchestrator, operation: str, number: int, act: Callable[[], None]) -> None:
-    """Let something happen just before a call of an operation, counted from 0."""
-    before: list[str] = []
+def _before_call(orchestrator: Orchestrator, operation: str, number: int, act: Callable[[], None]) -> None:
+    """Run `act` before the call of an operation with this number, counted from 0."""
+    calls: list[str] = []
 
-    def answer(_: dict[str, Any]) -> None:
-        before.append(operation)
-        if len(before) == number + 1:
+    def respond(_: dict[str, Any]) -> None:
+        calls.append(operation)
+        if len(calls) == number + 1:
             act()
 
-    orchestrator.stage.calls.answer(operation, answer)
+    orchestrator.stage.calls.replace_response(operation, respond)
 
 
-def _die() -> None:
+def _crash() -> None:
     raise FunctionDiedError
 
 
-def _require_one_job(orchestrator: Orchestrator, answer: dict[str, Any]) -> None:
+def _require_one_job(orchestrator: Orchestrator, response: dict[str, Any]) -> None:
     job = orchestrator.job()
     assert job.manifest == manifest_of()
     assert orchestrator.manifests() == {MANIFEST: manifest_of()}
     [record] = orchestrator.stage.items(BATCH_JOBS)
     assert (record["jobId"], record["status"], record["pendingImageIds"]) == (job.job_id, "SUBMITTED", IMAGE_IDS)
-    assert (answer["jobId"], answer["submitTime"]) == (job.job_id, record["submitTime"])
+    assert (response["jobId"], response["submitTime"]) == (job.job_id, record["submitTime"])
 
 
-def test_these_are_the_calls_that_a_submission_makes(orchestrator: Orchestrator) -> None:
+def test_submission_makes_expected_calls(orchestrator: Orchestrator) -> None:
     orchestrator.stage.put_images(IMAGE_IDS)
 
     orchestrator.invoke(request())
 
-    made = [operation for operation, _ in orchestrator.stage.calls.made]
-    assert sorted(made) == sorted(operation for operation, _ in CALLS)
-    assert list(dict.fromkeys(made)) == OPERATIONS
+    operations = [operation for operation, _ in orchestrator.stage.calls.history]
+    assert sorted(operations) == sorted(operation for operation, _ in CALLS)
+    assert list(dict.fromkeys(operations)) == OPERATIONS
 
 
-def _dies_and_is_run_again(orchestrator: Orchestrator, *deaths: Callable[[], None]) -> None:
-    """Let a function die in each of these ways, one after the other, and hold what the next one ends with."""
-    orchestrator.start_over()
-    for prepare in deaths:
+def _crash_and_retry(orchestrator: Orchestrator, *crashes: Callable[[], None]) -> None:
+    """Run a function for each crash, and check the result of a last function without a crash."""
+    orchestrator.reset()
+    for prepare in crashes:
         prepare()
         with pytest.raises(FunctionDiedError):
             orchestrator.invoke(request())
-        orchestrator.stage.calls.forget()
+        orchestrator.stage.calls.reset()
     _require_one_job(orchestrator, orchestrator.invoke(request()))
 
 
-def test_a_function_that_dies_before_any_call_leaves_what_the_next_one_goes_on_from(
-    orchestrator: Orchestrator, subtests: pytest.Subtests
-) -> None:
+def test_retry_succeeds_after_crash_before_any_call(orchestrator: Orchestrator, subtests: pytest.Subtests) -> None:
     orchestrator.stage.put_images(IMAGE_IDS)
     for operation, number in CALLS:
         with subtests.test(operation=operation, number=number):
-            _dies_and_is_run_again(orchestrator, partial(_at, orchestrator, operation, number, _die))
+            _crash_and_retry(orchestrator, partial(_before_call, orchestrator, operation, number, _crash))
 
 
-def test_a_function_that_dies_after_any_call_leaves_what_the_next_one_goes_on_from(
-    orchestrator: Orchestrator, subtests: pytest.Subtests
-) -> None:
+def test_retry_succeeds_after_crash_after_any_operation(orchestrator: Orchestrator, subtests: pytest.Subtests) -> None:
     orchestrator.stage.put_images(IMAGE_IDS)
     for operation in OPERATIONS:
         with subtests.test(operation=operation):
-            _dies_and_is_run_again(orchestrator, partial(orchestrator.stage.calls.die_after, operation))
+            _crash_and_retry(orchestrator, partial(orchestrator.stage.calls.crash_after, operation))
 
 
-def test_a_function_that_goes_on_from_another_may_die_at_any_call_as_well(
-    orchestrator: Orchestrator, subtests: pytest.Subtests
-) -> None:
+def test_retry_succeeds_after_resumed_submission_crashes(orchestrator: Orchestrator, subtests: pytest.Subtests) -> None:
     orchestrator.stage.put_images(IMAGE_IDS)
     calls = orchestrator.stage.calls
-    for operation in RESUMED:
-        for die in (calls.die_before, calls.die_after):
-            with subtests.test(operation=operation, die=die.__name__):
-                published = partial(calls.die_after, "UpdateItem")
-                _dies_and_is_run_again(orchestrator, published, partial(die, operation))
+    for operation in RESUMED_OPERATIONS:
+        for crash in (calls.crash_before, calls.crash_after):
+            with subtests.test(operation=operation, crash=crash.__name__):
+                published = partial(calls.crash_after, "UpdateItem")
+                _crash_and_retry(orchestrator, published, partial(crash, operation))
     for operation in OPERATIONS:
         if operation != "PutItem":
             with subtests.test(operation=operation, claimed=True):
-                claimed = partial(calls.die_after, "PutItem")
-                _dies_and_is_run_again(orchestrator, claimed, partial(calls.die_before, operation))
+                claimed = partial(calls.crash_after, "PutItem")
+                _crash_and_retry(orchestrator, claimed, partial(calls.crash_before, operation))
 
 
-def test_a_function_that_meets_another_on_the_same_intent_at_any_call_ends_with_the_same_job(
-    orchestrator: Orchestrator, subtests: pytest.Subtests
-) -> None:
+def test_concurrent_identical_requests_create_one_job(orchestrator: Orchestrator, subtests: pytest.Subtests) -> None:
     orchestrator.stage.put_images(IMAGE_IDS)
     for operation, number in CALLS:
         with subtests.test(operation=operation, number=number):
-            orchestrator.start_over()
-            answers: list[dict[str, Any]] = []
-            meet = partial(_answered, answers, orchestrator.invoke_elsewhere, request())
-            _at(orchestrator, operation, number, meet)
+            orchestrator.reset()
+            responses: list[dict[str, Any]] = []
+            submit = partial(_append_response, responses, orchestrator.invoke_in_second_environment, request())
+            _before_call(orchestrator, operation, number, submit)
 
-            answers.append(orchestrator.invoke(request()))
+            responses.append(orchestrator.invoke(request()))
 
-            assert answers[0] == answers[1]
-            _require_one_job(orchestrator, answers[0])
+            assert responses[0] == responses[1]
+            _require_one_job(orchestrator, responses[0])
 
 
-def test_a_function_that_meets_another_request_under_its_intent_at_any_call_submits_one_of_them(
-    orchestrator: Orchestrator, subtests: pytest.Subtests
-) -> None:
+def test_concurrent_different_requests_create_one_job(orchestrator: Orchestrator, subtests: pytest.Subtests) -> None:
     orchestrator.stage.put_images([*IMAGE_IDS, "img-4"])
     for operation, number in CALLS:
         with subtests.test(operation=operation, number=number):
-            orchestrator.start_over()
-            answers: list[dict[str, Any]] = []
+            orchestrator.reset()
+            responses: list[dict[str, Any]] = []
             other = request([*IMAGE_IDS, "img-4"])
-            _at(orchestrator, operation, number, partial(_answered, answers, orchestrator.invoke_elsewhere, other))
+            _before_call(
+                orchestrator,
+                operation,
+                number,
+                partial(_append_response, responses, orchestrator.invoke_in_second_environment, other),
+            )
 
-            _answered(answers, orchestrator.invoke, request())
+            _append_response(responses, orchestrator.invoke, request())
 
-            assert sorted(answer.get("jobId", "409") for answer in answers) == ["409", "job000000000"]
+            assert sorted(response.get("jobId", "409") for response in responses) == ["409", "job000000000"]
             assert orchestrator.job().manifest == manifest_of(orchestrator.record()["pendingImageIds"])
             assert orchestrator.manifests() == {MANIFEST: orchestrator.job().manifest}
 
 
-def _answered(
-    answers: list[dict[str, Any]], invoke: Callable[[dict[str, Any]], dict[str, Any]], event: dict[str, Any]
+def _append_response(
+    responses: list[dict[str, Any]], invoke: Callable[[dict[str, Any]], dict[str, Any]], event: dict[str, Any]
 ) -> None:
-    """Add what an invocation answers, which is nothing where the intent was begun with another request."""
+    """Append the response of an invocation, or an empty one if the intent belongs to another request."""
     try:
-        answers.append(invoke(event))
+        responses.append(invoke(event))
     except IntentConflictError:
-        answers.append({})
+        responses.append({})
 
 
-def test_what_comes_of_the_job_meanwhile_is_not_undone(orchestrator: Orchestrator) -> None:
+def test_submission_preserves_concurrent_completion(orchestrator: Orchestrator) -> None:
     orchestrator.stage.put_images(IMAGE_IDS)
 
     def complete() -> None:
-        orchestrator.invoke_elsewhere(request())
+        orchestrator.invoke_in_second_environment(request())
         orchestrator.stage.aws.dynamodb.update_item(
             TableName=BATCH_JOBS,
             Key=KEY,
@@ -189,16 +189,16 @@ def test_what_comes_of_the_job_meanwhile_is_not_undone(orchestrator: Orchestrato
             ExpressionAttributeValues={":completed": {"S": "COMPLETED"}},
         )
 
-    _at(orchestrator, "UpdateItem", 1, complete)
+    _before_call(orchestrator, "UpdateItem", 1, complete)
 
     assert orchestrator.invoke(request())["status"] == "COMPLETED"
     assert orchestrator.record()["status"] == "COMPLETED"
 
 
-def test_a_job_whose_record_has_another_by_now_is_named(orchestrator: Orchestrator) -> None:
+def test_conflicting_job_id_raises_error(orchestrator: Orchestrator) -> None:
     orchestrator.stage.put_images(IMAGE_IDS)
 
-    def take_over() -> None:
+    def replace_job_id() -> None:
         orchestrator.stage.aws.dynamodb.update_item(
             TableName=BATCH_JOBS,
             Key=KEY,
@@ -206,7 +206,7 @@ def test_a_job_whose_record_has_another_by_now_is_named(orchestrator: Orchestrat
             ExpressionAttributeValues={":other": {"S": "otherjob0000"}},
         )
 
-    _at(orchestrator, "UpdateItem", 1, take_over)
+    _before_call(orchestrator, "UpdateItem", 1, replace_job_id)
 
     with pytest.raises(JobConflictError) as raised:
         orchestrator.invoke(request())
@@ -217,16 +217,16 @@ def test_a_job_whose_record_has_another_by_now_is_named(orchestrator: Orchestrat
     assert orchestrator.record()["jobId"] == "otherjob0000"
 
 
-def test_a_record_that_was_begun_anew_meanwhile_is_not_given_the_former_ones_job(orchestrator: Orchestrator) -> None:
+def test_recreated_record_does_not_get_earlier_job(orchestrator: Orchestrator) -> None:
     orchestrator.stage.put_images(IMAGE_IDS)
 
-    def begin_anew() -> None:
+    def recreate_record() -> None:
         [item] = orchestrator.stage.items(BATCH_JOBS)
         orchestrator.stage.aws.dynamodb.put_item(
             TableName=BATCH_JOBS, Item=to_item({**item, "submitTime": "2026-11-24T00:00:00.000000Z"})
         )
 
-    _at(orchestrator, "UpdateItem", 1, begin_anew)
+    _before_call(orchestrator, "UpdateItem", 1, recreate_record)
 
     with pytest.raises(RetryableError, match=r"vanished .* stop that job, then send the request again"):
         orchestrator.invoke(request())
@@ -235,88 +235,84 @@ def test_a_record_that_was_begun_anew_meanwhile_is_not_given_the_former_ones_job
     assert (record["submitTime"], record.get("jobId")) == ("2026-11-24T00:00:00.000000Z", None)
 
 
-def test_a_run_that_found_other_images_than_the_one_that_was_first_writes_nothing_over_its_manifest(
-    orchestrator: Orchestrator,
-) -> None:
+def test_losing_function_keeps_manifest_of_claim(orchestrator: Orchestrator) -> None:
     orchestrator.stage.put_images([*IMAGE_IDS, "img-4"])
-    everything = request([*IMAGE_IDS, "img-4"])
+    all_images = request([*IMAGE_IDS, "img-4"])
 
-    def be_second() -> None:
-        # The other one no longer finds an image that this one has read.
+    def submit_first() -> None:
+        # The function in the second environment cannot read an image that this function has already read.
         orchestrator.stage.aws.s3.delete_object(Bucket=BUCKET, Key="uploads/user-1/img-4.png")
-        orchestrator.invoke_elsewhere(everything)
+        orchestrator.invoke_in_second_environment(all_images)
 
-    _at(orchestrator, "PutItem", 0, be_second)
+    _before_call(orchestrator, "PutItem", 0, submit_first)
 
     with pytest.raises(SubmissionLostError, match="others than can be sent by now"):
-        orchestrator.invoke(everything)
+        orchestrator.invoke(all_images)
 
     assert orchestrator.manifests() == {MANIFEST: manifest_of()}
-    assert orchestrator.uploads() == 0
-    orchestrator.stage.calls.forget()
-    _require_one_job(orchestrator, orchestrator.invoke(everything))
+    assert orchestrator.open_uploads() == 0
+    orchestrator.stage.calls.reset()
+    _require_one_job(orchestrator, orchestrator.invoke(all_images))
 
 
-def test_a_claim_whose_images_are_gone_by_now_is_not_gone_on_from_and_says_what_to_do(
-    orchestrator: Orchestrator,
-) -> None:
+def test_claim_with_deleted_images_raises_error(orchestrator: Orchestrator) -> None:
     orchestrator.stage.put_images([*IMAGE_IDS, "img-4"])
-    everything = request([*IMAGE_IDS, "img-4"])
-    _claim_and_die(orchestrator, everything)
+    all_images = request([*IMAGE_IDS, "img-4"])
+    _claim_and_crash(orchestrator, all_images)
     orchestrator.stage.aws.s3.delete_object(Bucket=BUCKET, Key="uploads/user-1/img-4.png")
 
     with pytest.raises(SubmissionLostError, match="delete the record first"):
-        orchestrator.invoke(everything)
+        orchestrator.invoke(all_images)
 
     assert (orchestrator.manifests(), orchestrator.bedrock.jobs) == ({}, {})
     orchestrator.stage.aws.dynamodb.delete_item(TableName=BATCH_JOBS, Key=KEY)
-    _require_one_job(orchestrator, orchestrator.invoke(everything))
+    _require_one_job(orchestrator, orchestrator.invoke(all_images))
 
 
-def test_a_manifest_that_is_there_is_not_written_again_though_its_images_are_gone(orchestrator: Orchestrator) -> None:
+def test_published_manifest_is_reused_without_images(orchestrator: Orchestrator) -> None:
     orchestrator.stage.put_images(IMAGE_IDS)
-    orchestrator.stage.calls.die_after("CreateModelInvocationJob")
+    orchestrator.stage.calls.crash_after("CreateModelInvocationJob")
     with pytest.raises(FunctionDiedError):
         orchestrator.invoke(request())
-    orchestrator.stage.calls.forget()
+    orchestrator.stage.calls.reset()
     orchestrator.stage.aws.s3.delete_object(Bucket=BUCKET, Key="uploads/user-1/img-1.png")
 
-    answer = orchestrator.invoke(request())
+    response = orchestrator.invoke(request())
 
-    assert list(orchestrator.stage.calls.counts()) == RESUMED
-    _require_one_job(orchestrator, answer)
+    assert list(orchestrator.stage.calls.counts()) == RESUMED_OPERATIONS
+    _require_one_job(orchestrator, response)
 
 
-@pytest.mark.parametrize(("max_ids_bytes", "kept"), [(300_000, IMAGE_IDS), (0, None)])
-def test_an_image_that_came_after_the_claim_is_not_in_its_job(
-    orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch, max_ids_bytes: int, kept: list[str] | None
+@pytest.mark.parametrize(("max_ids_bytes", "stored_ids"), [(300_000, IMAGE_IDS), (0, None)])
+def test_image_added_after_claim_is_left_out(
+    orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch, max_ids_bytes: int, stored_ids: list[str] | None
 ) -> None:
     monkeypatch.setattr("batch_orchestrator.submit_job.MAX_IDS_BYTES", max_ids_bytes)
     orchestrator.stage.put_images(IMAGE_IDS)
-    more = request(["img-0", *IMAGE_IDS, "img-4"])
-    _claim_and_die(orchestrator, more)
+    event = request(["img-0", *IMAGE_IDS, "img-4"])
+    _claim_and_crash(orchestrator, event)
     orchestrator.stage.put_images(["img-0", "img-4"])
 
-    answer = orchestrator.invoke(more)
+    response = orchestrator.invoke(event)
 
     left_out = [{"imageId": "img-0"}, {"imageId": "img-4"}]
-    assert (answer["imageCount"], answer["leftOutCount"], answer["leftOut"]) == (3, 2, left_out)
-    assert orchestrator.record().get("pendingImageIds") == kept
+    assert (response["imageCount"], response["leftOutCount"], response["leftOut"]) == (3, 2, left_out)
+    assert orchestrator.record().get("pendingImageIds") == stored_ids
     assert orchestrator.job().manifest == manifest_of()
 
 
-def _claim_and_die(orchestrator: Orchestrator, event: dict[str, Any]) -> None:
-    """Let a function die that has claimed an intent, and written no manifest."""
-    orchestrator.stage.calls.die_after("PutItem")
+def _claim_and_crash(orchestrator: Orchestrator, event: dict[str, Any]) -> None:
+    """Run a function that claims an intent and crashes before it writes the manifest."""
+    orchestrator.stage.calls.crash_after("PutItem")
     with pytest.raises(FunctionDiedError):
         orchestrator.invoke(event)
-    orchestrator.stage.calls.forget()
+    orchestrator.stage.calls.reset()
 
 
-def test_a_claim_whose_manifest_cannot_be_written_in_time_says_what_to_do(orchestrator: Orchestrator) -> None:
+def test_resumed_claim_without_time_raises_error(orchestrator: Orchestrator) -> None:
     orchestrator.stage.put_images(IMAGE_IDS)
-    _claim_and_die(orchestrator, request())
-    claimed, uploads = orchestrator.record(), orchestrator.uploads()
+    _claim_and_crash(orchestrator, request())
+    claimed, uploads = orchestrator.record(), orchestrator.open_uploads()
 
     with pytest.raises(SubmissionLostError) as raised:
         orchestrator.invoke(request(), lambda_context(seconds=29))
@@ -328,53 +324,53 @@ def test_a_claim_whose_manifest_cannot_be_written_in_time_says_what_to_do(orches
         "record is older than a function lives (15 minutes) and has no manifestPublished, that one died before Bedrock "
         "was asked for a job: delete the record first."
     )
-    assert (orchestrator.record(), orchestrator.manifests(), orchestrator.uploads()) == (claimed, {}, uploads)
+    assert (orchestrator.record(), orchestrator.manifests(), orchestrator.open_uploads()) == (claimed, {}, uploads)
     _require_one_job(orchestrator, orchestrator.invoke(request()))
 
 
-def test_a_claim_whose_manifest_is_too_large_by_now_says_what_to_do(
+def test_resumed_claim_with_oversized_manifest_raises_error(
     orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     orchestrator.stage.put_images(IMAGE_IDS)
-    _claim_and_die(orchestrator, request())
-    uploads = orchestrator.uploads()
+    _claim_and_crash(orchestrator, request())
+    uploads = orchestrator.open_uploads()
     monkeypatch.setattr("batch_orchestrator.manifest.MAX_MANIFEST_BYTES", len(manifest_of()) - 1)
 
     with pytest.raises(SubmissionLostError, match=r"2 of them fit.*delete the record first"):
         orchestrator.invoke(request())
 
-    assert (orchestrator.manifests(), orchestrator.uploads()) == ({}, uploads)
+    assert (orchestrator.manifests(), orchestrator.open_uploads()) == ({}, uploads)
 
 
-def test_bedrock_is_told_the_claims_own_role_whatever_the_stage_has_by_now(
+def test_job_uses_role_of_claim(
     orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
 ) -> None:
     orchestrator.stage.put_images(IMAGE_IDS)
     role, other = (f"arn:aws:iam::123456789012:role/{name}" for name in ("before", "after"))
     for operation in OPERATIONS:
         with subtests.test(operation=operation):
-            orchestrator.start_over()
+            orchestrator.reset()
             monkeypatch.setenv("BEDROCK_ROLE_ARN", role)
-            forget_environment()
-            orchestrator.stage.calls.die_after(operation)
+            clear_orchestrator_caches()
+            orchestrator.stage.calls.crash_after(operation)
             with pytest.raises(FunctionDiedError):
                 orchestrator.invoke(request())
-            orchestrator.stage.calls.forget()
+            orchestrator.stage.calls.reset()
             claims = [record["roleArn"] for record in orchestrator.stage.items(BATCH_JOBS)]
             monkeypatch.setenv("BEDROCK_ROLE_ARN", other)
-            forget_environment()
+            clear_orchestrator_caches()
 
             _require_one_job(orchestrator, orchestrator.invoke(request()))
 
             assert orchestrator.job().request["roleArn"] == orchestrator.record()["roleArn"] == (claims or [other])[0]
 
 
-def test_the_manifest_of_an_earlier_record_is_not_taken_for_the_claims(orchestrator: Orchestrator) -> None:
+def test_manifest_of_deleted_record_is_not_reused(orchestrator: Orchestrator) -> None:
     orchestrator.stage.put_images([*IMAGE_IDS, "img-4"])
     orchestrator.invoke(request([*IMAGE_IDS, "img-4"]))
     orchestrator.stage.aws.dynamodb.delete_item(TableName=BATCH_JOBS, Key=KEY)
     orchestrator.bedrock.jobs.clear()
-    _claim_and_die(orchestrator, request())
+    _claim_and_crash(orchestrator, request())
 
     _require_one_job(orchestrator, orchestrator.invoke(request()))
 
@@ -392,8 +388,8 @@ def test_the_manifest_of_an_earlier_record_is_not_taken_for_the_claims(orchestra
         ("UpdateItem", "InternalServerError"),
     ],
 )
-def test_a_call_that_stays_refused_fails_the_request_and_sending_it_again_ends_well(
-    orchestrator: Orchestrator, logged: LogReader, operation: str, code: str
+def test_retry_succeeds_after_persistent_call_failure(
+    orchestrator: Orchestrator, read_logs: LogReader, operation: str, code: str
 ) -> None:
     orchestrator.stage.put_images(IMAGE_IDS)
     orchestrator.stage.calls.fail(operation, code)
@@ -401,28 +397,28 @@ def test_a_call_that_stays_refused_fails_the_request_and_sending_it_again_ends_w
     with pytest.raises(Exception, match=code):
         orchestrator.invoke(request())
 
-    assert logged()[-1]["detail"] == f"{operation}: {code}"
-    assert orchestrator.uploads() == 0
-    orchestrator.stage.calls.forget()
+    assert read_logs()[-1]["detail"] == f"{operation}: {code}"
+    assert orchestrator.open_uploads() == 0
+    orchestrator.stage.calls.reset()
     _require_one_job(orchestrator, orchestrator.invoke(request()))
 
 
-def test_keys_that_dynamodb_hands_back_are_read_again(orchestrator: Orchestrator) -> None:
+def test_unprocessed_keys_are_read_again(orchestrator: Orchestrator) -> None:
     orchestrator.stage.put_images(IMAGE_IDS)
-    handed_back: list[str] = []
+    unprocessed: list[str] = []
 
-    def answer(params: dict[str, Any]) -> dict[str, Any] | None:
-        if len(handed_back) == 3:
+    def respond(params: dict[str, Any]) -> dict[str, Any] | None:
+        if len(unprocessed) == 3:
             return None
-        handed_back.append(PENDING_IMAGES)
+        unprocessed.append(PENDING_IMAGES)
         return {"Responses": {}, "UnprocessedKeys": params["RequestItems"]}
 
-    orchestrator.stage.calls.answer("BatchGetItem", answer)
+    orchestrator.stage.calls.replace_response("BatchGetItem", respond)
 
     _require_one_job(orchestrator, orchestrator.invoke(request()))
 
 
-def test_bedrocks_throttles_are_waited_out(orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bedrock_throttling_is_retried(orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "sleep", lambda _seconds: None)  # pyright: ignore[reportUnknownArgumentType, reportUnknownLambdaType]
     orchestrator.stage.put_images(IMAGE_IDS)
     orchestrator.bedrock.errors += [(429, "ThrottlingException"), (500, "InternalServerException")]
@@ -432,7 +428,7 @@ def test_bedrocks_throttles_are_waited_out(orchestrator: Orchestrator, monkeypat
     assert orchestrator.bedrock.errors == []
 
 
-def test_a_refused_request_can_be_sent_again_once_it_is_in_order(orchestrator: Orchestrator) -> None:
+def test_corrected_request_succeeds_after_refusal(orchestrator: Orchestrator) -> None:
     orchestrator.stage.put_images(IMAGE_IDS[:2])
     with pytest.raises(InvalidRequestError):
         orchestrator.invoke(request())

@@ -1,4 +1,4 @@
-"""The orchestrator behind API Gateway, and what it logs."""
+"""Tests of the orchestrator behind API Gateway, and of its logs."""
 
 import json
 from typing import Any
@@ -14,37 +14,37 @@ from .orchestrator_stage import IMAGE_IDS, Orchestrator, request
 HEADERS = {"Content-Type": "application/json"}
 
 
-def http(event: dict[str, Any]) -> dict[str, Any]:
-    """Return API Gateway's event with a request."""
+def api_event(event: dict[str, Any]) -> dict[str, Any]:
+    """Return an API Gateway event that contains a request."""
     return {"version": "2.0", "routeKey": "POST /batches", "body": json.dumps(event), "isBase64Encoded": False}
 
 
-def events(logged: LogReader, *keys: str) -> list[tuple[Any, ...]]:
-    """Return level, event and these keys of each entry."""
-    return [tuple(entry.get(key) for key in ("level", "event", *keys)) for entry in logged()]
+def log_fields(read_logs: LogReader, *keys: str) -> list[tuple[Any, ...]]:
+    """Return the level, the event and these keys of each log entry."""
+    return [tuple(entry.get(key) for key in ("level", "event", *keys)) for entry in read_logs()]
 
 
-def test_a_job_is_answered_200_and_again_when_asked_for_again(orchestrator: Orchestrator) -> None:
+def test_request_and_repetition_return_200(orchestrator: Orchestrator) -> None:
     orchestrator.stage.put_images(IMAGE_IDS)
 
-    first = orchestrator.invoke(http(request()))
+    first = orchestrator.invoke(api_event(request()))
 
     assert (first["statusCode"], first["headers"], set(first)) == (200, HEADERS, {"statusCode", "headers", "body"})
     assert json.loads(first["body"])["jobId"] == "job000000000"
-    assert orchestrator.invoke(http(request())) == first
+    assert orchestrator.invoke(api_event(request())) == first
 
 
-def test_an_invalid_request_is_answered_400(orchestrator: Orchestrator, logged: LogReader) -> None:
+def test_invalid_request_returns_400(orchestrator: Orchestrator, read_logs: LogReader) -> None:
     message = "pendingImageIds names 1 images, a batch job takes at least 3: wait until there are more."
 
-    answer = orchestrator.invoke(http(request(["img-1"])))
+    response = orchestrator.invoke(api_event(request(["img-1"])))
 
-    assert answer == {
+    assert response == {
         "statusCode": 400,
         "headers": HEADERS,
         "body": json.dumps({"error": "InvalidRequestError", "message": message}),
     }
-    assert events(logged, "error", "detail", "intentId", "userId", "traceId") == [
+    assert log_fields(read_logs, "error", "detail", "intentId", "userId", "traceId") == [
         ("WARNING", "BATCH_SUBMIT_REFUSED", "InvalidRequestError", message, "intent-1", "user-1", "request-1")
     ]
 
@@ -52,17 +52,15 @@ def test_an_invalid_request_is_answered_400(orchestrator: Orchestrator, logged: 
 @pytest.mark.parametrize(
     "changes", [{"userId": "user-2"}, {"modelId": "apac.amazon.nova-pro-v1:0"}, {"pendingImageIds": [*IMAGE_IDS, "x"]}]
 )
-def test_another_request_under_the_same_intent_is_answered_409_and_changes_nothing(
-    orchestrator: Orchestrator, changes: dict[str, Any]
-) -> None:
+def test_conflicting_request_returns_409(orchestrator: Orchestrator, changes: dict[str, Any]) -> None:
     orchestrator.stage.put_images(IMAGE_IDS)
     orchestrator.invoke(request())
     record = orchestrator.record()
 
-    answer = orchestrator.invoke(http(request(**changes)))
+    response = orchestrator.invoke(api_event(request(**changes)))
 
-    assert (answer["statusCode"], answer["headers"]) == (409, HEADERS)
-    assert json.loads(answer["body"]) == {
+    assert (response["statusCode"], response["headers"]) == (409, HEADERS)
+    assert json.loads(response["body"]) == {
         "error": "IntentConflictError",
         "message": f"intent 'intent-1' was begun at {record['submitTime']} with another {next(iter(changes))}: send "
         "this request under an intentId of its own.",
@@ -73,14 +71,14 @@ def test_another_request_under_the_same_intent_is_answered_409_and_changes_nothi
         orchestrator.invoke(request(**changes))
 
 
-def test_what_may_be_tried_again_is_raised_also_to_api_gateway(orchestrator: Orchestrator, logged: LogReader) -> None:
+def test_retryable_error_is_raised_to_api_gateway(orchestrator: Orchestrator, read_logs: LogReader) -> None:
     orchestrator.stage.put_images(IMAGE_IDS)
     orchestrator.bedrock.errors += [(400, "ServiceQuotaExceededException")]
 
     with pytest.raises(ClientError):
-        orchestrator.invoke(http(request()))
+        orchestrator.invoke(api_event(request()))
 
-    assert events(logged, "error", "detail", "intentId")[-1] == (
+    assert log_fields(read_logs, "error", "detail", "intentId")[-1] == (
         "CRITICAL",
         "BATCH_SUBMIT_FAILED",
         "ServiceQuotaExceededException",
@@ -88,12 +86,10 @@ def test_what_may_be_tried_again_is_raised_also_to_api_gateway(orchestrator: Orc
         "intent-1",
     )
     assert (orchestrator.record()["status"], orchestrator.record().get("jobId")) == ("SUBMITTING", None)
-    assert orchestrator.invoke(http(request()))["statusCode"] == 200
+    assert orchestrator.invoke(api_event(request()))["statusCode"] == 200
 
 
-def test_a_refusal_of_bedrocks_is_raised_with_its_words_and_the_next_request_goes_on_from_there(
-    orchestrator: Orchestrator,
-) -> None:
+def test_next_request_resumes_after_bedrock_refusal(orchestrator: Orchestrator) -> None:
     orchestrator.stage.put_images(IMAGE_IDS)
     orchestrator.bedrock.errors += [(403, "AccessDeniedException")]
 
@@ -101,19 +97,19 @@ def test_a_refusal_of_bedrocks_is_raised_with_its_words_and_the_next_request_goe
         orchestrator.invoke(request())
 
     claimed = orchestrator.record()
-    answer = orchestrator.invoke(request())
-    assert answer["submitTime"] == claimed["submitTime"]
-    assert orchestrator.job().job_id == answer["jobId"]
+    response = orchestrator.invoke(request())
+    assert response["submitTime"] == claimed["submitTime"]
+    assert orchestrator.job().job_id == response["jobId"]
 
 
-def test_every_entry_of_a_submission_names_it(orchestrator: Orchestrator, logged: LogReader) -> None:
+def test_log_entries_name_submission(orchestrator: Orchestrator, read_logs: LogReader) -> None:
     orchestrator.stage.put_images(IMAGE_IDS)
     orchestrator.invoke(request([*IMAGE_IDS, "img-4"]))
 
     orchestrator.invoke(request([*IMAGE_IDS, "img-4"]))
 
     job = "job000000000"
-    assert events(logged, "intentId", "userId", "traceId", "jobId") == [
+    assert log_fields(read_logs, "intentId", "userId", "traceId", "jobId") == [
         ("INFO", "BATCH_SUBMIT_STARTED", "intent-1", "user-1", "request-1", None),
         ("WARNING", "BATCH_SUBMIT_IMAGE_LEFT_OUT", "intent-1", "user-1", "request-1", None),
         ("INFO", "BATCH_SUBMITTED", "intent-1", "user-1", "request-1", job),
@@ -121,29 +117,25 @@ def test_every_entry_of_a_submission_names_it(orchestrator: Orchestrator, logged
     ]
 
 
-def test_the_next_request_does_not_inherit_the_submission_of_the_last(
-    orchestrator: Orchestrator, logged: LogReader
-) -> None:
+def test_refused_request_does_not_inherit_submission(orchestrator: Orchestrator, read_logs: LogReader) -> None:
     orchestrator.stage.put_images(IMAGE_IDS)
     orchestrator.invoke(request())
-    orchestrator.invoke(http({}))
+    orchestrator.invoke(api_event({}))
 
-    refused = logged()[-1]
+    refused = read_logs()[-1]
 
     assert (refused["event"], refused["traceId"]) == ("BATCH_SUBMIT_REFUSED", "request-1")
     assert not {"jobId", "intentId", "userId"} & set(refused)
 
 
-def test_no_log_holds_an_image_or_what_was_sent_instead_of_a_request(
-    orchestrator: Orchestrator, logged: LogReader
-) -> None:
+def test_logs_exclude_images_and_invalid_input(orchestrator: Orchestrator, read_logs: LogReader) -> None:
     orchestrator.stage.put_images(IMAGE_IDS)
     orchestrator.invoke(request())
-    orchestrator.invoke(http({"intentId": "secret intent", "pendingImageIds": ["s" * 2_000], "userId": ""}))
+    orchestrator.invoke(api_event({"intentId": "secret intent", "pendingImageIds": ["s" * 2_000], "userId": ""}))
     orchestrator.bedrock.errors += [(400, "ValidationException")]
     with pytest.raises(BedrockRefusedError):
         orchestrator.invoke(request(intentId="intent-2"))
 
-    said = json.dumps(logged())
+    text = json.dumps(read_logs())
 
-    assert [word for word in ("aW1nLTE", "secret intent", "ssss", "JSONオブジェクト") if word in said] == []
+    assert [word for word in ("aW1nLTE", "secret intent", "ssss", "JSONオブジェクト") if word in text] == []

@@ -1,4 +1,4 @@
-"""The same examples on every run: a gate that fails must fail again."""
+"""Makes Hypothesis generate the same examples in every run, so that a failure can be repeated."""
 
 from hypothesis import settings
 

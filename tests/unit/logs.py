@@ -1,4 +1,4 @@
-"""What code under test logs, as entries."""
+"""Log entries of the tested code."""
 
 import io
 import itertools
@@ -11,7 +11,7 @@ _services = itertools.count()
 
 
 class Logs:
-    """A logger of the real kind, and what it has written."""
+    """A real logger and the entries that it has written."""
 
     def __init__(self) -> None:
         self._stream = io.StringIO()
@@ -19,6 +19,6 @@ class Logs:
         self.logger = Logger(service=f"unit-{next(_services)}", level="DEBUG", stream=self._stream)
 
     def entries(self, *keys: str) -> list[dict[str, Any]]:
-        """Return these keys of every entry so far."""
+        """Return the given keys of each entry so far."""
         entries = map(json.loads, self._stream.getvalue().splitlines())
         return [{key: entry.get(key) for key in keys} for entry in entries]

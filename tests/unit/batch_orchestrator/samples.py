@@ -1,4 +1,4 @@
-"""A request, the stage that it is sent to, and the record that it leaves."""
+"""A request, the settings of its stage, and the submission that it creates."""
 
 from collections.abc import Callable
 
@@ -40,7 +40,13 @@ SUBMISSION = Submission(
 
 
 def running_out(patch: pytest.MonkeyPatch, lines: int, at_first: float) -> Callable[[], float]:
-    """Return a clock that tells how many seconds are left: so many at first, none to spare after so many lines."""
+    """Return a function that returns the seconds left, which drop to SECONDS_TO_SUBMIT during the manifest.
+
+    Args:
+        patch: Replaces the function that makes a line, in order to count lines.
+        lines: Number of lines after which the seconds drop.
+        at_first: Seconds left before that.
+    """
     written: list[str] = []
 
     def line(image: Image, content: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""The very same job, however often it is asked for."""
+"""Repeating a request to Bedrock never creates a second job."""
 
 import re
 from dataclasses import dataclass, field
@@ -21,13 +21,13 @@ TOKEN = submission_token("intent-1", "2026-11-22T15:00:00.000000Z")
 
 @dataclass
 class Bedrock:
-    """A Bedrock that takes every job, or refuses it with a code."""
+    """A Bedrock that accepts every job, or refuses it with an error code."""
 
     code: str | None = None
-    asked: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    requests: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
     def create_model_invocation_job(self, **request: Any) -> dict[str, str]:
-        self.asked.append(request)
+        self.requests.append(request)
         if self.code:
             raise ClientError({"Error": {"Code": self.code, "Message": "no such role"}}, "CreateModelInvocationJob")
         return {"jobArn": "arn:aws:bedrock:ap-northeast-1:123456789012:model-invocation-job/abcdefgh1234"}
@@ -37,12 +37,12 @@ def jobs(bedrock: Bedrock) -> BedrockJobs:
     return BedrockJobs(cast("BedrockClient", bedrock), "dev")
 
 
-def test_all_that_bedrock_is_asked_follows_from_the_record() -> None:
+def test_bedrock_request_follows_from_the_submission() -> None:
     bedrock = Bedrock()
 
     assert jobs(bedrock).create(SUBMISSION) == "abcdefgh1234"
 
-    assert bedrock.asked == [
+    assert bedrock.requests == [
         {
             "jobName": f"yorutsuke-dev.{TOKEN[:16]}",
             "clientRequestToken": TOKEN,
@@ -54,7 +54,7 @@ def test_all_that_bedrock_is_asked_follows_from_the_record() -> None:
     ]
 
 
-def test_the_stage_of_the_longest_name_has_job_names_that_bedrock_takes() -> None:
+def test_job_name_of_longest_stage_is_valid() -> None:
     name = job_name("a" * 33, TOKEN)
 
     assert name.startswith(f"yorutsuke-{'a' * 33}.")
@@ -65,7 +65,7 @@ def test_the_stage_of_the_longest_name_has_job_names_that_bedrock_takes() -> Non
 @pytest.mark.parametrize(
     "code", ["AccessDeniedException", "ConflictException", "ResourceNotFoundException", "ValidationException"]
 )
-def test_a_refusal_says_what_bedrock_says(code: str) -> None:
+def test_refusal_contains_the_message_of_bedrock(code: str) -> None:
     with pytest.raises(BedrockRefusedError) as raised:
         jobs(Bedrock(code)).create(SUBMISSION)
 
@@ -78,6 +78,6 @@ def test_a_refusal_says_what_bedrock_says(code: str) -> None:
 
 
 @pytest.mark.parametrize("code", ["ThrottlingException", "ServiceQuotaExceededException", "InternalServerException"])
-def test_what_may_pass_by_itself_is_raised_as_it_comes(code: str) -> None:
+def test_temporary_error_of_bedrock_is_raised_unchanged(code: str) -> None:
     with pytest.raises(ClientError, match=code):
         jobs(Bedrock(code)).create(SUBMISSION)

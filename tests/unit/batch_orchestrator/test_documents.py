@@ -1,4 +1,4 @@
-"""What docs/submitting.md says is what the function has."""
+"""The tables in docs/submitting.md match the function."""
 
 import re
 from pathlib import Path
@@ -29,7 +29,7 @@ def test_every_field_of_a_request_is_documented() -> None:
     assert _column("field") == list(SubmitRequest.model_fields)
 
 
-def test_every_reason_that_leaves_an_image_out_is_documented() -> None:
+def test_every_reason_for_leaving_out_is_documented() -> None:
     assert _column("reason") == [reason.value for reason in Unfit]
 
 

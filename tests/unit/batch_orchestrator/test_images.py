@@ -1,4 +1,4 @@
-"""Which images can be sent, and why the others cannot."""
+"""The selection and the reading of a job's images."""
 
 import io
 import threading
@@ -40,8 +40,8 @@ PENDING: Item = {
 IMAGE = Image("image-1", "uploads/user-1/a.jpg", "jpeg")
 
 
-def a_while() -> float:
-    """Return the seconds that are left, which are enough."""
+def enough_seconds() -> float:
+    """Return the seconds that are left. They are sufficient."""
     return 900
 
 
@@ -57,7 +57,7 @@ class Table:
 
 @dataclass
 class Body:
-    """What is to be read of an answer."""
+    """The body of a response."""
 
     content: Callable[[], bytes]
 
@@ -65,24 +65,24 @@ class Body:
         return self.content()
 
     def close(self) -> None:
-        """Let the connection go."""
+        """Accept the call without an effect."""
 
 
 @dataclass
 class Bucket:
-    """A bucket that answers as it is told to."""
+    """A bucket with answers that come from a function."""
 
     answer: Callable[[str], dict[str, Any]]
-    asked: list[str] = field(default_factory=list[str])
+    requested: list[str] = field(default_factory=list[str])
 
     def get_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803 - boto3's names
         assert Bucket == "images"
-        self.asked.append(Key)
+        self.requested.append(Key)
         return self.answer(Key)
 
 
 def find(*items: Item, image_ids: tuple[str, ...] = ("image-1",)) -> tuple[list[Image], dict[str, Unfit]]:
-    """Return what user-1 finds of images in a table of these items."""
+    """Return the images that user-1 can submit from a table of these items, and the reasons for the others."""
     batch = ChunkedClient(cast("DynamoDBClient", Table(list(items))), CallPool(), Logs().logger)
     return select_images(image_ids, PendingImages(batch, "pending-images").find(image_ids), "user-1")
 
@@ -99,10 +99,10 @@ def refused(code: str) -> Callable[[str], dict[str, Any]]:
 
 
 def read(answer: Callable[[str], dict[str, Any]], *images: Image) -> list[tuple[Image, bytes | Unfit]]:
-    return list(ImageReader(cast("S3Client", Bucket(answer)), "images").read(images, a_while))
+    return list(ImageReader(cast("S3Client", Bucket(answer)), "images").read(images, enough_seconds))
 
 
-def test_the_users_pending_images_are_found_in_order_of_their_ids() -> None:
+def test_pending_images_are_selected_in_the_given_order() -> None:
     second = {**PENDING, "imageId": {"S": "image-2"}, "s3Key": {"S": "user-1/b.PNG"}}
 
     assert find(second, PENDING, image_ids=("image-2", "image-1", "image-3")) == (
@@ -115,7 +115,7 @@ def test_the_users_pending_images_are_found_in_order_of_their_ids() -> None:
     ("extension", "image_format"),
     [("jpg", "jpeg"), ("jpeg", "jpeg"), ("JPG", "jpeg"), ("png", "png"), ("gif", "gif"), ("webp", "webp")],
 )
-def test_the_format_is_what_the_extension_says(extension: str, image_format: str) -> None:
+def test_image_format_follows_from_the_extension(extension: str, image_format: str) -> None:
     [image], left_out = find({**PENDING, "s3Key": {"S": f"user-1/a.b.{extension}"}})
 
     assert (image.format, left_out) == (image_format, {})
@@ -136,11 +136,11 @@ def test_the_format_is_what_the_extension_says(extension: str, image_format: str
         ({"s3Key": {"NULL": True}}, Unfit.UNSUPPORTED),
     ],
 )
-def test_an_image_that_cannot_be_sent_is_left_out_with_its_reason(changes: Item, reason: Unfit) -> None:
+def test_unfit_image_is_left_out_with_its_reason(changes: Item, reason: Unfit) -> None:
     assert find({**PENDING, **changes}) == ([], {"image-1": reason})
 
 
-def test_an_image_without_a_status_is_pending() -> None:
+def test_image_without_a_status_is_pending() -> None:
     assert find({name: value for name, value in PENDING.items() if name != "status"}) == ([IMAGE], {})
 
 
@@ -150,7 +150,7 @@ def test_images_are_read_in_order() -> None:
     assert read(lambda key: body(key.encode()), *images) == [(image, image.key.encode()) for image in images]
 
 
-def test_the_reader_holds_no_more_images_than_it_reads_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reader_limits_the_images_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("batch_orchestrator.images.READ_AHEAD", 3)
     held: set[str] = set()
 
@@ -158,13 +158,13 @@ def test_the_reader_holds_no_more_images_than_it_reads_ahead(monkeypatch: pytest
         return {"ContentLength": 10, "Body": Body(lambda: held.add(key) or b"0123456789")}
 
     images = [Image(str(number), f"uploads/{number}", "png") for number in range(200)]
-    for image, _ in ImageReader(cast("S3Client", Bucket(answer)), "images").read(images, a_while):
-        # Three in the window, and the one that was yielded.
+    for image, _ in ImageReader(cast("S3Client", Bucket(answer)), "images").read(images, enough_seconds):
+        # Three images are in the window, and one was yielded.
         assert len(held) <= 4
         held.remove(image.key)
 
 
-def test_closing_the_reader_waits_for_started_reads_and_starts_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closing_the_reader_waits_for_started_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("batch_orchestrator.images.READ_AHEAD", 2)
     may_read, finished = threading.Event(), list[str]()
 
@@ -175,29 +175,29 @@ def test_closing_the_reader_waits_for_started_reads_and_starts_no_more(monkeypat
 
     bucket = Bucket(answer)
     images = [Image(str(number), f"uploads/{number}", "png") for number in range(9)]
-    reading = ImageReader(cast("S3Client", bucket), "images").read(images, a_while)
+    reading = ImageReader(cast("S3Client", bucket), "images").read(images, enough_seconds)
     next(reading)
     threading.Timer(0.05, may_read.set).start()
 
     reading.close()
 
-    started = list(bucket.asked)
+    started = list(bucket.requested)
     assert sorted(finished) == sorted(started)
     assert len(started) < len(images)
 
 
 @pytest.mark.parametrize("code", ["NoSuchKey", "AccessDenied"])
-def test_an_image_that_is_gone_is_left_out(code: str) -> None:
+def test_unreadable_image_is_left_out(code: str) -> None:
     assert read(refused(code), IMAGE) == [(IMAGE, Unfit.UNREADABLE)]
 
 
-def test_a_bucket_that_does_not_answer_fails_the_reading() -> None:
+def test_reader_raises_a_throttling_error() -> None:
     with pytest.raises(ClientError, match="SlowDown"):
         read(refused("SlowDown"), IMAGE)
 
 
 @pytest.mark.parametrize(("size", "fits"), [(0, False), (1, True), (18_000_000, True), (18_000_001, False)])
-def test_an_image_that_is_empty_or_too_large_is_left_out_unread(size: int, fits: bool) -> None:  # noqa: FBT001
+def test_image_of_unfit_size_is_not_read(size: int, fits: bool) -> None:  # noqa: FBT001
     content = io.BytesIO(b"content")
 
     [(_, found)] = read(lambda _: {"ContentLength": size, "Body": content}, IMAGE)
@@ -206,12 +206,12 @@ def test_an_image_that_is_empty_or_too_large_is_left_out_unread(size: int, fits:
     assert content.closed
 
 
-def test_the_largest_image_makes_a_request_that_nova_takes() -> None:
+def test_largest_image_fits_into_a_nova_request() -> None:
     assert 24_000_000 < len(manifest_line(IMAGE, bytes(MAX_IMAGE_BYTES))) < 25_000_000
 
 
-def breaking_off(error: Exception, times: int) -> Callable[[str], dict[str, Any]]:
-    """Return answers whose content breaks off so many times, and then does not."""
+def answers_that_break_off(error: Exception, times: int) -> Callable[[str], dict[str, Any]]:
+    """Return answers with a body that breaks off `times` times and is complete afterwards."""
     left = [error] * times
 
     def content() -> bytes:
@@ -222,7 +222,7 @@ def breaking_off(error: Exception, times: int) -> Callable[[str], dict[str, Any]
     return lambda _: {"ContentLength": 7, "Body": Body(content)}
 
 
-BREAKS = [
+BREAK_ERRORS = [
     ReadTimeoutError(endpoint_url="https://s3"),
     ResponseStreamingError(error=ValueError()),
     IncompleteReadError(actual_bytes=3, expected_bytes=7),
@@ -231,36 +231,36 @@ BREAKS = [
 ]
 
 
-@pytest.mark.parametrize("error", BREAKS, ids=lambda error: type(error).__name__)
-def test_the_reader_repeats_a_read_whose_body_breaks_off(error: Exception) -> None:
-    bucket = Bucket(breaking_off(error, times=2))
+@pytest.mark.parametrize("error", BREAK_ERRORS, ids=lambda error: type(error).__name__)
+def test_reader_repeats_a_read_that_breaks_off(error: Exception) -> None:
+    bucket = Bucket(answers_that_break_off(error, times=2))
     reader = ImageReader(cast("S3Client", bucket), "images")
 
-    assert list(reader.read([IMAGE], a_while)) == [(IMAGE, b"content")]
-    assert bucket.asked == [IMAGE.key] * 3
+    assert list(reader.read([IMAGE], enough_seconds)) == [(IMAGE, b"content")]
+    assert bucket.requested == [IMAGE.key] * 3
 
 
-@pytest.mark.parametrize("error", BREAKS, ids=lambda error: type(error).__name__)
-def test_an_image_whose_content_breaks_off_each_time_fails_the_reading(error: Exception) -> None:
-    bucket = Bucket(breaking_off(error, times=3))
+@pytest.mark.parametrize("error", BREAK_ERRORS, ids=lambda error: type(error).__name__)
+def test_reader_raises_after_three_broken_reads(error: Exception) -> None:
+    bucket = Bucket(answers_that_break_off(error, times=3))
 
     with pytest.raises(type(error)):
-        list(ImageReader(cast("S3Client", bucket), "images").read([IMAGE], a_while))
+        list(ImageReader(cast("S3Client", bucket), "images").read([IMAGE], enough_seconds))
 
-    assert bucket.asked == [IMAGE.key] * 3
+    assert bucket.requested == [IMAGE.key] * 3
 
 
 class _Server(BaseHTTPRequestHandler):
-    """Says how long an image is, and closes the connection in its midst, so many times."""
+    """A server that closes the connection within the image for the first `breaks` requests."""
 
     protocol_version = "HTTP/1.1"
     breaks = 0
-    asked = 0
+    requested = 0
 
     def do_GET(self) -> None:
-        """Answer a read."""
-        type(self).asked += 1
-        breaks = self.asked <= self.breaks
+        """Answer with the image."""
+        type(self).requested += 1
+        breaks = self.requested <= self.breaks
         self.send_response(200)
         self.send_header("Content-Length", "7")
         self.end_headers()
@@ -268,13 +268,13 @@ class _Server(BaseHTTPRequestHandler):
         self.close_connection = breaks
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Say nothing."""
+        """Suppress the log."""
 
 
 @contextmanager
-def _served(breaks: int) -> "Generator[ImageReader]":
-    """Read from a server on loopback that breaks off so many times, with a client that tries each call once."""
-    _Server.breaks, _Server.asked = breaks, 0
+def _reader_of_server(breaks: int) -> "Generator[ImageReader]":
+    """Start a server on loopback, and return a reader with a client that does not retry calls."""
+    _Server.breaks, _Server.requested = breaks, 0
     with ThreadingHTTPServer(("127.0.0.1", 0), _Server) as server:
         threading.Thread(target=server.serve_forever).start()
         session = boto3.Session("an-id", "a-key", region_name="ap-northeast-1")
@@ -290,15 +290,15 @@ def _served(breaks: int) -> "Generator[ImageReader]":
             server.shutdown()
 
 
-def test_a_connection_that_breaks_off_within_an_image_is_made_good() -> None:
-    with _served(breaks=2) as reader:
-        assert list(reader.read([IMAGE], a_while)) == [(IMAGE, b"content")]
+def test_reader_repeats_a_read_after_connection_breaks() -> None:
+    with _reader_of_server(breaks=2) as reader:
+        assert list(reader.read([IMAGE], enough_seconds)) == [(IMAGE, b"content")]
 
-    assert _Server.asked == 3
+    assert _Server.requested == 3
 
 
-def test_connections_that_break_off_each_time_fail_the_reading() -> None:
-    with _served(breaks=3) as reader, pytest.raises(ResponseStreamingError):
-        list(reader.read([IMAGE], a_while))
+def test_reader_raises_after_three_broken_connections() -> None:
+    with _reader_of_server(breaks=3) as reader, pytest.raises(ResponseStreamingError):
+        list(reader.read([IMAGE], enough_seconds))
 
-    assert _Server.asked == 3
+    assert _Server.requested == 3

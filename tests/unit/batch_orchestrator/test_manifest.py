@@ -1,4 +1,4 @@
-"""A manifest: one request a line, the same bytes each time, and no more of it in memory than is being written."""
+"""A manifest has one request per line, and its upload uses a limited amount of memory."""
 
 import base64
 import json
@@ -29,18 +29,18 @@ IMAGE_BYTES = 1_000_000
 
 
 class Body:
-    """The content of an image, made when it is read."""
+    """The content of an image, created when it is read."""
 
     def read(self) -> bytes:
         return bytes(IMAGE_BYTES)
 
     def close(self) -> None:
-        """Let the connection go."""
+        """Accept the call without an effect."""
 
 
 @dataclass
 class Bucket:
-    """A bucket of images of one size, that keeps nothing of what is written but its size."""
+    """A bucket of images of one size. It stores only the number of written bytes."""
 
     calls: list[str] = field(default_factory=list[str])
     written: int = 0
@@ -71,8 +71,8 @@ class Bucket:
             raise ClientError({"Error": {"Code": "AccessDenied"}}, "AbortMultipartUpload")
 
 
-def in_time() -> float:
-    """Return the seconds that a function has left, of which it has enough."""
+def enough_seconds() -> float:
+    """Return the seconds that the function has left. They are sufficient."""
     return 900
 
 
@@ -85,13 +85,13 @@ def manifests(bucket: Bucket, logs: Logs | None = None) -> Manifests:
     return Manifests(s3, "images", ImageReader(s3, "images"), (logs or Logs()).logger)
 
 
-def test_a_manifest_is_named_after_the_intent() -> None:
+def test_manifest_key_contains_the_intent_id() -> None:
     assert input_key("intent-1") == "batch-input/intent-1/manifest.jsonl"
     assert manifests(Bucket()).uri("intent-1") == "s3://images/batch-input/intent-1/manifest.jsonl"
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=MAX_IMAGE_ID_BYTES // 4), st.binary())
-def test_a_line_is_the_request_for_its_image_and_one_line(image_id: str, content: bytes) -> None:
+def test_manifest_line_is_the_request_for_its_image(image_id: str, content: bytes) -> None:
     line = manifest_line(Image(image_id, "uploads/a.webp", "webp"), content)
 
     encoded = base64.b64encode(content).decode()
@@ -100,9 +100,9 @@ def test_a_line_is_the_request_for_its_image_and_one_line(image_id: str, content
     assert line.count(b"\n") == 1
 
 
-def test_a_draft_knows_its_images_and_is_not_to_be_seen_before_it_is_published() -> None:
+def test_draft_is_written_only_when_published() -> None:
     bucket = Bucket()
-    with manifests(bucket).draft("intent-1", images(2), in_time) as draft:
+    with manifests(bucket).draft("intent-1", images(2), enough_seconds) as draft:
         assert (draft.image_ids, draft.left_out, bucket.calls) == (["image-00000", "image-00001"], {}, [])
         draft.publish()
 
@@ -110,20 +110,20 @@ def test_a_draft_knows_its_images_and_is_not_to_be_seen_before_it_is_published()
     assert bucket.written == sum(len(manifest_line(image, bytes(IMAGE_BYTES))) for image in images(2))
 
 
-def test_a_draft_that_comes_to_nothing_is_given_up_and_the_failure_passes_on() -> None:
+def test_draft_aborts_its_upload_after_an_error() -> None:
     bucket = Bucket()
 
-    with pytest.raises(KeyError), manifests(bucket).draft("intent-1", images(10), in_time):
+    with pytest.raises(KeyError), manifests(bucket).draft("intent-1", images(10), enough_seconds):
         raise KeyError
 
     assert bucket.calls == ["CreateMultipartUpload", "UploadPart", "AbortMultipartUpload"]
 
 
-def test_an_upload_that_cannot_be_given_up_hides_no_failure() -> None:
+def test_failed_abort_does_not_hide_the_error() -> None:
     bucket = Bucket(abort_fails=True)
     logs = Logs()
 
-    with pytest.raises(KeyError), manifests(bucket, logs).draft("intent-1", images(10), in_time):
+    with pytest.raises(KeyError), manifests(bucket, logs).draft("intent-1", images(10), enough_seconds):
         raise KeyError
 
     assert logs.entries("level", "event", "code") == [
@@ -131,16 +131,16 @@ def test_an_upload_that_cannot_be_given_up_hides_no_failure() -> None:
     ]
 
 
-def test_a_manifest_that_bedrock_would_not_take_is_given_up_with_how_many_images_fit(
+def test_draft_is_refused_when_manifest_too_large(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     line = len(manifest_line(images(1)[0], bytes(IMAGE_BYTES)))
     monkeypatch.setattr("batch_orchestrator.manifest.MAX_MANIFEST_BYTES", 10 * line)
     bucket = Bucket()
-    with manifests(bucket).draft("intent-1", images(10), in_time) as draft:
+    with manifests(bucket).draft("intent-1", images(10), enough_seconds) as draft:
         assert len(draft.image_ids) == 10
 
-    with pytest.raises(InvalidRequestError) as raised, manifests(bucket).draft("intent-1", images(11), in_time):
+    with pytest.raises(InvalidRequestError) as raised, manifests(bucket).draft("intent-1", images(11), enough_seconds):
         pass
 
     assert str(raised.value) == (
@@ -150,7 +150,7 @@ def test_a_manifest_that_bedrock_would_not_take_is_given_up_with_how_many_images
     assert bucket.calls[-1] == "AbortMultipartUpload"
 
 
-def test_a_draft_that_cannot_be_done_in_time_is_given_up_with_how_many_images_were_read_in_how_long(
+def test_draft_is_refused_when_time_runs_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     seconds_left = running_out(monkeypatch, lines=3, at_first=900)
@@ -164,7 +164,7 @@ def test_a_draft_that_cannot_be_done_in_time_is_given_up_with_how_many_images_we
     )
 
 
-def test_a_draft_that_is_not_done_in_time_leaves_no_upload(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_draft_aborts_its_upload_when_time_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("yorutsuke_common.aws.object_writer.PART_BYTES", 1)
     seconds_left, bucket = running_out(monkeypatch, lines=1, at_first=31), Bucket()
 
@@ -174,16 +174,16 @@ def test_a_draft_that_is_not_done_in_time_leaves_no_upload(monkeypatch: pytest.M
     assert bucket.calls == ["CreateMultipartUpload", "UploadPart", "AbortMultipartUpload"]
 
 
-def test_of_images_no_more_is_held_than_may_be_read_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_draft_limits_the_images_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("batch_orchestrator.images.READ_AHEAD", 10)
     count, bucket = 150, Bucket()
     tracemalloc.start()
 
-    with manifests(bucket).draft("intent-1", images(count), in_time) as draft:
+    with manifests(bucket).draft("intent-1", images(count), enough_seconds) as draft:
         draft.publish()
 
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert bucket.written > count * IMAGE_BYTES * 4 // 3
-    # Beside what is ahead: a part that is full and its copy, and an image as content, as base64 and as a line.
+    # Beside the images read ahead: a full part and its copy, and one image as content, as base64 and as a line.
     assert peak < 10 * IMAGE_BYTES + 3 * PART_BYTES + 8 * IMAGE_BYTES

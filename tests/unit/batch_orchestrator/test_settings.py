@@ -1,4 +1,4 @@
-"""The function's environment, validated as one."""
+"""Validation of the function's environment."""
 
 import pytest
 from pydantic import ValidationError
@@ -8,7 +8,7 @@ from batch_orchestrator.settings import Settings
 from .samples import ENVIRONMENT
 
 
-def test_every_variable_becomes_a_setting_and_two_have_defaults() -> None:
+def test_every_variable_becomes_a_setting_with_two_defaults() -> None:
     assert Settings.model_validate(ENVIRONMENT).model_dump() == {
         "stage": "dev",
         "images_bucket": "yorutsuke-images-dev-123456789012",
@@ -22,7 +22,7 @@ def test_every_variable_becomes_a_setting_and_two_have_defaults() -> None:
 
 
 @pytest.mark.parametrize("name", ENVIRONMENT)
-def test_a_missing_variable_is_named(name: str) -> None:
+def test_missing_variable_is_named(name: str) -> None:
     rest = {key: value for key, value in ENVIRONMENT.items() if key != name}
 
     with pytest.raises(ValidationError) as raised:
@@ -44,14 +44,14 @@ def test_a_missing_variable_is_named(name: str) -> None:
         ("JOB_TTL_DAYS", "36501"),
     ],
 )
-def test_a_malformed_variable_is_named(name: str, value: str) -> None:
+def test_malformed_variable_is_named(name: str, value: str) -> None:
     with pytest.raises(ValidationError) as raised:
         Settings.model_validate({**ENVIRONMENT, name: value})
 
     assert [error["loc"] for error in raised.value.errors()] == [(name,)]
 
 
-def test_the_bounds_themselves_are_settings() -> None:
+def test_settings_accept_their_limits() -> None:
     settings = Settings.model_validate({**ENVIRONMENT, "MIN_RECORDS": "50000", "JOB_TTL_DAYS": "8"})
 
     assert (settings.min_records, settings.job_ttl_days) == (50_000, 8)

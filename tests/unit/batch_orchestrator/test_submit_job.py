@@ -1,4 +1,4 @@
-"""What makes two requests the same, and what the caller is told."""
+"""The comparison of repeated requests, the answer to the caller, and the limits of a stage."""
 
 import pytest
 from hypothesis import given
@@ -13,9 +13,7 @@ from .samples import REQUEST, SETTINGS, SUBMISSION
 
 
 @given(st.permutations(REQUEST.pendingImageIds), st.sampled_from([None, SUBMISSION.modelId]))
-def test_neither_the_order_of_images_nor_a_model_left_out_makes_another_request(
-    image_ids: list[str], model_id: str | None
-) -> None:
+def test_same_request_ignores_order_and_missing_model(image_ids: list[str], model_id: str | None) -> None:
     require_same_request(SUBMISSION, REQUEST.model_copy(update={"pendingImageIds": image_ids, "modelId": model_id}))
 
 
@@ -31,9 +29,7 @@ def test_neither_the_order_of_images_nor_a_model_left_out_makes_another_request(
         ),
     ],
 )
-def test_another_request_under_the_same_intent_is_refused_with_what_differs(
-    changes: dict[str, object], names: str
-) -> None:
+def test_different_request_with_same_intent_is_refused(changes: dict[str, object], names: str) -> None:
     with pytest.raises(IntentConflictError) as raised:
         require_same_request(SUBMISSION, REQUEST.model_copy(update=changes))
 
@@ -43,7 +39,7 @@ def test_another_request_under_the_same_intent_is_refused_with_what_differs(
     )
 
 
-def test_a_manifest_of_other_images_than_claimed_is_not_published() -> None:
+def test_submission_is_refused_when_its_images_changed() -> None:
     require_same_images(SUBMISSION, REQUEST, ["image-1", "image-2"])
 
     with pytest.raises(SubmissionLostError) as raised:
@@ -57,7 +53,7 @@ def test_a_manifest_of_other_images_than_claimed_is_not_published() -> None:
     )
 
 
-def test_the_caller_is_told_the_job_and_what_it_lacks() -> None:
+def test_answer_has_the_job_and_omitted_images() -> None:
     outcome = SubmittedJob(SUBMISSION, 4, {"image-4": Unfit.FOREIGN, "image-3": Unfit.UNKNOWN})
 
     assert outcome.answer() == {
@@ -74,7 +70,7 @@ def test_the_caller_is_told_the_job_and_what_it_lacks() -> None:
     }
 
 
-def test_of_many_images_left_out_fifty_are_named() -> None:
+def test_answer_names_at_most_fifty_omitted_images() -> None:
     answer = SubmittedJob(SUBMISSION, 1_002, {f"image-{number:04}": Unfit.UNKNOWN for number in range(1_000)}).answer()
 
     assert (answer["leftOutCount"], len(answer["leftOut"])) == (1_000, 50)
@@ -82,11 +78,11 @@ def test_of_many_images_left_out_fifty_are_named() -> None:
 
 
 @pytest.mark.parametrize("model_id", [None, "amazon.nova-lite-v1:0", "apac.amazon.nova-pro-v1:0"])
-def test_the_stages_models_may_be_asked_for_and_none(model_id: str | None) -> None:
+def test_request_accepts_an_allowed_or_default_model(model_id: str | None) -> None:
     require_allowed(REQUEST.model_copy(update={"modelId": model_id}), SETTINGS)
 
 
-def test_another_model_is_refused_with_those_there_are() -> None:
+def test_other_model_is_refused_with_the_allowed_ones() -> None:
     with pytest.raises(InvalidRequestError) as raised:
         require_allowed(REQUEST.model_copy(update={"modelId": "secret"}), SETTINGS)
 
@@ -96,13 +92,13 @@ def test_another_model_is_refused_with_those_there_are() -> None:
     )
 
 
-def test_fewer_images_than_the_stage_takes_are_refused() -> None:
-    def of(count: int) -> SubmitRequest:
+def test_request_with_too_few_images_is_refused() -> None:
+    def request(count: int) -> SubmitRequest:
         return REQUEST.model_copy(update={"pendingImageIds": [str(number) for number in range(count)]})
 
-    require_allowed(of(2), SETTINGS)
+    require_allowed(request(2), SETTINGS)
     with pytest.raises(InvalidRequestError) as raised:
-        require_allowed(of(1), SETTINGS)
+        require_allowed(request(1), SETTINGS)
 
     assert str(raised.value) == (
         "pendingImageIds names 1 images, a batch job takes at least 2: wait until there are more."

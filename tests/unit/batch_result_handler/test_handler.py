@@ -1,4 +1,4 @@
-"""The events that the handler accepts."""
+"""The distinction between SQS events and other events."""
 
 import json
 from pathlib import Path
@@ -21,15 +21,15 @@ EVENTS = Path(__file__).parents[2] / "events"
         ("sqs_lambda_failure_event", True),
     ],
 )
-def test_an_sqs_event_is_told_from_s3s_own(name: str, *, is_sqs: bool) -> None:
+def test_sqs_event_is_recognized(name: str, *, is_sqs: bool) -> None:
     assert is_sqs_event(json.loads((EVENTS / f"{name}.json").read_text())) is is_sqs
 
 
 @pytest.mark.parametrize("records", [[], None, ["x"], [None], {"eventSource": "aws:sqs"}, 5, "aws:sqs"])
-def test_an_event_without_real_records_is_no_sqs_event(records: object) -> None:
-    """It is then refused as a notification, with a message that says so."""
+def test_event_with_invalid_records_is_not_sqs(records: object) -> None:
+    """The handler then refuses the event as an invalid notification."""
     assert is_sqs_event({"Records": records}) is False
 
 
-def test_an_event_without_records_is_no_sqs_event() -> None:
+def test_event_without_records_is_not_sqs() -> None:
     assert is_sqs_event({}) is False

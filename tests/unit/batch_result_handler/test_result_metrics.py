@@ -12,7 +12,7 @@ METRICS = ResultMetrics("dev")
 
 
 def emitted(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
-    """Return the log entries written, without their timestamps."""
+    """Return the written log entries without their timestamps."""
     entries: list[dict[str, Any]] = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     for entry in entries:
         assert isinstance(entry["_aws"].pop("Timestamp"), int)
@@ -32,12 +32,12 @@ def entry_of(job_id: str, **values: float) -> dict[str, Any]:
     }
 
 
-def test_each_job_is_one_entry_with_its_own_counts_also_where_they_are_zero(capsys: pytest.CaptureFixture[str]) -> None:
-    none = ResultStats(successCount=0, failureCount=0, totalCount=0, migrationFailedCount=0)
-    some = ResultStats(successCount=9, failureCount=1, totalCount=10, migrationFailedCount=2)
+def test_each_job_emits_its_own_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    empty = ResultStats(successCount=0, failureCount=0, totalCount=0, migrationFailedCount=0)
+    counted = ResultStats(successCount=9, failureCount=1, totalCount=10, migrationFailedCount=2)
 
-    METRICS.job_completed("abcdefgh1234", some, 1234.5)
-    METRICS.job_completed("zzzzzzzz9999", none, 0.5)
+    METRICS.job_completed("abcdefgh1234", counted, 1234.5)
+    METRICS.job_completed("zzzzzzzz9999", empty, 0.5)
 
     assert emitted(capsys) == [
         entry_of("abcdefgh1234", SuccessCount=9, FailureCount=1, MigrationFailedCount=2, ProcessingTime=1234.5),
@@ -46,9 +46,7 @@ def test_each_job_is_one_entry_with_its_own_counts_also_where_they_are_zero(caps
 
 
 @pytest.mark.parametrize("missing", [0, 3])
-def test_missing_images_are_counted_where_it_is_known_what_was_asked_for(
-    capsys: pytest.CaptureFixture[str], missing: int
-) -> None:
+def test_missing_images_are_counted_when_known(capsys: pytest.CaptureFixture[str], missing: int) -> None:
     stats = ResultStats(successCount=9, failureCount=0, totalCount=9, migrationFailedCount=0, missingCount=missing)
 
     METRICS.job_completed("abcdefgh1234", stats, 1.5)
@@ -57,13 +55,13 @@ def test_missing_images_are_counted_where_it_is_known_what_was_asked_for(
     assert emitted(capsys) == [entry_of("abcdefgh1234", **counts, ProcessingTime=1.5)]
 
 
-def test_a_manifest_counts_by_how_much_it_differs_and_what_is_unprocessed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_manifest_difference_and_unprocessed_records_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
     METRICS.manifest_compared("abcdefgh1234", difference=40, unprocessed=5)
 
     assert emitted(capsys) == [entry_of("abcdefgh1234", ManifestDifference=40, UnprocessedCount=5)]
 
 
-def test_a_failed_job_counts_as_one(capsys: pytest.CaptureFixture[str]) -> None:
+def test_failed_job_counts_as_one(capsys: pytest.CaptureFixture[str]) -> None:
     METRICS.job_failed("abcdefgh1234")
 
     assert emitted(capsys) == [entry_of("abcdefgh1234", JobFailed=1)]

@@ -1,4 +1,4 @@
-"""What a job asks of AWS, counted: as few calls as there can be, however many records it has."""
+"""A job makes the minimum number of AWS calls for its number of records."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from benchmarks.ways import HANDLER, SUBMISSIONS, WAYS, session
 
 
 @pytest.mark.parametrize("records", [1, 1_000, 2_026])
-def test_a_job_takes_the_fewest_calls(records: int) -> None:
+def test_job_makes_the_fewest_calls(records: int) -> None:
     size = sum(map(len, output_lines(records, 0)))
     aws = ModelledAws(records, lambda: output_lines(records, 0), size, latencies={})
 
@@ -17,11 +17,11 @@ def test_a_job_takes_the_fewest_calls(records: int) -> None:
         WAYS[HANDLER](aws)()
 
     assert dict(aws.calls) == fewest_calls(records)
-    done = dict.fromkeys(("transactions", "copied", "deleted", "pending-images"), records)
-    assert aws.written == done
+    effects = dict.fromkeys(("transactions", "copied", "deleted", "pending-images"), records)
+    assert aws.written == effects
 
 
-def test_the_fewest_calls_of_the_largest_job() -> None:
+def test_fewest_calls_of_the_largest_job() -> None:
     assert fewest_calls(50_000) == {
         "Query": 1,
         "UpdateItem": 2,
@@ -35,7 +35,7 @@ def test_the_fewest_calls_of_the_largest_job() -> None:
 
 
 @pytest.mark.parametrize("way", SUBMISSIONS)
-def test_a_submission_reads_each_image_once_and_uploads_a_manifest_in_parts(way: str) -> None:
+def test_submission_makes_the_fewest_calls(way: str) -> None:
     images, image_bytes = 100, 145_000
     aws = ModelledAws(images, lambda: iter([bytes(image_bytes)]), image_bytes, latencies={})
 
@@ -53,5 +53,5 @@ def test_a_submission_reads_each_image_once_and_uploads_a_manifest_in_parts(way:
         "UpdateItem": 2,
         "CreateModelInvocationJob": 1,
     }
-    # In base64, with some 2 kB of a prompt beside each.
+    # Each image is in base64, with a prompt of about 2 kB.
     assert 4 / 3 * images * image_bytes < aws.written["uploaded"] < 4 / 3 * images * image_bytes + 2_100 * images

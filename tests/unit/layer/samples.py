@@ -1,4 +1,4 @@
-"""A job, a receipt, and the lines that say it, in both layouts."""
+"""A job, a receipt, and records of the receipt in both layouts."""
 
 import json
 from collections.abc import Mapping
@@ -33,12 +33,12 @@ def receipt_text(**changes: object) -> str:
 
 
 def with_amount(literal: str) -> str:
-    """Return the receipt's JSON with this very literal as its amount."""
+    """Return the receipt's JSON with this literal text as its amount."""
     return receipt_text(amount="AMOUNT").replace('"AMOUNT"', literal)
 
 
 def simple_line(text: str, image_id: str = "image-1") -> bytes:
-    """Return a line in the simple layout."""
+    """Return a record in the simple layout."""
     return json.dumps({"customData": image_id, "output": {"text": text}}).encode()
 
 
@@ -49,5 +49,5 @@ def nova_output(*texts: str, **more: object) -> dict[str, Any]:
 
 
 def bedrock_line(image_id: str = "image-1", **outcome: object) -> bytes:
-    """Return a line in Bedrock's layout; `outcome` is its modelOutput or its error."""
+    """Return a record in Bedrock's layout. `outcome` is its modelOutput or its error."""
     return json.dumps({"recordId": image_id, "modelInput": MODEL_INPUT, **outcome}).encode()

@@ -1,4 +1,4 @@
-"""What a failure says, as far as a log may hold it."""
+"""The parts of an error that a log entry may contain."""
 
 from typing import Any
 
@@ -20,23 +20,23 @@ SLOW_DOWN = ClientError({"Error": {"Code": "SlowDown", "Message": "secret"}}, "G
         (ReadTimeoutError(endpoint_url="https://s3"), "ReadTimeoutError"),
     ],
 )
-def test_a_failed_call_is_one_word(error: ClientError | BotoCoreError, code: str) -> None:
+def test_error_code_of_a_failed_call(error: ClientError | BotoCoreError, code: str) -> None:
     assert error_code(error) == code
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "fields"),
     [
         (RetryableError("ours"), {"error": "RetryableError", "detail": "ours"}),
         (SLOW_DOWN, {"error": "ClientError", "detail": "GetObject: SlowDown"}),
         (ValueError("secret"), {"error": "ValueError"}),
     ],
 )
-def test_only_our_own_messages_are_said(error: Exception, said: dict[str, Any]) -> None:
+def test_error_fields_include_only_messages_of_own_errors(error: Exception, fields: dict[str, Any]) -> None:
     with pytest.raises(type(error)) as raised:
         raise error
 
     found = error_fields(raised.value)
     [frame] = found.pop("stack")
-    assert "test_only_our_own_messages_are_said" in frame
-    assert found == said
+    assert "test_error_fields_include_only_messages_of_own_errors" in frame
+    assert found == fields

@@ -1,4 +1,4 @@
-"""What an invocation is about, in each envelope."""
+"""The job events in an invocation, for each envelope."""
 
 import json
 from collections.abc import Callable
@@ -17,7 +17,7 @@ OUTPUT = OutputObject(BUCKET, "batch-output/abcdefgh1234/night 1+2.jsonl.out", e
 
 
 def event(name: str) -> dict[str, Any]:
-    """Return a real event."""
+    """Return a sample event of AWS."""
     return json.loads((EVENTS / f"{name}.json").read_text())
 
 
@@ -27,27 +27,27 @@ def notification(key: object, bucket: object = "images", **more: object) -> dict
 
 
 def message_of(read: Callable[[], object]) -> str:
-    """Return the message that the event is refused with."""
+    """Return the error message of a refused event."""
     with pytest.raises(InvalidEventError) as raised:
         read()
     return str(raised.value)
 
 
-def test_a_bare_s3_event_names_its_object_with_the_key_decoded() -> None:
+def test_s3_event_names_its_object() -> None:
     assert job_events(event("s3_event"), BUCKET) == [OUTPUT]
 
 
 @pytest.mark.parametrize("name", ["sqs_s3_event", "sqs_sns_s3_event", "sqs_lambda_failure_event"])
-def test_an_sqs_message_names_the_same_object_whatever_is_around_it(name: str) -> None:
+def test_sqs_message_names_its_object_in_any_envelope(name: str) -> None:
     assert job_events_in_message(event(name)["Records"][0]["body"], BUCKET) == [OUTPUT]
 
 
-def test_the_test_event_of_s3_names_no_object() -> None:
+def test_s3_test_event_has_zero_job_events() -> None:
     assert job_events(event("s3_test_event"), BUCKET) == []
 
 
 @pytest.mark.parametrize("in_sns", [False, True])
-def test_the_test_event_of_s3_is_acknowledged_in_every_envelope(*, in_sns: bool) -> None:
+def test_s3_test_event_is_accepted_in_any_envelope(*, in_sns: bool) -> None:
     body = json.dumps(event("s3_test_event"))
     if in_sns:
         body = json.dumps({"Type": "Notification", "Message": body})
@@ -55,7 +55,7 @@ def test_the_test_event_of_s3_is_acknowledged_in_every_envelope(*, in_sns: bool)
     assert job_events_in_message(body, BUCKET) == []
 
 
-def test_every_record_of_a_notification_counts() -> None:
+def test_notification_names_an_object_for_each_record() -> None:
     records = [notification(f"batch-output/job{number}/output.jsonl")["Records"][0] for number in range(3)]
 
     assert job_events({"Records": records}, "images") == [
@@ -77,20 +77,20 @@ def test_every_record_of_a_notification_counts() -> None:
         ("batch-output%2Fjob%2Foutput.jsonl", "batch-output/job/output.jsonl"),
     ],
 )
-def test_a_key_is_decoded_once_as_a_form(encoded: str, key: str) -> None:
+def test_key_is_form_decoded_once(encoded: str, key: str) -> None:
     assert job_events(notification(encoded), "images") == [OutputObject("images", key)]
 
 
 @pytest.mark.parametrize(
     ("etag", "plain"), [("abc", "abc"), ('"abc"', "abc"), ("abc-2", "abc-2"), ("", None), (None, None)]
 )
-def test_an_etag_is_read_without_quotes_where_there_is_one(etag: str | None, plain: str | None) -> None:
+def test_etag_is_read_without_quotes(etag: str | None, plain: str | None) -> None:
     key = "batch-output/job/output.jsonl"
 
     assert job_events(notification(key, eTag=etag), "images") == [OutputObject("images", key, plain)]
 
 
-def test_the_job_id_is_the_folder_of_the_output() -> None:
+def test_job_id_is_the_folder_of_the_output() -> None:
     assert OUTPUT.job_id == "abcdefgh1234"
 
 
@@ -120,14 +120,14 @@ def test_the_job_id_is_the_folder_of_the_output() -> None:
         "batch-output/job/output.JSONL",
     ],
 )
-def test_a_key_that_is_no_output_is_refused_with_the_key_the_rule_and_the_remedy(key: str) -> None:
+def test_key_of_another_object_is_refused(key: str) -> None:
     assert message_of(lambda: job_events(notification(key), "images")) == (
         f"object key {key!r} is not batch-output/{{jobId}}/{{file}} with a file ending in .jsonl or .jsonl.out, or "
         "named manifest.json.out: put batch output there, and nothing else."
     )
 
 
-def test_the_manifest_beside_an_output_is_told_from_it_and_comes_after_it() -> None:
+def test_output_manifest_is_recognized_and_sorted_last() -> None:
     keys = ["batch-output/job/manifest.json.out", "batch-output/job/manifest.jsonl.out"]
     records = [notification(key, eTag="abc")["Records"][0] for key in keys]
 
@@ -138,14 +138,14 @@ def test_the_manifest_beside_an_output_is_told_from_it_and_comes_after_it() -> N
 
 
 def state_change(**changes: object) -> dict[str, Any]:
-    """Return Bedrock's event of a failed job; `changes` are to its detail."""
+    """Return Bedrock's event of a failed job with changes to its detail."""
     change = event("bedrock/job_state_change")
     return {**change, "detail": {**change["detail"], **changes}}
 
 
 @pytest.mark.parametrize("status", list(BedrockEnd))
 @pytest.mark.parametrize(("message", "read"), [("No permission.", "No permission."), ("", ""), (None, ""), (..., "")])
-def test_the_end_of_a_job_that_did_not_complete_is_read(status: BedrockEnd, message: object, read: str) -> None:
+def test_state_change_of_an_incomplete_job_is_read(status: BedrockEnd, message: object, read: str) -> None:
     change = state_change(status=status.value, failureMessage=message)
     if message is ...:
         del change["detail"]["failureMessage"]
@@ -175,7 +175,7 @@ def test_the_end_of_a_job_that_did_not_complete_is_read(status: BedrockEnd, mess
         ({"failureMessage": {"code": 1}}, "detail.failureMessage: Input should be a valid string"),
     ],
 )
-def test_a_state_change_that_is_no_such_end_is_refused(changes: dict[str, object], problem: str) -> None:
+def test_state_change_of_another_kind_is_refused(changes: dict[str, object], problem: str) -> None:
     refused = message_of(lambda: job_events(state_change(**changes), BUCKET))
 
     assert refused.startswith(f"Batch Inference Job State Change is malformed: {problem}")
@@ -183,13 +183,13 @@ def test_a_state_change_that_is_no_such_end_is_refused(changes: dict[str, object
 
 
 @pytest.mark.parametrize("detail", [{}, None, [], "Failed"])
-def test_a_state_change_without_its_detail_is_refused(detail: object) -> None:
+def test_state_change_without_its_detail_is_refused(detail: object) -> None:
     change = {"detail-type": "Batch Inference Job State Change", "detail": detail}
 
     assert "is malformed: detail" in message_of(lambda: job_events(change, BUCKET))
 
 
-def test_an_object_of_another_bucket_is_refused() -> None:
+def test_object_in_another_bucket_is_refused() -> None:
     foreign = notification("batch-output/job/output.jsonl", bucket="theirs")
 
     assert message_of(lambda: job_events(foreign, "images")) == (
@@ -197,7 +197,7 @@ def test_an_object_of_another_bucket_is_refused() -> None:
     )
 
 
-def test_one_wrong_record_refuses_the_whole_notification() -> None:
+def test_notification_with_one_wrong_record_is_refused() -> None:
     records = [
         *notification("batch-output/job/output.jsonl")["Records"],
         *notification("uploads/user/a.jpg")["Records"],
@@ -219,7 +219,7 @@ def test_one_wrong_record_refuses_the_whole_notification() -> None:
         ({"detail-type": "Model Customization Job State Change"}, "['detail-type']"),
     ],
 )
-def test_an_event_without_records_is_refused_with_the_keys_it_has(value: dict[str, Any], keys: str) -> None:
+def test_event_without_records_is_refused_with_its_keys(value: dict[str, Any], keys: str) -> None:
     assert message_of(lambda: job_events(value, "images")) == (
         f"event with the keys {keys} is no S3 event notification (it has no Records) and no Batch Inference Job State "
         "Change. Send S3 ObjectCreated notifications to this function, bare, through SQS, or through SNS and SQS, and "
@@ -239,7 +239,7 @@ def test_an_event_without_records_is_refused_with_the_keys_it_has(value: dict[st
         ("x", "Input should be a valid dictionary"),
     ],
 )
-def test_a_malformed_record_is_refused_with_the_field_that_is_wrong(record: object, problem: str) -> None:
+def test_malformed_record_is_refused_with_its_wrong_field(record: object, problem: str) -> None:
     refused = message_of(lambda: job_events({"Records": [record]}, "images"))
 
     assert refused.startswith("record of an S3 event notification is malformed: ")
@@ -271,11 +271,11 @@ def test_a_malformed_record_is_refused_with_the_field_that_is_wrong(record: obje
         ),
     ],
 )
-def test_a_message_that_is_no_json_object_is_refused(body: str, message: str) -> None:
+def test_message_without_a_json_object_is_refused(body: str, message: str) -> None:
     assert message_of(lambda: job_events_in_message(body, "images")) == message
 
 
-def test_an_sns_message_that_is_no_notification_is_refused() -> None:
+def test_sns_message_of_another_type_is_refused() -> None:
     confirmation = json.dumps({"Type": "SubscriptionConfirmation", "Message": json.dumps(event("s3_event"))})
 
     assert "['Message', 'Type'] is no S3 event notification" in message_of(

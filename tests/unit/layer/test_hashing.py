@@ -1,4 +1,4 @@
-"""Ids that follow from facts."""
+"""Ids and digests that follow from their input."""
 
 import hashlib
 import re
@@ -17,26 +17,26 @@ from yorutsuke_common.hashing import (
 )
 
 
-def test_a_transaction_id_is_the_beginning_of_the_sha256_of_job_image_and_submit_time() -> None:
+def test_transaction_id_is_a_truncated_sha256() -> None:
     documented = hashlib.sha256(b"abcdefgh1234#image-1#2026-11-22T15:00:00.000Z").hexdigest()[:24]
 
     assert transaction_id("abcdefgh1234", "image-1", "2026-11-22T15:00:00.000Z") == documented
 
 
-def test_a_transaction_id_never_changes_between_releases() -> None:
-    """Stored items carry it: another id for the same fact would double them at the next replay."""
+def test_transaction_id_is_the_same_in_every_release() -> None:
+    """Stored items have this id. With another id for the same record, a replay would duplicate each item."""
     assert transaction_id("job", "画像", "1795466527") == "17d7e6b6751056a863bc09f7"
 
 
 @given(st.text(), st.text(), st.text())
-def test_a_transaction_id_is_24_hex_digits_and_the_same_each_time(job_id: str, image_id: str, timestamp: str) -> None:
+def test_transaction_id_is_24_deterministic_hex_digits(job_id: str, image_id: str, timestamp: str) -> None:
     first = transaction_id(job_id, image_id, timestamp)
 
     assert re.fullmatch("[0-9a-f]{24}", first)
     assert transaction_id(job_id, image_id, timestamp) == first
 
 
-def test_job_image_and_submit_time_each_change_the_id() -> None:
+def test_transaction_id_depends_on_each_input() -> None:
     ids = [
         transaction_id("job", "image", "time"),
         transaction_id("job2", "image", "time"),
@@ -47,22 +47,22 @@ def test_job_image_and_submit_time_each_change_the_id() -> None:
     assert sorted(set(ids)) == sorted(ids)
 
 
-def test_a_job_without_a_trace_gets_one_that_follows_from_its_id() -> None:
+def test_derived_trace_id_follows_from_the_job_id() -> None:
     assert derived_trace_id("abcdefgh1234") == "job-abcdefgh1234"
 
 
-def test_images_are_the_same_in_any_order() -> None:
+def test_images_digest_ignores_the_order() -> None:
     documented = hashlib.sha256(b'["a", "b"]').hexdigest()
 
     assert (images_digest(["b", "a"]), images_digest(iter(["a", "b"]))) == (documented, documented)
 
 
 @given(st.sets(st.text()), st.sets(st.text()))
-def test_other_images_have_another_digest(images: set[str], others: set[str]) -> None:
+def test_images_digest_differs_for_other_images(images: set[str], others: set[str]) -> None:
     assert (images_digest(images) == images_digest(others)) is (images == others)
 
 
-def test_a_selection_has_a_bit_for_each_id_in_order() -> None:
+def test_selection_has_one_bit_for_each_id() -> None:
     ids = ["d", "b", "e", "a", "c"]
 
     assert selection(ids, ["e", "b"]) == f"{0b01001:x}"
@@ -73,33 +73,33 @@ def test_a_selection_has_a_bit_for_each_id_in_order() -> None:
 @given(
     st.sets(st.text(), min_size=1).flatmap(lambda ids: st.tuples(st.just(ids), st.sets(st.sampled_from(sorted(ids)))))
 )
-def test_what_was_selected_is_what_is_selected(of: tuple[set[str], set[str]]) -> None:
-    among, chosen = of
+def test_selected_reverses_selection(ids: tuple[set[str], set[str]]) -> None:
+    all_ids, chosen = ids
 
-    assert selected(among, selection(among, chosen)) == sorted(chosen)
+    assert selected(all_ids, selection(all_ids, chosen)) == sorted(chosen)
 
 
-def test_a_selection_among_the_most_ids_fits_into_an_item_with_the_others() -> None:
+def test_selection_among_50000_ids_has_12500_characters() -> None:
     ids = [str(number) for number in range(50_000)]
 
     assert len(selection(ids, ids)) == 12_500
     assert selected(ids, selection(ids, ids[::2])) == sorted(ids[::2])
 
 
-def test_a_selection_among_more_ids_is_none_among_these() -> None:
+def test_selected_refuses_a_selection_among_more_ids() -> None:
     with pytest.raises(ValueError, match="longer"):
         selected(["a", "b"], "7")
 
 
-def test_a_submission_token_is_the_sha256_of_intent_and_submit_time() -> None:
-    """Bedrock knows it: another token for the same claim would be another job."""
+def test_submission_token_is_a_sha256() -> None:
+    """Bedrock stores the token. Another token for the same submission would create a second job."""
     documented = hashlib.sha256(b"intent-1#2026-11-22T15:00:00Z").hexdigest()
 
     assert submission_token("intent-1", "2026-11-22T15:00:00Z") == documented
 
 
-def test_an_intent_that_is_begun_anew_has_another_token() -> None:
-    """Bedrock would answer the token of before with the job of before, which may have failed."""
+def test_submission_token_differs_for_another_submit_time() -> None:
+    """For a repeated token, Bedrock returns the earlier job, which may have failed."""
     assert submission_token("intent-1", "2026-11-22T15:00:00.000001Z") != submission_token(
         "intent-1", "2026-11-22T15:00:00.000002Z"
     )

@@ -1,4 +1,4 @@
-"""The names that queries rely on, and the form of an entry."""
+"""The names of log events, which queries use, and the form of a log entry."""
 
 import itertools
 import json
@@ -22,7 +22,7 @@ def machine_in_tokyo() -> Iterator[None]:
     time.tzset()
 
 
-def test_the_events_are_those_of_the_runbook_each_spelt_as_its_name() -> None:
+def test_log_event_value_equals_its_name() -> None:
     names = [
         "BATCH_RESULT_STARTED",
         "BATCH_RESULT_PER_TRANSACTION",
@@ -56,9 +56,7 @@ def test_the_events_are_those_of_the_runbook_each_spelt_as_its_name() -> None:
 
 
 @pytest.mark.usefixtures("machine_in_tokyo")
-def test_an_entry_is_one_line_of_json_with_its_event_and_utc_time(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_log_entry_is_json_with_utc_time(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POWERTOOLS_LOG_LEVEL", "INFO")
     service = next(_services)
     make_logger(service).info("batch result started", event=LogEvent.BATCH_RESULT_STARTED, jobId="abcdefgh1234")
@@ -77,7 +75,7 @@ def test_an_entry_is_one_line_of_json_with_its_event_and_utc_time(
 
 
 @pytest.mark.parametrize(("level", "logged"), [("DEBUG", ["debug", "info"]), ("INFO", ["info"])])
-def test_the_stage_decides_whether_debug_entries_are_written(
+def test_log_level_is_read_from_the_environment(
     level: str, logged: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("POWERTOOLS_LOG_LEVEL", level)

@@ -1,4 +1,4 @@
-"""The function's environment, validated as one."""
+"""Validation of the function's environment."""
 
 from collections.abc import Iterator
 from zoneinfo import ZoneInfo
@@ -55,7 +55,7 @@ def test_settings_are_read_once_per_execution_environment(monkeypatch: pytest.Mo
     assert load_settings() is first
 
 
-def test_names_of_one_character_and_one_day_are_settings() -> None:
+def test_settings_accept_their_minimum_values() -> None:
     one = {**dict.fromkeys(ENVIRONMENT, "1"), "TIMEZONE": "UTC"}
 
     assert ResultSettings.model_validate(one).model_dump(by_alias=True) == {
@@ -66,7 +66,7 @@ def test_names_of_one_character_and_one_day_are_settings() -> None:
 
 
 @pytest.mark.parametrize("name", ENVIRONMENT)
-def test_a_missing_variable_is_named(name: str) -> None:
+def test_missing_variable_is_named(name: str) -> None:
     rest = {key: value for key, value in ENVIRONMENT.items() if key != name}
 
     with pytest.raises(ValidationError) as raised:
@@ -75,10 +75,10 @@ def test_a_missing_variable_is_named(name: str) -> None:
     assert [error["loc"] for error in raised.value.errors()] == [(name,)]
 
 
-def test_an_environment_that_is_not_valid_is_our_error_with_each_variable_and_what_is_wrong(
+def test_invalid_environment_raises_settings_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Logs hold the messages of our own errors only."""
+    """Log entries contain only the messages of this project's errors."""
     for name, value in {**ENVIRONMENT, "STAGE": "", "TRANSACTION_TTL_DAYS": "two"}.items():
         monkeypatch.setenv(name, value)
 
@@ -92,8 +92,8 @@ def test_an_environment_that_is_not_valid_is_our_error_with_each_variable_and_wh
     )
 
 
-def test_the_error_of_a_missing_variable_quotes_no_other_variable() -> None:
-    """A Lambda's environment holds its credentials, and an uncaught error is printed to the log."""
+def test_missing_variable_error_omits_other_variables() -> None:
+    """The environment of a Lambda function contains credentials, and Lambda logs an uncaught error."""
     with pytest.raises(ValidationError) as raised:
         ResultSettings.model_validate({"AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI"})
 
@@ -114,13 +114,13 @@ def test_the_error_of_a_missing_variable_quotes_no_other_variable() -> None:
         ("TIMEZONE", "/etc/localtime"),
     ],
 )
-def test_a_malformed_variable_is_named(name: str, value: str) -> None:
+def test_malformed_variable_is_named(name: str, value: str) -> None:
     with pytest.raises(ValidationError) as raised:
         ResultSettings.model_validate({**ENVIRONMENT, name: value})
 
     assert [error["loc"] for error in raised.value.errors()] == [(name,)]
 
 
-def test_an_unknown_time_zone_is_refused_with_a_remedy() -> None:
+def test_unknown_time_zone_is_refused_with_a_remedy() -> None:
     with pytest.raises(ValidationError, match="'Tokyo' is not an IANA time zone; use a name such as Asia/Tokyo"):
         ResultSettings.model_validate({**ENVIRONMENT, "TIMEZONE": "Tokyo"})

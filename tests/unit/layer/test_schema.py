@@ -1,4 +1,4 @@
-"""The shapes of what is read and stored, and what each of them refuses."""
+"""The models of records, items and requests, and the values that they refuse."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -61,28 +61,28 @@ TRANSACTION = Transaction(
 def refused_fields(
     model: type[Receipt | BatchJob | PendingImage | SubmitRequest], attributes: dict[str, Any]
 ) -> list[object]:
-    """Return the names of the fields that the model refuses."""
+    """Return the names of the refused fields."""
     with pytest.raises(ValidationError) as raised:
         model.model_validate(attributes)
     return [error["loc"][0] for error in raised.value.errors()]
 
 
-def test_a_receipt_keeps_what_the_model_read_and_nothing_else() -> None:
+def test_receipt_ignores_other_fields() -> None:
     assert Receipt.model_validate({**RECEIPT, "confidence": 1}).model_dump() == RECEIPT
 
 
 @pytest.mark.parametrize("kind", ["income", "expense"])
-def test_a_receipt_is_income_or_expense(kind: str) -> None:
+def test_receipt_is_income_or_expense(kind: str) -> None:
     assert Receipt.model_validate({**RECEIPT, "type": kind}).type == kind
 
 
 @pytest.mark.parametrize("category", ["sale", "purchase", "shipping", "packaging", "fee", "other"])
-def test_a_receipt_is_of_one_of_six_categories(category: str) -> None:
+def test_receipt_has_one_of_six_categories(category: str) -> None:
     assert Receipt.model_validate({**RECEIPT, "category": category}).category == category
 
 
 @pytest.mark.parametrize("name", RECEIPT)
-def test_a_receipt_lacks_no_field(name: str) -> None:
+def test_receipt_requires_every_field(name: str) -> None:
     rest = {key: value for key, value in RECEIPT.items() if key != name}
 
     assert refused_fields(Receipt, rest) == [name]
@@ -137,7 +137,7 @@ def test_a_receipt_lacks_no_field(name: str) -> None:
         ("description", ["x"]),
     ],
 )
-def test_a_receipt_refuses_a_value_that_is_not_of_its_field(name: str, value: object) -> None:
+def test_receipt_refuses_an_invalid_value(name: str, value: object) -> None:
     assert refused_fields(Receipt, {**RECEIPT, name: value}) == [name]
 
 
@@ -155,27 +155,27 @@ def test_a_receipt_refuses_a_value_that_is_not_of_its_field(name: str, value: ob
         ("description", "\x00", "\x00"),
     ],
 )
-def test_a_receipt_takes_a_value_up_to_the_bound_of_its_field(name: str, value: object, kept: object) -> None:
+def test_receipt_accepts_a_value_at_its_limit(name: str, value: object, kept: object) -> None:
     assert Receipt.model_validate({**RECEIPT, name: value}).model_dump() == {**RECEIPT, name: kept}
 
 
 @pytest.mark.parametrize("name", RECEIPT)
-def test_the_error_of_a_receipt_never_quotes_the_value(name: str) -> None:
-    """A validation message may reach a log, and no log holds a merchant, a description or an amount."""
+def test_receipt_error_does_not_quote_the_value(name: str) -> None:
+    """A validation message may be logged. Logs must not contain a merchant, a description or an amount."""
     with pytest.raises(ValidationError) as raised:
         Receipt.model_validate({**RECEIPT, name: ["Kissa Hoshi 1280"]})
 
     assert "Kissa" not in str(raised.value)
 
 
-def test_the_error_of_a_date_does_not_quote_it() -> None:
+def test_date_error_does_not_quote_the_date() -> None:
     with pytest.raises(ValidationError) as raised:
         Receipt.model_validate({**RECEIPT, "date": "2026-02-30"})
 
     assert "02-30" not in str(raised.value)
 
 
-def test_a_transaction_is_its_item() -> None:
+def test_transaction_item_has_all_attributes() -> None:
     assert TRANSACTION.item() == {
         **RECEIPT,
         "transactionId": "0123456789abcdef01234567",
@@ -190,8 +190,8 @@ def test_a_transaction_is_its_item() -> None:
     }
 
 
-def test_the_status_of_an_item_is_a_plain_string() -> None:
-    """boto3's serializer looks at the type's name, and knows no enum."""
+def test_item_status_is_a_plain_string() -> None:
+    """boto3's serializer compares the name of the type and does not support enums."""
     failed = TRANSACTION.model_copy(update={"status": TransactionStatus.MIGRATION_FAILED})
 
     status = failed.item()["status"]
@@ -199,12 +199,12 @@ def test_the_status_of_an_item_is_a_plain_string() -> None:
     assert (type(status), status) == (str, "migrationFailed")
 
 
-def test_what_is_read_cannot_be_changed() -> None:
+def test_transaction_is_immutable() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         TRANSACTION.userId = "user-2"
 
 
-def test_a_job_needs_only_its_ids_its_status_and_its_submit_time() -> None:
+def test_job_has_defaults_for_optional_attributes() -> None:
     assert BatchJob.model_validate(JOB) == BatchJob(
         intentId="intent-1",
         jobId="abcdefgh1234",
@@ -221,7 +221,7 @@ def test_a_job_needs_only_its_ids_its_status_and_its_submit_time() -> None:
     )
 
 
-def test_a_completed_job_is_read_back_as_dynamodb_returns_it() -> None:
+def test_completed_job_is_read_from_its_item() -> None:
     stats = {"successCount": Decimal(3), "failureCount": Decimal(1), "totalCount": Decimal(4)}
     item = {
         **JOB,
@@ -261,31 +261,31 @@ def test_a_completed_job_is_read_back_as_dynamodb_returns_it() -> None:
         (Decimal("1795466527.50"), "1795466527.50"),
     ],
 )
-def test_a_submit_time_is_kept_exactly_as_stored(stored: object, text: str) -> None:
+def test_submit_time_is_kept_as_stored(stored: object, text: str) -> None:
     assert BatchJob.model_validate({**JOB, "submitTime": stored}).submitTime == text
 
 
 @pytest.mark.parametrize("name", ["intentId", "jobId", "userId", "submitTime"])
 @pytest.mark.parametrize("value", ["", None, True, ["x"]])
-def test_a_job_refuses_an_id_or_a_submit_time_that_is_none(name: str, value: object) -> None:
+def test_job_refuses_an_invalid_id_or_submit_time(name: str, value: object) -> None:
     assert refused_fields(BatchJob, {**JOB, name: value}) == [name]
 
 
 @pytest.mark.parametrize("name", JOB)
-def test_a_job_takes_an_id_of_one_character(name: str) -> None:
+def test_job_accepts_values_of_one_character(name: str) -> None:
     job = BatchJob.model_validate({**JOB, name: "7"})
 
     assert job.model_dump(include=set(JOB)) == {**JOB, name: "7"}
 
 
 @pytest.mark.parametrize("name", JOB)
-def test_a_job_lacks_no_field_that_transactions_are_made_from(name: str) -> None:
+def test_job_requires_the_fields_of_its_transactions(name: str) -> None:
     rest = {key: value for key, value in JOB.items() if key != name}
 
     assert refused_fields(BatchJob, rest) == [name]
 
 
-def test_an_image_is_pending_until_it_says_otherwise() -> None:
+def test_pending_image_has_default_status_pending() -> None:
     item = {"imageId": "image-1", "userId": "user-1", "s3Key": "uploads/user-1/a.jpg", "size": Decimal(9)}
 
     assert PendingImage.model_validate(item) == PendingImage(
@@ -299,28 +299,28 @@ def test_an_image_is_pending_until_it_says_otherwise() -> None:
     )
 
 
-def test_an_image_without_a_key_is_refused() -> None:
+def test_pending_image_refuses_an_empty_key() -> None:
     assert refused_fields(PendingImage, {"imageId": "image-1", "userId": "user-1", "s3Key": ""}) == ["s3Key"]
 
 
 @pytest.mark.parametrize("image_id", ["x", " ", "é" * 512, "x" * 1024])
-def test_an_image_id_is_up_to_1024_bytes_long(image_id: str) -> None:
+def test_image_id_accepts_1024_bytes(image_id: str) -> None:
     assert TypeAdapter[str](ImageId).validate_python(image_id) == image_id
 
 
 @pytest.mark.parametrize("image_id", ["", "x" * 1025, "é" * 512 + "x", "x" * 3072, "\ud800", 7, None])
-def test_an_image_id_is_not_empty_nor_longer_than_1024_bytes_nor_anything_but_text(image_id: object) -> None:
+def test_image_id_refuses_other_lengths_and_types(image_id: object) -> None:
     with pytest.raises(ValidationError):
         TypeAdapter[str](ImageId).validate_python(image_id)
 
 
-def test_a_plan_record_is_an_image_id_and_a_text() -> None:
+def test_simple_record_has_image_id_and_text() -> None:
     line = '{"customData": "image-1", "output": {"text": "{}", "tokens": 9}, "more": 1}'
 
     assert SimpleRecord.model_validate_json(line) == SimpleRecord(customData="image-1", output=SimpleOutput(text="{}"))
 
 
-def test_a_bedrock_record_is_read_without_the_echoed_request() -> None:
+def test_bedrock_record_is_read_without_its_model_input() -> None:
     line = '{"modelInput": {"image": "aGVsbG8="}, "modelOutput": {"a": [1]}, "recordId": "image-1"}'
 
     assert BedrockRecord.model_validate_json(line).model_dump() == {
@@ -333,20 +333,20 @@ def test_a_bedrock_record_is_read_without_the_echoed_request() -> None:
 COUNTS = {"totalRecordCount": 3, "processedRecordCount": 3, "successRecordCount": 2, "errorRecordCount": 1}
 
 
-def test_a_manifest_may_lack_its_token_counts_and_have_more_than_we_know() -> None:
+def test_output_manifest_accepts_missing_and_unknown_token_counts() -> None:
     assert RecordCounts.model_validate({**COUNTS, "cachedTokenCount": 1}).model_dump(exclude_none=True) == COUNTS
 
 
 @pytest.mark.parametrize("name", COUNTS)
 @pytest.mark.parametrize("value", [None, -1, 1.5, "x", 10**16, [1]])
-def test_a_manifest_without_a_count_is_refused(name: str, value: object) -> None:
+def test_output_manifest_refuses_an_invalid_count(name: str, value: object) -> None:
     with pytest.raises(ValidationError) as raised:
         RecordCounts.model_validate({**COUNTS, name: value})
 
     assert [error["loc"] for error in raised.value.errors()] == [(name,)]
 
 
-def test_a_dead_letter_may_lack_an_image_id_and_hold_any_record() -> None:
+def test_dead_letter_accepts_a_missing_image_id() -> None:
     letter = DeadLetter(line=3, reason=Reason.INVALID_JSON, detail="the line is no JSON", record="{")
 
     assert letter.model_dump(mode="json") == {
@@ -359,11 +359,11 @@ def test_a_dead_letter_may_lack_an_image_id_and_hold_any_record() -> None:
 
 
 @pytest.mark.parametrize(("length", "kept"), [(1_000, 1_000), (1_001, 1_000)])
-def test_the_detail_of_a_dead_letter_is_cut_at_1000_characters(length: int, kept: int) -> None:
+def test_dead_letter_detail_is_cut_at_1000_characters(length: int, kept: int) -> None:
     assert DeadLetter(line=1, reason=Reason.MODEL_ERROR, detail="画" * length, record=None).detail == "画" * kept
 
 
-def test_the_stored_words_are_those_of_the_design() -> None:
+def test_stored_enum_values_match_the_design() -> None:
     words = {
         kind.__name__: [word.value for word in kind]
         for kind in (JobStatus, BedrockEnd, TransactionStatus, ImageStatus, Reason)
@@ -395,12 +395,12 @@ def test_the_stored_words_are_those_of_the_design() -> None:
         (datetime(2026, 11, 23, 3, 42, 7, tzinfo=timezone(timedelta(hours=9))), "2026-11-22T18:42:07Z"),
     ],
 )
-def test_an_instant_is_written_in_utc_to_the_second(moment: datetime, text: str) -> None:
+def test_instant_is_written_in_utc_in_seconds(moment: datetime, text: str) -> None:
     assert iso_utc(moment) == text
 
 
 @pytest.mark.parametrize(("microsecond", "text"), [(0, "07.000000Z"), (1_234, "07.001234Z"), (999_999, "07.999999Z")])
-def test_an_instant_is_written_to_the_microsecond_where_that_is_asked_for(microsecond: int, text: str) -> None:
+def test_instant_is_written_in_microseconds_on_request(microsecond: int, text: str) -> None:
     moment = datetime(2026, 11, 22, 18, 42, 7, microsecond, tzinfo=UTC)
 
     assert iso_utc(moment, "microseconds") == f"2026-11-22T18:42:{text}"
@@ -409,21 +409,21 @@ def test_an_instant_is_written_to_the_microsecond_where_that_is_asked_for(micros
 REQUEST: dict[str, Any] = {"intentId": "intent-1", "pendingImageIds": ["image-1", "image-2"], "userId": "user-1"}
 
 
-def test_a_request_names_its_intent_its_images_its_user_and_a_model_if_need_be() -> None:
+def test_request_has_an_optional_model() -> None:
     assert SubmitRequest.model_validate(REQUEST).model_dump() == {**REQUEST, "modelId": None}
 
 
 @pytest.mark.parametrize("intent_id", ["a", "7", "2026-11-22_user.1", "A" * 128])
-def test_an_intent_is_named_by_what_an_object_key_of_bedrocks_takes(intent_id: str) -> None:
+def test_intent_id_accepts_allowed_characters_and_lengths(intent_id: str) -> None:
     assert SubmitRequest.model_validate({**REQUEST, "intentId": intent_id}).intentId == intent_id
 
 
 @pytest.mark.parametrize("intent_id", ["", "A" * 129, "a/b", "..", ".a", "-a", "a b", "a\n", "意図", "a#b", 7, None])
-def test_other_intents_are_refused(intent_id: object) -> None:
+def test_intent_id_refuses_other_values(intent_id: object) -> None:
     assert refused_fields(SubmitRequest, {**REQUEST, "intentId": intent_id}) == ["intentId"]
 
 
-def test_a_request_has_50000_images_at_most() -> None:
+def test_request_accepts_at_most_50000_images() -> None:
     image_ids = [str(number) for number in range(50_001)]
 
     SubmitRequest.model_validate({**REQUEST, "pendingImageIds": image_ids[1:]})
@@ -432,16 +432,16 @@ def test_a_request_has_50000_images_at_most() -> None:
 
 
 @pytest.mark.parametrize("image_ids", [[], [""], ["a" * 1025], ["\ud800"], [7], "ab", ["a", "b", "a"], None])
-def test_images_are_ids_that_each_come_once(image_ids: object) -> None:
+def test_request_refuses_invalid_or_repeated_image_ids(image_ids: object) -> None:
     assert refused_fields(SubmitRequest, {**REQUEST, "pendingImageIds": image_ids}) == ["pendingImageIds"]
 
 
 @pytest.mark.parametrize("user_id", ["", "a" * 257, None])
-def test_a_user_has_a_name_of_up_to_256_characters(user_id: object) -> None:
+def test_request_refuses_an_invalid_user_id(user_id: object) -> None:
     assert refused_fields(SubmitRequest, {**REQUEST, "userId": user_id}) == ["userId"]
 
 
-def test_however_much_is_wrong_the_problem_is_short_and_quotes_nothing() -> None:
+def test_problems_are_short_and_omit_values() -> None:
     with pytest.raises(ValidationError) as raised:
         SubmitRequest.model_validate({**REQUEST, "pendingImageIds": ["secret" * 1_000] * 10_000})
 
@@ -466,14 +466,14 @@ SUBMISSION = Submission(
 )
 
 
-def test_a_claim_has_no_job_id_which_would_be_one_in_the_index() -> None:
+def test_submission_item_omits_a_missing_job_id() -> None:
     item = SUBMISSION.item()
 
     assert "jobId" not in item
     assert Submission.model_validate(item) == SUBMISSION
 
 
-def test_a_submitted_record_is_the_job_that_its_results_find() -> None:
+def test_submitted_item_is_a_valid_batch_job() -> None:
     item = {**SUBMISSION.item(), "status": "SUBMITTED", "jobId": "abcdefgh1234"}
 
     assert BatchJob.model_validate(item).model_dump(exclude_defaults=True) == {

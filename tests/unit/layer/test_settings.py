@@ -1,4 +1,4 @@
-"""A function's environment, validated as one."""
+"""Validation of a function's environment."""
 
 import pytest
 from pydantic import BaseModel, Field
@@ -8,18 +8,18 @@ from yorutsuke_common.settings import read_settings
 
 
 class Settings(BaseModel):
-    """One variable."""
+    """Settings with one variable."""
 
     days: int = Field(alias="TEST_DAYS")
 
 
-def test_the_environment_is_read_as_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEST_DAYS", "3")
 
     assert read_settings(Settings) == Settings(TEST_DAYS=3)
 
 
-def test_a_variable_that_is_not_valid_is_named_and_not_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_variable_is_named_without_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEST_DAYS", "secret")
 
     with pytest.raises(SettingsError) as raised:
@@ -31,7 +31,7 @@ def test_a_variable_that_is_not_valid_is_named_and_not_quoted(monkeypatch: pytes
     )
 
 
-def test_another_s_environment_is_read_without_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_are_read_from_a_given_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEST_DAYS", "3")
 
     assert read_settings(Settings, {"TEST_DAYS": "4"}) == Settings(TEST_DAYS=4)

@@ -1,4 +1,4 @@
-"""What an invocation asks for, and how it is refused."""
+"""Parsing of the request in an invocation, and the errors of an invalid request."""
 
 import base64
 import json
@@ -28,37 +28,37 @@ def not_valid(found: str) -> str:
         ({"body": base64.b64encode(BODY.encode()).decode(), "isBase64Encoded": True}, True),
     ],
 )
-def test_a_request_is_read_from_either_form(event: dict[str, Any], http: bool) -> None:  # noqa: FBT001
+def test_request_is_read_from_both_event_forms(event: dict[str, Any], http: bool) -> None:  # noqa: FBT001
     assert (is_http_event(event), parse_request(event)) == (http, REQUEST)
 
 
-NO_BODY = f"the request has no body: send {FORM}."
-NO_BASE64 = "the body is said to be base64 and is not: send JSON as it is."
-NO_FIELDS = not_valid("intentId: Field required; pendingImageIds: Field required; userId: Field required")
-NO_OBJECT = not_valid("value: Input should be a valid dictionary or instance of SubmitRequest")
-NO_INTENT = not_valid(
+MISSING_BODY = f"the request has no body: send {FORM}."
+INVALID_BASE64 = "the body is said to be base64 and is not: send JSON as it is."
+MISSING_FIELDS = not_valid("intentId: Field required; pendingImageIds: Field required; userId: Field required")
+NOT_AN_OBJECT = not_valid("value: Input should be a valid dictionary or instance of SubmitRequest")
+INVALID_INTENT = not_valid(
     "intentId: Value error, must be 1 to 128 letters, digits, dots, hyphens and underscores, a letter or digit first"
 )
 
 
 @pytest.mark.parametrize(
-    ("event", "said"),
+    ("event", "message"),
     [
-        ({"body": None}, NO_BODY),
-        ({"body": ""}, NO_BODY),
-        ({"body": {}}, NO_BODY),
+        ({"body": None}, MISSING_BODY),
+        ({"body": ""}, MISSING_BODY),
+        ({"body": {}}, MISSING_BODY),
         ({"body": "secret"}, not_valid("value: Invalid JSON: expected value at line 1 column 1")),
         ({"body": "[]"}, not_valid("value: Input should be an object")),
-        ({"body": '{"secret": "\ud800"}'}, NO_FIELDS),
-        ({"body": "secret", "isBase64Encoded": True}, NO_BASE64),
-        ({"body": "領収書", "isBase64Encoded": True}, NO_BASE64),
-        ({**BARE, "intentId": "secret/1"}, NO_INTENT),
-        ({}, NO_FIELDS),
-        *((event, NO_OBJECT) for event in (None, True, 7, 7.5, "body", "secret", [], ["body"], [{"body": BODY}])),
+        ({"body": '{"secret": "\ud800"}'}, MISSING_FIELDS),
+        ({"body": "secret", "isBase64Encoded": True}, INVALID_BASE64),
+        ({"body": "領収書", "isBase64Encoded": True}, INVALID_BASE64),
+        ({**BARE, "intentId": "secret/1"}, INVALID_INTENT),
+        ({}, MISSING_FIELDS),
+        *((event, NOT_AN_OBJECT) for event in (None, True, 7, 7.5, "body", "secret", [], ["body"], [{"body": BODY}])),
     ],
 )
-def test_what_is_no_request_is_refused_with_rule_and_remedy_and_not_quoted(event: object, said: str) -> None:
+def test_invalid_request_is_refused_without_quoting_it(event: object, message: str) -> None:
     with pytest.raises(InvalidRequestError) as raised:
         parse_request(event)
 
-    assert str(raised.value) == said
+    assert str(raised.value) == message

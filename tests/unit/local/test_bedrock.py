@@ -1,6 +1,6 @@
-"""The stand-in for Bedrock refuses the requests that Bedrock refuses, and its jobs end as Bedrock documents.
+"""The stand-in for Bedrock refuses the same requests as Bedrock, and its jobs end as Bedrock documents.
 
-moto enforces no policy; tests/e2e/test_least_privilege.py covers the rights of the job's role.
+moto does not enforce policies. tests/e2e/test_least_privilege.py tests the permissions of the job's role.
 """
 
 import json
@@ -55,7 +55,7 @@ MODEL_INPUT = {"messages": [{"role": "user", "content": [{"text": "レシート�
 
 @dataclass(frozen=True)
 class Account:
-    """A stand-in that needs three records per job, a client of it, and the AWS beside it."""
+    """A stand-in that requires three records per job, its client, and the AWS that it uses."""
 
     aws: Aws
     bedrock: Bedrock
@@ -67,7 +67,7 @@ class Account:
         self.aws.iam.update_assume_role_policy(RoleName="batch-inference", PolicyDocument=document)
 
     def put_manifest(self, *lines: object) -> None:
-        """Put a manifest; lines that are not strings are written as JSON."""
+        """Put a manifest. Lines that are not strings are written as JSON."""
         texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
         self.aws.s3.put_object(Bucket=BUCKET, Key=MANIFEST_KEY, Body="\n".join(texts).encode())
 
@@ -90,7 +90,7 @@ class Account:
 
 @pytest.fixture(scope="module")
 def aws() -> Generator[Aws]:
-    """An AWS in memory. It is shared, because creating clients takes long."""
+    """An AWS in memory. The tests share it, because creating clients takes a long time."""
     forget_own_account()
     with mock_aws():
         aws = Aws(None)
@@ -117,7 +117,7 @@ def account(aws: Aws, session: boto3.Session) -> Generator[Account]:
 
 
 def records(*record_ids: str) -> list[dict[str, Any]]:
-    """Return records of a manifest."""
+    """Return the lines of a manifest with these record ids."""
     return [{"recordId": record_id, "modelInput": MODEL_INPUT} for record_id in record_ids]
 
 
@@ -131,7 +131,7 @@ def _one(value: object, at: str, constraint: str) -> str:
 
 NAME_PATTERN = r"satisfy regular expression pattern: [a-zA-Z0-9]{1,63}(-*[a-zA-Z0-9\+\-\.]){0,63}"
 GROUPS = [f"sg-{number}" for number in range(6)]
-AGAINST_THE_MODEL: list[tuple[dict[str, Any], str]] = [
+INVALID_REQUESTS: list[tuple[dict[str, Any], str]] = [
     (
         {"inputDataConfig": {"s3InputDataConfig": {}}},
         'Missing required parameter in inputDataConfig.s3InputDataConfig: "s3Uri"',
@@ -157,17 +157,17 @@ AGAINST_THE_MODEL: list[tuple[dict[str, Any], str]] = [
         + _violation("Chat", "modelInvocationType", "satisfy enum value set: [InvokeModel, Converse]"),
     ),
 ]
-"""Changes to a good request, and the error that follows from Bedrock's own model."""
+"""Changes to a valid request, and the error that botocore's model of Bedrock implies."""
 
 
-@pytest.mark.parametrize(("changes", "message"), AGAINST_THE_MODEL)
-def test_request_is_refused_when_it_breaks_the_model(account: Account, changes: dict[str, Any], message: str) -> None:
+@pytest.mark.parametrize(("changes", "message"), INVALID_REQUESTS)
+def test_request_is_refused_when_it_is_invalid(account: Account, changes: dict[str, Any], message: str) -> None:
     assert account.refusal(**changes) == ("ValidationException", message)
     assert account.bedrock.changes == {}
 
 
 @pytest.mark.parametrize("role", [f"{ROLE}-2", f"arn:aws:iam::{ACCOUNT}:role/elsewhere/batch-inference"])
-def test_request_is_refused_when_the_role_does_not_exist(account: Account, role: str) -> None:
+def test_request_is_refused_when_the_role_is_missing(account: Account, role: str) -> None:
     code, message = account.refusal(roleArn=role)
 
     assert code == "ValidationException"
@@ -187,7 +187,7 @@ def test_request_is_refused_when_the_role_does_not_exist(account: Account, role:
         {**TRUST, "Effect": "Deny"},
     ],
 )
-def test_request_is_refused_when_the_role_does_not_trust_bedrock(account: Account, trust: dict[str, Any]) -> None:
+def test_request_is_refused_when_role_distrusts_bedrock(account: Account, trust: dict[str, Any]) -> None:
     account.trust(trust)
 
     code, message = account.refusal()
@@ -232,7 +232,7 @@ def test_repeated_token_is_refused_when_the_parameters_differ(account: Account) 
     )
 
 
-def test_job_does_not_exist_when_the_event_bus_refuses_it(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_request_fails_when_the_event_bus_refuses(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(**_: object) -> dict[str, Any]:
         return {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "Throttling", "ErrorMessage": "too many"}]}
 
@@ -288,7 +288,7 @@ def test_job_changes_the_order_of_the_records(account: Account) -> None:
     assert sorted(written) == record_ids
 
 
-UNUSABLE: list[tuple[list[object], str]] = [
+UNUSABLE_MANIFESTS: list[tuple[list[object], str]] = [
     ([], "contains less records (0) than the required minimum of: 3"),
     ([*records("a", "b")], "contains less records (2) than the required minimum of: 3"),
     ([*records(*"abcdef")], "contains more records (6) than the allowed maximum of: 5"),
@@ -301,7 +301,7 @@ UNUSABLE: list[tuple[list[object], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("lines", "message"), UNUSABLE)
+@pytest.mark.parametrize(("lines", "message"), UNUSABLE_MANIFESTS)
 def test_job_fails_when_its_manifest_is_unusable(
     account: Account, monkeypatch: pytest.MonkeyPatch, lines: list[object], message: str
 ) -> None:

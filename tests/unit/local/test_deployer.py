@@ -1,4 +1,4 @@
-"""The local deployer creates what it knows, and refuses the rest by name instead of leaving it out."""
+"""The local deployer creates the resources that it supports, and refuses all others by name."""
 
 from typing import Any
 
@@ -16,11 +16,11 @@ from local.resources import CREATORS
 
 @pytest.fixture
 def deployer() -> LocalDeployer:
-    """A deployer whose AWS nobody answers for: what it refuses, it refuses before it asks."""
+    """A deployer with an unreachable AWS. It refuses a resource before it calls AWS."""
     return LocalDeployer(Aws("http://127.0.0.1:9"), {})
 
 
-def test_an_unknown_resource_type_is_refused_by_name(deployer: LocalDeployer) -> None:
+def test_unknown_resource_type_is_refused_by_name(deployer: LocalDeployer) -> None:
     args = MockResourceArgs("aws:kinesis/stream:Stream", "clicks", {})
 
     with pytest.raises(UnknownResourceError) as error:
@@ -32,7 +32,7 @@ def test_an_unknown_resource_type_is_refused_by_name(deployer: LocalDeployer) ->
     )
 
 
-def test_a_program_with_an_unknown_resource_type_is_not_deployed(deployer: LocalDeployer) -> None:
+def test_program_with_unknown_resource_type_is_refused(deployer: LocalDeployer) -> None:
     def declare() -> None:
         pulumi_aws.kinesis.Stream("clicks", shard_count=1)
 
@@ -40,12 +40,12 @@ def test_a_program_with_an_unknown_resource_type_is_not_deployed(deployer: Local
         run_program(deployer, "local", {}, declare)
 
 
-def test_an_unknown_provider_function_is_refused_by_name(deployer: LocalDeployer) -> None:
+def test_unknown_provider_function_is_refused_by_name(deployer: LocalDeployer) -> None:
     with pytest.raises(UnknownResourceError, match="provider function 'aws:index/getRegions:getRegions'"):
         deployer.call(MockCallArgs("aws:index/getRegions:getRegions", {}, ""))
 
 
-def test_a_component_is_the_programs_own_and_creates_nothing(deployer: LocalDeployer) -> None:
+def test_component_does_not_create_a_resource(deployer: LocalDeployer) -> None:
     args = MockResourceArgs("yorutsuke:storage:Storage", "storage", {"a": 1})
 
     assert deployer.new_resource(args) == (None, {"a": 1})
@@ -59,7 +59,7 @@ def test_a_component_is_the_programs_own_and_creates_nothing(deployer: LocalDepl
         {"name": "queue", "nested": {"id": "1", "fifoQueue": True}},
     ],
 )
-def test_an_input_that_nobody_takes_is_refused_wherever_it_stands(values: dict[str, Any]) -> None:
+def test_unused_input_is_refused_at_any_depth(values: dict[str, Any]) -> None:
     inputs = Inputs("aws:sqs/queue:Queue", "q", values)
     inputs.take("name")
     for rule in inputs.take_each("rules"):
@@ -71,12 +71,12 @@ def test_an_input_that_nobody_takes_is_refused_wherever_it_stands(values: dict[s
         inputs.require_all_taken()
 
 
-def test_a_missing_input_is_named() -> None:
+def test_missing_input_is_refused_by_name() -> None:
     with pytest.raises(UnknownResourceError, match="has no input 'name'"):
         Inputs("aws:sqs/queue:Queue", "q", {}).take("name")
 
 
-def test_deployer_adds_default_tags_to_the_tags_of_a_resource() -> None:
+def test_deployer_adds_default_tags_to_resource_tags() -> None:
     aws = Aws(None)
     inputs = {"name": "reader", "assumeRolePolicy": "{}", "tags": {"stage": "own"}}
     request = {
@@ -102,7 +102,7 @@ def test_deployer_refuses_a_creator_that_ignores_tags(deployer: LocalDeployer, m
         deployer.new_resource(MockResourceArgs("aws:sqs/queue:Queue", "queue", {"name": "queue"}))
 
 
-def test_a_dashboard_that_cloudwatch_finds_fault_with_is_refused_with_what_it_says() -> None:
+def test_invalid_dashboard_is_refused_with_the_validation_message() -> None:
     aws = Aws(None)
     args = MockResourceArgs(
         "aws:cloudwatch/dashboard:Dashboard", "wall", {"dashboardName": "wall", "dashboardBody": "{}"}

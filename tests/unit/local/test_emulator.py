@@ -29,7 +29,7 @@ def test_functions_are_unpacked_in_memory(ram_disk: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("setting", "value"), [("RAM_DISK", Path("/absent")), ("RAM_DISK_BYTES", 1 << 62)])
-def test_functions_are_unpacked_on_disk_without_enough_memory(
+def test_functions_are_unpacked_on_disk_without_memory(
     ram_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, value: Any
 ) -> None:
     monkeypatch.setattr(emulator, setting, value)

@@ -1,4 +1,4 @@
-"""A kept stage is told from whatever else runs, and nothing is ended or removed that is not its own."""
+"""Stopping a kept stage ends only its own process and removes only its own files."""
 
 import json
 import signal
@@ -18,20 +18,20 @@ from local.errors import KeptStageError
 from local.kept_stage import end_kept_stage, keep_stage, read_kept_stage, require_none_kept
 
 Start = Callable[..., Emulator]
-STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+IGNORE_SIGTERM = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
 STARTED = datetime(2026, 11, 24, 3, 2, 1, tzinfo=UTC)
 
 
 @pytest.fixture
 def work_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where emulators have their folders here, and a kept one its file."""
+    """The folder of the emulators' folders and of the kept stage's file."""
     monkeypatch.setattr(kept_stage, "WORK_FOLDER", tmp_path)
     return tmp_path
 
 
 @pytest.fixture
 def start(work_folder: Path) -> Generator[Start]:
-    """Return a function that starts a process which holds a folder's lock, as an emulator does."""
+    """Return a function that starts a process. The process holds a folder's lock, as an emulator does."""
     with ExitStack() as clean_up:
 
         def started(first: str = "") -> Emulator:
@@ -55,14 +55,14 @@ def start(work_folder: Path) -> Generator[Start]:
 
 
 @pytest.fixture
-def stranger() -> Generator["subprocess.Popen[bytes]"]:
-    """A process that has nothing to do with any of this."""
+def unrelated_process() -> Generator["subprocess.Popen[bytes]"]:
+    """A process that does not belong to a stage."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         yield process
         process.kill()
 
 
-def test_the_file_of_a_kept_stage_is_for_its_user_alone_and_whole(start: Start, work_folder: Path) -> None:
+def test_stage_file_is_complete_and_private(start: Start, work_folder: Path) -> None:
     emulator, file = start(), work_folder / "stage.json"
 
     kept = keep_stage(emulator, file)
@@ -81,12 +81,12 @@ def test_the_file_of_a_kept_stage_is_for_its_user_alone_and_whole(start: Start, 
     assert sorted(path.name for path in work_folder.iterdir()) == ["emulator-1", "stage.json"]
 
 
-def test_a_second_stage_does_not_replace_the_first(start: Start, work_folder: Path) -> None:
+def test_second_stage_does_not_replace_the_first(start: Start, work_folder: Path) -> None:
     file = work_folder / "stage.json"
     emulator = start()
     kept = keep_stage(emulator, file)
 
-    with pytest.raises(KeptStageError, match="use its stage, or end it with nox -s demo -- --stop"):
+    with pytest.raises(KeptStageError, match=r"use its stage, or end it with \./nox -s demo -- --stop"):
         keep_stage(emulator, file)
     with pytest.raises(KeptStageError, match=r"since 2026-11-24T03:02:01Z at https://127\.0\.0\.1:1 \(process \d+\)"):
         require_none_kept(file)
@@ -95,8 +95,8 @@ def test_a_second_stage_does_not_replace_the_first(start: Start, work_folder: Pa
     assert is_running(emulator.folder)
 
 
-@pytest.mark.parametrize("first", ["", STUBBORN])
-def test_stop_kills_the_process_and_leaves_nothing(
+@pytest.mark.parametrize("first", ["", IGNORE_SIGTERM])
+def test_stop_kills_the_process_and_removes_files(
     start: Start, work_folder: Path, monkeypatch: pytest.MonkeyPatch, first: str
 ) -> None:
     monkeypatch.setattr("local.emulator.STOP_SECONDS", 1)
@@ -112,19 +112,19 @@ def test_stop_kills_the_process_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("remove", [end_kept_stage, require_none_kept])
-def test_of_one_that_ended_by_itself_the_remains_go_and_whoever_has_its_process_id_stays(
-    start: Start, work_folder: Path, stranger: "subprocess.Popen[bytes]", remove: Callable[[Path], Any]
+def test_stop_spares_a_reused_pid(
+    start: Start, work_folder: Path, unrelated_process: "subprocess.Popen[bytes]", remove: Callable[[Path], Any]
 ) -> None:
     emulator, file = start(), work_folder / "stage.json"
     keep_stage(emulator, file)
     emulator.process.kill()
     emulator.process.wait()
-    file.write_text(json.dumps({**json.loads(file.read_text()), "pid": stranger.pid}))
+    file.write_text(json.dumps({**json.loads(file.read_text()), "pid": unrelated_process.pid}))
 
     remove(file)
 
-    stranger.communicate(b"\n")
-    assert stranger.returncode == 0
+    unrelated_process.communicate(b"\n")
+    assert unrelated_process.returncode == 0
     assert list(work_folder.iterdir()) == []
 
 
@@ -137,7 +137,7 @@ def test_of_one_that_ended_by_itself_the_remains_go_and_whoever_has_its_process_
         ({"extra": 1}, "extra: Extra inputs are not permitted"),
     ],
 )
-def test_a_file_that_nobody_here_wrote_is_refused_and_nothing_is_touched(
+def test_invalid_stage_file_is_refused_without_changes(
     start: Start, work_folder: Path, change: dict[str, Any], problem: str
 ) -> None:
     emulator, file = start(), work_folder / "stage.json"
@@ -145,7 +145,7 @@ def test_a_file_that_nobody_here_wrote_is_refused_and_nothing_is_touched(
     changed = json.dumps({**json.loads(file.read_text()), **change})
     file.write_text(changed)
 
-    # Read, and no more than that: what is wrong here would, were it taken for right, signal to every process.
+    # The test only reads the file. Stopping the stage could signal all processes if the check were missing.
     with pytest.raises(KeptStageError, match=problem):
         read_kept_stage(file)
 
@@ -153,22 +153,22 @@ def test_a_file_that_nobody_here_wrote_is_refused_and_nothing_is_touched(
     assert is_running(emulator.folder)
 
 
-def test_a_folder_that_is_no_emulators_is_not_removed(start: Start, work_folder: Path) -> None:
+def test_stop_keeps_a_folder_without_a_lock(start: Start, work_folder: Path) -> None:
     emulator, file = start(), work_folder / "stage.json"
     keep_stage(emulator, file)
-    own = work_folder / "somebodys-own"
-    own.mkdir()
-    (own / "notes").touch()
-    file.write_text(json.dumps({**json.loads(file.read_text()), "caBundle": str(own / "ca.pem")}))
+    other_folder = work_folder / "of-the-user"
+    other_folder.mkdir()
+    (other_folder / "notes").touch()
+    file.write_text(json.dumps({**json.loads(file.read_text()), "caBundle": str(other_folder / "ca.pem")}))
 
     _, was_running = end_kept_stage(file)
 
     assert not was_running
-    assert (own / "notes").exists()
+    assert (other_folder / "notes").exists()
     assert not file.exists()
 
 
-def test_where_none_is_kept_there_is_nothing_to_end(work_folder: Path) -> None:
+def test_stop_without_a_kept_stage_does_nothing(work_folder: Path) -> None:
     file = work_folder / "stage.json"
 
     assert end_kept_stage(file) == (None, False)

@@ -15,14 +15,14 @@ def _export(file: Path, failure: Exception | None = None) -> None:
             raise failure
 
 
-def test_a_folder_that_nobody_may_write_to_is_one_clear_line() -> None:
+def test_export_to_an_unwritable_folder_is_refused() -> None:
     with pytest.raises(
         UnfinishedError, match=r"^'/proc/letters' cannot be written \(.+\): name a file in a writable folder"
     ):
         _export(Path("/proc/letters"))
 
 
-def test_a_disk_that_is_full_is_one_clear_line_and_nothing_is_left(tmp_path: Path) -> None:
+def test_export_to_a_full_disk_removes_the_draft(tmp_path: Path) -> None:
     file = tmp_path / "letters.jsonl"
 
     with pytest.raises(UnfinishedError, match=r"letters.jsonl' cannot be written \(No space left on device\)"):
@@ -31,7 +31,7 @@ def test_a_disk_that_is_full_is_one_clear_line_and_nothing_is_left(tmp_path: Pat
     assert [*tmp_path.iterdir()] == []
 
 
-def test_what_fails_for_another_reason_fails_for_that(tmp_path: Path) -> None:
+def test_export_raises_other_errors_unchanged(tmp_path: Path) -> None:
     with pytest.raises(KeyError):
         _export(tmp_path / "letters.jsonl", KeyError("reason"))
 

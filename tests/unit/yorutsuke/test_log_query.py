@@ -12,7 +12,7 @@ QUERY = (
 )
 
 
-def test_the_link_is_the_one_that_the_console_itself_makes() -> None:
+def test_console_link_has_the_form_of_the_console() -> None:
     assert console_link(*QUERY) == (
         "https://eu-west-1.console.aws.amazon.com/cloudwatch/home?region=eu-west-1#logsV2:logs-insights$3FqueryDetail$3D"
         "~(end~'2026-11-23T00*3a00*3a00.000Z~start~'2026-11-22T14*3a05*3a00.000Z~timeType~'ABSOLUTE~tz~'UTC"
@@ -21,7 +21,7 @@ def test_the_link_is_the_one_that_the_console_itself_makes() -> None:
     )
 
 
-def test_the_command_has_the_query_as_one_word_and_its_times_in_seconds() -> None:
+def test_cli_command_has_the_query_as_one_word() -> None:
     words = shlex.split(cli_command(*QUERY))
 
     assert words[:3] == ["aws", "logs", "start-query"]
@@ -30,5 +30,5 @@ def test_the_command_has_the_query_as_one_word_and_its_times_in_seconds() -> Non
     assert words[words.index("--start-time") + 1] == "1795356300"
 
 
-def test_an_id_with_a_quote_stays_within_its_quotes() -> None:
+def test_query_escapes_quotes_in_an_id() -> None:
     assert 'jobId = "a\\"b\\\\"' in job_query("intent", 'a"b\\')

@@ -13,7 +13,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_under_json_there_is_one_object_on_standard_output_whose_decimals_are_exact(
+def test_json_output_is_one_object_with_exact_decimals(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     screen = Screen(json=True)
@@ -22,12 +22,12 @@ def test_under_json_there_is_one_object_on_standard_output_whose_decimals_are_ex
     screen.preview(table("t", ["a"], [["b"]]))
     screen.show({"amount": Decimal("0.1000000000000000000000000000000000001")}, table("t", ["a"], [["b"]]))
 
-    said = capsys.readouterr()
-    assert json.loads(said.out) == {"amount": "0.1000000000000000000000000000000000001"}
-    assert "working" in said.err
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == {"amount": "0.1000000000000000000000000000000000001"}
+    assert "working" in captured.err
 
 
-def test_markup_and_control_characters_of_others_are_shown_and_not_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_markup_and_control_characters_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     Screen().show({}, table("[red]t[/red]", ["a"], [["\x1b[31m[bold]b"]]), facts("f", {"name": "\x07[/]"}))
 
     shown = capsys.readouterr().out
@@ -36,11 +36,11 @@ def test_markup_and_control_characters_of_others_are_shown_and_not_obeyed(capsys
     assert "\\x07[/]" in shown
 
 
-def test_printable_text_stays_as_it_is() -> None:
+def test_printable_text_is_unchanged() -> None:
     assert printable("喫茶星 é\nb") == "喫茶星 é\nb"
 
 
-def test_nobody_at_the_terminal_is_a_refusal_that_says_how_to_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_confirm_is_refused_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
 
     with pytest.raises(RefusedError, match=r"\(Do it\?\): standard input is not a terminal. Answer with --yes"):
@@ -49,7 +49,7 @@ def test_nobody_at_the_terminal_is_a_refusal_that_says_how_to_answer(monkeypatch
 
 
 @pytest.mark.parametrize("answer", ["", "\n", "n\n", "yep\n"])
-def test_whatever_is_no_yes_is_a_no(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+def test_confirm_refuses_any_other_answer_than_yes(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
     monkeypatch.setattr("sys.stdin", Terminal(answer))
 
     with pytest.raises(RefusedError, match="nothing was done"):
@@ -57,7 +57,7 @@ def test_whatever_is_no_yes_is_a_no(monkeypatch: pytest.MonkeyPatch, answer: str
 
 
 @pytest.mark.parametrize("answer", ["y\n", "YES\n"])
-def test_a_yes_is_a_yes(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+def test_confirm_accepts_yes(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
     monkeypatch.setattr("sys.stdin", Terminal(answer))
 
     Screen().confirm("Do it?", yes=False)

@@ -14,12 +14,12 @@ from yorutsuke.times import age, moment, parse_span, span
         ("3650d", timedelta(days=3650)),
     ],
 )
-def test_a_span_is_a_number_and_a_unit(text: str, expected: timedelta) -> None:
+def test_span_is_a_number_and_a_unit(text: str, expected: timedelta) -> None:
     assert parse_span(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "2", "d", "2w", "-1d", "1.5h", "2 d", "9999999d", "999999d", "3651d"])
-def test_what_is_no_span_is_refused_with_the_rule(text: str) -> None:
+def test_invalid_span_is_refused_with_the_rule(text: str) -> None:
     with pytest.raises(ValueError, match="write a number and d, h or m"):
         parse_span(text)
 
@@ -27,11 +27,11 @@ def test_what_is_no_span_is_refused_with_the_rule(text: str) -> None:
 @pytest.mark.parametrize(
     ("seconds", "expected"), [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7200, "2 h"), (172_800, "2 d")]
 )
-def test_a_span_is_shown_in_its_largest_unit(seconds: float, expected: str) -> None:
+def test_span_is_shown_in_its_largest_unit(seconds: float, expected: str) -> None:
     assert span(seconds) == expected
 
 
-def test_a_time_without_a_zone_is_in_utc_and_what_is_none_has_no_age() -> None:
+def test_moment_without_a_zone_is_in_utc() -> None:
     assert moment("2026-11-22T14:05:00") == datetime(2026, 11, 22, 14, 5, tzinfo=UTC)
     assert moment("1795356300") is None
     assert age(moment(None)) is None

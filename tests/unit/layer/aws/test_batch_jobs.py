@@ -1,4 +1,4 @@
-"""What a job's record says of an output: known, new, or one too many."""
+"""The comparison of an output file with the processed output files of its job."""
 
 import pytest
 
@@ -31,19 +31,19 @@ def job(**processed_outputs: str) -> BatchJob:
         ({OTHER_KEY: "etag-2", KEY: "etag-1"}, "etag-1", True),
     ],
 )
-def test_an_output_is_processed_where_its_key_and_etag_are_remembered(
+def test_output_is_processed_if_key_and_etag_match(
     processed_outputs: dict[str, str], etag: str | None, *, expected: bool
 ) -> None:
     assert is_processed(job(**processed_outputs), KEY, etag) is expected
 
 
 @pytest.mark.parametrize("processed_outputs", [{}, {KEY: "etag-1"}])
-def test_the_first_output_and_a_new_content_of_it_are_taken(processed_outputs: dict[str, str]) -> None:
+def test_first_output_and_its_new_content_are_accepted(processed_outputs: dict[str, str]) -> None:
     require_sole_output(job(**processed_outputs), OUTPUT)
 
 
 @pytest.mark.parametrize("processed_outputs", [{OTHER_KEY: "etag-1"}, {KEY: "etag-1", OTHER_KEY: "etag-2"}])
-def test_a_second_output_is_refused_with_both_keys_and_the_remedy(processed_outputs: dict[str, str]) -> None:
+def test_second_output_is_refused_with_both_keys(processed_outputs: dict[str, str]) -> None:
     with pytest.raises(OutputConflictError) as raised:
         require_sole_output(job(**processed_outputs), OUTPUT)
 

@@ -9,42 +9,43 @@ import pytest
 
 from yorutsuke_common.aws.calls import CONCURRENCY, CallPool, OutOfTimeError, chunks, map_ahead
 
-GIVEN_UP_SECONDS = 30
+TIMEOUT_SECONDS = 30
+"""Timeout of a wait in a test, in seconds. A passing test never reaches it."""
 
 
-def test_results_come_in_the_order_of_what_was_acted_on() -> None:
+def test_map_returns_results_in_order() -> None:
     last_is_done = threading.Event()
 
     def act(number: int) -> int:
         if number == 9:
             last_is_done.set()
-        # The first one ends after the last.
-        assert number or last_is_done.wait(GIVEN_UP_SECONDS)
+        # The first call ends after the last.
+        assert number or last_is_done.wait(TIMEOUT_SECONDS)
         return number * number
 
     assert CallPool().map(act, range(10)) == [number * number for number in range(10)]
 
 
-def test_so_many_are_under_way_at_once_and_no_more() -> None:
-    all_there = threading.Barrier(CONCURRENCY)
+def test_map_limits_the_concurrent_calls() -> None:
+    all_started = threading.Barrier(CONCURRENCY)
     lock = threading.Lock()
-    under_way = most = 0
+    running = most = 0
 
     def act(_: int) -> None:
-        nonlocal under_way, most
+        nonlocal running, most
         with lock:
-            under_way += 1
-            most = max(most, under_way)
-        all_there.wait(GIVEN_UP_SECONDS)
+            running += 1
+            most = max(most, running)
+        all_started.wait(TIMEOUT_SECONDS)
         with lock:
-            under_way -= 1
+            running -= 1
 
     CallPool().map(act, range(3 * CONCURRENCY))
 
     assert most == CONCURRENCY
 
 
-def test_after_a_failure_nothing_is_under_way_and_nothing_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_map_starts_nothing_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("yorutsuke_common.aws.calls.CONCURRENCY", 2)
     failed = threading.Event()
     ended: list[int] = []
@@ -53,7 +54,7 @@ def test_after_a_failure_nothing_is_under_way_and_nothing_is_begun(monkeypatch: 
         if number == 0:
             failed.set()
             raise KeyError(number)
-        assert failed.wait(GIVEN_UP_SECONDS)
+        assert failed.wait(TIMEOUT_SECONDS)
         ended.append(number)
 
     pool = CallPool()
@@ -66,7 +67,7 @@ def test_after_a_failure_nothing_is_under_way_and_nothing_is_begun(monkeypatch: 
     assert len(ended) == before
 
 
-def test_chunks_have_the_size_and_the_last_the_rest() -> None:
+def test_last_chunk_contains_the_rest() -> None:
     assert list(chunks(range(7), 3)) == [range(3), range(3, 6), range(6, 7)]
     assert list(chunks((), 3)) == []
 
@@ -78,20 +79,20 @@ def test_map_ahead_yields_results_in_order() -> None:
         if number == 9:
             last_is_done.set()
         # The first call ends after the last.
-        assert number or last_is_done.wait(GIVEN_UP_SECONDS)
+        assert number or last_is_done.wait(TIMEOUT_SECONDS)
         return number * number
 
     with ThreadPoolExecutor(10) as executor:
         assert list(map_ahead(executor, act, range(10), 10)) == [number * number for number in range(10)]
 
 
-def test_map_ahead_starts_no_more_than_the_window() -> None:
+def test_map_ahead_limits_the_started_calls() -> None:
     started: list[int] = []
     taken = 0
 
     def act(number: int) -> int:
         started.append(number)
-        # While a result is awaited, the window still holds it.
+        # While the consumer waits for a result, the window still contains it.
         assert number < taken + 3
         return number
 
@@ -117,7 +118,7 @@ def test_map_ahead_takes_items_as_their_calls_start() -> None:
         assert (next(results), taken) == ("0", [0, 1, 2])
 
 
-def test_map_ahead_raises_a_failed_call_in_its_turn() -> None:
+def test_map_ahead_raises_failed_calls_in_order() -> None:
     def act(number: int) -> int:
         if number == 2:
             raise KeyError(number)
@@ -131,16 +132,16 @@ def test_map_ahead_raises_a_failed_call_in_its_turn() -> None:
             next(results)
 
 
-def test_map_ahead_is_out_of_time_even_if_the_result_is_ready() -> None:
+def test_map_ahead_raises_without_time() -> None:
     with ThreadPoolExecutor(1) as executor, pytest.raises(OutOfTimeError):
         next(map_ahead(executor, str, range(3), 1, seconds_left=lambda: 0))
 
 
-def test_map_ahead_does_not_wait_for_a_call_when_out_of_time() -> None:
+def test_map_ahead_does_not_wait_without_time() -> None:
     released = threading.Event()
 
     def act(number: int) -> int:
-        assert number == 0 or released.wait(GIVEN_UP_SECONDS)
+        assert number == 0 or released.wait(TIMEOUT_SECONDS)
         return number
 
     with ThreadPoolExecutor(2) as executor:
@@ -153,16 +154,16 @@ def test_map_ahead_does_not_wait_for_a_call_when_out_of_time() -> None:
         released.set()
 
 
-def test_map_ahead_passes_on_a_timeout_of_the_call_itself() -> None:
+def test_map_ahead_raises_the_timeout_of_a_call() -> None:
     def act(_: int) -> int:
         raise TimeoutError("the call's own")
 
     with ThreadPoolExecutor(1) as executor, pytest.raises(TimeoutError, match="the call's own"):
-        next(map_ahead(executor, act, range(1), 1, seconds_left=lambda: GIVEN_UP_SECONDS))
+        next(map_ahead(executor, act, range(1), 1, seconds_left=lambda: TIMEOUT_SECONDS))
 
 
 class _EndsAtTheTimeout(Executor):
-    """Its calls end just when the wait for them times out."""
+    """An executor with calls that end at the moment when the wait for them times out."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **_: Any) -> Future[Any]:
         class Ended(Future[Any]):
@@ -176,15 +177,15 @@ class _EndsAtTheTimeout(Executor):
         return future
 
 
-def test_map_ahead_yields_a_result_that_is_ready_at_the_timeout() -> None:
+def test_map_ahead_yields_results_ready_at_the_timeout() -> None:
     results = map_ahead(_EndsAtTheTimeout(), lambda number: number + 1, range(2), 1, seconds_left=lambda: 1)
 
     assert list(results) == [1, 2]
 
 
-def test_a_failed_map_leaves_every_thread_free() -> None:
+def test_failed_map_leaves_every_thread_free() -> None:
     pool = CallPool()
-    all_there = threading.Barrier(CONCURRENCY)
+    all_started = threading.Barrier(CONCURRENCY)
 
     def fail(number: int) -> None:
         raise KeyError(number)
@@ -192,4 +193,4 @@ def test_a_failed_map_leaves_every_thread_free() -> None:
     with pytest.raises(KeyError):
         pool.map(fail, range(1000))
 
-    pool.map(lambda _: all_there.wait(GIVEN_UP_SECONDS), range(CONCURRENCY))
+    pool.map(lambda _: all_started.wait(TIMEOUT_SECONDS), range(CONCURRENCY))

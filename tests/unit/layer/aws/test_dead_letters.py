@@ -1,4 +1,4 @@
-"""The file of dead letters: whole, or not to be seen."""
+"""The dead-letter file appears only when it is complete."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
@@ -20,7 +20,7 @@ KEY = ("images", "dead-letters/abcdefgh1234.jsonl")
 
 @dataclass
 class Bucket:
-    """S3 as it keeps objects: an upload in parts is not to be seen before it is completed."""
+    """A bucket in which a multipart upload becomes an object only when it is completed."""
 
     objects: dict[tuple[str, str], bytes] = field(default_factory=dict[tuple[str, str], bytes])
     uploads: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
@@ -40,15 +40,15 @@ class Bucket:
     def upload_part(self, **request: Any) -> dict[str, Any]:
         self.calls.append("UploadPart")
         number = len(self.parts) + 1
-        asked = (request["Bucket"], request["Key"], request["UploadId"], request["PartNumber"])
-        assert asked == (*self.uploads[0], "upload-1", number)
+        requested = (request["Bucket"], request["Key"], request["UploadId"], request["PartNumber"])
+        assert requested == (*self.uploads[0], "upload-1", number)
         self.parts.append(request["Body"])
         return {"ETag": f"etag-{number}"}
 
     def complete_multipart_upload(self, **request: Any) -> dict[str, Any]:
         self.calls.append("CompleteMultipartUpload")
-        known = [{"PartNumber": number, "ETag": f"etag-{number}"} for number in range(1, len(self.parts) + 1)]
-        assert (request["UploadId"], request["MultipartUpload"]) == ("upload-1", {"Parts": known})
+        expected_parts = [{"PartNumber": number, "ETag": f"etag-{number}"} for number in range(1, len(self.parts) + 1)]
+        assert (request["UploadId"], request["MultipartUpload"]) == ("upload-1", {"Parts": expected_parts})
         assert [len(part) for part in self.parts[:-1] if len(part) < S3_SMALLEST_PART] == []
         self.objects[request["Bucket"], request["Key"]] = b"".join(self.parts)
         return {}
@@ -71,11 +71,11 @@ def letter(line: int, record: str = "{") -> DeadLetter:
     )
 
 
-def test_the_file_is_named_after_the_job() -> None:
+def test_dead_letters_key_contains_the_job_id() -> None:
     assert dead_letters_key("abcdefgh1234") == "dead-letters/abcdefgh1234.jsonl"
 
 
-def test_a_letter_is_a_line_of_json_in_utf8(bucket: Bucket, letters: DeadLetterFile) -> None:
+def test_dead_letter_is_one_json_line_in_utf8(bucket: Bucket, letters: DeadLetterFile) -> None:
     letters.add(letter(3, record="喫茶\n\u2028"))
     letters.close()
 
@@ -86,7 +86,7 @@ def test_a_letter_is_a_line_of_json_in_utf8(bucket: Bucket, letters: DeadLetterF
     assert bucket.objects == {KEY: line.encode()}
 
 
-def test_a_letter_without_an_image_id_has_no_such_field(bucket: Bucket, letters: DeadLetterFile) -> None:
+def test_dead_letter_omits_a_missing_image_id(bucket: Bucket, letters: DeadLetterFile) -> None:
     letters.add(DeadLetter(line=1, reason=Reason.INVALID_JSON, detail="the line is no JSON", record=None))
     letters.close()
 
@@ -94,7 +94,7 @@ def test_a_letter_without_an_image_id_has_no_such_field(bucket: Bucket, letters:
     assert bucket.objects == {KEY: line}
 
 
-def test_numbers_that_json_cannot_write_become_strings(bucket: Bucket, letters: DeadLetterFile) -> None:
+def test_numbers_outside_json_become_strings(bucket: Bucket, letters: DeadLetterFile) -> None:
     record: JsonValue = {"a": [float("inf"), float("-inf"), float("nan"), 1.5, 10**4_000]}
     letters.add(DeadLetter(line=1, reason=Reason.INVALID_RECORD, detail="", record=record))
     letters.close()
@@ -103,7 +103,7 @@ def test_numbers_that_json_cannot_write_become_strings(bucket: Bucket, letters: 
     assert bucket.objects == {KEY: written.encode() + b"0" * 4_000 + b"]}}\n"}
 
 
-def test_letters_are_counted_and_nothing_is_written_before_the_end(bucket: Bucket, letters: DeadLetterFile) -> None:
+def test_dead_letters_are_written_on_close(bucket: Bucket, letters: DeadLetterFile) -> None:
     assert letters.count == 0
 
     for number in (1, 2, 3):
@@ -112,7 +112,7 @@ def test_letters_are_counted_and_nothing_is_written_before_the_end(bucket: Bucke
     assert (letters.count, bucket.calls) == (3, [])
 
 
-def test_a_file_without_letters_replaces_that_of_an_earlier_run(bucket: Bucket, letters: DeadLetterFile) -> None:
+def test_empty_dead_letter_file_replaces_an_earlier_one(bucket: Bucket, letters: DeadLetterFile) -> None:
     bucket.objects[KEY] = b"earlier"
 
     letters.close()
@@ -120,9 +120,9 @@ def test_a_file_without_letters_replaces_that_of_an_earlier_run(bucket: Bucket, 
     assert (bucket.objects, bucket.calls) == ({KEY: b""}, ["PutObject"])
 
 
-def test_more_letters_than_a_part_go_out_in_parts_and_none_is_lost(bucket: Bucket, letters: DeadLetterFile) -> None:
-    sent = [letter(number, record="x" * 1_000_000) for number in range(1, 21)]
-    for one in sent:
+def test_many_dead_letters_are_uploaded_in_parts(bucket: Bucket, letters: DeadLetterFile) -> None:
+    added = [letter(number, record="x" * 1_000_000) for number in range(1, 21)]
+    for one in added:
         letters.add(one)
     assert bucket.objects == {}
     assert letters.count == 20
@@ -130,12 +130,12 @@ def test_more_letters_than_a_part_go_out_in_parts_and_none_is_lost(bucket: Bucke
     letters.close()
 
     written = bucket.objects[KEY].splitlines()
-    assert [DeadLetter.model_validate_json(line) for line in written] == sent
+    assert [DeadLetter.model_validate_json(line) for line in written] == added
     assert bucket.calls == ["CreateMultipartUpload", *["UploadPart"] * 3, "CompleteMultipartUpload"]
     assert list(bucket.objects) == [KEY]
 
 
-def test_letters_that_fill_a_part_exactly_leave_no_empty_part(bucket: Bucket, letters: DeadLetterFile) -> None:
+def test_full_part_is_not_followed_by_empty_part(bucket: Bucket, letters: DeadLetterFile) -> None:
     without_record = len(letter(1, record="").model_dump_json()) + 1
     letters.add(letter(1, record="x" * (PART_BYTES - without_record)))
 
@@ -145,7 +145,7 @@ def test_letters_that_fill_a_part_exactly_leave_no_empty_part(bucket: Bucket, le
     assert bucket.calls == ["CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"]
 
 
-def test_letters_one_byte_short_of_a_part_are_one_object(bucket: Bucket, letters: DeadLetterFile) -> None:
+def test_less_than_one_part_is_one_object(bucket: Bucket, letters: DeadLetterFile) -> None:
     without_record = len(letter(1, record="").model_dump_json()) + 1
     letters.add(letter(1, record="x" * (PART_BYTES - without_record - 1)))
 

@@ -1,4 +1,4 @@
-"""A copy that no client sends is the client's own but for its keys, and what it cannot do is left to the client."""
+"""The copier sends the same requests as the client, and leaves a copy that fails to the client."""
 
 import ssl
 import threading
@@ -40,34 +40,34 @@ if TYPE_CHECKING:
 
 BUCKET = "images"
 COPIED = "<CopyObjectResult><ETag>e</ETag></CopyObjectResult>"
-OF_THE_CLIENT = {"amz-sdk-invocation-id", "amz-sdk-request"}
-"""Headers by which AWS may tell retries of one call from one another; the copier sends a request once."""
+CLIENT_HEADERS = {"amz-sdk-invocation-id", "amz-sdk-request"}
+"""Headers that identify the retries of one call. The copier sends each request once, without them."""
 
 Answer = Callable[[AWSPreparedRequest], AWSResponse]
 
 
 def copied(_: AWSPreparedRequest) -> AWSResponse:
-    """Answer that the copy was made."""
+    """Answer that the copy succeeded."""
     return xml_response(200, COPIED)
 
 
 def failed(status: int, code: str) -> Answer:
-    """Return an answer that is an error."""
+    """Return a function that answers with an error."""
     return lambda _: s3_error(status, code)
 
 
-def says_nothing(_: AWSPreparedRequest) -> AWSResponse:
-    """Answer with success, and no word of a copy."""
+def empty_success(_: AWSPreparedRequest) -> AWSResponse:
+    """Answer with status 200 and an empty body."""
     return xml_response(200, "")
 
 
 @dataclass
 class Bucket:
-    """A bucket that answers copies as it is told, once for each answer, and then that they were made."""
+    """A bucket that gives each answer in `answers` once, and then answers that the copy succeeded."""
 
     endpoint: str | None = None
     answers: list[Answer] = field(default_factory=list[Answer])
-    asked: list[AWSPreparedRequest] = field(default_factory=list[AWSPreparedRequest])
+    requests: list[AWSPreparedRequest] = field(default_factory=list[AWSPreparedRequest])
     logs: Logs = field(default_factory=Logs)
     session: boto3.Session = field(
         default_factory=lambda: boto3.Session("an-id", "a-key", "a-token", region_name="ap-northeast-1")
@@ -75,7 +75,7 @@ class Bucket:
 
     @contextmanager
     def client(self) -> "Generator[S3Client]":
-        """Return a client of the bucket."""
+        """Yield a client of the bucket."""
         self.session.events.register("before-send.s3", cast("Callable[..., None]", self._answer))
         config = Config(retries={"total_max_attempts": 2, "mode": "standard"})
         with closing(self.session.client("s3", endpoint_url=self.endpoint, config=config)) as s3:
@@ -83,20 +83,20 @@ class Bucket:
 
     @contextmanager
     def copier(self) -> Generator[ObjectCopier]:
-        """Return a copier whose client has shown what it sends."""
+        """Yield a copier that has already taken its template from a copy of the client."""
         with self.client() as s3:
             copier = ObjectCopier(s3, BUCKET, 1, self.logs.logger)
             copier.copy("uploads/first", "processed/first")
-            self.asked.clear()
+            self.requests.clear()
             yield copier
 
     def _answer(self, request: AWSPreparedRequest, **_: object) -> AWSResponse:
-        self.asked.append(request)
+        self.requests.append(request)
         return self.answers.pop(0)(request) if self.answers else copied(request)
 
     def senders(self) -> list[str]:
-        """Return who sent each request."""
-        return ["client" if OF_THE_CLIENT & set(_headers(request)) else "copier" for request in self.asked]
+        """Return the sender of each request: `client` or `copier`."""
+        return ["client" if CLIENT_HEADERS & set(_headers(request)) else "copier" for request in self.requests]
 
 
 def _headers(request: AWSPreparedRequest) -> dict[str, str]:
@@ -104,14 +104,14 @@ def _headers(request: AWSPreparedRequest) -> dict[str, str]:
     return {name.lower(): value.decode() if isinstance(value, bytes) else str(value) for name, value in headers.items()}
 
 
-def _same_for_both(request: AWSPreparedRequest) -> dict[str, Any]:
-    """Return what two requests for the same copy have in common: all but their times, and what follows from those."""
-    headers = {name: value for name, value in _headers(request).items() if name not in OF_THE_CLIENT}
+def _comparable_parts(request: AWSPreparedRequest) -> dict[str, Any]:
+    """Return the parts of a request that do not depend on its time or its sender."""
+    headers = {name: value for name, value in _headers(request).items() if name not in CLIENT_HEADERS}
     scope, signed, _ = headers.pop("authorization").split(", ")
     del headers["x-amz-date"]
-    # Powertools adds itself to what a client has signed already.
+    # Powertools extends the header of the client after the client has signed the request.
     headers["user-agent"] = headers["user-agent"].partition(" PT/")[0]
-    signed_headers = set(signed.partition("=")[2].split(";")) - OF_THE_CLIENT
+    signed_headers = set(signed.partition("=")[2].split(";")) - CLIENT_HEADERS
     return {"method": request.method, "url": request.url, "scope": scope, "signed": signed_headers, **headers}
 
 
@@ -119,26 +119,26 @@ KEYS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 
 
 @pytest.mark.parametrize("endpoint", [None, "https://127.0.0.1:4566"])
-def test_it_sends_what_the_client_would_send(endpoint: str | None) -> None:
+def test_copier_sends_the_same_request_as_the_client(endpoint: str | None) -> None:
     bucket = Bucket(endpoint)
     with bucket.copier() as copier:
 
         @given(source=KEYS, target=KEYS)
         @example(source="a b+c%2F領収書&?#~.jpg", target="//../a=b/é")
-        def of_any_keys(source: str, target: str) -> None:
-            bucket.asked.clear()
+        def copy_any_keys(source: str, target: str) -> None:
+            bucket.requests.clear()
             bucket.answers = [failed(503, "SlowDown")]
             copier.copy(f"uploads/{source}", f"processed/{target}")
 
             assert bucket.senders() == ["copier", "client"]
-            by_copier, by_client = map(_same_for_both, bucket.asked)
+            by_copier, by_client = map(_comparable_parts, bucket.requests)
             assert by_copier == by_client
 
-        of_any_keys()
+        copy_any_keys()
 
 
-def raises(error: BotoCoreError) -> Answer:
-    """Return an answer that never comes."""
+def raising(error: BotoCoreError) -> Answer:
+    """Return a function that raises an error instead of an answer."""
 
     def answer(_: AWSPreparedRequest) -> AWSResponse:
         raise error
@@ -162,11 +162,11 @@ BROKEN = [
     [
         pytest.param(failed(503, "SlowDown"), id="an error"),
         pytest.param(failed(200, "InternalError"), id="an error within a 200"),
-        pytest.param(says_nothing, id="a 200 that says nothing"),
-        *(pytest.param(raises(error), id=type(error).__name__) for error in BROKEN),
+        pytest.param(empty_success, id="an empty 200"),
+        *(pytest.param(raising(error), id=type(error).__name__) for error in BROKEN),
     ],
 )
-def test_what_does_not_plainly_succeed_is_done_by_the_client(answer: Answer) -> None:
+def test_client_repeats_a_copy_that_fails(answer: Answer) -> None:
     bucket = Bucket()
     with bucket.copier() as copier:
         bucket.answers = [answer]
@@ -174,14 +174,14 @@ def test_what_does_not_plainly_succeed_is_done_by_the_client(answer: Answer) -> 
         copier.copy("uploads/b", "processed/b")
 
     assert bucket.senders() == ["copier", "client", "copier"]
-    assert [urlsplit(str(request.url)).path for request in bucket.asked] == [
+    assert [urlsplit(str(request.url)).path for request in bucket.requests] == [
         "/processed/a",
         "/processed/a",
         "/processed/b",
     ]
 
 
-def test_of_many_at_once_one_is_the_clients() -> None:
+def test_client_makes_only_the_first_concurrent_copy() -> None:
     bucket = Bucket()
     with bucket.client() as s3:
         copier = ObjectCopier(s3, BUCKET, 16, bucket.logs.logger)
@@ -190,7 +190,7 @@ def test_of_many_at_once_one_is_the_clients() -> None:
     assert Counter(bucket.senders()) == {"client": 1, "copier": 199}
 
 
-def test_a_first_copy_that_fails_holds_nobody_up() -> None:
+def test_failed_first_copy_does_not_block_others() -> None:
     bucket = Bucket(answers=[failed(403, "AccessDenied")])
     with bucket.client() as s3:
         copier = ObjectCopier(s3, BUCKET, 1, bucket.logs.logger)
@@ -201,7 +201,7 @@ def test_a_first_copy_that_fails_holds_nobody_up() -> None:
     assert bucket.senders() == ["client", "copier"]
 
 
-def test_an_error_is_raised_as_the_client_raises_it() -> None:
+def test_copier_raises_the_error_of_the_client() -> None:
     bucket = Bucket()
     with bucket.copier() as copier:
         bucket.answers = [failed(403, "AccessDenied")] * 2
@@ -211,7 +211,7 @@ def test_an_error_is_raised_as_the_client_raises_it() -> None:
     assert bucket.senders() == ["copier", "client"]
 
 
-def test_credentials_that_were_renewed_sign_the_next_copy() -> None:
+def test_copier_signs_with_renewed_credentials() -> None:
     bucket = Bucket()
     with bucket.copier() as copier:
         copier.copy("uploads/a", "processed/a")
@@ -220,11 +220,11 @@ def test_credentials_that_were_renewed_sign_the_next_copy() -> None:
         credentials.token = "another-token"  # noqa: S105
         copier.copy("uploads/b", "processed/b")
 
-    tokens = [_headers(request)["x-amz-security-token"] for request in bucket.asked]
+    tokens = [_headers(request)["x-amz-security-token"] for request in bucket.requests]
     assert (bucket.senders(), tokens) == (["copier"] * 2, ["a-token", "another-token"])
 
 
-def test_within_lambda_its_requests_carry_the_trace_as_the_clients_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copier_sends_the_trace_id_in_lambda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "handler")
     bucket = Bucket()
     with bucket.copier() as copier:
@@ -232,11 +232,11 @@ def test_within_lambda_its_requests_carry_the_trace_as_the_clients_do(monkeypatc
             monkeypatch.setenv("_X_AMZN_TRACE_ID", trace)
             copier.copy("uploads/a", "processed/a")
 
-    traces = [_headers(request)["x-amzn-trace-id"] for request in bucket.asked]
+    traces = [_headers(request)["x-amzn-trace-id"] for request in bucket.requests]
     assert (bucket.senders(), traces) == (["copier"] * 2, ["Root=1-a", "Root=1-b"])
 
 
-def test_behind_a_proxy_every_copy_is_the_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_client_makes_every_copy_behind_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
     bucket = Bucket()
     with bucket.copier() as copier:
@@ -245,40 +245,40 @@ def test_behind_a_proxy_every_copy_is_the_clients(monkeypatch: pytest.MonkeyPatc
     assert bucket.senders() == ["client"]
 
 
-def _gave_up(error: str) -> dict[str, str]:
+def _gave_up_entry(error: str) -> dict[str, str]:
     return {"level": "WARNING", "event": "BATCH_RESULT_COPIER_GAVE_UP", "error": error}
 
 
-def test_a_botocore_that_shows_something_else_harms_no_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_client_copies_when_the_template_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("yorutsuke_common.aws.object_copier.urlsplit", lambda: None)
-    bucket, said = Bucket(), _gave_up("TypeError")
+    bucket, entry = Bucket(), _gave_up_entry("TypeError")
     with bucket.copier() as copier:
         copier.copy("uploads/a", "processed/a")
 
     assert bucket.senders() == ["client"]
-    assert bucket.logs.entries(*said) == [said]
+    assert bucket.logs.entries(*entry) == [entry]
 
 
-def test_a_botocore_whose_parts_are_others_harms_no_copy(monkeypatch: pytest.MonkeyPatch) -> None:
-    bucket, said = Bucket(), _gave_up("TypeError")
+def test_client_copies_when_botocore_classes_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket, entry = Bucket(), _gave_up_entry("TypeError")
     with bucket.copier() as copier:
         monkeypatch.setattr("yorutsuke_common.aws.object_copier.AWSRequest", lambda: None)
         copier.copy("uploads/a", "processed/a")
         copier.copy("uploads/b", "processed/b")
 
     assert bucket.senders() == ["client", "client"]
-    assert bucket.logs.entries(*said) == [said]
+    assert bucket.logs.entries(*entry) == [entry]
 
 
 class _Server(BaseHTTPRequestHandler):
-    """Answers every copy over a connection that stays, and counts connections and requests."""
+    """A server that answers every copy over persistent connections, and counts connections and requests."""
 
     protocol_version = "HTTP/1.1"
     connections = 0
     keys: list[str] = []  # noqa: RUF012
 
     def setup(self) -> None:
-        """Take a connection."""
+        """Count a connection."""
         type(self).connections += 1
         super().setup()
 
@@ -291,12 +291,12 @@ class _Server(BaseHTTPRequestHandler):
         self.wfile.write(COPIED.encode())
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Say nothing."""
+        """Suppress the log."""
 
 
 @contextmanager
 def _serving(certificate: trustme.LeafCert | None = None) -> Generator[str]:
-    """Run a server on loopback, over TLS with a certificate, and return its URL."""
+    """Run a server on loopback, with TLS if there is a certificate, and yield its URL."""
     _Server.connections, _Server.keys = 0, []
     with ThreadingHTTPServer(("127.0.0.1", 0), _Server) as server:
         if certificate:
@@ -321,41 +321,41 @@ def _copies(url: str, names: str) -> None:
 
 @pytest.fixture
 def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> trustme.CA:
-    """Return an authority that AWS_CA_BUNDLE names."""
+    """A certificate authority that AWS_CA_BUNDLE names."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "ca.pem"))
     return authority
 
 
-def test_over_the_network_its_connection_is_kept() -> None:
+def test_copier_keeps_its_connection() -> None:
     with _serving() as url:
         _copies(url, "abcd")
 
     assert _Server.keys == [f"/images/processed/{name}" for name in "abcd"]
-    # The client's own, for the first, and the copier's.
+    # One connection of the client, for the first copy, and one of the copier.
     assert _Server.connections == 2
 
 
-def test_over_tls_it_trusts_whom_the_client_trusts(authority: trustme.CA) -> None:
+def test_copier_trusts_the_authorities_of_the_client(authority: trustme.CA) -> None:
     with _serving(authority.issue_cert("127.0.0.1")) as url:
         _copies(url, "abcd")
 
     assert (len(_Server.keys), _Server.connections) == (4, 2)
 
 
-def of_another_host(authority: trustme.CA) -> trustme.LeafCert:
-    """Return a certificate of somebody else."""
+def certificate_of_another_host(authority: trustme.CA) -> trustme.LeafCert:
+    """Return a certificate of another host."""
     return authority.issue_cert("another.example")
 
 
-def of_another_authority(_: trustme.CA) -> trustme.LeafCert:
-    """Return a certificate that nobody knows."""
+def certificate_of_another_authority(_: trustme.CA) -> trustme.LeafCert:
+    """Return a certificate of an unknown authority."""
     return trustme.CA().issue_cert("127.0.0.1")
 
 
-@pytest.mark.parametrize("certificate", [of_another_host, of_another_authority])
-def test_over_tls_it_tells_nothing_to_a_stranger(
+@pytest.mark.parametrize("certificate", [certificate_of_another_host, certificate_of_another_authority])
+def test_copier_refuses_an_invalid_certificate(
     authority: trustme.CA, certificate: Callable[[trustme.CA], trustme.LeafCert]
 ) -> None:
     with (

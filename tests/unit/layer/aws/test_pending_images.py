@@ -1,4 +1,4 @@
-"""Where an image is, where it goes, and what pending-images says of it."""
+"""The item of an image in pending-images, and the keys of the image before and after its migration."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -23,19 +23,19 @@ class Table:
     """A pending-images table of a few items."""
 
     items: list[Item]
-    asked: list[Any] = field(default_factory=list[Any])
+    requests: list[Any] = field(default_factory=list[Any])
 
     def batch_get_item(self, **request: Any) -> dict[str, Any]:
-        self.asked.append(request["RequestItems"])
+        self.requests.append(request["RequestItems"])
         return {"Responses": {"pending-images": self.items}, "UnprocessedKeys": {}}
 
     def batch_write_item(self, **request: Any) -> dict[str, Any]:
-        self.asked.append(request["RequestItems"])
+        self.requests.append(request["RequestItems"])
         return {"UnprocessedItems": {}}
 
 
 def pending_images(table: Table) -> PendingImages:
-    """Return the adapter over this table."""
+    """Return the adapter of a table."""
     return PendingImages(ChunkedClient(cast("DynamoDBClient", table), CallPool(), Logs().logger), "pending-images")
 
 
@@ -48,7 +48,7 @@ def pending_images(table: Table) -> PendingImages:
         ("uploads/喫茶 1+2.jpg", "processed/2026-11-23/{digest}-喫茶 1+2.jpg"),
     ],
 )
-def test_an_image_keeps_its_path_below_the_day_and_gets_a_name_of_its_own(upload_key: str, processed: str) -> None:
+def test_processed_key_has_date_path_and_digest(upload_key: str, processed: str) -> None:
     digest = hashlib.sha256(b"image-1").hexdigest()[:12]
 
     assert processed_key("image-1", upload_key, "2026-11-23") == processed.format(digest=digest)
@@ -64,7 +64,7 @@ def test_an_image_keeps_its_path_below_the_day_and_gets_a_name_of_its_own(upload
         (datetime(2026, 11, 23, 1, 0, 0, tzinfo=timezone(timedelta(hours=9))), "UTC", "2026-11-22"),
     ],
 )
-def test_the_day_is_the_one_where_the_users_live(moment: datetime, zone: str, day: str) -> None:
+def test_processed_date_is_in_the_given_zone(moment: datetime, zone: str, day: str) -> None:
     assert processed_date(moment, ZoneInfo(zone)) == day
 
 
@@ -83,7 +83,7 @@ def test_the_day_is_the_one_where_the_users_live(moment: datetime, zone: str, da
         ({"s3Key": {"S": "a\x01.jpg"}}, None, False),
     ],
 )
-def test_an_image_is_found_as_the_table_knows_it(attributes: Item, upload_key: str | None, *, processed: bool) -> None:
+def test_find_returns_images_from_their_items(attributes: Item, upload_key: str | None, *, processed: bool) -> None:
     item = {"imageId": {"S": "image-1"}, "userId": {"S": "user-2"}, "md5": {"S": "m"}, **attributes}
     table = Table([item])
 
@@ -97,7 +97,7 @@ def test_an_image_is_found_as_the_table_knows_it(attributes: Item, upload_key: s
         processed,
         item,
     )
-    assert table.asked == [
+    assert table.requests == [
         {
             "pending-images": {
                 "Keys": [{"imageId": {"S": "image-1"}}, {"imageId": {"S": "image-2"}}],
@@ -107,7 +107,7 @@ def test_an_image_is_found_as_the_table_knows_it(attributes: Item, upload_key: s
     ]
 
 
-def test_an_image_whose_record_names_no_user_is_nobodys() -> None:
+def test_image_without_a_user_has_empty_owner() -> None:
     item = {"imageId": {"S": "image-1"}, "s3Key": {"S": "uploads/a.jpg"}}
 
     found = pending_images(Table([item])).find(["image-1"])
@@ -115,7 +115,7 @@ def test_an_image_whose_record_names_no_user_is_nobodys() -> None:
     assert found == {"image-1": StoredImage("image-1", "", "uploads/a.jpg", "pending", item)}
 
 
-def test_an_image_is_marked_processed_with_its_new_key_and_keeps_every_other_attribute() -> None:
+def test_mark_processed_keeps_other_attributes() -> None:
     item: Item = {"imageId": {"S": "image-1"}, "status": {"S": "pending"}, "size": {"N": "9"}, "tags": {"L": []}}
     table = Table([])
 
@@ -129,5 +129,5 @@ def test_an_image_is_marked_processed_with_its_new_key_and_keeps_every_other_att
         "tags": {"L": []},
         "processedKey": {"S": "processed/2026-11-23/user-1/a.jpg"},
     }
-    assert table.asked == [{"pending-images": [{"PutRequest": {"Item": marked}}]}]
+    assert table.requests == [{"pending-images": [{"PutRequest": {"Item": marked}}]}]
     assert item["status"] == {"S": "pending"}

@@ -1,4 +1,4 @@
-"""Every model family times everything that can become of its reply: the exact transaction, or the exact dead letter."""
+"""Each model family with each kind of reply results in the exact transaction or dead letter."""
 
 import copy
 import json
@@ -24,7 +24,7 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Family:
-    """How a family's record is changed: its text, and the reason why the model stopped."""
+    """The paths of a family's text and stop reason, and the stop reason of a truncated reply."""
 
     text: tuple[str | int, ...]
     stop_reason: tuple[str | int, ...]
@@ -47,22 +47,22 @@ def test_every_family_is_tested_and_documented() -> None:
 
 
 def record_of(name: str) -> Record:
-    """Return a record of tests/events/bedrock/."""
+    """Return a sample record from tests/events/bedrock/."""
     return json.loads((RECORDS / f"{name}.json").read_text())
 
 
 def read(record: Record) -> ParsedRecord | DeadLetter:
-    """Read a record as line 7."""
+    """Return the result of parsing a record on line 7."""
     return PARSER.parse(Line(7, json.dumps(record).encode()))
 
 
 def changed(record: Record, path: tuple[str | int, ...], change: Callable[[str], str]) -> Record:
-    """Return a copy of a record whose model output is changed at a path."""
+    """Return a copy of a record with a change at a path in its model output."""
     record = copy.deepcopy(record)
-    place: Any = record["modelOutput"]
+    parent: Any = record["modelOutput"]
     for step in path[:-1]:
-        place = place[step]
-    place[path[-1]] = change(place[path[-1]])
+        parent = parent[step]
+    parent[path[-1]] = change(parent[path[-1]])
     return record
 
 
@@ -72,11 +72,11 @@ def letter(record: Record, reason: Reason, detail: str) -> DeadLetter:
     return DeadLetter(line=7, imageId="img-00001", reason=reason, detail=detail, record=kept)
 
 
-def receipt_of(read_line: ParsedRecord | DeadLetter) -> dict[str, Any]:
-    """Return what a good line says of its receipt."""
-    assert isinstance(read_line, ParsedRecord), read_line
-    assert read_line.transaction.imageId == "img-00001"
-    return read_line.transaction.model_dump(include=set(Receipt.model_fields))
+def receipt_of(result: ParsedRecord | DeadLetter) -> dict[str, Any]:
+    """Return the receipt fields of a parsed record."""
+    assert isinstance(result, ParsedRecord), result
+    assert result.transaction.imageId == "img-00001"
+    return result.transaction.model_dump(include=set(Receipt.model_fields))
 
 
 RECEIPT = {
@@ -90,20 +90,20 @@ RECEIPT = {
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_good_reply_is_read(name: str) -> None:
+def test_valid_reply_is_parsed(name: str) -> None:
     assert receipt_of(read(record_of(name))) == RECEIPT
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize("fence", ["```json\n{}\n```", "```\n{}\n```\n", "\n```JSON\r\n{}\r\n```"])
-def test_a_reply_that_is_one_fence_is_read(name: str, fence: str) -> None:
+def test_reply_in_one_fence_is_parsed(name: str, fence: str) -> None:
     record = changed(record_of(name), FAMILIES[name].text, lambda text: fence.replace("{}", text))
 
     assert receipt_of(read(record)) == RECEIPT
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_fence_beside_other_words_is_left_alone(name: str) -> None:
+def test_fence_with_other_text_is_rejected(name: str) -> None:
     record = changed(record_of(name), FAMILIES[name].text, lambda text: f"Here it is:\n```json\n{text}\n```")
 
     detail = "the model's reply is no JSON: Expecting value"
@@ -111,7 +111,7 @@ def test_a_fence_beside_other_words_is_left_alone(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_reply_that_was_cut_short_is_its_own_failure(name: str) -> None:
+def test_truncated_reply_has_its_own_reason(name: str) -> None:
     family = FAMILIES[name]
     cut = changed(record_of(name), family.text, lambda text: text[:20])
     record = changed(cut, family.stop_reason, lambda _: family.truncated)
@@ -121,7 +121,7 @@ def test_a_reply_that_was_cut_short_is_its_own_failure(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_an_unknown_form_says_which_keys_it_has(name: str) -> None:
+def test_unknown_model_output_is_rejected_with_its_keys(name: str) -> None:
     record = record_of(name)
     record["modelOutput"] = {f"new_{key}": value for key, value in record["modelOutput"].items()}
 
@@ -141,7 +141,7 @@ def test_an_unknown_form_says_which_keys_it_has(name: str) -> None:
         ("error_bare", "the model failed: Model invocation timed out"),
     ],
 )
-def test_an_error_in_place_of_the_reply_is_kept_with_code_and_message(name: str, error: str, detail: str) -> None:
+def test_model_error_is_kept_with_code_and_message(name: str, error: str, detail: str) -> None:
     record = record_of(name)
     del record["modelOutput"]
     record["error"] = record_of(error)["error"]
@@ -149,13 +149,13 @@ def test_an_error_in_place_of_the_reply_is_kept_with_code_and_message(name: str,
     assert read(record) == letter(record, Reason.MODEL_ERROR, detail)
 
 
-def test_text_blocks_are_joined_and_other_blocks_are_passed_over() -> None:
+def test_text_blocks_are_joined_without_other_blocks() -> None:
     for name, path in (("nova", ("output", "message", "content")), ("anthropic", ("content",))):
         record = record_of(name)
-        place: Any = record["modelOutput"]
+        parent: Any = record["modelOutput"]
         for step in path:
-            place = place[step]
-        text = place[0]["text"]
-        place[:] = [{"reasoningContent": {}}, {"text": text[:9]}, {"toolUse": {}}, {"text": text[9:]}]
+            parent = parent[step]
+        text = parent[0]["text"]
+        parent[:] = [{"reasoningContent": {}}, {"text": text[:9]}, {"toolUse": {}}, {"text": text[9:]}]
 
         assert receipt_of(read(record)) == RECEIPT

@@ -1,4 +1,4 @@
-"""The stream of lines: every line with its number, none held beyond the bound."""
+"""Splitting a stream into numbered lines. A line is stored only up to the maximum length."""
 
 import tracemalloc
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,7 +24,7 @@ PIECES = st.one_of(
 
 
 def lines_of(content: bytes) -> list[Line]:
-    """Return what `split_lines` documents, the plain way: with everything in memory."""
+    """Return the lines that `split_lines` documents, split in memory."""
     numbered = enumerate(content.removeprefix(BOM).split(b"\n"), start=1)
     return [Line(number, line) for number, line in numbered if line.strip()]
 
@@ -34,15 +34,15 @@ def lines_of(content: bytes) -> list[Line]:
 @example([b""])
 @example([BOM[:2], BOM[2:] + b"a\nb"])
 @example([b"a", b"\n", b"b"])
-def test_any_chunking_of_any_bytes_gives_the_lines_of_the_whole(chunks: list[bytes]) -> None:
+def test_lines_do_not_depend_on_the_chunks(chunks: list[bytes]) -> None:
     assert list(split_lines(chunks)) == lines_of(b"".join(chunks))
 
 
 @given(st.lists(st.sampled_from([b"\n", b"a", b"bb", b"ccccc"])), st.integers(min_value=1, max_value=4))
-def test_a_line_is_too_long_exactly_where_it_exceeds_the_bound(chunks: list[bytes], bound: int) -> None:
-    whole = lines_of(b"".join(chunks))
+def test_line_is_too_long_above_its_maximum(chunks: list[bytes], bound: int) -> None:
+    all_lines = lines_of(b"".join(chunks))
 
-    expected = [Line(line.number, line.content[:bound], len(line.content) > bound) for line in whole]
+    expected = [Line(line.number, line.content[:bound], len(line.content) > bound) for line in all_lines]
     assert list(split_lines(chunks, bound)) == expected
 
 
@@ -62,11 +62,11 @@ def test_a_line_is_too_long_exactly_where_it_exceeds_the_bound(chunks: list[byte
         (b"", []),
     ],
 )
-def test_lines_are_counted_from_1_and_blank_ones_are_no_records(content: bytes, expected: list[Line]) -> None:
+def test_lines_are_numbered_and_blank_lines_skipped(content: bytes, expected: list[Line]) -> None:
     assert list(split_lines([content])) == expected
 
 
-def test_a_line_that_never_ends_is_held_only_up_to_the_bound() -> None:
+def test_endless_line_uses_limited_memory() -> None:
     chunk = b"x" * 65_536
     tracemalloc.start()
     lines = list(split_lines((chunk for _ in range(1_000)), max_line_bytes=1_000))
@@ -77,7 +77,7 @@ def test_a_line_that_never_ends_is_held_only_up_to_the_bound() -> None:
     assert peak < 4 * len(chunk)
 
 
-def test_the_line_after_a_too_long_one_is_read() -> None:
+def test_line_after_a_too_long_line_is_read() -> None:
     assert list(split_lines([b"aaa", b"aaa", b"\nbb\nccc\ndddd"], 3)) == [
         Line(1, b"aaa", too_long=True),
         Line(2, b"bb"),
@@ -86,26 +86,26 @@ def test_the_line_after_a_too_long_one_is_read() -> None:
     ]
 
 
-def test_a_too_long_line_that_begins_with_blanks_is_not_dropped() -> None:
-    """What follows the bound is not known to be blank: nothing is lost unseen."""
+def test_too_long_line_of_blanks_is_not_skipped() -> None:
+    """The rest of the line may not be blank, so the line must not be skipped."""
     assert list(split_lines([b"   {}"], 3)) == [Line(1, b"   ", too_long=True)]
 
 
-def test_the_bound_is_above_the_largest_request_that_bedrock_echoes() -> None:
+def test_maximum_line_length_exceeds_25_megabytes() -> None:
     assert MAX_LINE_BYTES > 25_000_000
 
 
-def test_a_line_is_yielded_before_the_next_chunk_is_read() -> None:
+def test_line_is_yielded_before_the_next_chunk() -> None:
     def chunks() -> Iterator[bytes]:
         yield b"a\nb\nc"
-        pytest.fail("read on before the lines at hand were taken")
+        pytest.fail("the next chunk was read before the available lines were consumed")
 
     lines = split_lines(chunks())
 
     assert [next(lines), next(lines)] == [Line(1, b"a"), Line(2, b"b")]
 
 
-def test_a_connection_that_breaks_is_no_end_of_file() -> None:
+def test_broken_connection_is_not_the_end_of_file() -> None:
     def chunks() -> Iterator[bytes]:
         yield b"a\nb"
         raise ReadTimeoutError(endpoint_url="https://s3")
@@ -119,7 +119,7 @@ def test_a_connection_that_breaks_is_no_end_of_file() -> None:
 
 @dataclass
 class Body:
-    """A response's body, which notes the sizes it is read in."""
+    """The body of a response, which records the chunk sizes of its reads."""
 
     content: Sequence[bytes]
     chunk_sizes: list[int] = field(default_factory=list[int])
@@ -136,19 +136,19 @@ class Body:
 
 @dataclass
 class Bucket:
-    """An S3 client whose only call is GetObject."""
+    """An S3 client with GetObject as its only operation."""
 
     answer: dict[str, Any] | Exception
-    asked: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
+    requests: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
 
     def get_object(self, **request: str) -> dict[str, Any]:
-        self.asked.append(request)
+        self.requests.append(request)
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
 
 
-def test_an_output_is_opened_with_one_get_object_and_read_in_chunks() -> None:
+def test_open_output_uses_one_get_object() -> None:
     body = Body([b"a\n", b"b"])
     bucket = Bucket({"ETag": '"etag-1"', "LastModified": EXTRACTED_AT, "Body": body})
 
@@ -158,11 +158,11 @@ def test_an_output_is_opened_with_one_get_object_and_read_in_chunks() -> None:
         assert not body.closed
 
     assert body.closed
-    assert bucket.asked == [{"Bucket": "images", "Key": "batch-output/job/output.jsonl"}]
+    assert bucket.requests == [{"Bucket": "images", "Key": "batch-output/job/output.jsonl"}]
     assert body.chunk_sizes == [CHUNK_BYTES]
 
 
-def test_an_output_that_cannot_be_read_raises_what_s3_said() -> None:
+def test_open_output_raises_the_error_of_s3() -> None:
     denied = ClientError({"Error": {"Code": "AccessDenied", "Message": "Access Denied"}}, "GetObject")
 
     opened = open_output(cast("S3Client", Bucket(denied)), "images", "batch-output/job/output.jsonl")

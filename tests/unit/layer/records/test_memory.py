@@ -1,4 +1,4 @@
-"""The request that Bedrock echoes in every line, image included, does not add up."""
+"""The memory for the request that Bedrock repeats in each record does not grow with the number of records."""
 
 import json
 import tracemalloc
@@ -17,7 +17,7 @@ IMAGE_CHARACTERS = 1_000_000
 
 
 def _output(name: str, lines: int) -> Iterator[bytes]:
-    """Yield an output of lines that each echo an image, in the chunks that S3's body is read in."""
+    """Yield an output file with an image in each record, in chunks of the size that the code reads from S3."""
     record = json.loads((RECORDS / f"{name}.json").read_text())
     record["modelInput"] = {"image": "A" * IMAGE_CHARACTERS}
     line = json.dumps(record).encode() + b"\n"
@@ -27,7 +27,7 @@ def _output(name: str, lines: int) -> Iterator[bytes]:
 
 
 def _peak_bytes(name: str, lines: int) -> int:
-    """Return how much memory the reading of an output took at most; what was read of each line is kept."""
+    """Return the peak memory of parsing an output file, in bytes. The results of all records stay in memory."""
     parser = RecordParser(JOB, EXTRACTED_AT, ttl_days=730)
     tracemalloc.start()
     read = [parser.parse(line) for line in split_lines(_output(name, lines))]
@@ -39,7 +39,7 @@ def _peak_bytes(name: str, lines: int) -> int:
 
 
 @pytest.mark.parametrize("name", ["nova", "anthropic", "error_code_number"])
-def test_a_hundred_echoed_images_take_no_more_than_three(name: str) -> None:
+def test_memory_does_not_grow_with_the_records(name: str) -> None:
     few, many = _peak_bytes(name, 3), _peak_bytes(name, 100)
 
     assert few > IMAGE_CHARACTERS

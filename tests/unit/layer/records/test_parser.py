@@ -1,4 +1,4 @@
-"""A line becomes a transaction or a dead letter; whatever it holds, it never becomes an exception."""
+"""Parsing a record returns a transaction or a dead letter. It never raises an exception."""
 
 import hashlib
 import json
@@ -50,38 +50,38 @@ TRANSACTION = Transaction(
 
 
 def nova_line(text: str) -> bytes:
-    """Return a line in which Nova wrote this text."""
+    """Return a record with this text as the reply of Nova."""
     return bedrock_line(modelOutput=nova_output(text))
 
 
 def read(content: bytes, number: int = 1) -> ParsedRecord | DeadLetter:
-    """Read one line."""
+    """Return the result of parsing one record."""
     return PARSER.parse(Line(number, content))
 
 
 def transaction_of(content: bytes) -> Transaction:
-    """Return the transaction that the line says."""
+    """Return the transaction of a valid record."""
     good = read(content)
     assert isinstance(good, ParsedRecord), good
     return good.transaction
 
 
 def letter_of(content: bytes) -> DeadLetter:
-    """Return the dead letter that the line becomes."""
+    """Return the dead letter of an invalid record."""
     letter = read(content)
     assert isinstance(letter, DeadLetter), letter
     return letter
 
 
 def reason_of(content: bytes) -> Reason:
-    """Return why the line becomes a dead letter."""
+    """Return the reason of the dead letter of an invalid record."""
     return letter_of(content).reason
 
 
-# What a good line says
+# Valid records
 
 
-def test_a_line_of_the_plans_layout_is_a_transaction() -> None:
+def test_simple_record_becomes_a_transaction() -> None:
     text = receipt_text()
 
     assert read(simple_line(text), number=7) == ParsedRecord(
@@ -89,7 +89,7 @@ def test_a_line_of_the_plans_layout_is_a_transaction() -> None:
     )
 
 
-def test_a_line_of_bedrocks_layout_is_the_same_transaction_its_record_without_the_echoed_request() -> None:
+def test_bedrock_record_becomes_the_same_transaction() -> None:
     output = nova_output(receipt_text())
 
     assert read(bedrock_line(modelOutput=output), number=7) == ParsedRecord(
@@ -97,21 +97,21 @@ def test_a_line_of_bedrocks_layout_is_the_same_transaction_its_record_without_th
     )
 
 
-def test_the_order_of_a_records_keys_does_not_matter() -> None:
+def test_order_of_the_keys_is_irrelevant() -> None:
     record = {"modelOutput": nova_output(receipt_text()), "modelInput": {}, "recordId": "image-1"}
 
     assert transaction_of(json.dumps(record).encode()) == TRANSACTION
 
 
-def test_an_error_of_null_is_no_error() -> None:
+def test_null_error_is_ignored() -> None:
     assert transaction_of(bedrock_line(modelOutput=nova_output(receipt_text()), error=None)) == TRANSACTION
 
 
-def test_the_carriage_return_of_a_windows_line_does_not_matter() -> None:
+def test_carriage_return_at_the_end_is_ignored() -> None:
     assert transaction_of(simple_line(receipt_text()) + b"\r") == TRANSACTION
 
 
-def test_the_image_id_is_part_of_the_transaction_id() -> None:
+def test_transaction_id_depends_on_the_image_id() -> None:
     documented = hashlib.sha256("abcdefgh1234#画像#2026-11-22T15:00:00.000Z".encode()).hexdigest()[:24]
 
     assert transaction_of(simple_line(receipt_text(), image_id="画像")) == TRANSACTION.model_copy(
@@ -119,7 +119,7 @@ def test_the_image_id_is_part_of_the_transaction_id() -> None:
     )
 
 
-def test_a_job_without_a_trace_lends_its_transactions_a_derived_one() -> None:
+def test_transaction_gets_a_derived_trace_id() -> None:
     parser = RecordParser(JOB.model_copy(update={"traceId": None}), EXTRACTED_AT, ttl_days=730)
 
     read_without = parser.parse(Line(1, simple_line(receipt_text())))
@@ -128,7 +128,7 @@ def test_a_job_without_a_trace_lends_its_transactions_a_derived_one() -> None:
     assert read_without.transaction == TRANSACTION.model_copy(update={"traceId": "job-abcdefgh1234"})
 
 
-def test_the_days_that_a_transaction_lives_count_from_its_extraction() -> None:
+def test_ttl_counts_days_from_the_extraction() -> None:
     tokyo = EXTRACTED_AT.astimezone(timezone(timedelta(hours=9)))
 
     read_in_tokyo = RecordParser(JOB, tokyo, ttl_days=1).parse(Line(1, simple_line(receipt_text())))
@@ -139,14 +139,14 @@ def test_the_days_that_a_transaction_lives_count_from_its_extraction() -> None:
     )
 
 
-def test_of_a_repeated_key_the_last_counts_as_in_every_json_parser() -> None:
+def test_last_value_of_a_repeated_key_counts() -> None:
     text = with_amount('1, "amount": 1280')
     line = b'{"customData": "image-0", ' + simple_line(text).removeprefix(b"{")
 
     assert transaction_of(line) == TRANSACTION
 
 
-def test_what_a_receipt_has_beyond_its_fields_is_left_out() -> None:
+def test_other_fields_of_a_reply_are_ignored() -> None:
     assert transaction_of(simple_line(receipt_text(status="migrationFailed", userId="user-2", ttl=0))) == TRANSACTION
 
 
@@ -167,7 +167,7 @@ def test_what_a_receipt_has_beyond_its_fields_is_left_out() -> None:
         ("0.30000000000000004441", Decimal("0.30000000000000004441")),
     ],
 )
-def test_an_amount_is_kept_exactly_up_to_38_digits(literal: str, amount: Decimal) -> None:
+def test_amount_of_38_digits_is_exact(literal: str, amount: Decimal) -> None:
     transaction = transaction_of(simple_line(with_amount(literal)))
 
     assert transaction == TRANSACTION.model_copy(update={"amount": amount})
@@ -175,7 +175,7 @@ def test_an_amount_is_kept_exactly_up_to_38_digits(literal: str, amount: Decimal
 
 
 @given(st.integers(min_value=1, max_value=10**38 - 1), st.integers(min_value=0, max_value=38))
-def test_any_amount_of_up_to_38_digits_goes_in_and_comes_out_the_same(digits: int, places: int) -> None:
+def test_any_amount_of_38_digits_is_exact(digits: int, places: int) -> None:
     amount = Decimal((0, tuple(map(int, str(digits))), -places))
 
     transaction = transaction_of(simple_line(with_amount(f"{amount:f}")))
@@ -210,19 +210,19 @@ def test_any_amount_of_up_to_38_digits_goes_in_and_comes_out_the_same(digits: in
         ("{}", Reason.INVALID_TRANSACTION),
     ],
 )
-def test_an_amount_that_is_no_positive_number_of_38_digits_is_refused(literal: str, reason: Reason) -> None:
+def test_invalid_amount_is_rejected(literal: str, reason: Reason) -> None:
     assert reason_of(simple_line(with_amount(literal))) is reason
 
 
 @pytest.mark.parametrize("literal", ["1e9999999999999999999", "1e-9999999999999999999", "-1e9999999999999999999"])
-def test_an_exponent_beyond_any_decimal_is_refused(literal: str) -> None:
+def test_amount_with_a_huge_exponent_is_rejected(literal: str) -> None:
     assert reason_of(simple_line(with_amount(literal))) in {Reason.INVALID_AI_JSON, Reason.INVALID_TRANSACTION}
 
 
 @pytest.mark.parametrize(
     "literal", ["1280." + "0" * 50, "0.1" + "0" * 40, "1." + "2" * 37 + "0", "1280" + "0" * 35, "1280.0e-45"]
 )
-def test_an_amount_with_zeros_beyond_38_digits_is_refused_or_can_be_stored(literal: str) -> None:
+def test_amount_with_many_zeros_is_storable_or_rejected(literal: str) -> None:
     """boto3 raises decimal.Rounded for a number of more than 38 digits, trailing zeros included."""
     result = read(simple_line(with_amount(literal)))
 
@@ -232,7 +232,7 @@ def test_an_amount_with_zeros_beyond_38_digits_is_refused_or_can_be_stored(liter
         assert result.reason is Reason.INVALID_TRANSACTION
 
 
-# Replies that are no transaction
+# Replies that are not transactions
 
 
 @pytest.mark.parametrize(
@@ -257,9 +257,7 @@ def test_an_amount_with_zeros_beyond_38_digits_is_refused_or_can_be_stored(liter
         ),
     ],
 )
-def test_a_receipt_that_breaks_a_rule_is_a_dead_letter_that_names_the_field(
-    changes: dict[str, object], detail: str
-) -> None:
+def test_invalid_receipt_is_rejected_with_its_field(changes: dict[str, object], detail: str) -> None:
     text = receipt_text(**changes)
 
     assert read(simple_line(text), number=3) == DeadLetter(
@@ -272,14 +270,14 @@ def test_a_receipt_that_breaks_a_rule_is_a_dead_letter_that_names_the_field(
 
 
 @pytest.mark.parametrize("name", ["merchant", "description", "date", "type", "category"])
-def test_a_lone_surrogate_in_the_reply_is_no_text(name: str) -> None:
+def test_lone_surrogate_in_the_reply_is_rejected(name: str) -> None:
     letter = letter_of(simple_line(receipt_text(**{name: "x\ud800"})))
 
     assert (letter.reason, letter.detail.split(":")[0]) == (Reason.INVALID_TRANSACTION, name)
 
 
 @pytest.mark.parametrize("value", [[], [RECEIPT], "text", 1280, True, None])
-def test_a_reply_that_is_no_object_is_no_transaction(value: object) -> None:
+def test_reply_without_an_object_is_rejected(value: object) -> None:
     letter = letter_of(simple_line(json.dumps(value)))
 
     assert (letter.reason, letter.detail) == (
@@ -300,7 +298,7 @@ def test_a_reply_that_is_no_object_is_no_transaction(value: object) -> None:
         ("[NaN]", "the model's reply is no JSON: ValueError"),
     ],
 )
-def test_a_reply_that_is_no_json_is_a_dead_letter_that_says_so(text: str, detail: str) -> None:
+def test_reply_that_is_not_json_is_rejected(text: str, detail: str) -> None:
     assert read(simple_line(text)) == DeadLetter(
         line=1,
         imageId="image-1",
@@ -321,13 +319,13 @@ def test_a_reply_that_is_no_json_is_a_dead_letter_that_says_so(text: str, detail
     ],
 )
 @pytest.mark.parametrize("layout", [simple_line, nova_line])
-def test_the_detail_of_a_dead_letter_quotes_nothing_off_the_receipt(layout: Callable[[str], bytes], text: str) -> None:
+def test_dead_letter_detail_does_not_quote_the_receipt(layout: Callable[[str], bytes], text: str) -> None:
     detail = letter_of(layout(text)).detail
 
     assert [word for word in ("Kissa", "987654") if word in detail] == []
 
 
-def test_a_truncated_reply_is_its_own_failure() -> None:
+def test_truncated_reply_has_its_own_reason() -> None:
     output = nova_output(receipt_text()[:20], stopReason="max_tokens")
 
     assert read(bedrock_line(modelOutput=output), number=2) == DeadLetter(
@@ -351,7 +349,7 @@ def test_a_truncated_reply_is_its_own_failure() -> None:
         (500, "the model failed: 500"),
     ],
 )
-def test_a_models_error_is_a_dead_letter_that_says_its_code_and_message(error: JsonValue, detail: str) -> None:
+def test_model_error_has_its_code_and_message(error: JsonValue, detail: str) -> None:
     assert read(bedrock_line(error=error), number=4) == DeadLetter(
         line=4,
         imageId="image-1",
@@ -361,7 +359,7 @@ def test_a_models_error_is_a_dead_letter_that_says_its_code_and_message(error: J
     )
 
 
-def test_an_error_counts_also_beside_an_output() -> None:
+def test_error_beside_an_output_is_a_model_error() -> None:
     assert reason_of(bedrock_line(modelOutput=nova_output(receipt_text()), error="failed")) is Reason.MODEL_ERROR
 
 
@@ -379,7 +377,7 @@ def test_an_error_counts_also_beside_an_output() -> None:
         "```json\r\n{}\r\n```\r\n",
     ],
 )
-def test_a_reply_that_is_one_fence_is_unwrapped(fenced: str) -> None:
+def test_reply_in_one_fence_is_unwrapped(fenced: str) -> None:
     assert transaction_of(simple_line(fenced.replace("{}", receipt_text()))) == TRANSACTION
 
 
@@ -395,12 +393,12 @@ def test_a_reply_that_is_one_fence_is_unwrapped(fenced: str) -> None:
         "`{}`",
     ],
 )
-def test_a_fence_that_is_not_the_whole_reply_is_left_alone(wrapped: str) -> None:
+def test_fence_in_part_of_a_reply_is_rejected(wrapped: str) -> None:
     assert reason_of(simple_line(wrapped.replace("{}", receipt_text()))) is Reason.INVALID_AI_JSON
 
 
 @pytest.mark.parametrize("fence", ["{}", "```json\n{}\n```"])
-def test_a_fence_inside_a_field_is_text(fence: str) -> None:
+def test_fence_inside_a_field_is_text(fence: str) -> None:
     quoting = "read:\n```json\n{}\n```"
 
     text = fence.replace("{}", receipt_text(description=quoting))
@@ -408,8 +406,8 @@ def test_a_fence_inside_a_field_is_text(fence: str) -> None:
     assert transaction_of(simple_line(text)) == TRANSACTION.model_copy(update={"description": quoting})
 
 
-def test_a_fence_full_of_blanks_takes_no_longer_than_its_length_explains() -> None:
-    """A model that runs away writes blanks without end; the simple layout does not say that it was cut off."""
+def test_fence_of_blanks_is_parsed_fast() -> None:
+    """A model may write blanks up to its token limit. The simple layout does not contain a stop reason."""
     line = simple_line("```json\n" + " " * 20_000 + "x")
     started = time.process_time()
 
@@ -417,7 +415,7 @@ def test_a_fence_full_of_blanks_takes_no_longer_than_its_length_explains() -> No
     assert time.process_time() - started < 0.25
 
 
-# Records that are none
+# Lines that are not records
 
 
 def does_not_fit(problem: str, *keys: str) -> str:
@@ -439,7 +437,7 @@ def does_not_fit(problem: str, *keys: str) -> str:
         (simple_line("{}") + simple_line("{}"), "trailing characters"),
     ],
 )
-def test_a_line_that_is_no_json_is_a_dead_letter_with_its_beginning(content: bytes, problem: str) -> None:
+def test_line_that_is_not_json_is_rejected(content: bytes, problem: str) -> None:
     letter = letter_of(content)
 
     assert letter == DeadLetter(
@@ -485,14 +483,14 @@ def test_a_line_that_is_no_json_is_a_dead_letter_with_its_beginning(content: byt
         ({"recordId": 7, "error": "x"}, does_not_fit("recordId: Input should be a valid string", "error", "recordId")),
     ],
 )
-def test_json_that_fits_neither_layout_is_a_dead_letter_that_says_where(record: JsonValue, detail: str) -> None:
+def test_json_in_neither_layout_is_rejected(record: JsonValue, detail: str) -> None:
     named = "image-1" if "image-1" in json.dumps(record) else None
     assert read(json.dumps(record).encode(), number=5) == DeadLetter(
         line=5, imageId=named, reason=Reason.INVALID_RECORD, detail=detail, record=record
     )
 
 
-def test_a_record_without_an_outcome_is_a_dead_letter() -> None:
+def test_record_without_output_or_error_is_rejected() -> None:
     assert read(bedrock_line()) == DeadLetter(
         line=1,
         imageId="image-1",
@@ -502,7 +500,7 @@ def test_a_record_without_an_outcome_is_a_dead_letter() -> None:
     )
 
 
-def test_an_output_of_an_unknown_form_is_a_dead_letter() -> None:
+def test_unknown_model_output_is_rejected() -> None:
     assert read(bedrock_line(modelOutput={"answer": "Kissa Hoshi"})) == DeadLetter(
         line=1,
         imageId="image-1",
@@ -513,7 +511,7 @@ def test_an_output_of_an_unknown_form_is_a_dead_letter() -> None:
     )
 
 
-def test_a_line_that_is_too_long_is_a_dead_letter_with_its_beginning() -> None:
+def test_dead_letter_has_the_beginning_of_long_line() -> None:
     assert PARSER.parse(Line(9, b"x" * 40_000, too_long=True)) == DeadLetter(
         line=9,
         imageId=None,
@@ -523,22 +521,22 @@ def test_a_line_that_is_too_long_is_a_dead_letter_with_its_beginning() -> None:
     )
 
 
-def test_a_too_long_line_is_refused_even_where_its_beginning_reads_well() -> None:
+def test_too_long_line_is_rejected_despite_valid_beginning() -> None:
     letter = PARSER.parse(Line(9, simple_line(receipt_text()), too_long=True))
 
     assert isinstance(letter, DeadLetter)
     assert (letter.reason, letter.record) == (Reason.LINE_TOO_LONG, simple_line(receipt_text()).decode())
 
 
-# The record that a dead letter keeps
+# The record in a dead letter
 
 
 def compact(value: object) -> str:
-    """Return the value as JSON without blanks: what the record's size is measured in."""
+    """Return the value as JSON without blanks. Its length is the size of a record."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def test_a_record_of_32_kb_is_kept_whole_and_one_byte_more_leaves_its_beginning() -> None:
+def test_record_above_32_kb_is_cut() -> None:
     def record(size: int) -> dict[str, JsonValue]:
         empty = len(compact({"recordId": "image-1", "error": ""}))
         return {"recordId": "image-1", "error": "x" * (size - empty)}
@@ -551,13 +549,13 @@ def test_a_record_of_32_kb_is_kept_whole_and_one_byte_more_leaves_its_beginning(
     assert len(compact(beginning)) == MAX_RECORD_BYTES
 
 
-def test_a_record_is_measured_in_utf8_not_in_escapes() -> None:
+def test_record_size_is_measured_in_utf8() -> None:
     record: dict[str, JsonValue] = {"recordId": "image-1", "error": "画" * 10_000}
 
     assert letter_of(json.dumps(record).encode()).record == record
 
 
-def test_a_megabyte_of_echoed_image_leaves_the_record_whole() -> None:
+def test_model_input_does_not_count_as_record_size() -> None:
     line = json.dumps({"recordId": "image-1", "modelInput": "x" * 1_000_000, "error": "failed"}).encode()
 
     assert letter_of(line).record == {"recordId": "image-1", "error": "failed"}
@@ -566,13 +564,13 @@ def test_a_megabyte_of_echoed_image_leaves_the_record_whole() -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        pytest.param(b"\xff" * 100_000, id="no UTF-8"),
+        pytest.param(b"\xff" * 100_000, id="not UTF-8"),
         pytest.param(b"x" + "画".encode() * 50_000, id="cut inside a character"),
         pytest.param(simple_line("画" * 50_000), id="escaped"),
         pytest.param(json.dumps({"recordId": "a", "error": "画" * 50_000}).encode(), id="a record"),
     ],
 )
-def test_a_record_that_is_cut_is_at_most_32_kb(content: bytes) -> None:
+def test_cut_record_is_at_most_32_kb(content: bytes) -> None:
     record = letter_of(content).record
 
     assert isinstance(record, str)
@@ -580,7 +578,7 @@ def test_a_record_that_is_cut_is_at_most_32_kb(content: bytes) -> None:
 
 
 @pytest.mark.parametrize("number", ["1e400", "-1e400", "NaN", "Infinity"])
-def test_the_echoed_request_is_dropped_also_from_a_record_whose_numbers_cannot_be_written_again(number: str) -> None:
+def test_model_input_is_removed_despite_unwritable_numbers(number: str) -> None:
     line = '{"recordId": "image-1", "modelInput": {"bytes": "aGVsbG8="}, "error": {"errorCode": ' + number + "}}"
 
     assert "aGVsbG8=" not in json.dumps(letter_of(line.encode()).record)
@@ -596,27 +594,27 @@ def test_the_echoed_request_is_dropped_also_from_a_record_whose_numbers_cannot_b
         pytest.param(json.dumps(dict.fromkeys(map(str, range(100_000)))).encode(), id="keys of the record"),
     ],
 )
-def test_a_dead_letter_is_small_whatever_the_line_holds(line: bytes) -> None:
-    """A file may hold 50,000 of them: `detail` is bounded as `record` is."""
+def test_dead_letter_detail_has_a_maximum_size(line: bytes) -> None:
+    """A dead-letter file may have 50,000 entries, so `detail` has a maximum size like `record`."""
     letter = letter_of(line)
 
     assert len(letter.detail) <= MAX_DETAIL_CHARACTERS
 
 
-# Numbers in a good record that cannot be written again
+# Numbers in a valid record that cannot be written as JSON
 
 
 @pytest.mark.parametrize("number", ["1e400", "-1e400", "1e-400", "9" * 4_000])
-def test_a_number_beyond_a_float_beside_the_reply_does_not_matter(number: str) -> None:
+def test_huge_number_beside_the_reply_is_ignored(number: str) -> None:
     line = bedrock_line(modelOutput=nova_output(receipt_text(), usage="USAGE")).replace(b'"USAGE"', number.encode())
 
     assert transaction_of(line) == TRANSACTION
 
 
-# A good line that may still not be used
+# Rejection of a valid record
 
 
-def test_a_good_line_that_is_rejected_keeps_its_number_its_image_and_its_record() -> None:
+def test_rejected_record_keeps_line_image_and_record() -> None:
     good = read(bedrock_line(modelOutput=nova_output(receipt_text())), number=6)
     assert isinstance(good, ParsedRecord)
 
@@ -629,21 +627,21 @@ def test_a_good_line_that_is_rejected_keeps_its_number_its_image_and_its_record(
     )
 
 
-def test_the_record_of_a_good_line_is_cut_at_32_kb() -> None:
+def test_record_of_a_valid_line_is_cut() -> None:
     good = read(bedrock_line(modelOutput=nova_output(receipt_text(), trace="x" * 40_000)))
     assert isinstance(good, ParsedRecord)
 
-    whole = {"recordId": "image-1", "modelOutput": nova_output(receipt_text(), trace="x" * 40_000)}
-    assert good.record == compact(whole)[: len(str(good.record))]
+    record = {"recordId": "image-1", "modelOutput": nova_output(receipt_text(), trace="x" * 40_000)}
+    assert good.record == compact(record)[: len(str(good.record))]
     assert len(compact(good.record)) == MAX_RECORD_BYTES
 
 
-def test_the_receipt_of_a_reply_is_read_without_its_record() -> None:
+def test_receipt_is_parsed_from_a_reply_alone() -> None:
     assert parse_receipt(receipt_text()).model_dump() == {**RECEIPT, "amount": Decimal(1280)}
 
 
 @pytest.mark.parametrize("more", [{}, {"error": "ThrottlingException"}, {"modelOutput": {"content": []}}])
-def test_a_line_with_the_keys_of_both_layouts_is_bedrocks(more: dict[str, object]) -> None:
+def test_record_with_both_layouts_is_bedrocks(more: dict[str, object]) -> None:
     line = {"customData": "image-2", "output": {"text": "{}"}, "recordId": "image-1", **more}
 
     assert parse_record(Line(1, json.dumps(line).encode())) == BedrockRecord.model_validate(line)

@@ -10,7 +10,7 @@ from yorutsuke_common.schema import Reason
 
 
 def rejection_of(model_output: JsonValue) -> tuple[Reason, str]:
-    """Return why this output is refused."""
+    """Return the reason and the detail of the rejection of this output."""
     with pytest.raises(Rejection) as raised:
         reply_text(model_output)
     return raised.value.reason, raised.value.detail
@@ -27,16 +27,16 @@ def rejection_of(model_output: JsonValue) -> tuple[Reason, str]:
         ([], ""),
     ],
 )
-def test_the_text_blocks_of_nova_and_converse_are_joined_and_others_left_out(content: JsonValue, text: str) -> None:
+def test_text_blocks_of_nova_are_joined(content: JsonValue, text: str) -> None:
     assert reply_text({"output": {"message": {"role": "assistant", "content": content}}}) == text
 
 
 @pytest.mark.parametrize("stop_reason", ["end_turn", "stop_sequence", "content_filtered", "MAX_TOKENS", "", None])
-def test_a_reply_that_did_not_run_out_of_tokens_is_read(stop_reason: JsonValue) -> None:
+def test_reply_with_other_stop_reason_is_accepted(stop_reason: JsonValue) -> None:
     assert reply_text(nova_output("{}", stopReason=stop_reason)) == "{}"
 
 
-def test_a_reply_that_ran_out_of_tokens_is_truncated_even_where_it_reads_well() -> None:
+def test_reply_at_the_token_limit_is_truncated() -> None:
     assert rejection_of(nova_output("{}", stopReason="max_tokens")) == (
         Reason.TRUNCATED_OUTPUT,
         "the model stopped at 'max_tokens': raise the request's token limit",
@@ -61,9 +61,7 @@ def test_a_reply_that_ran_out_of_tokens_is_truncated_even_where_it_reads_well() 
         (1.5, "float"),
     ],
 )
-def test_a_form_that_is_no_models_is_refused_with_its_keys_and_not_its_values(
-    model_output: JsonValue, found: str
-) -> None:
+def test_unknown_form_is_rejected_with_its_keys(model_output: JsonValue, found: str) -> None:
     reason, detail = rejection_of(model_output)
 
     assert (reason, detail.endswith(f"found {found}")) == (Reason.INVALID_RECORD, True)
@@ -77,7 +75,7 @@ def test_a_form_that_is_no_models_is_refused_with_its_keys_and_not_its_values(
         pytest.param({"generation": "{}", "stop_reason": "stop"}, id="llama"),
     ],
 )
-def test_the_replies_of_anthropic_titan_and_llama_are_read(model_output: JsonValue) -> None:
+def test_replies_of_other_families_are_read(model_output: JsonValue) -> None:
     assert reply_text(model_output) == "{}"
 
 
@@ -89,7 +87,7 @@ def test_the_replies_of_anthropic_titan_and_llama_are_read(model_output: JsonVal
         pytest.param({"generation": "{", "stop_reason": "length"}, id="llama"),
     ],
 )
-def test_a_reply_of_any_family_that_ran_out_of_tokens_is_truncated(model_output: JsonValue) -> None:
+def test_reply_of_any_family_can_be_truncated(model_output: JsonValue) -> None:
     reason, _ = rejection_of(model_output)
 
     assert reason is Reason.TRUNCATED_OUTPUT

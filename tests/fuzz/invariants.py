@@ -1,4 +1,4 @@
-"""What must hold of every output, whatever its bytes: each line a transaction that can be stored, or a dead letter.
+"""Invariants of every output file: each record becomes a transaction that can be stored, or a dead letter.
 
 Sources: Amazon DynamoDB developer guide, "Constraints" (keys of 1 to 2,048 and 1 to 1,024 bytes, items of 400 KB,
 numbers of 38 digits from 1E-130 to 9.99E+125) and "DynamoDB item sizes and formats".
@@ -32,70 +32,77 @@ if TYPE_CHECKING:
 
 PARSER = RecordParser(JOB, EXTRACTED_AT, ttl_days=730)
 KEY_BYTES = {"userId": 2_048, "transactionId": 1_024, "jobId": 1_024, "imageId": 2_048, "extractedAt": 1_024}
-"""The most bytes of each attribute that is a key of the table or of an index; `jobId` is a sort key as well."""
+"""Maximum size in bytes of each attribute that is a key of the table or of an index. `jobId` is also a sort key."""
 MAX_ITEM_BYTES = 400 * 1024
 MAX_DIGITS = 38
 MAX_NUMBER_BYTES = 21
 MAX_RECORD_BYTES = 32 * 1024
-"""The design's own bound: not the code's, which may be wrong."""
+"""Maximum size of a dead letter's record, in bytes. Not imported, because the constant in the code may be wrong."""
 ESCAPED_BYTES = len(r"\u0000")
 MAX_LETTER_BYTES = MAX_RECORD_BYTES + ESCAPED_BYTES * (MAX_IMAGE_ID_BYTES + MAX_DETAIL_CHARACTERS) + 200
-"""Of a line of the dead letters: its record as it is written, the longest id and detail all in escapes, the rest."""
+"""Maximum size of a dead letter, in bytes.
+
+The sum of the record, of the longest id and detail if each character is escaped, and of 200 bytes for the rest.
+"""
 JSON_NUMBER = re.compile(rb"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,4})?")
-"""No amount has an exponent of more digits, and `Decimal` has none of more than 18."""
+"""A JSON number. The exponent of an amount has at most 4 digits, and `Decimal` accepts at most 18."""
 
-Read = ParsedRecord | DeadLetter
+Result = ParsedRecord | DeadLetter
 
 
-def kept_promise(output: HostileOutput) -> list[Read]:
-    """Return what became of the lines of an output. Raises AssertionError, or what escaped."""
+def check_output(output: HostileOutput) -> list[Result]:
+    """Check the invariants of an output file and return the result of each record.
+
+    Raises:
+        AssertionError: An invariant is violated. Other exceptions come from the tested code.
+    """
     read = _read(output)
     lines = _expected_lines(output)
-    assert [_number(one) for one in read] == list(lines), "not one result for each line that is not blank"
+    assert [_number(one) for one in read] == list(lines), "expected one result for each line that is not blank"
     items = [_checked_item(one, lines[one.line]) for one in read if isinstance(one, ParsedRecord)]
     letters = _checked_letters(output, read)
     _check_control_line(lines, read)
     again = _read(HostileOutput(output.content, (MAX_LINE_BYTES,), output.max_line_bytes))
     items_again = [to_item(one.transaction.item()) for one in again if isinstance(one, ParsedRecord)]
-    assert items_again == items, "read again, in other chunks, other transactions"
-    assert _written(output, again) == letters, "read again, in other chunks, other dead letters"
+    assert items_again == items, "the transactions depend on the chunks of the read"
+    assert _dead_letter_file(output, again) == letters, "the dead letters depend on the chunks of the read"
     return read
 
 
-def became(one: Read) -> str:
-    """Return what became of a line in a word: `transaction`, or the reason of its dead letter."""
+def result_name(one: Result) -> str:
+    """Return the name of a result: `transaction`, or the reason of the dead letter."""
     return "transaction" if isinstance(one, ParsedRecord) else one.reason.value
 
 
-def _read(output: HostileOutput) -> list[Read]:
-    """Read an output as the handler does, but for the bound of a line."""
+def _read(output: HostileOutput) -> list[Result]:
+    """Parse an output file as the handler does, but with the maximum line length of `output`."""
     with open_output(cast("S3Client", Bucket(output)), "images", "batch-output/job/output.jsonl") as opened:
         return [PARSER.parse(line) for line in split_lines(opened.chunks, output.max_line_bytes)]
 
 
 def _expected_lines(output: HostileOutput) -> dict[int, bytes]:
-    """Return the lines that are not blank by their numbers, found the plain way."""
+    """Return the lines that are not blank by their numbers, split in memory."""
     first, *others = output.content.split(b"\n")
     lines = dict(enumerate([first.removeprefix(BOM), *others], start=1))
     too_long = {1} if len(first) > output.max_line_bytes else set[int]()
-    # Of a line that is too long nobody knows whether all of it is blank.
+    # The code does not read a line beyond its maximum length, so it cannot skip the line as blank.
     too_long |= {number for number, line in lines.items() if len(line) > output.max_line_bytes}
     return {number: line for number, line in lines.items() if line.strip() or number in too_long}
 
 
-def _number(one: Read) -> int:
+def _number(one: Result) -> int:
     return one.line
 
 
 def _checked_item(good: ParsedRecord, line: bytes) -> Item:
-    """Return the transaction's item, which DynamoDB takes and gives back as it was."""
+    """Check that DynamoDB stores the transaction without changes, and return its item."""
     attributes = good.transaction.item()
     item = to_item(attributes)
-    assert from_item(item) == attributes, "the item read back is another one"
+    assert from_item(item) == attributes, "the item changes when it is read back"
     assert Transaction.model_validate(from_item(item)) == good.transaction
     assert sum(len(name.encode()) + _value_bytes(value) for name, value in item.items()) <= MAX_ITEM_BYTES
     for name, most in KEY_BYTES.items():
-        assert 1 <= len(item[name]["S"].encode()) <= most, f"{name} is no key of DynamoDB"
+        assert 1 <= len(item[name]["S"].encode()) <= most, f"{name} is not a valid DynamoDB key"
     assert re.fullmatch("[0-9a-f]{24}", good.transaction.transactionId)
     _check_amount(good.transaction.amount, item["amount"]["N"], line)
     assert date.fromisoformat(good.transaction.date).isoformat() == good.transaction.date
@@ -112,23 +119,26 @@ def _check_amount(amount: Decimal, written: str, line: bytes) -> None:
     assert Decimal("1E-130") <= amount <= Decimal("9.9999999999999999999999999999999999999E+125")
     assert len(amount.as_tuple().digits) <= MAX_DIGITS
     assert Decimal(written).as_tuple() == amount.as_tuple()
-    said = (Decimal(number.decode()).as_tuple() for number in JSON_NUMBER.findall(line))
-    assert amount.as_tuple() in said, "the amount is no number that the line says"
+    numbers = (Decimal(number.decode()).as_tuple() for number in JSON_NUMBER.findall(line))
+    assert amount.as_tuple() in numbers, "the line does not contain the amount"
 
 
-def _checked_letters(output: HostileOutput, read: Sequence[Read]) -> bytes:
-    """Return the file of dead letters, each of which is one line of JSON within the bound."""
-    written = _written(output, read)
+def _checked_letters(output: HostileOutput, read: Sequence[Result]) -> bytes:
+    """Check that each dead letter is one line of JSON within its maximum size, and return the file."""
+    written = _dead_letter_file(output, read)
     *letters, end = written.split(b"\n")
     assert end == b""
-    assert len(letters) == len(read), "not one dead letter a line"
+    assert len(letters) == len(read), "expected one line for each dead letter"
     for one, letter in zip(read, letters, strict=True):
         _check_letter(one, letter)
     return written
 
 
-def _written(output: HostileOutput, read: Sequence[Read]) -> bytes:
-    """Return the dead letters of every line: a good one may become one as well, if its image is another user's."""
+def _dead_letter_file(output: HostileOutput, read: Sequence[Result]) -> bytes:
+    """Return a dead-letter file with all records.
+
+    A valid record is also rejected, because it becomes a dead letter if its image belongs to another user.
+    """
     bucket = Bucket(output)
     letters = DeadLetterFile(cast("S3Client", bucket), "images", JOB.jobId)
     for one in read:
@@ -138,7 +148,7 @@ def _written(output: HostileOutput, read: Sequence[Read]) -> bytes:
     return bucket.written
 
 
-def _check_letter(one: Read, written: bytes) -> None:
+def _check_letter(one: Result, written: bytes) -> None:
     assert len(written) <= MAX_LETTER_BYTES, f"a dead letter of {len(written)} bytes"
     letter = json.loads(written.decode(), parse_constant=_refuse)
     assert list(letter) == [name for name in DeadLetter.model_fields if name != "imageId" or "imageId" in letter]
@@ -149,20 +159,20 @@ def _check_letter(one: Read, written: bytes) -> None:
     assert 1 <= len(letter.get("imageId", "-").encode()) <= MAX_IMAGE_ID_BYTES
     assert 1 <= len(letter["detail"]) <= MAX_DETAIL_CHARACTERS
     assert len(written.partition(b',"record":')[2].removesuffix(b"}")) <= MAX_RECORD_BYTES, (
-        "a record above its bound as it is written"
+        "the written record exceeds its maximum size"
     )
     assert not isinstance(letter["record"], dict) or "modelInput" not in letter["record"]
 
 
 def _refuse(name: str) -> NoReturn:
-    raise AssertionError(f"{name} is no JSON")
+    raise AssertionError(f"{name} is not valid JSON")
 
 
-def _check_control_line(lines: dict[int, bytes], read: Sequence[Read]) -> None:
-    """Assert that the good line, where the output has it, is read as if it were alone."""
+def _check_control_line(lines: dict[int, bytes], read: Sequence[Result]) -> None:
+    """Check that the control line, if present, is parsed as if it were alone."""
     places = [number for number, line in lines.items() if line.strip(b" \r") == CONTROL_LINE]
     controls = [one for one in read if isinstance(one, ParsedRecord) and one.transaction.imageId == CONTROL_IMAGE]
-    assert [good.line for good in controls] == places, "the good line is lost"
+    assert [good.line for good in controls] == places, "the control line is lost"
     for good in controls:
-        said: dict[str, Any] = good.transaction.model_dump(include=set(RECEIPT))
-        assert said == RECEIPT
+        receipt: dict[str, Any] = good.transaction.model_dump(include=set(RECEIPT))
+        assert receipt == RECEIPT

@@ -1,4 +1,4 @@
-"""A deployment of what is deployed already has nothing to do: the program registers the same in every run."""
+"""The program registers the same resources in every run, so deploying unchanged source changes nothing."""
 
 import json
 import os
@@ -9,9 +9,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def _registered(*configs: str, hash_seed: str) -> str:
-    """Return what a process of its own registers for each configuration. The seed orders its sets."""
-    done = subprocess.run(
+def _register(*configs: str, hash_seed: str) -> str:
+    """Return the resources that a new process registers for each configuration. The hash seed orders its sets."""
+    process = subprocess.run(
         [sys.executable, "-m", "tests.infra.registered", *configs],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": hash_seed},
@@ -19,13 +19,13 @@ def _registered(*configs: str, hash_seed: str) -> str:
         text=True,
         check=True,
     )
-    return done.stdout
+    return process.stdout
 
 
-def test_two_runs_on_the_same_source_register_the_same_inputs() -> None:
-    emails = ["night@example.com", "day@example.com"]
+def test_two_runs_register_the_same_inputs() -> None:
+    emails = ["oncall@example.com", "ops@example.com"]
     configs = [json.dumps({"trigger": trigger, "alarmEmails": emails}) for trigger in ("sqs", "s3")]
-    first = _registered(*configs, hash_seed="1")
+    first = _register(*configs, hash_seed="1")
 
     assert [len(resources) > 40 for resources in json.loads(first)] == [True, True]
-    assert _registered(*configs, hash_seed="2") == first
+    assert _register(*configs, hash_seed="2") == first
