@@ -1,4 +1,4 @@
-"""Metrics that AWS keeps by itself of the services a stage uses, for the dimensions that it keeps them by.
+"""The metrics that AWS publishes for the services of a stage, by namespace and dimensions.
 
 Sources: Amazon SQS developer guide, "Available CloudWatch metrics for Amazon SQS"; AWS Lambda developer guide, "Types
 of metrics for Lambda functions"; Amazon DynamoDB developer guide, "DynamoDB metrics and dimensions"; Amazon SNS
@@ -6,10 +6,10 @@ developer guide, "Monitoring Amazon SNS topics using CloudWatch"; Amazon EventBr
 EventBridge".
 """
 
-Kept = tuple[str, frozenset[str]]
-"""A namespace, and the names of the dimensions."""
+MetricGroup = tuple[str, frozenset[str]]
+"""A namespace and the names of the dimensions."""
 
-AWS_METRICS: dict[Kept, set[str]] = {
+AWS_METRICS: dict[MetricGroup, set[str]] = {
     ("AWS/SQS", frozenset({"QueueName"})): {
         "ApproximateAgeOfOldestMessage",
         "ApproximateNumberOfMessagesDelayed",

@@ -1,4 +1,4 @@
-"""The local stage: the real program on the emulator, with every call checked against the declared policies."""
+"""Fixtures of the local stage: the Pulumi program on the emulator, which checks every call against the policies."""
 
 import itertools
 from collections.abc import Callable, Generator, Sequence
@@ -23,74 +23,80 @@ NewJobRun = Callable[[], JobRun]
 OutputFile = Callable[..., Path]
 JOB_NUMBERS = itertools.count(1)
 REDELIVERY_SECONDS = 10
-"""Visibility timeout for quick tests, in seconds. Longer than a job takes on a busy machine."""
+"""Visibility timeout of the queue in quick tests, in seconds. It exceeds a job's duration on a busy machine."""
 FAULTY_TIMEOUT_SECONDS = 30
-"""Timeout of the function behind the faulty proxy, in seconds. Longer than a small job takes on a busy machine."""
+"""Timeout of the function behind the faulty proxy, in seconds. It exceeds a small job's duration on a busy machine."""
 
 
 @contextmanager
-def emulator_with_zips() -> Generator[Emulator]:
-    """Give an emulator with nothing on it, and build what is to be deployed."""
+def emulator_with_artifacts() -> Generator[Emulator]:
+    """Build the deployment artifacts and yield an empty emulator."""
     forget_own_account()
     build(this_machine())
     with running_emulator() as emulator:
         yield emulator
 
 
-def deployed(emulator: Emulator, put_alarms: list[dict[str, Any]] | None = None, **choices: str | int) -> JobRun:
-    """Deploy a stage of these choices, and note its alarms; the job of the night returned is never seeded."""
+def deploy_stage(emulator: Emulator, put_alarms: list[dict[str, Any]] | None = None, **settings: str | int) -> JobRun:
+    """Deploy a stage and return a job run without a seeded job.
+
+    Args:
+        emulator: The emulator to deploy to.
+        put_alarms: A list that receives the parameters of each PutMetricAlarm call.
+        settings: Settings that replace those of the stage's file.
+    """
     aws = Aws(emulator.endpoint, emulator.ca_bundle)
 
-    def note(params: dict[str, Any], **_: object) -> None:
+    def record_alarm(params: dict[str, Any], **_: object) -> None:
         if put_alarms is not None:
             put_alarms.append(params)
 
-    aws.cloudwatch.meta.events.register("provide-client-params.cloudwatch.PutMetricAlarm", note)
-    return JobRun(aws, deploy(aws, **choices), job_id="stage0000000")
+    aws.cloudwatch.meta.events.register("provide-client-params.cloudwatch.PutMetricAlarm", record_alarm)
+    return JobRun(aws, deploy(aws, **settings), job_id="stage0000000")
 
 
 @pytest.fixture(scope="session")
 def emulator() -> Generator[Emulator]:
-    """The emulator of the stage."""
-    with emulator_with_zips() as emulator:
+    """The emulator of the fixture `stage`."""
+    with emulator_with_artifacts() as emulator:
         yield emulator
 
 
 @pytest.fixture(scope="session")
 def put_alarms() -> list[dict[str, Any]]:
-    """What CloudWatch is asked for with each alarm of the stage: the emulator forgets their metric queries."""
+    """The parameters of the stage's PutMetricAlarm calls. The emulator does not store the alarms' metric queries."""
     return []
 
 
 @pytest.fixture(scope="session")
 def stage(emulator: Emulator, put_alarms: list[dict[str, Any]]) -> JobRun:
-    """The deployed stage, every choice as in its file."""
-    return deployed(emulator, put_alarms)
+    """The deployed stage, with the settings of its file."""
+    return deploy_stage(emulator, put_alarms)
 
 
 @pytest.fixture(scope="session")
 def s3_stage() -> Generator[JobRun]:
-    """A stage whose bucket invokes the function directly, on its own emulator."""
-    with emulator_with_zips() as emulator:
-        yield deployed(emulator, trigger="s3")
+    """A stage with direct invocation by S3, on an emulator of its own."""
+    with emulator_with_artifacts() as emulator:
+        yield deploy_stage(emulator, trigger="s3")
 
 
 @pytest.fixture
 def new_job_run(stage: JobRun) -> NewJobRun:
-    """Return a function that gives a night with a job of its own."""
-    return lambda: JobRun(stage.aws, stage.outputs, job_id=f"night{next(JOB_NUMBERS):07}")
+    """Return a function that returns a job run with a new job."""
+    return lambda: JobRun(stage.aws, stage.outputs, job_id=f"jobrun{next(JOB_NUMBERS):06}")
 
 
 @pytest.fixture
 def quick_redelivery(stage: JobRun) -> Generator[None]:
-    """Let what failed come back after seconds, instead of six timeouts of the function."""
+    """Redeliver failed messages after 10 seconds, instead of six times the function's timeout."""
     with redelivered_after(stage, REDELIVERY_SECONDS):
         yield
 
 
 @pytest.fixture(scope="session")
 def faulty_proxy(emulator: Emulator) -> Generator[FaultyEndpoint]:
-    """A proxy that can fail calls, in front of the emulator."""
+    """A proxy in front of the emulator that can make calls fail."""
     with running_faulty_endpoint(emulator) as endpoint:
         yield endpoint
 
@@ -99,10 +105,10 @@ def faulty_proxy(emulator: Emulator) -> Generator[FaultyEndpoint]:
 def faulty_endpoint(
     faulty_proxy: FaultyEndpoint, stage: JobRun, request: pytest.FixtureRequest
 ) -> Generator[FaultyEndpoint]:
-    """The proxy between the batch_result_handler and AWS.
+    """The proxy, placed between batch_result_handler and the emulator.
 
-    The parameter is the function's timeout in seconds. A failed message returns when the claim of a function that died
-    has expired.
+    The fixture's parameter is the function's timeout, in seconds. A failed message is redelivered after the claim of a
+    killed function has expired.
     """
     timeout: int = getattr(request, "param", FAULTY_TIMEOUT_SECONDS)
     lambda_, name = stage.aws.lambda_, stage.outputs["functionName"]
@@ -112,9 +118,9 @@ def faulty_endpoint(
     with redelivered_after(stage, timeout + CLAIM_MARGIN_SECONDS + 1):
         lambda_.update_function_configuration(FunctionName=name, Timeout=timeout, Environment={"Variables": through})
         try:
-            yield faulty_proxy.renewed()
+            yield faulty_proxy.reset()
         finally:
-            faulty_proxy.recover()
+            faulty_proxy.remove_rules()
             lambda_.update_function_configuration(
                 FunctionName=name, Timeout=before["Timeout"], Environment={"Variables": variables}
             )
@@ -122,7 +128,7 @@ def faulty_endpoint(
 
 @contextmanager
 def redelivered_after(stage: JobRun, seconds: int, **attributes: str) -> Generator[None]:
-    """Set the queue's visibility timeout, and other attributes, and restore them."""
+    """Set the queue's visibility timeout and other attributes, and restore them at the end."""
     changes: Any = {"VisibilityTimeout": str(seconds), **attributes}
     sqs, queue = stage.aws.sqs, stage.outputs["queueUrl"]
     before = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=[*changes])["Attributes"]
@@ -135,7 +141,7 @@ def redelivered_after(stage: JobRun, seconds: int, **attributes: str) -> Generat
 
 @pytest.fixture
 def output_file(tmp_path: Path) -> OutputFile:
-    """Return a function that writes lines into an output file."""
+    """Return a function that writes records into an output file."""
 
     def write(*lines: str, name: str = "output.jsonl") -> Path:
         file = tmp_path / name
@@ -146,12 +152,12 @@ def output_file(tmp_path: Path) -> OutputFile:
 
 
 def own_receipts(job_run: JobRun, count: int) -> list[Receipt]:
-    """Return receipts whose image ids are of this night alone."""
+    """Return receipts with the job's id in their image ids."""
     return make_receipts(count, prefix=f"{job_run.job_id}-")
 
 
 def seed(job_run: JobRun, receipts: Sequence[Receipt]) -> None:
-    """Put everything there that is there when the job has been submitted."""
+    """Store the images and the record of a submitted job."""
     job_run.seed_images(receipt.image_id for receipt in receipts)
     job_run.seed_job()
 
@@ -163,7 +169,7 @@ def dead_messages(job_run: JobRun) -> list[Any]:
 
 
 def redrive(job_run: JobRun, message: Any) -> None:
-    """Send a dead message to the queue, and take it away: what StartMessageMoveTask does on AWS."""
+    """Move a message from the dead-letter queue to the queue, as StartMessageMoveTask does on AWS."""
     job_run.aws.sqs.send_message(QueueUrl=job_run.outputs["queueUrl"], MessageBody=message["Body"])
     job_run.aws.sqs.delete_message(
         QueueUrl=job_run.outputs["deadLetterQueueUrl"], ReceiptHandle=message["ReceiptHandle"]

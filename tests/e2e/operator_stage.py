@@ -1,4 +1,4 @@
-"""The operator's command on a stage of the emulator, run as a person would, or in this process, which is faster."""
+"""The operator's command on a local stage, run as a process or, faster, in the test's process."""
 
 import io
 import json
@@ -23,28 +23,28 @@ SOURCE = os.pathsep.join(str(ROOT / path) for path in ("layer", "."))
 
 
 @dataclass(frozen=True)
-class Ran:
-    """How a command ended, and what it wrote."""
+class CommandResult:
+    """The exit code and the output of a command."""
 
     code: int
     out: str
     err: str
 
     @property
-    def answer(self) -> Any:
-        """The one JSON object on standard output."""
+    def json(self) -> Any:
+        """The JSON object on standard output."""
         assert self.code in {0, 3}, self.err
         [line] = self.out.splitlines()
         return json.loads(line)
 
     @property
-    def told(self) -> str:
-        """What was said in one line, however wide the terminal is."""
+    def message(self) -> str:
+        """Standard error in one line, independent of the terminal's width."""
         return " ".join(self.err.split())
 
 
 class _Terminal(io.StringIO):
-    """Standard input with somebody at it."""
+    """Standard input that is a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -52,27 +52,27 @@ class _Terminal(io.StringIO):
 
 @dataclass(frozen=True)
 class Operator:
-    """Somebody with credentials for the stage `local`, which the stage's file tells of."""
+    """An operator of the stage `local`, with the credentials of the stage's file."""
 
     job_run: JobRun
     environment: Mapping[str, str]
 
-    def __call__(self, *arguments: str, answer: str | None = None) -> Ran:
-        """Run a command about the stage `local` in this process, as `run_here` does."""
-        return self.run_here([*arguments, "--stage", "local"], answer)
+    def __call__(self, *arguments: str, answer: str | None = None) -> CommandResult:
+        """Run a command on the stage `local` with `run_in_process`."""
+        return self.run_in_process([*arguments, "--stage", "local"], answer)
 
-    def run_here(self, arguments: Sequence[str], answer: str | None = None) -> Ran:
-        """Run a command in this process. `answer` is typed at the terminal; None means that there is no terminal."""
+    def run_in_process(self, arguments: Sequence[str], answer: str | None = None) -> CommandResult:
+        """Run a command in this process. `answer` is typed at the terminal. None means that input is not a terminal."""
         out, err = io.StringIO(), io.StringIO()
         stdin = io.StringIO() if answer is None else _Terminal(answer)
-        here = patch.dict(os.environ, self.environment)
-        with here, patch("sys.stdin", stdin), redirect_stdout(out), redirect_stderr(err):
+        environment = patch.dict(os.environ, self.environment)
+        with environment, patch("sys.stdin", stdin), redirect_stdout(out), redirect_stderr(err):
             code = main(arguments)
-        return Ran(code, out.getvalue(), err.getvalue())
+        return CommandResult(code, out.getvalue(), err.getvalue())
 
-    def spawned(self, *arguments: str) -> Ran:
-        """Run a command as a person would, in a process of its own."""
-        done = subprocess.run(
+    def run_process(self, *arguments: str) -> CommandResult:
+        """Run a command in a process of its own."""
+        process = subprocess.run(
             [sys.executable, "-m", "yorutsuke", *arguments],
             cwd=ROOT,
             env={**os.environ, **self.environment, "PYTHONPATH": SOURCE, "YORUTSUKE_STAGE": "local"},
@@ -82,10 +82,10 @@ class Operator:
             timeout=120,
             check=False,
         )
-        return Ran(done.returncode, done.stdout, done.stderr)
+        return CommandResult(process.returncode, process.stdout, process.stderr)
 
     def restricted_to(self, folder: Path, statements: Sequence[Mapping[str, Any]]) -> "Operator":
-        """Return somebody who may do no more than these statements say."""
+        """Return an operator with only the permissions of these policy statements."""
         iam = self.job_run.aws.iam
         iam.create_user(UserName=folder.name)
         policy = json.dumps({"Version": "2012-10-17", "Statement": [*statements]})
@@ -98,9 +98,9 @@ class Operator:
         return replace(self, environment={**self.environment, STAGE_FILE_VARIABLE: str(file)})
 
 
-def operator_of(emulator: Emulator, job_run: JobRun, folder: Path) -> Operator:
-    """Return somebody who looks after a deployed stage, of which nobody remembers the nights before."""
-    forget_jobs(job_run)
+def make_operator(emulator: Emulator, job_run: JobRun, folder: Path) -> Operator:
+    """Return an operator of a deployed stage, and delete the stage's jobs and messages."""
+    delete_jobs(job_run)
     for queue in ("queueUrl", "deadLetterQueueUrl", "submissionDeadLetterQueueUrl"):
         job_run.aws.sqs.purge_queue(QueueUrl=job_run.outputs[queue])
     file = folder / "stage.json"
@@ -113,18 +113,18 @@ def operator_of(emulator: Emulator, job_run: JobRun, folder: Path) -> Operator:
         "pid": emulator.process.pid,
     }
     file.write_text(json.dumps(stage))
-    # What the command sets for its own process is to end with each call.
+    # The command sets AWS_CA_BUNDLE for its process. `run_in_process` restores the variables in this dictionary.
     return Operator(job_run, {STAGE_FILE_VARIABLE: str(file), "AWS_CA_BUNDLE": str(emulator.ca_bundle)})
 
 
 def put_job(job_run: JobRun, intent_id: str, **attributes: object) -> None:
-    """Write a job's record, whatever it has or lacks."""
+    """Write a job's record without validating it."""
     item = to_item({"intentId": intent_id, **attributes})
     job_run.aws.dynamodb.put_item(TableName=job_run.outputs["batchJobsTable"], Item=item)
 
 
-def forget_jobs(job_run: JobRun, *intent_ids: str) -> None:
-    """Delete the records of these intents, of all where none is named."""
+def delete_jobs(job_run: JobRun, *intent_ids: str) -> None:
+    """Delete the job records of these intents, or all job records if no intent is given."""
     table = job_run.outputs["batchJobsTable"]
     stored = job_run.aws.dynamodb.scan(TableName=table)["Items"]
     for intent_id in [item["intentId"] for item in stored]:

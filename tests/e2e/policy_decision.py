@@ -1,8 +1,8 @@
-"""Says what the emulator's own evaluation makes of a policy, on the interpreter that the emulator runs on.
+"""Prints the decision of the emulator's policy evaluator. Runs on the emulator's interpreter.
 
-MiniStack asks a policy wherever one of its services is called or delivers, but not where EventBridge delivers to a
-queue or S3 to a function; alarms and what SNS could not deliver it does not send at all. What AWS asks there, this asks
-the same evaluation.
+MiniStack evaluates policies for calls and deliveries of its services, with two exceptions: EventBridge's deliveries to
+a queue, and S3's deliveries to a function. It does not implement alarm notifications and SNS's dead-letter queues.
+For these cases, this script evaluates the policy as AWS would.
 """
 
 import importlib
@@ -12,7 +12,7 @@ from typing import Any
 
 
 def decide(question: dict[str, Any]) -> str:
-    """Return Allow, Deny or ImplicitDeny."""
+    """Return the decision: Allow, Deny or ImplicitDeny."""
     evaluator: Any = importlib.import_module("ministack.core.iam_evaluator")
     context = evaluator.EvalContext(
         principal_arn="*",
@@ -29,7 +29,7 @@ def decide(question: dict[str, Any]) -> str:
         },
     )
     if "service" not in question:
-        # What a role may do itself, not who may come to a resource.
+        # An identity policy: the permissions of a role. All others are resource policies.
         return evaluator.evaluate(context, [evaluator.parse_policy_document(question["policy"])]).decision
     return evaluator.evaluate_resource_policy(question["policy"], context, service=question["service"]).decision
 

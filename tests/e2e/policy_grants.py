@@ -1,4 +1,4 @@
-"""The policies of a deployed stage, taken apart into what each of them grants, one action on one resource at a time."""
+"""The policies of a deployed stage, split into grants of one action on one resource."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +12,7 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True)
 class Policy:
-    """A policy where it is in force: how to read it and, unless None, how to put another in its place."""
+    """An attached policy, with a function to read it and, if it can be replaced, a function to write it."""
 
     read: Callable[[], Document]
     write: Callable[[Document], object] | None = None
@@ -20,7 +20,7 @@ class Policy:
 
 @dataclass(frozen=True)
 class Grant:
-    """One action on one resource, of one statement of a policy. `resource` is an ARN, or * where it names none."""
+    """One action on one resource in a policy's statement. `resource` is an ARN, or `*` if the statement has none."""
 
     policy: str
     sid: str
@@ -28,13 +28,13 @@ class Grant:
     resource: str
 
     def __str__(self) -> str:
-        # Without partition, service, region and account.
+        # Omits partition, service, region and account.
         name = ":".join(self.resource.split(":")[5:]) or self.resource
         return " ".join(filter(None, (f"{self.policy}:", self.sid, self.action, name)))
 
 
 def policies_of(stage: JobRun) -> dict[str, Policy]:
-    """Return every policy of the stage, by a name of its own."""
+    """Return every policy of the stage by a unique name."""
     aws, outputs = stage.aws, stage.outputs
     roles = {
         "role": outputs["functionRoleArn"],
@@ -56,44 +56,44 @@ def policies_of(stage: JobRun) -> dict[str, Policy]:
 
 
 def grants_of(policies: Mapping[str, Policy]) -> Iterator[Grant]:
-    """Yield what the policies grant, or refuse: one action on one resource at a time."""
+    """Yield the policies' allowed or denied actions, one action on one resource at a time."""
     for name, policy in policies.items():
-        for statement in _single(policy.read()):
+        for statement in _single_grants(policy.read()):
             yield Grant(name, statement.get("Sid", ""), statement["Action"], statement["Resource"])
 
 
-def without(document: Document, grant: Grant) -> Document:
-    """Return a policy document without one of the things it grants."""
+def without_grant(document: Document, grant: Grant) -> Document:
+    """Return a policy document without one grant."""
     kept = [
         statement
-        for statement in _single(document)
+        for statement in _single_grants(document)
         if (statement.get("Sid", ""), statement["Action"], statement["Resource"])
         != (grant.sid, grant.action, grant.resource)
     ]
     return {**document, "Statement": kept}
 
 
-def _single(document: Document) -> Iterator[Document]:
+def _single_grants(document: Document) -> Iterator[Document]:
     """Yield the statements with one action and one resource each."""
     for statement in document["Statement"]:
-        for action in listed(statement["Action"]):
-            for resource in listed(statement.get("Resource", "*")):
+        for action in as_list(statement["Action"]):
+            for resource in as_list(statement.get("Resource", "*")):
                 yield {**statement, "Action": action, "Resource": resource}
 
 
-def listed(value: str | list[str]) -> list[str]:
-    """Return what a policy may have as one or as several."""
+def as_list(value: str | list[str]) -> list[str]:
+    """Return a policy's value as a list. A policy may contain a single string instead of a list."""
     return [value] if isinstance(value, str) else value
 
 
 def _document(response: Mapping[str, Any], name: str) -> Document:
-    """Return a policy document as IAM has it: boto3 has decoded it, or not."""
+    """Return a policy document of an IAM response. boto3 decodes it only in some responses."""
     document = response[name]
     return json.loads(document) if isinstance(document, str) else document
 
 
 def _role_policies(stage: JobRun, role: str, arn: str) -> dict[str, Policy]:
-    """Return a role's policies, each named after the role and itself, and its trust."""
+    """Return a role's inline policies, named `<role> <policy>`, and its trust policy."""
     iam, name = stage.aws.iam, arn.rsplit("/", 1)[-1]
     inline = iam.list_role_policies(RoleName=name)["PolicyNames"]
     return {
@@ -106,7 +106,7 @@ def _role_policy(stage: JobRun, role: str, name: str) -> Policy:
     iam = stage.aws.iam
 
     def write(document: Document) -> None:
-        # A policy has at least one statement.
+        # A policy document must have at least one statement.
         if document["Statement"]:
             iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(document))
         else:
@@ -134,7 +134,7 @@ def _queue_policy(stage: JobRun, url: str) -> Policy:
 
 
 def _function_policy(stage: JobRun) -> dict[str, Policy]:
-    """Return the policy of the function itself, which it has where S3 invokes it."""
+    """Return the function's resource policy, which exists only if S3 invokes the function directly."""
     if stage.outputs["outputTopicArn"]:
         return {}
     name = stage.outputs["functionName"]

@@ -1,4 +1,4 @@
-"""A function of the tests' own that makes single calls in the handler's very role."""
+"""A Lambda function that makes single AWS calls in the handler's role."""
 
 import io
 import json
@@ -14,23 +14,23 @@ NAME = "probe"
 
 @dataclass(frozen=True)
 class Probe:
-    """Calls in the role of the stage's handler. Parameters that name an output of the stack stand for its value."""
+    """Makes AWS calls in the handler's role. A parameter that is the name of a stack output stands for its value."""
 
     stage: JobRun
 
     def __call__(self, service: str, operation: str, params: dict[str, Any]) -> str:
-        """Make one call; return `allowed`, or the code of the error."""
+        """Make one call and return `allowed` or the error code."""
         named = {name: self.stage.outputs.get(str(value), value) for name, value in params.items()}
         payload = {"service": service, "operation": operation, "params": named}
         answer = self.stage.aws.lambda_.invoke(FunctionName=NAME, Payload=json.dumps(payload))
         code = json.load(answer["Payload"])
-        # What is no text is how an error of the function's own looks.
+        # The response is a string unless the function itself failed.
         assert isinstance(code, str), code
         return code
 
 
-def deployed_probe(stage: JobRun) -> Probe:
-    """Deploy the function beside the stage's own."""
+def deploy_probe(stage: JobRun) -> Probe:
+    """Deploy the probe function next to the stage's functions."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as code:
         code.write(Path(__file__).parent / "probe" / "probe.py", "probe.py")

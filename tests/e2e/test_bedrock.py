@@ -1,4 +1,4 @@
-"""What Bedrock says of a job beside its lines: results in stages, manifests, and how the job ended."""
+"""Tests of Bedrock's other outputs: partial output files, output manifests, and the event at a job's end."""
 
 import json
 from collections.abc import Callable
@@ -17,8 +17,8 @@ OUTPUT_NAME = "manifest.jsonl.out"
 REDELIVERY_SECONDS = 30
 
 
-def _settled(job_run: JobRun) -> dict[str, Any]:
-    """Return what the night left behind, images and the time of completion aside."""
+def _final_state(job_run: JobRun) -> dict[str, Any]:
+    """Return the final items and objects of a job, without its completion time."""
     job = job_run.job()
     del job["completedAt"]
     bucket = job_run.outputs["imagesBucket"]
@@ -34,8 +34,8 @@ def _settled(job_run: JobRun) -> dict[str, Any]:
     }
 
 
-def _start_over(job_run: JobRun, receipts: list[Receipt]) -> None:
-    """Put back everything except what Bedrock wrote."""
+def _reset(job_run: JobRun, receipts: list[Receipt]) -> None:
+    """Reset the job to its state before processing, but keep Bedrock's output."""
     for item in job_run.transactions():
         key = {name: {"S": item[name]} for name in ("userId", "transactionId")}
         job_run.aws.dynamodb.delete_item(TableName=job_run.outputs["transactionsTable"], Key=key)
@@ -45,23 +45,23 @@ def _start_over(job_run: JobRun, receipts: list[Receipt]) -> None:
     seed(job_run, receipts)
 
 
-def _announce(job_run: JobRun, name: str) -> None:
-    """Send the message of an object again, as a replay does."""
+def _send_notification(job_run: JobRun, name: str) -> None:
+    """Send an object's S3 notification to the queue again, as a replay does."""
     key = f"batch-output/{job_run.job_id}/{name}"
     record = {"s3": {"bucket": {"name": job_run.outputs["imagesBucket"]}, "object": {"key": key}}}
     job_run.aws.sqs.send_message(QueueUrl=job_run.outputs["queueUrl"], MessageBody=json.dumps({"Records": [record]}))
 
 
-def _completed_with(lines: int) -> Callable[[dict[str, Any]], bool]:
-    return lambda job: job.get("resultStats", {}).get("totalCount") == lines
+def _completed_with(records: int) -> Callable[[dict[str, Any]], bool]:
+    return lambda job: job.get("resultStats", {}).get("totalCount") == records
 
 
-def _reconciled(job: dict[str, Any]) -> bool:
+def _is_reconciled(job: dict[str, Any]) -> bool:
     return "bedrockCounts" in job
 
 
-def _waiting(job_run: JobRun) -> int:
-    """Return how many messages have failed and are to come back."""
+def _failed_messages(job_run: JobRun) -> int:
+    """Return the number of failed messages that wait for their redelivery."""
     attributes = job_run.aws.sqs.get_queue_attributes(
         QueueUrl=job_run.outputs["queueUrl"], AttributeNames=["ApproximateNumberOfMessagesNotVisible"]
     )["Attributes"]
@@ -70,7 +70,7 @@ def _waiting(job_run: JobRun) -> int:
 
 @pytest.mark.usefixtures("quick_redelivery")
 @pytest.mark.parametrize("manifest_first", [False, True])
-def test_results_in_stages_end_in_the_state_of_a_single_delivery(
+def test_partial_outputs_end_like_a_single_output(
     new_job_run: NewJobRun, output_file: OutputFile, *, manifest_first: bool
 ) -> None:
     job_run = new_job_run()
@@ -81,33 +81,31 @@ def test_results_in_stages_end_in_the_state_of_a_single_delivery(
     if manifest_first:
         job_run.drop_manifest(bedrock_counts(100))
         assert job_run.wait_for_entry("BATCH_RESULT_NOT_RECONCILED")["difference"] == 100
-        until(lambda: _waiting(job_run) == 1, REDELIVERY_SECONDS, "the manifest's message to wait, and it alone")
+        until(lambda: _failed_messages(job_run) == 1, REDELIVERY_SECONDS, "only the manifest's message to wait")
         assert job_run.dlq_depth() == 0
     job_run.drop_output(output_file(*lines[:60], name=OUTPUT_NAME))
-    job_run.wait_until(_completed_with(60), "have 60 lines")
+    job_run.wait_until(_completed_with(60), "have 60 records")
     job_run.drop_output(output_file(*lines, name=OUTPUT_NAME))
-    job_run.wait_until(_completed_with(100), "have 100 lines")
+    job_run.wait_until(_completed_with(100), "have 100 records")
     if not manifest_first:
         job_run.drop_manifest(bedrock_counts(100))
-    job_run.wait_until(_reconciled, "be reconciled")
+    job_run.wait_until(_is_reconciled, "be reconciled")
 
-    staged = _settled(job_run)
-    _start_over(job_run, receipts)
-    _announce(job_run, OUTPUT_NAME)
+    partial = _final_state(job_run)
+    _reset(job_run, receipts)
+    _send_notification(job_run, OUTPUT_NAME)
     job_run.wait_until_completed()
-    _announce(job_run, "manifest.json.out")
-    job_run.wait_until(_reconciled, "be reconciled")
-    assert _settled(job_run) == staged
-    assert (len(staged["transactions"]), len(staged["processed"]), len(staged["uploads"])) == (99, 99, 1)
+    _send_notification(job_run, "manifest.json.out")
+    job_run.wait_until(_is_reconciled, "be reconciled")
+    assert _final_state(job_run) == partial
+    assert (len(partial["transactions"]), len(partial["processed"]), len(partial["uploads"])) == (99, 99, 1)
     assert job_run.dlq_depth() == 0
 
 
 @pytest.mark.parametrize(
     ("end", "status"), [("Failed", "FAILED"), ("Expired", "EXPIRED"), ("PartiallyCompleted", "PARTIALLY_COMPLETED")]
 )
-def test_the_end_of_a_job_comes_through_the_event_bus_into_its_record(
-    new_job_run: NewJobRun, end: str, status: str
-) -> None:
+def test_job_end_event_updates_the_job_record(new_job_run: NewJobRun, end: str, status: str) -> None:
     job_run = new_job_run()
     job_run.seed_job()
     submitted = job_run.job()
@@ -125,9 +123,7 @@ def test_the_end_of_a_job_comes_through_the_event_bus_into_its_record(
     assert job_run.wait_for_entry("JobFailed")["JobFailed"] == [1]
 
 
-def test_a_job_that_was_taken_in_stays_completed_when_its_end_comes_late(
-    new_job_run: NewJobRun, output_file: OutputFile
-) -> None:
+def test_late_end_event_keeps_a_job_completed(new_job_run: NewJobRun, output_file: OutputFile) -> None:
     job_run = new_job_run()
     receipts = own_receipts(job_run, 3)
     seed(job_run, receipts)
@@ -141,7 +137,7 @@ def test_a_job_that_was_taken_in_stays_completed_when_its_end_comes_late(
 
 
 def _matches(job_run: JobRun, **changes: object) -> bool:
-    """Tell whether the deployed rule selects Bedrock's own event, with changes to its detail."""
+    """Return whether the deployed rule matches Bedrock's event with these changes to its detail."""
     event = json.loads((EVENTS / "bedrock" / "job_state_change.json").read_text())
     event["detail"] |= {"batchJobName": f"{job_run.outputs['jobNamePrefix']}intent-1", **changes}
     rule = job_run.aws.events.describe_rule(Name="yorutsuke-batch-output-failed-jobs-local")
@@ -149,7 +145,7 @@ def _matches(job_run: JobRun, **changes: object) -> bool:
 
 
 @pytest.mark.parametrize("status", ["Failed", "Expired", "Stopped", "PartiallyCompleted"])
-def test_the_rule_selects_bedrocks_own_event(stage: JobRun, status: str) -> None:
+def test_event_rule_matches_unsuccessful_ends_of_jobs(stage: JobRun, status: str) -> None:
     assert _matches(stage, status=status)
 
 
@@ -160,8 +156,8 @@ def test_the_rule_selects_bedrocks_own_event(stage: JobRun, status: str) -> None
         {"status": "InProgress"},
         {"batchJobName": "yorutsuke-prod.intent-1"},
         {"batchJobName": "yorutsuke-local-2.intent-1"},
-        {"batchJobName": "somebody-elses-job"},
+        {"batchJobName": "another-application-job"},
     ],
 )
-def test_the_rule_leaves_the_rest_alone(stage: JobRun, changes: dict[str, object]) -> None:
+def test_event_rule_ignores_other_events(stage: JobRun, changes: dict[str, object]) -> None:
     assert not _matches(stage, **changes)

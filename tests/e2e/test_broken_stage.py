@@ -1,4 +1,4 @@
-"""A night that went wrong on purpose: what it says is what the stage holds, and every cause is gone."""
+"""Tests of `demo --broken`: its report matches the broken stage, and the documented commands repair the stage."""
 
 import json
 import os
@@ -26,10 +26,10 @@ SETTLE_SECONDS = 120
 
 
 @dataclass(frozen=True)
-class Morning:
-    """What the demo said, and the stage that it left."""
+class BrokenStage:
+    """The demo's result, and the stage that the demo left running."""
 
-    done: "subprocess.CompletedProcess[str]"
+    demo: "subprocess.CompletedProcess[str]"
     stage: JobRun
     file: Path
     ca_bundle: str
@@ -39,12 +39,12 @@ class Morning:
 
 
 @pytest.fixture(scope="module")
-def morning(tmp_path_factory: pytest.TempPathFactory) -> Generator[Morning]:
-    """The broken night, once: reached by nothing but the file that it leaves, and the names that a stage has."""
+def broken_stage(tmp_path_factory: pytest.TempPathFactory) -> Generator[BrokenStage]:
+    """The broken stage. The tests use only the stage's file and the names of its resources."""
     file = tmp_path_factory.mktemp("broken") / "stage.json"
-    done = run_demo("--broken", "--json", "--stage-file", str(file))
+    demo = run_demo("--broken", "--json", "--stage-file", str(file))
     try:
-        assert done.returncode == 0, done.stderr
+        assert demo.returncode == 0, demo.stderr
         kept = json.loads(file.read_text())
         aws = Aws(kept["endpoint"], Path(kept["caBundle"]))
         [bucket] = [name for entry in aws.s3.list_buckets()["Buckets"] if (name := entry.get("Name", ""))]
@@ -62,14 +62,14 @@ def morning(tmp_path_factory: pytest.TempPathFactory) -> Generator[Morning]:
                 )
             },
         }
-        yield Morning(done, JobRun(aws, outputs), file, kept["caBundle"])
+        yield BrokenStage(demo, JobRun(aws, outputs), file, kept["caBundle"])
     finally:
         run_demo("--stop", "--stage-file", str(file))
 
 
 def _row(**values: Any) -> dict[str, Any]:
-    nothing = {"transactions": 0, "migrationFailed": 0, "imagesProcessed": 0, "imagesLeft": 0}
-    return {**nothing, "deadLetters": {}, "deadMessages": 0, "command": None, **values}
+    zeros = {"transactions": 0, "migrationFailed": 0, "imagesProcessed": 0, "imagesLeft": 0}
+    return {**zeros, "deadLetters": {}, "deadMessages": 0, "command": None, **values}
 
 
 EXPECTED = [
@@ -110,22 +110,23 @@ EXPECTED = [
 ]
 
 
-def test_five_jobs_go_wrong_each_in_its_way(morning: Morning) -> None:
-    job_run = json.loads(morning.done.stdout)
+def test_report_lists_four_failures_and_a_healthy_job(broken_stage: BrokenStage) -> None:
+    report = json.loads(broken_stage.demo.stdout)
 
-    assert job_run["seconds"] > 0
-    assert {name: value for name, value in job_run.items() if name != "seconds"} == {"jobs": EXPECTED, "dlqDepth": 1}
-    assert "outputdenied: given up in 15 seconds or so: 5 of 5 receives" in morning.done.stderr
+    assert report["seconds"] > 0
+    assert {name: value for name, value in report.items() if name != "seconds"} == {"jobs": EXPECTED, "dlqDepth": 1}
+    assert "outputdenied: given up in 15 seconds or so: 5 of 5 receives" in broken_stage.demo.stderr
 
 
 @pytest.mark.parametrize("row", EXPECTED, ids=lambda row: row["jobId"])
-def test_what_is_told_of_a_job_is_what_the_stage_holds(morning: Morning, row: dict[str, Any]) -> None:
-    job_run, aws, bucket = morning.job_run(row["jobId"]), morning.stage.aws, morning.stage.outputs["imagesBucket"]
+def test_report_matches_the_stored_job(broken_stage: BrokenStage, row: dict[str, Any]) -> None:
+    job_run, aws = broken_stage.job_run(row["jobId"]), broken_stage.stage.aws
+    bucket = broken_stage.stage.outputs["imagesBucket"]
     scanned = aws.dynamodb.scan(TableName="yorutsuke-transactions-local")["Items"]
     statuses = Counter(item["status"].get("S") for item in scanned if item["jobId"] == {"S": row["jobId"]})
     keys = [entry.get("Key", "") for entry in aws.s3.list_objects_v2(Bucket=bucket).get("Contents", [])]
     folders = Counter(key.split("/")[0] for key in keys if f"{row['jobId']}-img-" in key)
-    table_row = next(line for line in morning.done.stderr.splitlines() if line.startswith(f"│ {row['jobId']} "))
+    table_row = next(line for line in broken_stage.demo.stderr.splitlines() if line.startswith(f"│ {row['jobId']} "))
 
     assert statuses == Counter(
         {"processed": row["transactions"] - row["migrationFailed"], "migrationFailed": row["migrationFailed"]}
@@ -137,30 +138,30 @@ def test_what_is_told_of_a_job_is_what_the_stage_holds(morning: Morning, row: di
     assert row["command"] is None or f"│ {row['command']} " in table_row
 
 
-def test_the_dead_letter_queue_holds_the_one_message_that_failed_five_times(morning: Morning) -> None:
-    [message] = morning.stage.aws.sqs.receive_message(
-        QueueUrl=morning.stage.outputs["deadLetterQueueUrl"], MaxNumberOfMessages=10, VisibilityTimeout=0
+def test_dead_letter_queue_holds_the_failed_message(broken_stage: BrokenStage) -> None:
+    [message] = broken_stage.stage.aws.sqs.receive_message(
+        QueueUrl=broken_stage.stage.outputs["deadLetterQueueUrl"], MaxNumberOfMessages=10, VisibilityTimeout=0
     ).get("Messages", [])
 
     notification = json.loads(json.loads(message.get("Body", ""))["Message"])
     keys = [record["s3"]["object"]["key"] for record in notification["Records"]]
     assert keys == ["batch-output/outputdenied/output.jsonl"]
-    failures = list(morning.job_run("outputdenied").failures())
+    failures = list(broken_stage.job_run("outputdenied").failures())
     assert [failure["error"] for failure in failures] == ["AccessDenied"] * 5
 
 
-def test_broken_night_restores_the_visibility_timeout(morning: Morning) -> None:
-    queue = {"QueueUrl": morning.stage.outputs["queueUrl"]}
-    attributes = morning.stage.aws.sqs.get_queue_attributes(**queue, AttributeNames=["VisibilityTimeout"])["Attributes"]
+def test_broken_demo_restores_the_visibility_timeout(broken_stage: BrokenStage) -> None:
+    stage = broken_stage.stage
+    queue: Any = {"QueueUrl": stage.outputs["queueUrl"], "AttributeNames": ["VisibilityTimeout"]}
 
-    assert attributes == {"VisibilityTimeout": "360"}
+    assert stage.aws.sqs.get_queue_attributes(**queue)["Attributes"] == {"VisibilityTimeout": "360"}
 
 
-# The last ones here: from now on the stage is not as the night left it.
+# The tests below modify the broken stage, so they come last.
 
 
 def _arguments(command: str) -> list[str]:
-    """Return the arguments of an operator's command in the documents, for the broken stage and without questions."""
+    """Return a documented command's arguments for the broken stage, with --yes if the command asks for confirmation."""
     arguments = operators_arguments(command)
     assert arguments
     [name, *rest] = [PLACEHOLDERS.get(argument, argument) for argument in arguments]
@@ -170,12 +171,12 @@ def _arguments(command: str) -> list[str]:
     return [name, *rest, *(["--yes"] if changes else [])]
 
 
-def _operate(morning: Morning, folder: Path, command: str) -> "subprocess.CompletedProcess[str]":
-    """Run an operator's command of the documents as a person does."""
+def _operate(broken_stage: BrokenStage, folder: Path, command: str) -> "subprocess.CompletedProcess[str]":
+    """Run a documented operator's command in a process of its own."""
     return subprocess.run(
         [sys.executable, "-m", "yorutsuke", *_arguments(command)],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": SOURCE, STAGE_FILE_VARIABLE: str(morning.file)},
+        env={**os.environ, "PYTHONPATH": SOURCE, STAGE_FILE_VARIABLE: str(broken_stage.file)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -184,24 +185,24 @@ def _operate(morning: Morning, folder: Path, command: str) -> "subprocess.Comple
     )
 
 
-def test_the_readmes_commands_find_what_is_wrong_and_mend_it(morning: Morning, tmp_path: Path) -> None:
-    [broken, first, *mending, last, stop] = [
+def test_demo_page_commands_find_and_repair_the_failures(broken_stage: BrokenStage, tmp_path: Path) -> None:
+    [broken, first, *repairs, last, stop] = [
         command for command in commands_in("docs/demo.md") if "demo --" in command or "yorutsuke --" in command
     ]
     assert (demos_arguments(broken), demos_arguments(stop)) == (["--broken"], ["--stop"])
 
-    found = _operate(morning, tmp_path, first)
-    mended = [_operate(morning, tmp_path, command) for command in mending]
-    redriven = morning.job_run("outputdenied")
-    until(lambda: redriven.job()["status"] == "COMPLETED", SETTLE_SECONDS, "what was redriven to be taken in")
-    healthy = _operate(morning, tmp_path, last)
+    found = _operate(broken_stage, tmp_path, first)
+    repaired = [_operate(broken_stage, tmp_path, command) for command in repairs]
+    redriven = broken_stage.job_run("outputdenied")
+    until(lambda: redriven.job()["status"] == "COMPLETED", SETTLE_SECONDS, "the redriven job to be COMPLETED")
+    healthy = _operate(broken_stage, tmp_path, last)
 
     assert (found.returncode, healthy.returncode) == (UNHEALTHY, 0), healthy.stdout
-    assert [done.returncode for done in mended] == [0, 0, 0]
+    assert [process.returncode for process in repaired] == [0, 0, 0]
     commands = [row["command"] for row in EXPECTED if row["command"]]
-    assert sorted(" ".join((operators_arguments(command) or [])[:-2]) for command in mending) == sorted(commands)
+    assert sorted(" ".join((operators_arguments(command) or [])[:-2]) for command in repairs) == sorted(commands)
     for job_id in ("copiesdenied", "foreignowner", "outputdenied"):
-        job_run = morning.job_run(job_id)
+        job_run = broken_stage.job_run(job_id)
         stats = job_run.job()["resultStats"]
         assert (stats["successCount"], stats["failureCount"], stats["migrationFailedCount"]) == (40, 0, 0)
         assert Counter(item["status"] for item in job_run.transactions()) == {"processed": 40}
@@ -209,13 +210,14 @@ def test_the_readmes_commands_find_what_is_wrong_and_mend_it(morning: Morning, t
 
 
 @pytest.mark.parametrize("command", sorted(filter(operators_arguments, documented_commands())))
-def test_every_operators_command_of_the_documents_runs(
-    morning: Morning, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+def test_every_documented_operators_command_succeeds(
+    broken_stage: BrokenStage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     # Some commands write a file into the current folder.
     monkeypatch.chdir(tmp_path)
-    operator = Operator(morning.stage, {STAGE_FILE_VARIABLE: str(morning.file), "AWS_CA_BUNDLE": morning.ca_bundle})
+    environment = {STAGE_FILE_VARIABLE: str(broken_stage.file), "AWS_CA_BUNDLE": broken_stage.ca_bundle}
+    operator = Operator(broken_stage.stage, environment)
 
-    ran = operator.run_here(_arguments(command))
+    result = operator.run_in_process(_arguments(command))
 
-    assert ran.code == 0, ran.err + ran.out
+    assert result.code == 0, result.err + result.out

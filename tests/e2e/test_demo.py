@@ -1,4 +1,4 @@
-"""The demo as a person runs it."""
+"""Tests of the demo's command line."""
 
 import json
 from pathlib import Path
@@ -21,14 +21,14 @@ RECEIPT = {
 
 
 def _outcome(done: "subprocess.CompletedProcess[str]") -> dict[str, Any]:
-    """Return the JSON object on the last line, without how long it took."""
+    """Return the JSON object on the last line, without the duration."""
     outcome = json.loads(done.stdout.splitlines()[-1])
     assert outcome.pop("seconds") > 0
     return outcome
 
 
 def _completed(success: int, dead_letters: dict[int, str]) -> dict[str, Any]:
-    """Return the outcome of a night whose good lines all became transactions and whose bad ones left their images."""
+    """Return the outcome of a completed job with these numbers of transactions and dead letters."""
     failure = len(dead_letters)
     return {
         "jobId": "nightly00001",
@@ -59,7 +59,7 @@ def _anthropic(image_id: str, text: str) -> str:
     return json.dumps({"modelOutput": model_output, "modelInput": {"messages": []}, "recordId": image_id})
 
 
-def test_the_demo_ends_with_150_transactions_and_stops_what_it_started() -> None:
+def test_demo_creates_150_transactions() -> None:
     done = run_demo("--json")
 
     assert done.returncode == 0, done.stderr
@@ -68,7 +68,7 @@ def test_the_demo_ends_with_150_transactions_and_stops_what_it_started() -> None
     assert done.stdout.count("\n") == 1
 
 
-def test_the_layout_that_bedrock_writes_is_shown_and_drawn_as_well(tmp_path: Path) -> None:
+def test_demo_shows_and_draws_the_bedrock_layout(tmp_path: Path) -> None:
     done = run_demo("--bedrock", "--json", "--picture", str(tmp_path / "demo.svg"))
 
     assert done.returncode == 0, done.stderr
@@ -83,14 +83,14 @@ def test_the_layout_that_bedrock_writes_is_shown_and_drawn_as_well(tmp_path: Pat
     completed = _completed(150, {48: "MODEL_ERROR", 113: "TRUNCATED_OUTPUT"})
     assert _outcome(done) == {**completed, "bedrockCounts": counts}
     assert "152 of 152 records processed, 1 with an error" in done.stderr
-    drawn = (tmp_path / "demo.svg").read_text()
+    picture = (tmp_path / "demo.svg").read_text()
     for shown in ("img-00001", "MODEL_ERROR", "152&#160;of&#160;152&#160;records&#160;processed"):
-        assert shown in drawn
-    # Rich's own would load its fonts from somewhere.
-    assert "@font-face" not in drawn
+        assert shown in picture
+    # Rich's default SVG template loads its fonts from a web server.
+    assert "@font-face" not in picture
 
 
-def test_the_loop_submits_150_images_twice_as_one_job_and_ends_with_their_transactions() -> None:
+def test_loop_submitting_twice_creates_one_job() -> None:
     done = run_demo("--loop", "--json")
 
     assert done.returncode == 0, done.stderr
@@ -110,7 +110,7 @@ def test_the_loop_submits_150_images_twice_as_one_job_and_ends_with_their_transa
     assert "Submitted → Validating → Scheduled → InProgress → Completed" in " ".join(done.stderr.split())
 
 
-def test_a_persons_own_output_is_taken_in(output_file: OutputFile) -> None:
+def test_demo_processes_the_users_own_output(output_file: OutputFile) -> None:
     text = json.dumps(RECEIPT, ensure_ascii=False)
     lines = [
         _nova("a", text),
@@ -130,7 +130,7 @@ def test_a_persons_own_output_is_taken_in(output_file: OutputFile) -> None:
     assert _outcome(done) == _completed(4, bad)
 
 
-def test_an_input_that_is_not_there_is_one_clear_line() -> None:
+def test_missing_input_is_a_one_line_error() -> None:
     done = run_demo("--input", "nowhere.jsonl")
 
     assert done.returncode == 1

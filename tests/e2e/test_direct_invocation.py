@@ -1,4 +1,4 @@
-"""S3 invoking the function straight: what fails three times is kept, and a redrive brings it in through the queue."""
+"""Tests of direct invocation: Lambda keeps an event that failed three times, and a redrive sends it to the queue."""
 
 import json
 
@@ -14,17 +14,17 @@ GIVEN_UP_SECONDS = 60
 
 @pytest.fixture
 def stage(s3_stage: JobRun) -> JobRun:
-    """A stage without topic."""
+    """The stage with direct invocation, which has no topic."""
     return s3_stage
 
 
-def test_an_output_reaches_the_function_by_no_queue(
+def test_output_reaches_the_function_without_the_queue(
     stage: JobRun, new_job_run: NewJobRun, output_file: OutputFile
 ) -> None:
     job_run = new_job_run()
     receipts = own_receipts(job_run, 3)
     seed(job_run, receipts)
-    # What would be sent to the queue could not be taken from it.
+    # The function cannot receive messages from the queue.
     [mapping] = stage.aws.lambda_.list_event_source_mappings()["EventSourceMappings"]
     uuid = mapping.get("UUID", "")
     stage.aws.lambda_.update_event_source_mapping(UUID=uuid, Enabled=False)
@@ -38,12 +38,10 @@ def test_an_output_reaches_the_function_by_no_queue(
     assert len(job_run.transactions()) == 3
 
 
-def test_an_event_that_lambda_gave_up_is_kept_and_a_redrive_completes_its_job(
-    new_job_run: NewJobRun, output_file: OutputFile
-) -> None:
+def test_redrive_completes_the_job_of_a_failed_event(new_job_run: NewJobRun, output_file: OutputFile) -> None:
     job_run = new_job_run()
     receipts = own_receipts(job_run, 5)
-    # Nobody has submitted the job yet.
+    # The job has no record yet.
     key = job_run.drop_output(output_file(*simple_lines(receipts)))
     [message] = until(lambda: dead_messages(job_run), GIVEN_UP_SECONDS, "the dead-letter queue to hold a message")
 
@@ -58,7 +56,7 @@ def test_an_event_that_lambda_gave_up_is_kept_and_a_redrive_completes_its_job(
     assert len(job_run.transactions()) == 5
 
 
-def test_the_end_of_a_job_comes_through_the_queue_all_the_same(new_job_run: NewJobRun) -> None:
+def test_job_end_event_arrives_through_the_queue(new_job_run: NewJobRun) -> None:
     job_run = new_job_run()
     job_run.seed_job()
 

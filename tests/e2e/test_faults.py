@@ -1,4 +1,4 @@
-"""Faults for real: functions killed, an AWS that answers 500 and 503, functions at once, poison among good messages."""
+"""Tests with real faults: killed functions, AWS errors 500 and 503, concurrent functions, and a poison message."""
 
 import json
 from collections.abc import Callable, Generator
@@ -30,12 +30,12 @@ Submit = Callable[[int], tuple[JobRun, Path]]
 SETTLE_SECONDS = 120
 RECEIPTS = 8
 COPIES = {"service": "s3", "headers": {"x-amz-copy-source": ""}}
-"""microburst takes CopyObject for a PutObject: the header tells them apart."""
+"""Selects CopyObject by its header. microburst treats CopyObject as PutObject."""
 
 
 @pytest.fixture
 def submit(new_job_run: NewJobRun, output_file: OutputFile) -> Submit:
-    """Return a function that gives a night with a job of so many receipts, and the output that is to come."""
+    """Return a function that returns a job run with `count` seeded receipts, and the job's output file."""
 
     def submitted(count: int) -> tuple[JobRun, Path]:
         job_run = new_job_run()
@@ -47,32 +47,32 @@ def submit(new_job_run: NewJobRun, output_file: OutputFile) -> Submit:
 
 
 def _wait_until_completed(job_run: JobRun) -> None:
-    """Wait for a job whose first deliveries may fail."""
+    """Wait until the job is COMPLETED. Unlike `JobRun.wait_until_completed`, accepts failed deliveries."""
     until(lambda: job_run.job()["status"] == "COMPLETED", SETTLE_SECONDS, f"job {job_run.job_id!r} to be COMPLETED")
 
 
-def _assert_whole(job_run: JobRun, count: int) -> None:
-    """Assert that every receipt has its transaction, once, and every image is in `processed/`, and nowhere else."""
+def _assert_complete(job_run: JobRun, count: int) -> None:
+    """Assert that each receipt has one transaction, and that each image is in `processed/` only."""
     assert job_run.job()["resultStats"]["successCount"] == count
     assert job_run.job()["resultStats"]["migrationFailedCount"] == 0
     assert {"claimedBy", "claimedUntil"}.isdisjoint(job_run.job())
     transactions = job_run.transactions()
     assert len(transactions) == len({item["imageId"] for item in transactions}) == count
     assert {item["status"] for item in transactions} == {"processed"}
-    own = [
+    image_keys = [
         key for key in job_run.object_keys("") if key.startswith(("uploads/", "processed/")) and job_run.job_id in key
     ]
-    assert [key.partition("/")[0] for key in own] == ["processed"] * count
+    assert [key.partition("/")[0] for key in image_keys] == ["processed"] * count
     assert job_run.dlq_depth() == 0
 
 
-def _started(job_run: JobRun) -> int:
-    """Return how often the job's output was begun with, as far as invocations that have ended tell."""
+def _start_count(job_run: JobRun) -> int:
+    """Return how often completed invocations have started to process the job's output."""
     return len(list(job_run.log_entries(f'"BATCH_RESULT_STARTED" "{job_run.job_id}"')))
 
 
 def _kill_functions(stage: JobRun) -> int:
-    """Kill the processes that run the function at this moment, the idle ones included; return how many there were."""
+    """Kill the function's processes, including idle ones, and return their number."""
     name = stage.outputs["functionName"]
     running = [
         process
@@ -85,12 +85,12 @@ def _kill_functions(stage: JobRun) -> int:
 
 
 @pytest.mark.parametrize("faulty_endpoint", [12], indirect=True)
-def test_a_function_killed_in_mid_run_is_made_good_by_the_next(faulty_endpoint: FaultyEndpoint, submit: Submit) -> None:
+def test_next_delivery_completes_a_killed_functions_job(faulty_endpoint: FaultyEndpoint, submit: Submit) -> None:
     job_run, file = submit(RECEIPTS)
     faulty_endpoint.fail({**COPIES, "latency": 60_000})
 
     job_run.drop_output(file)
-    until(faulty_endpoint.fired, SETTLE_SECONDS, "the function to copy images")
+    until(faulty_endpoint.failed_calls, SETTLE_SECONDS, "the function to copy images")
     assert _kill_functions(job_run)
     faulty_endpoint.fail()
     killed = job_run.job()
@@ -98,15 +98,13 @@ def test_a_function_killed_in_mid_run_is_made_good_by_the_next(faulty_endpoint: 
     assert len([key for key in job_run.object_keys("uploads/") if job_run.job_id in key]) == RECEIPTS
 
     _wait_until_completed(job_run)
-    _assert_whole(job_run, RECEIPTS)
+    _assert_complete(job_run, RECEIPTS)
     job_run.wait_for_entry("BATCH_RESULT_COMPLETED")
-    assert _started(job_run) == 2
+    assert _start_count(job_run) == 2
 
 
 @pytest.mark.parametrize("faulty_endpoint", [12], indirect=True)
-def test_an_aws_that_answers_500_and_503_for_a_while_delays_the_job_alone(
-    faulty_endpoint: FaultyEndpoint, submit: Submit
-) -> None:
+def test_aws_server_errors_only_delay_the_job(faulty_endpoint: FaultyEndpoint, submit: Submit) -> None:
     job_run, file = submit(RECEIPTS)
     faulty_endpoint.fail(
         {"service": "s3", "error": {"code": "SlowDown", "status": 503}},
@@ -114,17 +112,15 @@ def test_an_aws_that_answers_500_and_503_for_a_while_delays_the_job_alone(
     )
 
     job_run.drop_output(file)
-    until(lambda: len(faulty_endpoint.fired()) >= 5, SETTLE_SECONDS, "the function to meet faults")
+    until(lambda: len(faulty_endpoint.failed_calls()) >= 5, SETTLE_SECONDS, "the function to meet faults")
     assert job_run.transactions() == []
     faulty_endpoint.fail()
 
     _wait_until_completed(job_run)
-    _assert_whole(job_run, RECEIPTS)
+    _assert_complete(job_run, RECEIPTS)
 
 
-def test_a_few_throttled_calls_are_made_again_within_one_delivery(
-    faulty_endpoint: FaultyEndpoint, submit: Submit
-) -> None:
+def test_throttled_calls_are_retried_within_one_delivery(faulty_endpoint: FaultyEndpoint, submit: Submit) -> None:
     job_run, file = submit(RECEIPTS)
     throttled = {"code": "ProvisionedThroughputExceededException"}
     faulty_endpoint.fail(
@@ -135,15 +131,15 @@ def test_a_few_throttled_calls_are_made_again_within_one_delivery(
     job_run.drop_output(file)
     job_run.wait_until_completed()
 
-    _assert_whole(job_run, RECEIPTS)
-    assert len(faulty_endpoint.fired()) == 5
+    _assert_complete(job_run, RECEIPTS)
+    assert len(faulty_endpoint.failed_calls()) == 5
     job_run.wait_for_entry("BATCH_RESULT_COMPLETED")
-    assert _started(job_run) == 1
+    assert _start_count(job_run) == 1
 
 
-def test_of_functions_at_once_on_one_output_one_does_the_work(faulty_endpoint: FaultyEndpoint, submit: Submit) -> None:
+def test_only_one_concurrent_function_processes_an_output(faulty_endpoint: FaultyEndpoint, submit: Submit) -> None:
     job_run, file = submit(RECEIPTS)
-    # Long enough for the next one to meet the first.
+    # The latency keeps the first function at work until the other functions start.
     faulty_endpoint.fail({**COPIES, "latency": 4_000})
     key = job_run.drop_output(file)
     event = json.dumps(s3_notification(key, etag="unknown", bucket=job_run.outputs["imagesBucket"]))
@@ -156,28 +152,26 @@ def test_of_functions_at_once_on_one_output_one_does_the_work(faulty_endpoint: F
         answers = list(pool.map(invoke, range(4)))
     _wait_until_completed(job_run)
 
-    # The fifth is the queue's own; whoever is first has the job.
+    # The queue starts a fifth function. The first of the five functions gets the claim.
     refused = [answer["errorMessage"] for answer in answers if "errorMessage" in answer]
     assert {f"job {job_run.job_id!r} is claimed by another function" in message for message in refused} == {True}
-    _assert_whole(job_run, RECEIPTS)
+    _assert_complete(job_run, RECEIPTS)
     job_run.wait_for_entry("BATCH_RESULT_COMPLETED")
-    assert _started(job_run) == 1
+    assert _start_count(job_run) == 1
 
 
 @pytest.fixture
-def two_receives(stage: JobRun) -> Generator[None]:
-    """Move a message to the dead-letter queue after two receives, which take seconds."""
+def two_deliveries(stage: JobRun) -> Generator[None]:
+    """Move a message to the dead-letter queue after two failed deliveries, to shorten the test."""
     policy = json.dumps({"deadLetterTargetArn": stage.outputs["deadLetterQueueArn"], "maxReceiveCount": 2})
     with redelivered_after(stage, REDELIVERY_SECONDS, RedrivePolicy=policy):
         yield
 
 
-@pytest.mark.usefixtures("two_receives")
-def test_of_ten_jobs_at_once_only_the_poisoned_one_ends_in_the_dead_letter_queue_and_a_redrive_completes_it(
-    submit: Submit, new_job_run: NewJobRun, output_file: OutputFile
-) -> None:
+@pytest.mark.usefixtures("two_deliveries")
+def test_poison_message_spares_the_other_jobs(submit: Submit, new_job_run: NewJobRun, output_file: OutputFile) -> None:
     job_runs = [submit(5) for _ in range(9)]
-    # Nobody has submitted this one.
+    # This job has no record yet, so its message fails.
     poisoned = new_job_run()
     receipts = own_receipts(poisoned, 5)
     poison = poisoned.drop_output(output_file(*simple_lines(receipts), name="poison.jsonl"))
@@ -197,4 +191,4 @@ def test_of_ten_jobs_at_once_only_the_poisoned_one_ends_in_the_dead_letter_queue
     redrive(poisoned, message)
     _wait_until_completed(poisoned)
     for job_run in (poisoned, *(job_run for job_run, _ in job_runs)):
-        _assert_whole(job_run, 5)
+        _assert_complete(job_run, 5)

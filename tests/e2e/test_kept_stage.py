@@ -1,4 +1,4 @@
-"""A stage that is left running: reached by its file, and ended by it, with nothing else."""
+"""Tests of `demo --keep` and `demo --stop`, which need only the stage's file."""
 
 import json
 import subprocess
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def stage_file(tmp_path: Path) -> Generator[Path]:
-    """Where a test keeps its stage, apart from a person's own; what it leaves running is ended."""
+    """The path of the test's stage file. Stops the test's stage at the end."""
     file = tmp_path / "stage.json"
     yield file
     run_demo("--stop", "--stage-file", str(file))
@@ -33,7 +33,7 @@ def stage_file(tmp_path: Path) -> Generator[Path]:
 
 @pytest.fixture
 def kept(stage_file: Path, output_file: OutputFile) -> dict[str, Any]:
-    """A stage that was left running with one transaction on it, as its file tells of it."""
+    """The content of the file of a kept stage that holds one transaction."""
     output = output_file(*simple_lines(make_receipts(1)))
     done = run_demo("--keep", "--input", str(output), "--stage-file", str(stage_file))
     assert done.returncode == 0, done.stderr
@@ -46,9 +46,7 @@ def kept(stage_file: Path, output_file: OutputFile) -> dict[str, Any]:
     return kept
 
 
-def test_a_kept_stage_is_reached_by_its_file_alone_kept_once_and_ended_by_stop_with_nothing_else(
-    emulator: Emulator, kept: dict[str, Any], stage_file: Path
-) -> None:
+def test_stop_ends_only_the_kept_stage(emulator: Emulator, kept: dict[str, Any], stage_file: Path) -> None:
     assert stage_file.stat().st_mode & 0o777 == 0o600
     amount = str(make_receipts(1)[0].fields["amount"])
     transactions = _dynamodb(kept).scan(TableName="yorutsuke-transactions-local")["Items"]
@@ -69,33 +67,29 @@ def test_a_kept_stage_is_reached_by_its_file_alone_kept_once_and_ended_by_stop_w
     assert not stage_file.exists()
     assert Aws(emulator.endpoint, emulator.ca_bundle).sts.get_caller_identity()["Account"] == "000000000000"
 
-    nothing = run_demo("--stop", "--json", "--stage-file", str(stage_file))
-    assert (nothing.returncode, json.loads(nothing.stdout)) == (0, {"stopped": False})
-    assert nothing.stderr == "No stage is kept: there is nothing to stop.\n"
+    repeated = run_demo("--stop", "--json", "--stage-file", str(stage_file))
+    assert (repeated.returncode, json.loads(repeated.stdout)) == (0, {"stopped": False})
+    assert repeated.stderr == "No stage is kept: there is nothing to stop.\n"
 
 
-def test_of_a_kept_stage_whose_emulator_died_stop_removes_the_remains_and_harms_nobody_who_has_its_id_now(
-    kept: dict[str, Any], stage_file: Path
-) -> None:
+def test_stop_spares_a_reused_pid(kept: dict[str, Any], stage_file: Path) -> None:
     running, unpacked = _processes(kept), (Path(kept["caBundle"]).parent / TEMPORARY_FOLDER).resolve(strict=True)
     running[0].kill()
     until(lambda: all(map(_has_ended, running)), 30, "the emulator to end")
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as stranger:
-        stage_file.write_text(json.dumps({**kept, "pid": stranger.pid}))
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        stage_file.write_text(json.dumps({**kept, "pid": other.pid}))
         stopped = run_demo("--stop", "--stage-file", str(stage_file))
-        stranger.communicate(b"\n")
+        other.communicate(b"\n")
 
     assert stopped.returncode == 0
-    assert (
-        f"{kept['endpoint']} (process {stranger.pid}, since {kept['startTime']}) had ended by itself" in stopped.stderr
-    )
+    assert f"{kept['endpoint']} (process {other.pid}, since {kept['startTime']}) had ended by itself" in stopped.stderr
     assert not unpacked.exists()
     assert not Path(kept["caBundle"]).parent.exists()
     assert not stage_file.exists()
-    assert stranger.returncode == 0
+    assert other.returncode == 0
 
 
-def test_stop_and_keep_at_once_are_refused() -> None:
+def test_stop_rejects_keep() -> None:
     done = run_demo("--stop", "--keep")
 
     assert done.returncode == 2
@@ -103,7 +97,7 @@ def test_stop_and_keep_at_once_are_refused() -> None:
 
 
 def _processes(kept: dict[str, Any]) -> list[psutil.Process]:
-    """Return the emulator's process, and those of the functions that it runs."""
+    """Return the emulator's process and the processes of its functions."""
     emulator = psutil.Process(kept["pid"])
     functions = emulator.children(recursive=True)
     assert functions
@@ -111,11 +105,11 @@ def _processes(kept: dict[str, Any]) -> list[psutil.Process]:
 
 
 def _has_ended(process: psutil.Process) -> bool:
-    """Tell whether a process that is no child of this one has ended, if only nobody has reaped it yet."""
+    """Return whether a process has ended. A zombie counts as ended: its parent may not have reaped it yet."""
     return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
 def _dynamodb(kept: dict[str, Any]) -> "DynamoDBClient":
-    """Return a client made from nothing but what the file of a kept stage says."""
+    """Return a client that is configured only from the content of a kept stage's file."""
     session = boto3.Session(kept["accessKeyId"], kept["secretAccessKey"], region_name=kept["region"])
     return session.client("dynamodb", endpoint_url=kept["endpoint"], verify=kept["caBundle"])

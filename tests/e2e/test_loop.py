@@ -1,4 +1,4 @@
-"""The whole loop: images are submitted, a stand-in for Bedrock reads them, and their transactions come out."""
+"""Tests of the complete loop, from submitting images to their transactions, with a fake Bedrock."""
 
 import json
 from collections.abc import Generator
@@ -20,7 +20,7 @@ REASONS = {
     Kind.IMPOSSIBLE_DATE: "INVALID_TRANSACTION",
     Kind.ERROR: "MODEL_ERROR",
 }
-"""The reason of the dead letter that each kind of bad reply ends in."""
+"""The dead letter's reason for each kind of bad reply."""
 SETTLE_SECONDS = 120
 
 
@@ -30,8 +30,8 @@ def loop(stage: JobRun) -> Generator[Loop]:
         yield running
 
 
-def _seeded(loop: Loop, name: str) -> list[str]:
-    """Put images of this name's alone in place, and return their ids."""
+def _seed_images(loop: Loop, name: str) -> list[str]:
+    """Seed 100 images with `name` in their ids, and return the ids."""
     job_run = JobRun(loop.stage.aws, loop.stage.outputs, job_id=name)
     image_ids = [receipt.image_id for receipt in own_receipts(job_run, IMAGES)]
     job_run.seed_images(image_ids)
@@ -39,14 +39,14 @@ def _seeded(loop: Loop, name: str) -> list[str]:
 
 
 def _orchestrator_entries(loop: Loop, intent_id: str) -> list[dict[str, Any]]:
-    """Return the entries that the orchestrator wrote of an intent."""
+    """Return the orchestrator's log entries about an intent."""
     log = JobRun(loop.stage.aws, {**loop.stage.outputs, "logGroup": loop.stage.outputs["orchestratorLogGroup"]})
     return list(log.log_entries(f'"{intent_id}"'))
 
 
 @pytest.mark.usefixtures("quick_redelivery")
-def test_every_receipt_is_followed_from_its_submission_to_its_transaction_by_intent_and_trace(loop: Loop) -> None:
-    image_ids = _seeded(loop, "loop-trace")
+def test_intent_and_trace_follow_every_receipt(loop: Loop) -> None:
+    image_ids = _seed_images(loop, "loop-trace")
     answer = loop.submit(image_ids, "loop-trace")
     loop.bedrock.finish(answer["jobId"])
     job_run = JobRun(loop.stage.aws, loop.stage.outputs, job_id=answer["jobId"], intent="loop-trace")
@@ -59,19 +59,19 @@ def test_every_receipt_is_followed_from_its_submission_to_its_transaction_by_int
     assert {letter["imageId"]: letter["reason"] for letter in job_run.dead_letters()} == bad
     transactions = job_run.transactions()
     assert sorted(transaction["imageId"] for transaction in transactions) == good
-    told = ("loop-trace", answer["traceId"])
-    assert {(transaction["intentId"], transaction["traceId"]) for transaction in transactions} == {told}
+    ids = ("loop-trace", answer["traceId"])
+    assert {(transaction["intentId"], transaction["traceId"]) for transaction in transactions} == {ids}
     job_run.wait_for_entry("BATCH_RESULT_COMPLETED")
     stored = list(job_run.log_entries(f'"BATCH_RESULT_PER_TRANSACTION" "{job_run.job_id}"'))
     assert sorted(entry["imageId"] for entry in stored) == good
     entries = until(lambda: _orchestrator_entries(loop, "loop-trace"), SETTLE_SECONDS, "the orchestrator's log")
     assert [entry["event"] for entry in entries] == ["BATCH_SUBMIT_STARTED", "BATCH_SUBMITTED"]
-    assert {(entry["intentId"], entry["traceId"], entry["userId"]) for entry in entries + stored} == {(*told, USER_ID)}
+    assert {(entry["intentId"], entry["traceId"], entry["userId"]) for entry in entries + stored} == {(*ids, USER_ID)}
 
 
 @pytest.mark.usefixtures("quick_redelivery")
-def test_failed_job_reaches_its_record_and_leaves_no_role(loop: Loop) -> None:
-    job_id = loop.submit(_seeded(loop, "loop-failed"), "loop-failed")["jobId"]
+def test_failed_job_updates_record_and_leaves_no_role(loop: Loop) -> None:
+    job_id = loop.submit(_seed_images(loop, "loop-failed"), "loop-failed")["jobId"]
     job_run = JobRun(loop.stage.aws, loop.stage.outputs, job_id=job_id, intent="loop-failed")
     [manifest] = [key for key in job_run.object_keys("batch-input/") if "loop-failed" in key]
     job_run.aws.s3.put_object(Bucket=job_run.outputs["imagesBucket"], Key=manifest, Body=b"{")
@@ -86,8 +86,8 @@ def test_failed_job_reaches_its_record_and_leaves_no_role(loop: Loop) -> None:
     assert [role for role in roles if role.startswith("bedrock-")] == []
 
 
-def test_the_same_intent_twice_makes_one_job(loop: Loop) -> None:
-    image_ids, before = _seeded(loop, "loop-twice"), len(loop.bedrock.changes)
+def test_repeating_an_intent_creates_one_job(loop: Loop) -> None:
+    image_ids, before = _seed_images(loop, "loop-twice"), len(loop.bedrock.changes)
 
     first = loop.submit(image_ids, "loop-twice")
     second = loop.submit(image_ids[::-1], "loop-twice")
@@ -96,18 +96,18 @@ def test_the_same_intent_twice_makes_one_job(loop: Loop) -> None:
     assert len(loop.bedrock.changes) == before + 1
 
 
-def test_another_request_under_an_intent_is_refused(loop: Loop) -> None:
-    image_ids = _seeded(loop, "loop-another")
+def test_different_request_with_the_same_intent_is_refused(loop: Loop) -> None:
+    image_ids = _seed_images(loop, "loop-another")
     loop.submit(image_ids, "loop-another")
 
     with pytest.raises(LocalStageError, match=r"was begun at .* with another userId"):
         loop.submit(image_ids, "loop-another", userId="user-2")
 
 
-def test_too_few_images_are_refused_and_nothing_is_left_behind(loop: Loop) -> None:
-    image_ids, before = _seeded(loop, "loop-few"), len(loop.bedrock.changes)
-    [gone] = [key for key in loop.stage.object_keys("uploads/") if image_ids[0] in key]
-    loop.stage.aws.s3.delete_object(Bucket=loop.stage.outputs["imagesBucket"], Key=gone)
+def test_refused_submission_leaves_no_manifest_or_record(loop: Loop) -> None:
+    image_ids, before = _seed_images(loop, "loop-few"), len(loop.bedrock.changes)
+    [removed] = [key for key in loop.stage.object_keys("uploads/") if image_ids[0] in key]
+    loop.stage.aws.s3.delete_object(Bucket=loop.stage.outputs["imagesBucket"], Key=removed)
 
     with pytest.raises(LocalStageError, match=r"99 of 100 images can be sent \(left out: UNREADABLE 1\)"):
         loop.submit(image_ids, "loop-few")
@@ -118,7 +118,7 @@ def test_too_few_images_are_refused_and_nothing_is_left_behind(loop: Loop) -> No
     assert "Item" not in loop.stage.aws.dynamodb.get_item(TableName=loop.stage.outputs["batchJobsTable"], Key=key)
 
 
-def test_a_request_that_nobody_waits_for_is_kept_with_its_error_once_it_is_given_up(loop: Loop) -> None:
+def test_failed_asynchronous_request_is_kept_with_its_error(loop: Loop) -> None:
     stage, request = loop.stage, {"intentId": "loop-kept", "pendingImageIds": ["img-1"], "userId": USER_ID}
     name, queue = stage.outputs["orchestratorName"], stage.outputs["submissionDeadLetterQueueUrl"]
 
@@ -129,7 +129,7 @@ def test_a_request_that_nobody_waits_for_is_kept_with_its_error_once_it_is_given
 
     record = json.loads(message.get("Body", ""))
     assert (record["requestContext"]["condition"], record["requestPayload"]) == ("RetriesExhausted", request)
-    # The emulator has one name for all errors of functions.
+    # The emulator reports one error type for all function errors, so only the message is compared.
     assert "names 1 images, a batch job takes at least 100" in record["responsePayload"]["errorMessage"]
     refusals = [entry["event"] for entry in _orchestrator_entries(loop, "loop-kept")]
     assert refusals == ["BATCH_SUBMIT_REFUSED"] * 3

@@ -1,6 +1,6 @@
-"""What alarms and dashboard look at is there to be seen: metrics and log entries of a real night, or AWS's own metrics.
+"""Tests that each metric and field in alarms and dashboards exists in a real job run's log or in AWS's metrics.
 
-A name or a dimension that differs by a letter would never ring, and draw an empty graph.
+A misspelt name or dimension would give an alarm that never fires and an empty graph.
 """
 
 import json
@@ -24,21 +24,21 @@ SETTLE_SECONDS = 120
 
 @pytest.fixture(scope="module")
 def entries(stage: JobRun, tmp_path_factory: pytest.TempPathFactory) -> Entries:
-    """The log of a night on which everything happens.
+    """The log entries of a job run that contains every kind of event.
 
-    The output comes before its job's record; it has a bad line, an image nobody knows, and leaves one out. Two requests
-    for jobs come to nothing as well: one for too few images, one under an intent whose record is broken.
+    The output file arrives before the job's record. It has a bad record and a record with an unknown image, and it
+    lacks a record for one image. Two submissions fail as well: one has too few images, one has a broken job record.
     """
-    job_run = JobRun(stage.aws, stage.outputs, job_id=f"night{next(JOB_NUMBERS):07}")
+    job_run = JobRun(stage.aws, stage.outputs, job_id=f"jobrun{next(JOB_NUMBERS):06}")
     receipts = own_receipts(job_run, 4)
     images = [receipt.image_id for receipt in receipts]
-    file = tmp_path_factory.mktemp("night") / "manifest.jsonl.out"
+    file = tmp_path_factory.mktemp("job_run") / "manifest.jsonl.out"
     file.write_text("".join(f"{line}\n" for line in (*bedrock_lines(receipts), "{")))
     job_run.seed_images(images[1:])
     with redelivered_after(stage, REDELIVERY_SECONDS):
         job_run.drop_output(file)
         job_run.wait_for_entry("BATCH_RESULT_FAILED")
-        job_run.seed_job([*images, f"{job_run.job_id}-without-a-line"])
+        job_run.seed_job([*images, f"{job_run.job_id}-without-a-record"])
         until(lambda: job_run.job()["status"] == "COMPLETED", SETTLE_SECONDS, "the job to be COMPLETED")
         job_run.drop_manifest(bedrock_counts(job_run.job()["resultStats"]["totalCount"]))
         job_run.wait_for_entry("BATCH_RESULT_RECONCILED")
@@ -49,7 +49,7 @@ def entries(stage: JobRun, tmp_path_factory: pytest.TempPathFactory) -> Entries:
 
 
 def _failed_submissions(stage: JobRun, refused: str, failed: str) -> Entries:
-    """Ask for two jobs, under these intents, and return what the orchestrator logged of them."""
+    """Make two failing submissions with these intents, and return the orchestrator's log entries about them."""
     aws, table = stage.aws, stage.outputs["batchJobsTable"]
     aws.dynamodb.put_item(TableName=table, Item={"intentId": {"S": failed}})
     for intent_id in (refused, failed):
@@ -60,8 +60,8 @@ def _failed_submissions(stage: JobRun, refused: str, failed: str) -> Entries:
     return [entry for intent_id in (refused, failed) for entry in log.log_entries(f'"{intent_id}"')]
 
 
-def _emitted(entries: Entries) -> set[Metric]:
-    """Return the metrics that CloudWatch makes of log entries in its embedded metric format."""
+def _emitted_metrics(entries: Entries) -> set[Metric]:
+    """Return the metrics that CloudWatch extracts from log entries in the embedded metric format."""
     return {
         (directive["Namespace"], metric["Name"], frozenset((name, entry[name]) for name in dimensions))
         for entry in entries
@@ -72,8 +72,8 @@ def _emitted(entries: Entries) -> set[Metric]:
     }
 
 
-def _watched(put_alarms: list[dict[str, Any]]) -> set[Metric]:
-    """Return the metrics that the alarms look at."""
+def _alarm_metrics(put_alarms: list[dict[str, Any]]) -> set[Metric]:
+    """Return the metrics of the alarms."""
     metrics = [
         query["MetricStat"]["Metric"] for alarm in put_alarms for query in alarm["Metrics"] if "MetricStat" in query
     ]
@@ -88,13 +88,13 @@ def _watched(put_alarms: list[dict[str, Any]]) -> set[Metric]:
 
 
 def _widgets(stage: JobRun, kind: str) -> list[dict[str, Any]]:
-    """Return the properties of the widgets of one kind on the deployed dashboard."""
+    """Return the properties of the deployed dashboard's widgets of one type."""
     body = stage.aws.cloudwatch.get_dashboard(DashboardName=stage.outputs["dashboardName"])["DashboardBody"]
     return [widget["properties"] for widget in json.loads(body)["widgets"] if widget["type"] == kind]
 
 
-def _drawn(stage: JobRun) -> set[Metric]:
-    """Return the metrics that the deployed dashboard draws."""
+def _dashboard_metrics(stage: JobRun) -> set[Metric]:
+    """Return the metrics on the deployed dashboard."""
     return {
         (namespace, name, frozenset(zip(dimensions[::2], dimensions[1::2], strict=True)))
         for properties in _widgets(stage, "metric")
@@ -102,8 +102,8 @@ def _drawn(stage: JobRun) -> set[Metric]:
     }
 
 
-def _existing(stage: JobRun) -> dict[str, set[str]]:
-    """Return the names of what is deployed, by the dimension that carries them."""
+def _deployed_names(stage: JobRun) -> dict[str, set[str]]:
+    """Return the names of the deployed resources, by metric dimension."""
     aws = stage.aws
     tables = [aws.dynamodb.describe_table(TableName=name)["Table"] for name in aws.dynamodb.list_tables()["TableNames"]]
     return {
@@ -118,9 +118,9 @@ def _existing(stage: JobRun) -> dict[str, set[str]]:
     }
 
 
-def _not_kept_by_aws(stage: JobRun, metrics: set[Metric]) -> set[Metric]:
-    """Return those metrics that AWS does not keep, or not of anything that exists."""
-    existing = _existing(stage)
+def _missing_from_aws(stage: JobRun, metrics: set[Metric]) -> set[Metric]:
+    """Return the metrics that AWS does not publish, or that belong to a missing resource."""
+    existing = _deployed_names(stage)
     return {
         (namespace, name, dimensions)
         for namespace, name, dimensions in metrics
@@ -130,9 +130,9 @@ def _not_kept_by_aws(stage: JobRun, metrics: set[Metric]) -> set[Metric]:
 
 
 def _fields(query: str) -> set[str]:
-    """Return the fields of log entries that a query reads, without CloudWatch's own, which begin with @."""
+    """Return the log fields that a query reads, without CloudWatch's own fields, which begin with `@`."""
     read: set[str] = set()
-    made: set[str] = set()
+    defined: set[str] = set()
     for command in re.split(r"\s*\|\s*", query):
         name, _, rest = command.partition(" ")
         match name:
@@ -144,36 +144,32 @@ def _fields(query: str) -> set[str]:
                 read.add(rest.split()[0])
             case "stats":
                 aggregates, _, groups = rest.partition(" by ")
-                made.update(re.findall(r" as (\w+)", aggregates))
+                defined.update(re.findall(r" as (\w+)", aggregates))
                 read.update(groups.split(", "))
             case _:
-                pytest.fail(f"{command!r} is a command that this test cannot read")
-    return {field for field in read - made if not field.startswith("@")}
+                pytest.fail(f"this test cannot parse the query command {command!r}")
+    return {field for field in read - defined if not field.startswith("@")}
 
 
-def test_every_metric_of_an_alarm_is_emitted_by_the_handler_or_kept_by_aws(
-    stage: JobRun, put_alarms: list[dict[str, Any]], entries: Entries
-) -> None:
-    watched, emitted = _watched(put_alarms), _emitted(entries)
+def test_every_alarm_metric_exists(stage: JobRun, put_alarms: list[dict[str, Any]], entries: Entries) -> None:
+    used, emitted = _alarm_metrics(put_alarms), _emitted_metrics(entries)
 
-    assert watched & emitted
-    assert _not_kept_by_aws(stage, watched - emitted) == set()
+    assert used & emitted
+    assert _missing_from_aws(stage, used - emitted) == set()
 
 
-def test_every_metric_on_the_dashboard_is_emitted_by_the_handler_or_kept_by_aws(
-    stage: JobRun, entries: Entries
-) -> None:
-    drawn, emitted = _drawn(stage), _emitted(entries)
+def test_every_dashboard_metric_exists(stage: JobRun, entries: Entries) -> None:
+    drawn, emitted = _dashboard_metrics(stage), _emitted_metrics(entries)
 
     assert drawn & emitted
-    assert _not_kept_by_aws(stage, drawn - emitted) == set()
+    assert _missing_from_aws(stage, drawn - emitted) == set()
 
 
-def test_every_metric_that_the_handler_emits_is_on_the_dashboard(stage: JobRun, entries: Entries) -> None:
-    assert _emitted(entries) - _drawn(stage) == set()
+def test_dashboard_shows_every_emitted_metric(stage: JobRun, entries: Entries) -> None:
+    assert _emitted_metrics(entries) - _dashboard_metrics(stage) == set()
 
 
-def test_every_event_and_field_that_a_query_names_is_one_of_the_handlers_log(stage: JobRun, entries: Entries) -> None:
+def test_every_event_and_field_of_queries_exists(stage: JobRun, entries: Entries) -> None:
     queries = [properties["query"] for properties in _widgets(stage, "log")]
 
     assert queries
@@ -184,7 +180,7 @@ def test_every_event_and_field_that_a_query_names_is_one_of_the_handlers_log(sta
         assert _fields(query) - {field for entry in found for field in entry} == set()
 
 
-def test_the_dashboard_shows_every_deployed_alarm(stage: JobRun) -> None:
+def test_dashboard_shows_every_deployed_alarm(stage: JobRun) -> None:
     deployed = {alarm.get("AlarmArn") for alarm in stage.aws.cloudwatch.describe_alarms()["MetricAlarms"]}
 
     [shown] = [properties["alarms"] for properties in _widgets(stage, "alarm")]

@@ -1,4 +1,4 @@
-"""What the operator's command shows of a stage: its jobs, one of them, and its dead letters."""
+"""Tests of the operator's commands that read: `jobs`, `job` and `dead-letters`, and their errors."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from yorutsuke.local_stage import STAGE_FILE_VARIABLE
 from yorutsuke_common.schema import DeadLetter, Reason, RecordCounts, iso_utc
 
 from .conftest import own_receipts
-from .operator_stage import Operator, forget_jobs, operator_of, put_job
+from .operator_stage import Operator, delete_jobs, make_operator, put_job
 
 JOB = "opjob0000001"
 INTENT = f"intent-{JOB}"
@@ -28,11 +28,11 @@ HOSTILE = '{"customData": "\\u001b[31mred", "output": {"text": "no JSON"}}'
 
 @pytest.fixture(scope="module")
 def operator(emulator: Emulator, stage: JobRun, tmp_path_factory: pytest.TempPathFactory) -> Operator:
-    """A stage with one completed job of 20 good lines and two bad ones, of which one image has no line."""
+    """A stage with a completed job: 20 good records, two bad records, and one image without a record."""
     folder = tmp_path_factory.mktemp("operator")
     two_days_ago = iso_utc(datetime.now(UTC) - timedelta(days=2))
     job_run = JobRun(stage.aws, stage.outputs, job_id=JOB, submit_time=two_days_ago)
-    operator = operator_of(emulator, job_run, folder)
+    operator = make_operator(emulator, job_run, folder)
     receipts = own_receipts(job_run, 20)
     image_ids = [receipt.image_id for receipt in receipts]
     job_run.seed_images(image_ids)
@@ -46,28 +46,28 @@ def operator(emulator: Emulator, stage: JobRun, tmp_path_factory: pytest.TempPat
 
 @pytest.fixture
 def other_jobs(operator: Operator) -> Generator[None]:
-    """A job of a day ago that Bedrock failed, a submission of an hour ago, and a record that breaks the schema."""
+    """A failed job of yesterday, a submission that started an hour ago, and a job record that violates the schema."""
     now = datetime.now(UTC)
     failed = {"jobId": "failed000001", "status": "FAILED", "bedrockStatus": "Failed"}
     put_job(operator.job_run, "intent-failed", submitTime=(now - timedelta(days=1)).isoformat(), **failed)
     put_job(operator.job_run, "intent-begun", status="SUBMITTING", submitTime=(now - timedelta(hours=1)).isoformat())
     put_job(operator.job_run, "intent-broken", jobId="broken000001", resultStats="none")
     yield
-    forget_jobs(operator.job_run, "intent-failed", "intent-begun", "intent-broken")
+    delete_jobs(operator.job_run, "intent-failed", "intent-begun", "intent-broken")
 
 
-def test_jobs_are_listed_as_a_person_would_ask(operator: Operator) -> None:
-    ran = operator.spawned("jobs")
+def test_jobs_prints_a_table(operator: Operator) -> None:
+    result = operator.run_process("jobs")
 
-    assert ran.code == 0, ran.err
-    [row] = [line for line in ran.out.splitlines() if JOB in line]
+    assert result.code == 0, result.err
+    [row] = [line for line in result.out.splitlines() if JOB in line]
     assert [cell.strip() for cell in row.strip("│").split("│")][:3] == [JOB, INTENT, "COMPLETED"]
     assert [cell.strip() for cell in row.strip("│").split("│")][4:] == ["20", "2", "1", "0", "–"]
 
 
 @pytest.mark.usefixtures("other_jobs")
-def test_jobs_come_newest_first_and_a_broken_record_hides_no_other(operator: Operator) -> None:
-    listed = operator("jobs", "--json").answer["jobs"]
+def test_jobs_lists_the_newest_first_despite_invalid_records(operator: Operator) -> None:
+    listed = operator("jobs", "--json").json["jobs"]
 
     intents = ["intent-begun", "intent-failed", INTENT, "intent-broken"]
     assert [job["intentId"] for job in listed] == intents
@@ -85,26 +85,26 @@ def test_jobs_come_newest_first_and_a_broken_record_hides_no_other(operator: Ope
         (["--since", "25h", "--status", "COMPLETED"], []),
     ],
 )
-def test_jobs_are_narrowed_down(operator: Operator, arguments: list[str], intents: list[str]) -> None:
-    assert [job["intentId"] for job in operator("jobs", "--json", *arguments).answer["jobs"]] == intents
+def test_jobs_applies_its_filters(operator: Operator, arguments: list[str], intents: list[str]) -> None:
+    assert [job["intentId"] for job in operator("jobs", "--json", *arguments).json["jobs"]] == intents
 
 
-def test_a_job_is_shown_with_everything_about_it(operator: Operator) -> None:
-    ran = operator.spawned("job", JOB)
+def test_job_prints_counts_outputs_and_log_queries(operator: Operator) -> None:
+    result = operator.run_process("job", JOB)
 
-    assert ran.code == 0, ran.err
-    said = " ".join(ran.out.split())
-    assert "successCount=20 failureCount=2 totalCount=22 migrationFailedCount=0 missingCount=1" in said
-    assert "1: img-unanswered" in said
-    assert f"{OUTPUT_KEY} │" in said
-    assert "│ processed │" in said
-    assert "INVALID_JSON │ 1" in said
-    assert "logs-insights$3FqueryDetail$3D~(" in ran.err
-    assert "aws logs start-query" in ran.err
+    assert result.code == 0, result.err
+    shown = " ".join(result.out.split())
+    assert "successCount=20 failureCount=2 totalCount=22 migrationFailedCount=0 missingCount=1" in shown
+    assert "1: img-unanswered" in shown
+    assert f"{OUTPUT_KEY} │" in shown
+    assert "│ processed │" in shown
+    assert "INVALID_JSON │ 1" in shown
+    assert "logs-insights$3FqueryDetail$3D~(" in result.err
+    assert "aws logs start-query" in result.err
 
 
-def test_a_job_is_found_by_its_intent_and_answers_in_json(operator: Operator) -> None:
-    answer = operator("job", INTENT, "--json").answer
+def test_job_accepts_an_intent_and_prints_json(operator: Operator) -> None:
+    answer = operator("job", INTENT, "--json").json
 
     assert (answer["jobId"], answer["status"], answer["isClaimed"]) == (JOB, "COMPLETED", False)
     assert answer["resultStats"] == {
@@ -121,14 +121,14 @@ def test_a_job_is_found_by_its_intent_and_answers_in_json(operator: Operator) ->
     assert answer["messages"]["deadLetterQueue"] == {"waiting": 0, "inFlight": 0}
 
 
-def test_a_job_s_other_objects_are_told_apart(operator: Operator) -> None:
+def test_job_distinguishes_its_objects(operator: Operator) -> None:
     s3, bucket = operator.job_run.aws.s3, operator.job_run.outputs["imagesBucket"]
     counts = RecordCounts(totalRecordCount=22, processedRecordCount=22, successRecordCount=22, errorRecordCount=0)
     operator.job_run.drop_manifest(counts)
     operator.job_run.wait_until(lambda job: "bedrockCounts" in job, "be reconciled")
     s3.put_object(Bucket=bucket, Key=f"batch-output/{JOB}/notes.txt", Body=b"a note")
     try:
-        states = {output["key"]: output["state"] for output in operator("job", JOB, "--json").answer["outputs"]}
+        states = {output["key"]: output["state"] for output in operator("job", JOB, "--json").json["outputs"]}
     finally:
         s3.delete_object(Bucket=bucket, Key=f"batch-output/{JOB}/notes.txt")
 
@@ -139,31 +139,31 @@ def test_a_job_s_other_objects_are_told_apart(operator: Operator) -> None:
     }
 
 
-def test_dead_letters_are_shown_with_their_reason_and_without_their_record(operator: Operator) -> None:
-    ran = operator.spawned("dead-letters", JOB)
+def test_dead_letters_show_reasons_without_records(operator: Operator) -> None:
+    result = operator.run_process("dead-letters", JOB)
 
-    assert ran.code == 0, ran.err
-    assert "INVALID_AI_JSON" in ran.out
-    assert "no JSON at all" not in ran.out
-    answer = operator("dead-letters", JOB, "--json", "--reason", "INVALID_AI_JSON").answer
+    assert result.code == 0, result.err
+    assert "INVALID_AI_JSON" in result.out
+    assert "no JSON at all" not in result.out
+    answer = operator("dead-letters", JOB, "--json", "--reason", "INVALID_AI_JSON").json
     assert (answer["count"], answer["byReason"]) == (2, {"INVALID_JSON": 1, "INVALID_AI_JSON": 1})
     [letter] = answer["first"]
     assert (letter["line"], letter["reason"], "record" in letter) == (22, "INVALID_AI_JSON", False)
 
 
-def test_what_a_model_wrote_cannot_move_the_cursor(operator: Operator) -> None:
+def test_dead_letters_escape_control_characters(operator: Operator) -> None:
     shown = operator("dead-letters", JOB).out
 
     assert "\x1b" not in shown
     assert "\\x1b[31mred" in shown
 
 
-def test_dead_letters_are_exported_as_they_are_for_their_owner_alone(operator: Operator, tmp_path: Path) -> None:
+def test_export_copies_dead_letters_into_a_private_file(operator: Operator, tmp_path: Path) -> None:
     file = tmp_path / "letters.jsonl"
 
-    ran = operator("dead-letters", JOB, "--export", str(file))
+    result = operator("dead-letters", JOB, "--export", str(file))
 
-    assert ran.code == 0, ran.err
+    assert result.code == 0, result.err
     stored = operator.job_run.aws.s3.get_object(
         Bucket=operator.job_run.outputs["imagesBucket"], Key=f"dead-letters/{JOB}.jsonl"
     )["Body"].read()
@@ -172,13 +172,13 @@ def test_dead_letters_are_exported_as_they_are_for_their_owner_alone(operator: O
     assert [*tmp_path.iterdir()] == [file]
 
 
-def test_a_file_that_is_there_is_replaced_only_where_somebody_says_so(operator: Operator, tmp_path: Path) -> None:
+def test_export_asks_before_it_replaces_a_file(operator: Operator, tmp_path: Path) -> None:
     file = tmp_path / "mine.jsonl"
     file.write_text("mine")
     export = ("dead-letters", JOB, "--reason", "INVALID_JSON", "--export", str(file))
 
-    nowhere = operator("dead-letters", JOB, "--export", str(tmp_path / "no" / "file"))
-    assert (nowhere.code, f"folder '{tmp_path / 'no'}' does not exist" in nowhere.told) == (1, True)
+    missing = operator("dead-letters", JOB, "--export", str(tmp_path / "no" / "file"))
+    assert (missing.code, f"folder '{tmp_path / 'no'}' does not exist" in missing.message) == (1, True)
     assert operator(*export).code == 1
     assert operator(*export, answer="n\n").code == 1
     assert file.read_text() == "mine"
@@ -187,7 +187,7 @@ def test_a_file_that_is_there_is_replaced_only_where_somebody_says_so(operator: 
     assert letter["reason"] == "INVALID_JSON"
 
 
-def test_50_000_dead_letters_fill_neither_the_screen_nor_the_answer(operator: Operator) -> None:
+def test_dead_letters_limits_its_output(operator: Operator) -> None:
     aws, outputs = operator.job_run.aws, operator.job_run.outputs
     key = f"dead-letters/{JOB}.jsonl"
     kept = aws.s3.get_object(Bucket=outputs["imagesBucket"], Key=key)["Body"].read()
@@ -195,53 +195,53 @@ def test_50_000_dead_letters_fill_neither_the_screen_nor_the_answer(operator: Op
     body = (letter.model_dump_json() + "\n").encode() * 50_000
     aws.s3.put_object(Bucket=outputs["imagesBucket"], Key=key, Body=body)
     try:
-        ran = operator("dead-letters", JOB)
-        answer = operator("dead-letters", JOB, "--json", "--limit", "3").answer
+        result = operator("dead-letters", JOB)
+        answer = operator("dead-letters", JOB, "--json", "--limit", "3").json
     finally:
         aws.s3.put_object(Bucket=outputs["imagesBucket"], Key=key, Body=kept)
 
-    assert ran.out.count("│   ") > 0
-    assert sum("MODEL_ERROR" in line for line in ran.out.splitlines()) == 1 + 20
+    assert result.out.count("│   ") > 0
+    assert sum("MODEL_ERROR" in line for line in result.out.splitlines()) == 1 + 20
     assert (answer["count"], len(answer["first"])) == (50_000, 3)
 
 
 @pytest.mark.parametrize("command", [["job"], ["dead-letters"]])
-def test_an_unknown_job_is_one_clear_line(operator: Operator, command: list[str]) -> None:
-    ran = operator(*command, "nowhere")
+def test_unknown_job_is_a_one_line_error(operator: Operator, command: list[str]) -> None:
+    result = operator(*command, "nowhere")
 
-    assert (ran.code, ran.out) == (1, "")
-    assert ran.told == (
+    assert (result.code, result.out) == (1, "")
+    assert result.message == (
         "NotFoundError: 'nowhere' is neither a job nor an intent of stage 'local': `jobs` lists those of the last "
         "30 days."
     )
 
 
-def test_a_missing_permission_is_one_clear_line_that_names_it(operator: Operator, tmp_path: Path) -> None:
-    may = {"Effect": "Allow", "Action": ["lambda:GetFunctionConfiguration"], "Resource": ["*"]}
+def test_missing_permission_is_a_one_line_error(operator: Operator, tmp_path: Path) -> None:
+    statement = {"Effect": "Allow", "Action": ["lambda:GetFunctionConfiguration"], "Resource": ["*"]}
 
-    ran = operator.restricted_to(tmp_path, [may])("jobs")
+    result = operator.restricted_to(tmp_path, [statement])("jobs")
 
-    assert (ran.code, ran.out) == (1, "")
-    assert ran.told.startswith("ClientError: not allowed: Scan (AccessDeniedException)")
-    assert ran.told.endswith("docs/operating.md lists the permissions.")
+    assert (result.code, result.out) == (1, "")
+    assert result.message.startswith("ClientError: not allowed: Scan (AccessDeniedException)")
+    assert result.message.endswith("docs/operating.md lists the permissions.")
 
 
-def test_without_a_stage_the_command_is_called_wrongly(operator: Operator) -> None:
+def test_missing_stage_option_is_a_usage_error(operator: Operator) -> None:
     with patch.dict(os.environ, operator.environment):
         os.environ.pop("YORUTSUKE_STAGE", None)
         assert main(["jobs"]) == 2
 
 
 @pytest.mark.parametrize("span", ["2 days", "999999d"])
-def test_a_span_that_is_none_is_called_wrongly(operator: Operator, span: str) -> None:
-    ran = operator("jobs", "--since", span)
+def test_invalid_time_span_is_a_usage_error(operator: Operator, span: str) -> None:
+    result = operator("jobs", "--since", span)
 
-    assert ran.code == 2
-    assert "write a number and d, h or m, such as 2d or 12h" in ran.told
+    assert result.code == 2
+    assert "write a number and d, h or m, such as 2d or 12h" in result.message
 
 
-def _elsewhere(operator: Operator, **environment: str) -> dict[str, str]:
-    """Return the environment of somebody whose AWS is the emulator, as if it were the real one."""
+def _emulated_aws(operator: Operator, **environment: str) -> dict[str, str]:
+    """Return an environment in which the emulator takes the place of AWS."""
     stage = json.loads(Path(operator.environment[STAGE_FILE_VARIABLE]).read_text())
     return {
         "HOME": "/nowhere",
@@ -254,7 +254,7 @@ def _elsewhere(operator: Operator, **environment: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "environment", "told"),
+    ("arguments", "environment", "message"),
     [
         (
             ["--region", "ap-northeast-1"],
@@ -266,53 +266,56 @@ def _elsewhere(operator: Operator, **environment: str) -> dict[str, str]:
         (["--profile", "nobody"], {}, "ProfileNotFound: The config profile (nobody) could not be found"),
     ],
 )
-def test_a_stage_that_cannot_be_reached_is_one_clear_line(
+def test_unreachable_stage_is_a_one_line_error(
     operator: Operator,
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
     environment: dict[str, str],
-    told: str,
+    message: str,
 ) -> None:
-    with patch.dict(os.environ, _elsewhere(operator, **environment), clear=True):
+    with patch.dict(os.environ, _emulated_aws(operator, **environment), clear=True):
         code = main(["jobs", "--stage", "nowhere", *arguments])
 
-    said = capsys.readouterr()
-    assert (code, said.out) == (1, "")
-    assert " ".join(said.err.split()).startswith(told)
-    assert len(said.err.splitlines()) == 1
+    output = capsys.readouterr()
+    assert (code, output.out) == (1, "")
+    assert " ".join(output.err.split()).startswith(message)
+    assert len(output.err.splitlines()) == 1
 
 
-def test_a_deployed_stage_is_read_with_a_person_s_own_credentials(
+def test_deployed_stage_uses_the_operators_own_credentials(
     operator: Operator, capsys: pytest.CaptureFixture[str]
 ) -> None:
     keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "ap-northeast-1"}
     rename = patch("yorutsuke.stage.LOCAL_STAGE", "another")
-    with patch.dict(os.environ, _elsewhere(operator, **keys, AWS_DEFAULT_REGION="ap-northeast-1"), clear=True), rename:
+    with (
+        patch.dict(os.environ, _emulated_aws(operator, **keys, AWS_DEFAULT_REGION="ap-northeast-1"), clear=True),
+        rename,
+    ):
         code = main(["jobs", "--stage", "local", "--json"])
 
-    said = capsys.readouterr()
-    assert code == 0, said.err
-    assert [job["jobId"] for job in json.loads(said.out)["jobs"]] == [JOB]
+    output = capsys.readouterr()
+    assert code == 0, output.err
+    assert [job["jobId"] for job in json.loads(output.out)["jobs"]] == [JOB]
 
 
-def test_a_local_stage_that_does_not_run_says_how_to_start_one(operator: Operator, tmp_path: Path) -> None:
-    nowhere = tmp_path / "stage.json"
+def test_missing_local_stage_error_names_the_remedy(operator: Operator, tmp_path: Path) -> None:
+    stage_file = tmp_path / "stage.json"
     remedy = "run `./nox -s demo -- --keep` first."
     stage = json.loads(Path(operator.environment[STAGE_FILE_VARIABLE]).read_text())
 
-    def told(content: str | None) -> str:
+    def error_with(content: str | None) -> str:
         if content is not None:
-            nowhere.write_text(content)
-        alone = Operator(operator.job_run, {**operator.environment, STAGE_FILE_VARIABLE: str(nowhere)})
-        ran = alone("jobs")
-        assert (ran.code, ran.out) == (1, "")
-        return ran.told
+            stage_file.write_text(content)
+        other_operator = Operator(operator.job_run, {**operator.environment, STAGE_FILE_VARIABLE: str(stage_file)})
+        result = other_operator("jobs")
+        assert (result.code, result.out) == (1, "")
+        return result.message
 
-    absent = f"StageError: no local stage was found at {nowhere}: run this in the repository's root; if none runs, "
-    assert told(None) == absent + remedy
-    assert told("{}").endswith(
+    absent = f"StageError: no local stage was found at {stage_file}: run this in the repository's root; if none runs, "
+    assert error_with(None) == absent + remedy
+    assert error_with("{}").endswith(
         f"endpoint: Field required; caBundle: Field required; region: Field required; "
         f"accessKeyId: Field required; secretAccessKey: Field required): {remedy}"
     )
-    gone = json.dumps({**stage, "endpoint": "https://127.0.0.1:9"})
-    assert told(gone) == f"StageError: stage 'local' does not answer at https://127.0.0.1:9: {remedy}"
+    stopped = json.dumps({**stage, "endpoint": "https://127.0.0.1:9"})
+    assert error_with(stopped) == f"StageError: stage 'local' does not answer at https://127.0.0.1:9: {remedy}"

@@ -1,4 +1,4 @@
-"""Whether the operator's command finds what is wrong with a stage, one broken thing at a time."""
+"""Tests of `doctor` on a stage with one problem at a time."""
 
 import json
 from collections.abc import Callable, Generator, Mapping
@@ -14,36 +14,36 @@ from yorutsuke.checks import queues
 from yorutsuke.checks.finding import Finding
 from yorutsuke_common.schema import ResultStats
 
-from .operator_stage import Operator, forget_jobs, operator_of, put_job
+from .operator_stage import Operator, delete_jobs, make_operator, put_job
 
 Undo = Callable[[], object]
-Break = Callable[[JobRun], Undo]
+Cause = Callable[[JobRun], Undo]
 SUBMIT_DLQ = "yorutsuke-batch-orchestrator-dlq-local"
 
 
 @pytest.fixture(scope="module")
 def operator(emulator: Emulator, stage: JobRun, tmp_path_factory: pytest.TempPathFactory) -> Operator:
-    return operator_of(emulator, stage, tmp_path_factory.mktemp("doctor"))
+    return make_operator(emulator, stage, tmp_path_factory.mktemp("doctor"))
 
 
-def _found(operator: Operator) -> dict[str, dict[str, str]]:
-    """Return what the doctor finds, by what it looked at."""
-    return {finding["check"]: finding for finding in operator("doctor", "--json").answer["checks"]}
+def _findings(operator: Operator) -> dict[str, dict[str, str]]:
+    """Return the findings of `doctor` by check."""
+    return {finding["check"]: finding for finding in operator("doctor", "--json").json["checks"]}
 
 
-def test_a_stage_as_it_is_deployed_is_healthy(operator: Operator) -> None:
-    ran = operator.spawned("doctor")
+def test_deployed_stage_is_healthy(operator: Operator) -> None:
+    result = operator.run_process("doctor")
 
-    assert ran.code == 0, ran.out
-    assert "Stage local: 0 bad, 1 warnings, 0 not checked, of" in ran.out
-    answer = operator("doctor", "--json").answer
+    assert result.code == 0, result.out
+    assert "Stage local: 0 bad, 1 warnings, 0 not checked, of" in result.out
+    answer = operator("doctor", "--json").json
     assert answer["healthy"] is True
     assert {finding["check"]: finding["state"] for finding in answer["checks"] if finding["state"] != "ok"} == {
         "alarm subscriptions": "warning"
     }
 
 
-def _ringing_alarm(stage: JobRun) -> Undo:
+def _alarm_in_alarm_state(stage: JobRun) -> Undo:
     def state(value: Any) -> None:
         stage.aws.cloudwatch.set_alarm_state(
             AlarmName="yorutsuke-dlq-depth-local", StateValue=value, StateReason="1 > 0"
@@ -73,10 +73,10 @@ def _mapping_disabled(stage: JobRun) -> Undo:
     return lambda: lambda_.update_event_source_mapping(UUID=uuid, Enabled=True)
 
 
-def _job(**attributes: object) -> Break:
+def _job(**attributes: object) -> Cause:
     def put(stage: JobRun) -> Undo:
         put_job(stage, "intent-wrong", **attributes)
-        return lambda: forget_jobs(stage, "intent-wrong")
+        return lambda: delete_jobs(stage, "intent-wrong")
 
     return put
 
@@ -90,44 +90,49 @@ def _stats(**counts: int) -> dict[str, Any]:
     return ResultStats.model_validate({**stats, **counts}).model_dump(exclude_none=True)
 
 
-BAD: Mapping[str, tuple[Break, str, str, str]] = {
-    "an alarm rings": (_ringing_alarm, "alarm dlq-depth", "in alarm: 1 > 0", "runbook: dlq-depth"),
-    "a message is dead": (_dead_message, "yorutsuke-batch-output-dlq-local", "1 messages", "redrive --dry-run"),
-    "a submission is dead": (_dead_submission, SUBMIT_DLQ, "1 messages", "redrive --submissions"),
-    "a submission stopped half-way": (
+PROBLEMS: Mapping[str, tuple[Cause, str, str, str]] = {
+    "an alarm is in ALARM": (_alarm_in_alarm_state, "alarm dlq-depth", "in alarm: 1 > 0", "runbook: dlq-depth"),
+    "the dead-letter queue holds a message": (
+        _dead_message,
+        "yorutsuke-batch-output-dlq-local",
+        "1 messages",
+        "redrive --dry-run",
+    ),
+    "a submission failed": (_dead_submission, SUBMIT_DLQ, "1 messages", "redrive --submissions"),
+    "a submission was interrupted": (
         _job(status="SUBMITTING", submitTime=_ago(minutes=16)),
         "submissions begun",
         "1 have no job, and no function continues them: intent-wrong",
         "send the request of intent-wrong again",
     ),
-    "a function died at a job": (
+    "a function crashed during a job": (
         _job(jobId="wrong0000001", status="SUBMITTED", submitTime=_ago(hours=1), claimedUntil=1),
         "claims",
         "1 have an expired claim: a function ended while it processed them: wrong0000001",
         "redrive --job wrong0000001 or replay wrong0000001",
     ),
-    "Bedrock forgot a job": (
+    "a job runs too long": (
         _job(jobId="wrong0000001", status="SUBMITTED", submitTime=_ago(days=8)),
         "jobs at Bedrock",
         "longer than a job may run: wrong0000001",
         "aws bedrock get-model-invocation-job --job-identifier wrong0000001",
     ),
-    "a replay died half-way": (
+    "a replay was interrupted": (
         _job(jobId="wrong0000001", status="COMPLETED", submitTime=_ago(days=9), completedAt=_ago(days=8)),
         "replays",
         "but their output is to be processed again: a replay began: wrong0000001",
         "redrive --job wrong0000001; if it has no message there, replay wrong0000001",
     ),
-    "nothing feeds the function": (_mapping_disabled, "event source mapping", "Disabled", "deploy"),
+    "the event source mapping is disabled": (_mapping_disabled, "event source mapping", "Disabled", "deploy"),
 }
-WARNINGS: Mapping[str, tuple[Break, str, str, str]] = {
+WARNINGS: Mapping[str, tuple[Cause, str, str, str]] = {
     "Bedrock failed a job": (
         _job(jobId="wrong0000001", status="FAILED", submitTime=_ago(days=1)),
         "jobs that Bedrock ended",
         "1 were not completed by Bedrock: wrong0000001",
         "runbook: failed-jobs",
     ),
-    "images are unmoved": (
+    "migrations failed": (
         _job(
             jobId="wrong0000001",
             status="COMPLETED",
@@ -138,13 +143,13 @@ WARNINGS: Mapping[str, tuple[Break, str, str, str]] = {
         "wrong0000001",
         "retry-migrations wrong0000001",
     ),
-    "images are unanswered": (
+    "images have no record": (
         _job(jobId="wrong0000001", status="COMPLETED", submitTime=_ago(days=1), resultStats=_stats(missingCount=1)),
         "images missing",
         "wrong0000001",
         "runbook: images without a line",
     ),
-    "many lines failed": (
+    "many records failed": (
         _job(
             jobId="wrong0000001",
             status="COMPLETED",
@@ -158,41 +163,41 @@ WARNINGS: Mapping[str, tuple[Break, str, str, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", BAD)
-def test_the_doctor_finds_that(operator: Operator, name: str) -> None:
-    break_it, check, seen, remedy = BAD[name]
-    undo = break_it(operator.job_run)
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_doctor_reports_a_problem(operator: Operator, name: str) -> None:
+    cause, check, seen, remedy = PROBLEMS[name]
+    undo = cause(operator.job_run)
     try:
-        ran = operator("doctor", "--json")
+        result = operator("doctor", "--json")
     finally:
         undo()
 
-    found = {finding["check"]: finding for finding in ran.answer["checks"]}
-    assert (ran.code, ran.answer["healthy"], found[check]["state"]) == (3, False, "bad")
+    found = {finding["check"]: finding for finding in result.json["checks"]}
+    assert (result.code, result.json["healthy"], found[check]["state"]) == (3, False, "bad")
     assert seen in found[check]["seen"]
     assert remedy in found[check]["next"]
 
 
 @pytest.mark.parametrize("name", WARNINGS)
-def test_the_doctor_warns_that(operator: Operator, name: str) -> None:
-    break_it, check, seen, remedy = WARNINGS[name]
-    undo = break_it(operator.job_run)
+def test_doctor_reports_a_warning(operator: Operator, name: str) -> None:
+    cause, check, seen, remedy = WARNINGS[name]
+    undo = cause(operator.job_run)
     try:
-        ran = operator("doctor", "--json")
+        result = operator("doctor", "--json")
         old = operator("doctor", "--json", "--since", "2h")
     finally:
         undo()
 
-    found = {finding["check"]: finding for finding in ran.answer["checks"]}
-    assert (ran.code, found[check]["state"]) == (0, "warning")
+    found = {finding["check"]: finding for finding in result.json["checks"]}
+    assert (result.code, found[check]["state"]) == (0, "warning")
     assert seen in found[check]["seen"]
     assert remedy in found[check]["next"]
-    assert {finding["check"]: finding["state"] for finding in old.answer["checks"]}[check] == "ok"
+    assert {finding["check"]: finding["state"] for finding in old.json["checks"]}[check] == "ok"
 
 
 @pytest.fixture
-def at_rest(stage: JobRun) -> Generator[None]:
-    """Let the function take nothing from its queue meanwhile, and failed messages come back at once."""
+def paused_function(stage: JobRun) -> Generator[None]:
+    """Pause the function, and redeliver messages immediately."""
     undo = _mapping_disabled(stage)
     sqs, queue = stage.aws.sqs, stage.outputs["queueUrl"]
     before = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["VisibilityTimeout"])["Attributes"]
@@ -207,13 +212,13 @@ LATE_KEY = "batch-output/late00000001/output.jsonl"
 
 
 @pytest.fixture
-def late_output(operator: Operator, at_rest: None) -> Generator[None]:  # noqa: ARG001
-    """An output in the bucket whose message nobody takes."""
+def late_output(operator: Operator, paused_function: None) -> Generator[None]:  # noqa: ARG001
+    """An output file in the bucket. The paused function does not receive its message."""
     job_run = operator.job_run
     job_run.aws.s3.put_object(Bucket=job_run.outputs["imagesBucket"], Key=LATE_KEY, Body=b"{}\n")
     yield
     job_run.aws.s3.delete_object(Bucket=job_run.outputs["imagesBucket"], Key=LATE_KEY)
-    forget_jobs(job_run, "intent-late")
+    delete_jobs(job_run, "intent-late")
 
 
 @pytest.mark.usefixtures("late_output")
@@ -225,11 +230,11 @@ def late_output(operator: Operator, at_rest: None) -> Generator[None]:  # noqa: 
         {"status": "COMPLETED", "processedOutputs": {"batch-output/late00000001/first.jsonl": "etag"}},
     ],
 )
-def test_the_doctor_finds_an_output_that_nobody_took_in(operator: Operator, record: dict[str, Any]) -> None:
+def test_doctor_reports_an_unprocessed_output(operator: Operator, record: dict[str, Any]) -> None:
     put_job(operator.job_run, "intent-late", jobId="late00000001", submitTime=_ago(hours=3), **record)
 
-    found = _found(operator)["outputs"]
-    older = operator("doctor", "--json", "--since", "2h").answer["checks"]
+    found = _findings(operator)["outputs"]
+    older = operator("doctor", "--json", "--since", "2h").json["checks"]
 
     assert found["state"] == "bad"
     assert "1 have an output that was not processed as it is for more than" in found["seen"]
@@ -238,18 +243,18 @@ def test_the_doctor_finds_an_output_that_nobody_took_in(operator: Operator, reco
 
 
 @pytest.mark.usefixtures("late_output")
-def test_an_output_that_was_taken_in_as_it_is_is_well(operator: Operator) -> None:
+def test_doctor_accepts_a_processed_output(operator: Operator) -> None:
     job_run = operator.job_run
     etag = job_run.aws.s3.head_object(Bucket=job_run.outputs["imagesBucket"], Key=LATE_KEY)["ETag"].strip('"')
     record = {"status": "COMPLETED", "completedAt": _ago(hours=1), "processedOutputs": {LATE_KEY: etag}}
     put_job(job_run, "intent-late", jobId="late00000001", submitTime=_ago(hours=3), **record)
 
-    found = _found(operator)
+    found = _findings(operator)
 
     assert [found[check]["state"] for check in ("outputs", "replays")] == ["ok", "ok"]
 
 
-def test_a_replay_that_a_function_has_by_now_did_not_die(operator: Operator) -> None:
+def test_doctor_accepts_a_replay_in_progress(operator: Operator) -> None:
     claim = {"claimedBy": "function", "claimedUntil": 2**40}
     put_job(
         operator.job_run,
@@ -261,20 +266,18 @@ def test_a_replay_that_a_function_has_by_now_did_not_die(operator: Operator) -> 
         **claim,
     )
 
-    found = _found(operator)["replays"]
-    forget_jobs(operator.job_run, "intent-late")
+    found = _findings(operator)["replays"]
+    delete_jobs(operator.job_run, "intent-late")
 
     assert found["state"] == "ok"
 
 
-def test_a_check_that_fails_itself_is_found_and_hides_nothing_else(
-    operator: Operator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_crashed_check_is_reported_beside_the_others(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(_: object) -> list[Finding]:
         raise KeyError("Action")
 
     monkeypatch.setattr(queues, "event_source", fails)
-    found = _found(operator)
+    found = _findings(operator)
 
     assert (found["event source mapping"]["state"], found["event source mapping"]["seen"]) == (
         "bad",
@@ -283,28 +286,26 @@ def test_a_check_that_fails_itself_is_found_and_hides_nothing_else(
     assert found["alarms"]["state"] == "ok"
 
 
-def test_where_nothing_can_be_checked_nobody_knows_whether_the_stage_is_healthy(
-    operator: Operator, tmp_path: Path
-) -> None:
-    may = ["lambda:GetFunctionConfiguration"]
-    nobody = operator.restricted_to(tmp_path, [{"Effect": "Allow", "Action": may, "Resource": ["*"]}])
+def test_health_is_unknown_without_permissions(operator: Operator, tmp_path: Path) -> None:
+    actions = ["lambda:GetFunctionConfiguration"]
+    restricted = operator.restricted_to(tmp_path, [{"Effect": "Allow", "Action": actions, "Resource": ["*"]}])
 
-    shown = nobody("doctor")
-    ran = nobody("doctor", "--json")
+    shown = restricted("doctor")
+    result = restricted("doctor", "--json")
 
-    answer = json.loads(ran.out)
+    answer = json.loads(result.out)
     unchecked = sum(finding["state"] == "not checked" for finding in answer["checks"])
-    assert (ran.code, answer["healthy"], unchecked) == (1, None, 7)
+    assert (result.code, answer["healthy"], unchecked) == (1, None, 7)
     assert f"0 bad, 0 warnings, {unchecked} not checked, of {unchecked}" in shown.out
-    unknown = "so it is not known whether stage 'local' is healthy"
-    assert f"UnfinishedError: {unchecked} checks could not be made, {unknown}" in ran.told
+    consequence = "so it is not known whether stage 'local' is healthy"
+    assert f"UnfinishedError: {unchecked} checks could not be made, {consequence}" in result.message
 
 
-def test_what_an_operator_may_not_look_at_is_said_and_hides_nothing_else(operator: Operator, tmp_path: Path) -> None:
-    may = ["lambda:*", "sqs:GetQueueUrl", "sqs:GetQueueAttributes", "dynamodb:Scan"]
-    nurse = operator.restricted_to(tmp_path, [{"Effect": "Allow", "Action": may, "Resource": ["*"]}])
+def test_denied_checks_are_reported_beside_the_others(operator: Operator, tmp_path: Path) -> None:
+    actions = ["lambda:*", "sqs:GetQueueUrl", "sqs:GetQueueAttributes", "dynamodb:Scan"]
+    restricted = operator.restricted_to(tmp_path, [{"Effect": "Allow", "Action": actions, "Resource": ["*"]}])
 
-    answer = json.loads(nurse("doctor", "--json").out)
+    answer = json.loads(restricted("doctor", "--json").out)
     found = {finding["check"]: finding for finding in answer["checks"]}
 
     states = {check: finding["state"] for check, finding in found.items()}

@@ -1,11 +1,11 @@
-"""The operator's command on jobs that went wrong: an output taken in again, and images moved after all."""
+"""Tests of the operator's commands that repair a job: `replay` and `retry-migrations`."""
 
 import json
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -22,19 +22,17 @@ from yorutsuke_common.aws.dynamodb import to_item
 from yorutsuke_common.schema import RecordCounts
 
 from .conftest import NewJobRun, own_receipts, seed
-from .operator_stage import ROOT, SOURCE, Operator, operator_of
-
-Edit = Callable[..., None]
+from .operator_stage import ROOT, SOURCE, Operator, make_operator
 
 
 @pytest.fixture(scope="module")
 def operator(emulator: Emulator, stage: JobRun, tmp_path_factory: pytest.TempPathFactory) -> Operator:
-    return operator_of(emulator, stage, tmp_path_factory.mktemp("mending"))
+    return make_operator(emulator, stage, tmp_path_factory.mktemp("mending"))
 
 
 @pytest.fixture
-def at_rest(stage: JobRun) -> Generator[None]:
-    """Let the function take nothing from its queue meanwhile."""
+def paused_function(stage: JobRun) -> Generator[None]:
+    """Stop the function from receiving messages of its queue."""
     lambda_ = stage.aws.lambda_
     [mapping] = lambda_.list_event_source_mappings(FunctionName=stage.outputs["functionName"])["EventSourceMappings"]
     lambda_.update_event_source_mapping(UUID=mapping.get("UUID", ""), Enabled=False)
@@ -43,8 +41,8 @@ def at_rest(stage: JobRun) -> Generator[None]:
     lambda_.update_event_source_mapping(UUID=mapping.get("UUID", ""), Enabled=True)
 
 
-def _completed(job_run: JobRun, folder: Path, receipts: Sequence[Receipt], *bad: str) -> str:
-    """Have a night's job completed, and return its output's key."""
+def _complete(job_run: JobRun, folder: Path, receipts: Sequence[Receipt], *bad: str) -> str:
+    """Complete a job with these receipts and bad records, and return its output's key."""
     file = folder / f"{job_run.job_id}.jsonl"
     file.write_text("".join(f"{line}\n" for line in [*simple_lines([*receipts]), *bad]))
     key = job_run.drop_output(file)
@@ -63,7 +61,7 @@ def _update_job(job_run: JobRun, update: str, **values: object) -> None:
 
 
 def _edit(job_run: JobRun, transaction: dict[str, Any], **attributes: object) -> None:
-    """Edit a transaction as a person would in the app."""
+    """Edit a transaction as a user does in the app."""
     table = job_run.outputs["transactionsTable"]
     job_run.aws.dynamodb.put_item(TableName=table, Item=to_item({**transaction, **attributes}))
 
@@ -72,13 +70,13 @@ def _by_image(job_run: JobRun) -> dict[str, dict[str, Any]]:
     return {transaction["imageId"]: transaction for transaction in job_run.transactions()}
 
 
-def _queued(job_run: JobRun) -> list[dict[str, Any]]:
+def _queued_messages(job_run: JobRun) -> list[dict[str, Any]]:
     answer = job_run.aws.sqs.receive_message(QueueUrl=job_run.outputs["queueUrl"], MaxNumberOfMessages=10)
     return [json.loads(message.get("Body", "")) for message in answer.get("Messages", [])]
 
 
-def _taken_in(new_job_run: NewJobRun) -> tuple[JobRun, dict[str, str]]:
-    """Return a night whose record says that its output was taken in, and what it says of that."""
+def _processed_job(new_job_run: NewJobRun) -> tuple[JobRun, dict[str, str]]:
+    """Return a job with a processed output, and its record's `processedOutputs`."""
     job_run = new_job_run()
     job_run.seed_job()
     key = f"batch-output/{job_run.job_id}/output.jsonl"
@@ -89,16 +87,14 @@ def _taken_in(new_job_run: NewJobRun) -> tuple[JobRun, dict[str, str]]:
     return job_run, seen
 
 
-def test_a_replay_says_what_it_would_change_and_then_does_it(
-    operator: Operator, new_job_run: NewJobRun, tmp_path: Path
-) -> None:
+def test_replay_reports_and_makes_its_changes(operator: Operator, new_job_run: NewJobRun, tmp_path: Path) -> None:
     job_run = new_job_run()
     receipts = own_receipts(job_run, 4)
     seed(job_run, receipts)
-    key = _completed(job_run, tmp_path, receipts, "{")
-    stood = _by_image(job_run)
-    edited, deleted, noted, _ = (stood[receipt.image_id] for receipt in receipts)
-    _edit(job_run, edited, merchant="Somebody's own words")
+    key = _complete(job_run, tmp_path, receipts, "{")
+    before = _by_image(job_run)
+    edited, deleted, noted, _ = (before[receipt.image_id] for receipt in receipts)
+    _edit(job_run, edited, merchant="Edited merchant")
     _edit(job_run, noted, note="tax-free")
     job_run.aws.dynamodb.delete_item(
         TableName=job_run.outputs["transactionsTable"],
@@ -106,9 +102,9 @@ def test_a_replay_says_what_it_would_change_and_then_does_it(
     )
     job_run.aws.s3.delete_object(Bucket=job_run.outputs["imagesBucket"], Key=f"dead-letters/{job_run.job_id}.jsonl")
 
-    ran = operator.spawned("replay", job_run.job_id, "--yes", "--json")
+    result = operator.run_process("replay", job_run.job_id, "--yes", "--json")
 
-    answer = ran.answer
+    answer = result.json
     effects = answer["effects"]
     assert answer["key"] == key
     assert effects == {
@@ -126,60 +122,58 @@ def test_a_replay_says_what_it_would_change_and_then_does_it(
     assert {*effects["changedIds"]} == {edited["transactionId"], noted["transactionId"]}
     assert answer["done"] is True
     assert answer["resultStats"]["successCount"] == 4
-    assert "0 new, 1 unchanged, 2 overwritten" in ran.told
-    assert f"written again, missing now │ 1: {deleted['transactionId']}" in ran.told
-    assert _by_image(job_run) == stood
+    assert "0 new, 1 unchanged, 2 overwritten" in result.message
+    assert f"written again, missing now │ 1: {deleted['transactionId']}" in result.message
+    assert _by_image(job_run) == before
     assert [letter["reason"] for letter in job_run.dead_letters()] == ["INVALID_JSON"]
 
 
-def test_a_replay_moves_what_waits_and_counts_what_is_another_s(
-    operator: Operator, new_job_run: NewJobRun, tmp_path: Path
-) -> None:
+def test_replay_counts_pending_and_foreign_images(operator: Operator, new_job_run: NewJobRun, tmp_path: Path) -> None:
     job_run = new_job_run()
     receipts = own_receipts(job_run, 3)
     job_run.seed_images(receipt.image_id for receipt in receipts[:2])
     job_run.seed_job()
     foreign = {"imageId": receipts[2].image_id, "userId": "another", "s3Key": "uploads/another/x.png"}
     job_run.aws.dynamodb.put_item(TableName=job_run.outputs["pendingImagesTable"], Item=to_item(foreign))
-    _completed(job_run, tmp_path, receipts)
+    _complete(job_run, tmp_path, receipts)
     again = {"imageId": receipts[0].image_id, "userId": "user-1", "s3Key": "uploads/user-1/gone.png"}
     job_run.aws.dynamodb.put_item(TableName=job_run.outputs["pendingImagesTable"], Item=to_item(again))
     job_run.aws.dynamodb.delete_item(
         TableName=job_run.outputs["pendingImagesTable"], Key={"imageId": {"S": receipts[1].image_id}}
     )
 
-    ran = operator("replay", job_run.job_id, answer="n\n")
+    result = operator("replay", job_run.job_id, answer="n\n")
 
-    assert ran.code == 1
-    said = " ".join(ran.out.split())
-    assert "0 new, 2 unchanged, 0 overwritten" in said
-    assert "1 to move, 0 moved before, 1 unknown" in said
-    assert "OWNER_MISMATCH=1" in said
+    assert result.code == 1
+    shown = " ".join(result.out.split())
+    assert "0 new, 2 unchanged, 0 overwritten" in shown
+    assert "1 to move, 0 moved before, 1 unknown" in shown
+    assert "OWNER_MISMATCH=1" in shown
 
 
-@pytest.mark.usefixtures("at_rest")
-def test_a_replay_that_nobody_waits_for_is_sent_as_s3_would_and_the_output_is_no_duplicate_any_more(
-    operator: Operator, new_job_run: NewJobRun
-) -> None:
+@pytest.mark.usefixtures("paused_function")
+def test_replay_sends_the_notification_of_s3(operator: Operator, new_job_run: NewJobRun) -> None:
     job_run = new_job_run()
     job_run.seed_job()
-    key = f"batch-output/{job_run.job_id}/night 1+2.jsonl.out"
+    key = f"batch-output/{job_run.job_id}/part 1+2.jsonl.out"
     bucket = job_run.outputs["imagesBucket"]
     etag = job_run.aws.s3.put_object(Bucket=bucket, Key=key, Body=b"{}\n")["ETag"].strip('"')
     _update_job(job_run, "SET processedOutputs = :seen", seen={key: etag})
     operator.job_run.aws.sqs.purge_queue(QueueUrl=job_run.outputs["queueUrl"])
 
-    ran = operator("replay", job_run.job_id, "--yes", "--no-wait", "--json")
+    result = operator("replay", job_run.job_id, "--yes", "--no-wait", "--json")
 
-    assert (ran.answer["done"], ran.answer["effects"]["failures"]) == (False, {"INVALID_RECORD": 1})
-    encoded = f"batch-output/{job_run.job_id}/night+1%2B2.jsonl.out"
-    assert _queued(job_run) == [{"Records": [{"s3": {"bucket": {"name": bucket}, "object": {"key": encoded}}}]}]
+    assert (result.json["done"], result.json["effects"]["failures"]) == (False, {"INVALID_RECORD": 1})
+    encoded = f"batch-output/{job_run.job_id}/part+1%2B2.jsonl.out"
+    assert _queued_messages(job_run) == [
+        {"Records": [{"s3": {"bucket": {"name": bucket}, "object": {"key": encoded}}}]}
+    ]
     assert "processedOutputs" not in job_run.job()
 
 
-@pytest.mark.usefixtures("at_rest")
-@pytest.mark.parametrize("claimed_when", ["before", "while the question is asked"])
-def test_a_job_that_a_function_has_is_not_replayed(
+@pytest.mark.usefixtures("paused_function")
+@pytest.mark.parametrize("claimed_when", ["before", "during confirmation"])
+def test_replay_refuses_a_claimed_job(
     operator: Operator, new_job_run: NewJobRun, monkeypatch: pytest.MonkeyPatch, claimed_when: str
 ) -> None:
     job_run = new_job_run()
@@ -197,15 +191,17 @@ def test_a_job_that_a_function_has_is_not_replayed(
     else:
         monkeypatch.setattr("yorutsuke.screen.Screen.confirm", claim)
 
-    ran = operator("replay", job_run.job_id, "--yes", "--no-wait")
+    result = operator("replay", job_run.job_id, "--yes", "--no-wait")
 
-    assert ran.code == 1
-    assert ran.told.startswith("RefusedError: a function holds" if claimed_when == "before" else "RefusedError: job")
+    assert result.code == 1
+    assert result.message.startswith(
+        "RefusedError: a function holds" if claimed_when == "before" else "RefusedError: job"
+    )
     assert job_run.job()["processedOutputs"] == {"k": "e"}
-    assert _queued(job_run) == []
+    assert _queued_messages(job_run) == []
 
 
-@pytest.mark.usefixtures("at_rest")
+@pytest.mark.usefixtures("paused_function")
 def test_replay_spares_an_output_processed_meanwhile(
     operator: Operator, new_job_run: NewJobRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,73 +216,73 @@ def test_replay_spares_an_output_processed_meanwhile(
 
     monkeypatch.setattr("yorutsuke.screen.Screen.confirm", process)
 
-    ran = operator("replay", job_run.job_id, "--yes", "--no-wait")
+    result = operator("replay", job_run.job_id, "--yes", "--no-wait")
 
-    assert (ran.code, ran.told.startswith("RefusedError: job")) == (1, True)
+    assert (result.code, result.message.startswith("RefusedError: job")) == (1, True)
     assert job_run.job()["processedOutputs"] == {"k": "e"}
-    assert _queued(job_run) == []
+    assert _queued_messages(job_run) == []
 
 
-@pytest.mark.usefixtures("at_rest")
-@pytest.mark.parametrize("died", [UnfinishedError("SQS took none"), KeyboardInterrupt()])
-def test_a_replay_whose_message_was_not_sent_leaves_the_output_known(
-    operator: Operator, new_job_run: NewJobRun, died: BaseException
+@pytest.mark.usefixtures("paused_function")
+@pytest.mark.parametrize("error", [UnfinishedError("SQS took none"), KeyboardInterrupt()])
+def test_replay_restores_the_record_after_failed_sending(
+    operator: Operator, new_job_run: NewJobRun, error: BaseException
 ) -> None:
-    job_run, seen = _taken_in(new_job_run)
+    job_run, seen = _processed_job(new_job_run)
 
-    with patch.object(Queue, "send", side_effect=died):
-        ran = operator("replay", job_run.job_id, "--yes")
+    with patch.object(Queue, "send", side_effect=error):
+        result = operator("replay", job_run.job_id, "--yes")
 
-    assert ran.code == (130 if isinstance(died, KeyboardInterrupt) else 1)
-    assert f"The record of job '{job_run.job_id}' was restored." in ran.told
+    assert result.code == (130 if isinstance(error, KeyboardInterrupt) else 1)
+    assert f"The record of job '{job_run.job_id}' was restored." in result.message
     assert job_run.job()["processedOutputs"] == seen
 
 
-@pytest.mark.usefixtures("at_rest")
+@pytest.mark.usefixtures("paused_function")
 @pytest.mark.parametrize("by", ["claim", "completion"])
-def test_what_a_function_has_meanwhile_is_left_to_it(operator: Operator, new_job_run: NewJobRun, by: str) -> None:
-    job_run, _ = _taken_in(new_job_run)
+def test_replay_does_not_restore_a_changed_record(operator: Operator, new_job_run: NewJobRun, by: str) -> None:
+    job_run, _ = _processed_job(new_job_run)
 
-    def lost(*_: object) -> None:
+    def lose_response(*_: object) -> None:
         if by == "claim":
             _update_job(job_run, "SET claimedUntil = :until", until=2**40)
         else:
             _update_job(job_run, "SET processedOutputs = :seen", seen={"k": "newer"})
-        raise UnfinishedError("the answer was lost")
+        raise UnfinishedError("the response was lost")
 
-    with patch.object(Queue, "send", lost):
-        ran = operator("replay", job_run.job_id, "--yes")
+    with patch.object(Queue, "send", lose_response):
+        result = operator("replay", job_run.job_id, "--yes")
 
-    assert (ran.code, "A function holds job" in ran.told) == (1, True)
+    assert (result.code, "A function holds job" in result.message) == (1, True)
     assert job_run.job().get("processedOutputs") == (None if by == "claim" else {"k": "newer"})
 
 
-@pytest.mark.usefixtures("at_rest")
-def test_an_output_that_changed_while_the_question_was_asked_is_not_replayed(
+@pytest.mark.usefixtures("paused_function")
+def test_replay_refuses_an_output_changed_during_confirmation(
     operator: Operator, new_job_run: NewJobRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job_run, seen = _taken_in(new_job_run)
+    job_run, seen = _processed_job(new_job_run)
     [key] = seen
 
     def change(*_: object, **__: object) -> None:
         job_run.aws.s3.put_object(Bucket=job_run.outputs["imagesBucket"], Key=key, Body=b"{}\n{}\n")
 
     monkeypatch.setattr("yorutsuke.screen.Screen.confirm", change)
-    ran = operator("replay", job_run.job_id, "--yes")
+    result = operator("replay", job_run.job_id, "--yes")
 
-    assert ran.code == 1
-    assert ran.told.endswith("the replay would have other effects than those shown. Run this again.")
-    assert f"'{key}' was written again after it was read (ETag '{seen[key]}', now '" in ran.told
+    assert result.code == 1
+    assert result.message.endswith("the replay would have other effects than those shown. Run this again.")
+    assert f"'{key}' was written again after it was read (ETag '{seen[key]}', now '" in result.message
     assert job_run.job()["processedOutputs"] == seen
-    # S3's own message of the new content comes through SNS.
-    assert [body for body in _queued(job_run) if "Records" in body] == []
+    # S3's own notification about the new content has SNS's envelope.
+    assert [body for body in _queued_messages(job_run) if "Records" in body] == []
 
 
-@pytest.mark.usefixtures("at_rest")
-def test_which_output_is_meant_has_to_be_clear(operator: Operator, new_job_run: NewJobRun) -> None:
+@pytest.mark.usefixtures("paused_function")
+def test_replay_needs_an_unambiguous_output(operator: Operator, new_job_run: NewJobRun) -> None:
     job_run = new_job_run()
     job_run.seed_job()
-    none = operator("replay", job_run.job_id)
+    missing = operator("replay", job_run.job_id)
     for file in ("a.jsonl", "b.jsonl"):
         key = f"batch-output/{job_run.job_id}/{file}"
         job_run.aws.s3.put_object(Bucket=job_run.outputs["imagesBucket"], Key=key, Body=b"{}\n")
@@ -296,17 +292,17 @@ def test_which_output_is_meant_has_to_be_clear(operator: Operator, new_job_run: 
     unknown = operator("replay", job_run.job_id, "--output", "c.jsonl")
     second = operator("replay", job_run.job_id, "--output", "b.jsonl", answer="n\n")
 
-    assert [ran.code for ran in (none, several, unknown, second)] == [1, 1, 1, 1]
-    assert f"job '{job_run.job_id}' has no output in batch-output/{job_run.job_id}/" in none.told
-    assert "has 2 outputs" in several.told
-    assert "name one with --output" in several.told
-    assert "has no output 'c.jsonl'" in unknown.told
-    said = " ".join(second.out.split())
-    assert f"Effects of processing batch-output/{job_run.job_id}/b.jsonl again" in said
-    assert f"replaces │ batch-output/{job_run.job_id}/a.jsonl" in said
+    assert [result.code for result in (missing, several, unknown, second)] == [1, 1, 1, 1]
+    assert f"job '{job_run.job_id}' has no output in batch-output/{job_run.job_id}/" in missing.message
+    assert "has 2 outputs" in several.message
+    assert "name one with --output" in several.message
+    assert "has no output 'c.jsonl'" in unknown.message
+    shown = " ".join(second.out.split())
+    assert f"Effects of processing batch-output/{job_run.job_id}/b.jsonl again" in shown
+    assert f"replaces │ batch-output/{job_run.job_id}/a.jsonl" in shown
 
 
-@pytest.mark.usefixtures("at_rest")
+@pytest.mark.usefixtures("paused_function")
 def test_interrupting_replay_does_not_cancel_it(operator: Operator, new_job_run: NewJobRun) -> None:
     job_run = new_job_run()
     job_run.seed_job()
@@ -317,66 +313,66 @@ def test_interrupting_replay_does_not_cancel_it(operator: Operator, new_job_run:
 
     timed_out = operator("replay", job_run.job_id, "--yes", "--timeout", "0m")
     job_run.aws.sqs.purge_queue(QueueUrl=queue)
-    # Its own handler: a process in the background inherits that SIGINT is ignored.
+    # A background process inherits that SIGINT is ignored, so the command installs Python's handler.
     interruptible = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     run = f"{interruptible}; from yorutsuke.app import main; import sys; sys.exit(main())"
     command = [sys.executable, "-c", run, "replay", job_run.job_id, "--yes", "--stage", "local"]
     environment = {**operator.environment, "PYTHONPATH": SOURCE}
     with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as waiting:
-        until(lambda: _queued(job_run), 30, "the message")
+        until(lambda: _queued_messages(job_run), 30, "the message")
         waiting.send_signal(signal.SIGINT)
-        said = waiting.communicate(timeout=60)[1]
+        error = waiting.communicate(timeout=60)[1]
 
     assert timed_out.code == 1
-    assert "UnfinishedError: job" in timed_out.told
-    assert "the function continues, and a failed message comes back" in timed_out.told
+    assert "UnfinishedError: job" in timed_out.message
+    assert "the function continues, and a failed message comes back" in timed_out.message
     assert waiting.returncode == 130
-    assert "Stopped waiting. The function continues: `job` shows its progress." in " ".join(said.split())
+    assert "Stopped waiting. The function continues: `job` shows its progress." in " ".join(error.split())
 
 
-def test_a_manifest_is_compared_again(operator: Operator, new_job_run: NewJobRun, tmp_path: Path) -> None:
+def test_replay_compares_the_manifest_again(operator: Operator, new_job_run: NewJobRun, tmp_path: Path) -> None:
     job_run = new_job_run()
     receipts = own_receipts(job_run, 2)
     seed(job_run, receipts)
-    _completed(job_run, tmp_path, receipts)
+    _complete(job_run, tmp_path, receipts)
     missing = operator("replay", job_run.job_id, "--manifest", "--yes")
     counts = RecordCounts(totalRecordCount=2, processedRecordCount=2, successRecordCount=2, errorRecordCount=0)
     job_run.drop_manifest(counts)
     job_run.wait_until(lambda job: "bedrockCounts" in job, "be reconciled")
     _update_job(job_run, "REMOVE bedrockCounts")
 
-    ran = operator("replay", job_run.job_id, "--manifest", "--yes", "--json")
+    result = operator("replay", job_run.job_id, "--manifest", "--yes", "--json")
 
-    assert (missing.code, "has no manifest.json.out" in missing.told) == (1, True)
-    assert ran.answer["key"] == f"batch-output/{job_run.job_id}/manifest.json.out"
+    assert (missing.code, "has no manifest.json.out" in missing.message) == (1, True)
+    assert result.json["key"] == f"batch-output/{job_run.job_id}/manifest.json.out"
     assert job_run.job()["bedrockCounts"]["processedRecordCount"] == 2
     assert operator("replay", job_run.job_id, "--manifest", "--output", "x").code == 1
 
 
-@pytest.mark.usefixtures("at_rest")
-def test_a_manifest_that_is_none_is_one_clear_line(operator: Operator, new_job_run: NewJobRun) -> None:
+@pytest.mark.usefixtures("paused_function")
+def test_invalid_manifest_is_a_one_line_error(operator: Operator, new_job_run: NewJobRun) -> None:
     job_run = new_job_run()
     job_run.seed_job()
     key = f"batch-output/{job_run.job_id}/manifest.json.out"
     job_run.aws.s3.put_object(Bucket=job_run.outputs["imagesBucket"], Key=key, Body=b"{}")
 
-    ran = operator("replay", job_run.job_id, "--manifest", "--yes")
+    result = operator("replay", job_run.job_id, "--manifest", "--yes")
 
-    assert ran.code == 1
-    assert ran.told.startswith(f"InvalidManifestError: '{key}' is not Bedrock's manifest (totalRecordCount")
+    assert result.code == 1
+    assert result.message.startswith(f"InvalidManifestError: '{key}' is not Bedrock's manifest (totalRecordCount")
 
 
-@pytest.mark.usefixtures("at_rest")
+@pytest.mark.usefixtures("paused_function")
 @pytest.mark.parametrize(
-    ("processed", "outputs", "told"),
+    ("processed", "outputs", "message"),
     [
         (0, {}, "counts no records, and no lines were processed: the function would skip it."),
         (2, {}, "counts 2 processed records, and 0 lines were processed: its message would fail until"),
         (3, {"k": "e"}, "counts 3 processed records, and 2 lines were processed: its message would fail until"),
     ],
 )
-def test_a_manifest_that_the_function_would_skip_or_give_back_is_not_sent(
-    operator: Operator, new_job_run: NewJobRun, processed: int, outputs: dict[str, str], told: str
+def test_replay_refuses_a_manifest_without_effect(
+    operator: Operator, new_job_run: NewJobRun, processed: int, outputs: dict[str, str], message: str
 ) -> None:
     job_run = new_job_run()
     job_run.seed_job()
@@ -389,15 +385,15 @@ def test_a_manifest_that_the_function_would_skip_or_give_back_is_not_sent(
         _update_job(job_run, "SET processedOutputs = :seen", seen=outputs)
     job_run.aws.sqs.purge_queue(QueueUrl=job_run.outputs["queueUrl"])
 
-    ran = operator("replay", job_run.job_id, "--manifest", "--yes")
+    result = operator("replay", job_run.job_id, "--manifest", "--yes")
 
-    assert ran.code == 1
-    assert f"RefusedError: 'batch-output/{job_run.job_id}/manifest.json.out' {told}" in ran.told
-    assert _queued(job_run) == []
+    assert result.code == 1
+    assert f"RefusedError: 'batch-output/{job_run.job_id}/manifest.json.out' {message}" in result.message
+    assert _queued_messages(job_run) == []
 
 
-def _unmoved(job_run: JobRun, folder: Path, count: int = 3) -> list[Receipt]:
-    """Have a job completed whose images could not be moved: they are not where they are said to be."""
+def _fail_migrations(job_run: JobRun, folder: Path, count: int = 3) -> list[Receipt]:
+    """Complete a job with failed migrations only: the images are below `kept/`, not below `uploads/`."""
     receipts = own_receipts(job_run, count)
     seed(job_run, receipts)
     s3, bucket = job_run.aws.s3, job_run.outputs["imagesBucket"]
@@ -405,61 +401,59 @@ def _unmoved(job_run: JobRun, folder: Path, count: int = 3) -> list[Receipt]:
         key = f"uploads/user-1/{receipt.image_id}.png"
         s3.copy_object(Bucket=bucket, Key=f"kept/{key}", CopySource={"Bucket": bucket, "Key": key})
         s3.delete_object(Bucket=bucket, Key=key)
-    _completed(job_run, folder, receipts)
+    _complete(job_run, folder, receipts)
     assert job_run.job()["resultStats"]["migrationFailedCount"] == count
     return receipts
 
 
-def _bring_back(job_run: JobRun, receipts: Sequence[Receipt]) -> None:
+def _restore_images(job_run: JobRun, receipts: Sequence[Receipt]) -> None:
     s3, bucket = job_run.aws.s3, job_run.outputs["imagesBucket"]
     for receipt in receipts:
         key = f"uploads/user-1/{receipt.image_id}.png"
         s3.copy_object(Bucket=bucket, Key=key, CopySource={"Bucket": bucket, "Key": f"kept/{key}"})
 
 
-def test_images_are_moved_after_all_and_a_person_s_edits_stand(
-    operator: Operator, new_job_run: NewJobRun, tmp_path: Path
-) -> None:
+def test_retry_migrations_keeps_the_users_edits(operator: Operator, new_job_run: NewJobRun, tmp_path: Path) -> None:
     job_run = new_job_run()
-    receipts = _unmoved(job_run, tmp_path)
-    _bring_back(job_run, receipts[:2])
-    edited = {**_by_image(job_run)[receipts[0].image_id], "merchant": "Somebody's own words"}
+    receipts = _fail_migrations(job_run, tmp_path)
+    _restore_images(job_run, receipts[:2])
+    edited = {**_by_image(job_run)[receipts[0].image_id], "merchant": "Edited merchant"}
     _edit(job_run, edited)
 
-    ran = operator.spawned("retry-migrations", job_run.job_id, "--yes", "--json")
+    result = operator.run_process("retry-migrations", job_run.job_id, "--yes", "--json")
 
-    assert ran.code == 1
-    answer = json.loads(ran.out)
-    stays = receipts[2].image_id
+    assert result.code == 1
+    answer = json.loads(result.out)
+    unmoved = receipts[2].image_id
     assert answer == {
         "jobId": job_run.job_id,
         "found": 3,
         "moved": 2,
         "edited": 0,
         "corrected": 0,
-        "failures": {stays: "CopyObject: NoSuchKey"},
+        "failures": {unmoved: "CopyObject: NoSuchKey"},
     }
-    assert "UnfinishedError: 1 images were not moved (CopyObject: NoSuchKey 1)" in ran.told
-    stand = _by_image(job_run)
-    assert stand[receipts[0].image_id] == {**edited, "status": "processed"}
-    assert [stand[receipt.image_id]["status"] for receipt in receipts[1:]] == ["processed", "migrationFailed"]
+    assert "UnfinishedError: 1 images were not moved (CopyObject: NoSuchKey 1)" in result.message
+    after = _by_image(job_run)
+    assert after[receipts[0].image_id] == {**edited, "status": "processed"}
+    assert [after[receipt.image_id]["status"] for receipt in receipts[1:]] == ["processed", "migrationFailed"]
     assert job_run.job()["resultStats"]["migrationFailedCount"] == 1
     moved = [key for key in job_run.object_keys("processed/") if job_run.job_id in key]
     assert len(moved) == 2
     assert not [key for key in job_run.object_keys("uploads/") if job_run.job_id in key]
 
 
-def test_images_are_moved_a_block_at_a_time_and_a_second_time_there_is_nothing_to_do(
+def test_retry_migrations_is_idempotent_across_chunks(
     operator: Operator, new_job_run: NewJobRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_run = new_job_run()
-    receipts = _unmoved(job_run, tmp_path, 5)
-    _bring_back(job_run, receipts)
+    receipts = _fail_migrations(job_run, tmp_path, 5)
+    _restore_images(job_run, receipts)
     monkeypatch.setattr(migrations, "CHUNK_RECORDS", 3)
     monkeypatch.setattr(migrations, "STATUSES_PER_WRITE", 2)
 
-    first = operator("retry-migrations", job_run.job_id, "--yes", "--json").answer
-    second = operator("retry-migrations", job_run.job_id, "--json").answer
+    first = operator("retry-migrations", job_run.job_id, "--yes", "--json").json
+    second = operator("retry-migrations", job_run.job_id, "--json").json
 
     assert (first["found"], first["moved"], first["failures"]) == (5, 5, {})
     assert (second["found"], second["moved"]) == (0, 0)
@@ -467,25 +461,25 @@ def test_images_are_moved_a_block_at_a_time_and_a_second_time_there_is_nothing_t
     assert job_run.job()["resultStats"]["migrationFailedCount"] == 0
 
 
-def test_a_status_that_somebody_changed_meanwhile_is_left_and_the_count_agrees(
+def test_retry_migrations_keeps_a_concurrently_changed_status(
     operator: Operator, new_job_run: NewJobRun, tmp_path: Path
 ) -> None:
     job_run = new_job_run()
-    receipts = _unmoved(job_run, tmp_path, 2)
-    _bring_back(job_run, receipts)
+    receipts = _fail_migrations(job_run, tmp_path, 2)
+    _restore_images(job_run, receipts)
     archived = _by_image(job_run)[receipts[0].image_id]
 
-    def find(*arguments: Any) -> Any:
+    def edit(*arguments: Any) -> Any:
         _edit(job_run, archived, status="archived")
         return real_move(*arguments)
 
     real_move = migrations.move_images
-    with patch.object(migrations, "move_images", find):
-        answer = operator("retry-migrations", job_run.job_id, "--yes", "--json").answer
+    with patch.object(migrations, "move_images", edit):
+        answer = operator("retry-migrations", job_run.job_id, "--yes", "--json").json
 
     assert (answer["moved"], answer["edited"]) == (1, 1)
-    stand = _by_image(job_run)
-    assert [stand[receipt.image_id]["status"] for receipt in receipts] == ["archived", "processed"]
+    after = _by_image(job_run)
+    assert [after[receipt.image_id]["status"] for receipt in receipts] == ["archived", "processed"]
     assert job_run.job()["resultStats"]["migrationFailedCount"] == 1
 
 
@@ -496,16 +490,16 @@ def _delete(job_run: JobRun, transaction: dict[str, Any]) -> None:
     )
 
 
-def test_what_a_person_deleted_or_set_comes_off_the_count_once_nothing_is_left(
+def test_retry_migrations_corrects_the_count_after_edits(
     operator: Operator, new_job_run: NewJobRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_run = new_job_run()
-    receipts = _unmoved(job_run, tmp_path, 3)
-    _bring_back(job_run, receipts[:1])
+    receipts = _fail_migrations(job_run, tmp_path, 3)
+    _restore_images(job_run, receipts[:1])
     _delete(job_run, _by_image(job_run)[receipts[2].image_id])
     fresh = operator("retry-migrations", job_run.job_id, "--yes", "--json")
     monkeypatch.setattr(migrations, "INDEX_SECONDS", -1)
-    _bring_back(job_run, receipts[1:2])
+    _restore_images(job_run, receipts[1:2])
     last = _by_image(job_run)[receipts[1].image_id]
 
     def edit(*arguments: Any) -> Any:
@@ -514,25 +508,25 @@ def test_what_a_person_deleted_or_set_comes_off_the_count_once_nothing_is_left(
 
     real_move = migrations.move_images
     with patch.object(migrations, "move_images", edit):
-        ran = operator("retry-migrations", job_run.job_id, "--yes", "--json")
+        result = operator("retry-migrations", job_run.job_id, "--yes", "--json")
 
-    # One was moved and two are not in the table as unmoved any more.
+    # One image was moved. The status of the other two transactions is not `migrationFailed` any more.
     assert (fresh.code, json.loads(fresh.out)["corrected"]) == (1, 0)
-    assert (ran.answer["found"], ran.answer["moved"], ran.answer["edited"], ran.answer["corrected"]) == (1, 0, 1, 2)
-    assert "counts 1 more than the 1 in the table: their transactions were deleted, or" in ran.told
-    assert "1 transactions were deleted or got another status meanwhile" in ran.told
-    assert "The record counted 2 too many, which was corrected." in ran.told
+    assert (result.json["found"], result.json["moved"], result.json["edited"], result.json["corrected"]) == (1, 0, 1, 2)
+    assert "counts 1 more than the 1 in the table: their transactions were deleted, or" in result.message
+    assert "1 transactions were deleted or got another status meanwhile" in result.message
+    assert "The record counted 2 too many, which was corrected." in result.message
     assert job_run.job()["resultStats"]["migrationFailedCount"] == 0
     assert _by_image(job_run)[receipts[1].image_id]["status"] == "archived"
 
 
-def test_a_count_of_nothing_is_corrected_where_somebody_agrees(
+def test_retry_migrations_confirms_before_correcting_the_count(
     operator: Operator, new_job_run: NewJobRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_run = new_job_run()
-    [receipt] = _unmoved(job_run, tmp_path, 1)
+    [receipt] = _fail_migrations(job_run, tmp_path, 1)
     _delete(job_run, _by_image(job_run)[receipt.image_id])
-    early = operator("retry-migrations", job_run.job_id, "--json").answer
+    early = operator("retry-migrations", job_run.job_id, "--json").json
     monkeypatch.setattr(migrations, "INDEX_SECONDS", -1)
 
     refused = operator("retry-migrations", job_run.job_id, answer="n\n")
@@ -541,39 +535,39 @@ def test_a_count_of_nothing_is_corrected_where_somebody_agrees(
 
     assert (early["found"], early["corrected"]) == (0, 0)
     assert (refused.code, counted) == (1, 1)
-    assert f"Correct the record of job {job_run.job_id}, so that no image counts as unmoved?" in refused.told
+    assert f"Correct the record of job {job_run.job_id}, so that no image counts as unmoved?" in refused.message
     assert agreed.code == 0, agreed.err
     assert job_run.job()["resultStats"]["migrationFailedCount"] == 0
 
 
-def test_images_that_are_unknown_or_another_s_stay_and_say_so(
+def test_retry_migrations_reports_unknown_and_foreign_images(
     operator: Operator, new_job_run: NewJobRun, tmp_path: Path
 ) -> None:
     job_run = new_job_run()
-    receipts = _unmoved(job_run, tmp_path, 2)
-    _bring_back(job_run, receipts)
+    receipts = _fail_migrations(job_run, tmp_path, 2)
+    _restore_images(job_run, receipts)
     table = job_run.outputs["pendingImagesTable"]
     job_run.aws.dynamodb.delete_item(TableName=table, Key={"imageId": {"S": receipts[0].image_id}})
     foreign = {"imageId": receipts[1].image_id, "userId": "another", "s3Key": "uploads/another/x.png"}
     job_run.aws.dynamodb.put_item(TableName=table, Item=to_item(foreign))
 
-    ran = operator("retry-migrations", job_run.job_id, "--yes")
+    result = operator("retry-migrations", job_run.job_id, "--yes")
 
-    assert ran.code == 1
-    assert "not in pending-images 1" in ran.told
-    assert "another user's 1" in ran.told
-    assert receipts[0].image_id in ran.out
+    assert result.code == 1
+    assert "not in pending-images 1" in result.message
+    assert "another user's 1" in result.message
+    assert receipts[0].image_id in result.out
     assert job_run.job()["resultStats"]["migrationFailedCount"] == 2
 
 
-def test_images_of_a_job_that_is_still_to_be_taken_in_are_left_to_the_function(
+def test_retry_migrations_refuses_an_unprocessed_job(
     operator: Operator, new_job_run: NewJobRun, tmp_path: Path
 ) -> None:
     job_run = new_job_run()
     job_run.seed_job()
     submitted = operator("retry-migrations", job_run.job_id, "--yes")
     other = new_job_run()
-    _unmoved(other, tmp_path, 1)
+    _fail_migrations(other, tmp_path, 1)
     refused = operator("retry-migrations", other.job_id)
     seen = other.job()["processedOutputs"]
     _update_job(other, "REMOVE processedOutputs")
@@ -585,14 +579,14 @@ def test_images_of_a_job_that_is_still_to_be_taken_in_are_left_to_the_function(
         return real_move(*arguments)
 
     real_move = migrations.move_images
-    _bring_back(other, own_receipts(other, 1))
+    _restore_images(other, own_receipts(other, 1))
     with patch.object(migrations, "move_images", claim):
         raced = operator("retry-migrations", other.job_id, "--yes")
 
-    assert "is SUBMITTED, and its output is still to be processed" in submitted.told
-    assert "Answer with --yes" in refused.told
-    assert "is COMPLETED, and its output is still to be processed" in replayed.told
-    assert "is being processed, or was just now" in raced.told
-    assert [ran.code for ran in (submitted, refused, replayed, raced)] == [1, 1, 1, 1]
+    assert "is SUBMITTED, and its output is still to be processed" in submitted.message
+    assert "Answer with --yes" in refused.message
+    assert "is COMPLETED, and its output is still to be processed" in replayed.message
+    assert "is being processed, or was just now" in raced.message
+    assert [result.code for result in (submitted, refused, replayed, raced)] == [1, 1, 1, 1]
     assert other.job()["resultStats"]["migrationFailedCount"] == 1
     _update_job(other, "REMOVE claimedUntil")

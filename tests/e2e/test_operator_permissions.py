@@ -1,4 +1,4 @@
-"""Whether what docs/operating.md says each command needs to be allowed is what it needs: nothing less, nothing more."""
+"""Tests that each operator's command needs exactly the permissions that docs/operating.md lists."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from local.receipts import simple_lines
 from yorutsuke_common.aws.dynamodb import to_item
 
 from .conftest import own_receipts
-from .operator_stage import ROOT, Operator, operator_of
+from .operator_stage import ROOT, Operator, make_operator
 
 JOB = "rights000001"
 ALWAYS = "lambda:GetFunctionConfiguration"
@@ -27,24 +27,24 @@ COMMANDS = {
     "replay": ["replay", JOB, "--yes", "--no-wait"],
     "retry-migrations": ["retry-migrations", JOB, "--yes"],
 }
-"""In an order in which each has something to do."""
+"""The commands, in an order in which each one has work to do."""
 
 
-def _documented() -> dict[str, list[str]]:
-    """Return the actions in the table of what each command needs, by command."""
+def _documented_actions() -> dict[str, list[str]]:
+    """Return the documented actions by command."""
     page = (ROOT / "docs" / "operating.md").read_text()
     rows = re.findall(r"^\| `([a-z -]+)` \| (.*) \|$", page.partition("## Permissions")[2], re.MULTILINE)
     return {command: sorted({*ACTION.findall(actions)}) for command, actions in rows}
 
 
-DOCUMENTED = _documented()
+DOCUMENTED = _documented_actions()
 
 
 @pytest.fixture(scope="module")
 def operator(emulator: Emulator, stage: JobRun, tmp_path_factory: pytest.TempPathFactory) -> Generator[Operator]:
-    """A stage at rest with a completed job, a dead letter, an image that is still to be moved and a dead message."""
+    """A stage with a paused function, a completed job, a dead letter and an image in `uploads/`."""
     folder = tmp_path_factory.mktemp("permissions")
-    operator = operator_of(emulator, stage, folder)
+    operator = make_operator(emulator, stage, folder)
     job_run = JobRun(stage.aws, stage.outputs, job_id=JOB)
     receipts = own_receipts(job_run, 1)
     job_run.seed_job()
@@ -63,8 +63,8 @@ def operator(emulator: Emulator, stage: JobRun, tmp_path_factory: pytest.TempPat
 
 
 @pytest.fixture(autouse=True)
-def something_to_do(operator: Operator) -> None:
-    """Put back what a command may have taken away."""
+def restored_work(operator: Operator) -> None:
+    """Restore the dead message, the image, the transaction's status and the job's record for the next command."""
     job_run = operator.job_run
     s3 = {"bucket": {"name": job_run.outputs["imagesBucket"]}, "object": {"key": f"batch-output/{JOB}/output.jsonl"}}
     dead = json.dumps({"Records": [{"s3": s3}]})
@@ -82,40 +82,40 @@ def something_to_do(operator: Operator) -> None:
     )
 
 
-def _allowed(operator: Operator, folder: Path, actions: Sequence[str]) -> Operator:
-    # The emulator knows batches of SQS by names of their own; to AWS they are the action that there is a batch of.
+def _restricted(operator: Operator, folder: Path, actions: Sequence[str]) -> Operator:
+    # The emulator authorizes SQS's batch calls by their own names, AWS by the name of the single call.
     batches = [f"{action}Batch" for action in actions if action.startswith("sqs:")]
     statement: dict[str, Any] = {"Effect": "Allow", "Action": [*actions, *batches], "Resource": ["*"]}
     return operator.restricted_to(folder, [statement])
 
 
-def test_every_command_has_its_row() -> None:
+def test_every_command_is_documented() -> None:
     assert {*DOCUMENTED} == {*COMMANDS, "redrive --submissions", "doctor"}
 
 
-def _unchecked(operator: Operator, folder: Path, actions: Sequence[str]) -> list[str]:
-    """Return the checks that `doctor` does not make with these actions."""
-    ran = _allowed(operator, folder, actions)("doctor", "--json")
-    return [finding["check"] for finding in json.loads(ran.out)["checks"] if finding["state"] == "not checked"]
+def _skipped_checks(operator: Operator, folder: Path, actions: Sequence[str]) -> list[str]:
+    """Return the checks that `doctor` cannot make with these actions."""
+    result = _restricted(operator, folder, actions)("doctor", "--json")
+    return [finding["check"] for finding in json.loads(result.out)["checks"] if finding["state"] == "not checked"]
 
 
-def test_doctor_needs_no_more_than_is_documented(operator: Operator, tmp_path: Path) -> None:
-    assert _unchecked(operator, tmp_path, [ALWAYS, *DOCUMENTED["doctor"]]) == []
+def test_doctor_succeeds_with_documented_permissions(operator: Operator, tmp_path: Path) -> None:
+    assert _skipped_checks(operator, tmp_path, [ALWAYS, *DOCUMENTED["doctor"]]) == []
 
 
 @pytest.mark.parametrize("action", DOCUMENTED["doctor"])
-def test_doctor_needs_what_is_documented(operator: Operator, tmp_path: Path, action: str) -> None:
+def test_doctor_needs_every_documented_permission(operator: Operator, tmp_path: Path, action: str) -> None:
     allowed = [ALWAYS, *DOCUMENTED["doctor"]]
     allowed.remove(action)
 
-    assert _unchecked(operator, tmp_path, allowed) != []
+    assert _skipped_checks(operator, tmp_path, allowed) != []
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_needs_no_more_than_is_documented(operator: Operator, tmp_path: Path, command: str) -> None:
-    ran = _allowed(operator, tmp_path, [ALWAYS, *DOCUMENTED[command]])(*COMMANDS[command])
+def test_command_succeeds_with_documented_permissions(operator: Operator, tmp_path: Path, command: str) -> None:
+    result = _restricted(operator, tmp_path, [ALWAYS, *DOCUMENTED[command]])(*COMMANDS[command])
 
-    assert ran.code == 0, ran.err
+    assert result.code == 0, result.err
 
 
 @pytest.mark.parametrize(
@@ -127,12 +127,14 @@ def test_a_command_needs_no_more_than_is_documented(operator: Operator, tmp_path
         if action != "s3:ListBucket"
     ],
 )
-def test_a_command_needs_what_is_documented(operator: Operator, tmp_path: Path, command: str, action: str) -> None:
-    # To list is what lets S3 say that an object is not there, and is not missed where all are.
+def test_command_needs_every_documented_permission(
+    operator: Operator, tmp_path: Path, command: str, action: str
+) -> None:
+    # s3:ListBucket is left out: it only changes S3's error for a missing object, and here all objects exist.
     allowed = [ALWAYS, *DOCUMENTED[command]]
     allowed.remove(action)
 
-    ran = _allowed(operator, tmp_path, allowed)(*COMMANDS[command])
+    result = _restricted(operator, tmp_path, allowed)(*COMMANDS[command])
 
-    assert ran.code == 1
-    assert re.search(r"AccessDenied", ran.told)
+    assert result.code == 1
+    assert re.search(r"AccessDenied", result.message)

@@ -1,8 +1,8 @@
-"""The operator's command on the dead-letter queue of a stage whose function takes nothing from its queue meanwhile."""
+"""Tests of `redrive` on a stage with a paused function."""
 
 import json
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -15,20 +15,19 @@ from yorutsuke import queues
 from yorutsuke.errors import UnfinishedError
 from yorutsuke.redrive import move_messages
 
-from .operator_stage import Operator, forget_jobs, operator_of, put_job
+from .operator_stage import Operator, delete_jobs, make_operator, put_job
 
 EVENTS = Path(__file__).parents[1] / "events"
-Queue = Callable[[], list[str]]
 
 
 @pytest.fixture(scope="module")
 def operator(emulator: Emulator, stage: JobRun, tmp_path_factory: pytest.TempPathFactory) -> Generator[Operator]:
-    """Somebody whose stage's function is at rest: what is redriven stays to be looked at."""
+    """An operator of a stage with a paused function, so that redriven messages remain in the queue."""
     lambda_ = stage.aws.lambda_
     [mapping] = lambda_.list_event_source_mappings(FunctionName=stage.outputs["functionName"])["EventSourceMappings"]
     identifier = mapping.get("UUID", "")
     lambda_.update_event_source_mapping(UUID=identifier, Enabled=False)
-    yield operator_of(emulator, stage, tmp_path_factory.mktemp("redrive"))
+    yield make_operator(emulator, stage, tmp_path_factory.mktemp("redrive"))
     lambda_.update_event_source_mapping(UUID=identifier, Enabled=True)
 
 
@@ -44,7 +43,7 @@ def _output(job_run: JobRun, job_id: str, file: str = "output.jsonl") -> str:
     return json.dumps({"Records": [{"s3": s3}]})
 
 
-def _end(job_id: str) -> str:
+def _job_end(job_id: str) -> str:
     event = json.loads((EVENTS / "bedrock" / "job_state_change.json").read_text())
     event["detail"]["batchJobArn"] = event["detail"]["batchJobArn"].rpartition("/")[0] + f"/{job_id}"
     return json.dumps(event)
@@ -55,7 +54,7 @@ def _failed_event(job_run: JobRun, job_id: str) -> str:
     return json.dumps({**record, "requestPayload": json.loads(_output(job_run, job_id))})
 
 
-def _kill(job_run: JobRun, *bodies: str) -> None:
+def _put_dead_messages(job_run: JobRun, *bodies: str) -> None:
     """Put messages into the dead-letter queue."""
     for start in range(0, len(bodies), 10):
         entries: list[Any] = [
@@ -65,11 +64,11 @@ def _kill(job_run: JobRun, *bodies: str) -> None:
 
 
 def _visible(job_run: JobRun, queue: str) -> Counter[str]:
-    """Return the bodies that anybody would see in a queue now."""
-    return Counter(body for batch in _batches(job_run, queue) for body in batch)
+    """Return the bodies of a queue's visible messages."""
+    return Counter(body for bodies in _received(job_run, queue) for body in bodies)
 
 
-def _batches(job_run: JobRun, queue: str) -> Iterator[list[str]]:
+def _received(job_run: JobRun, queue: str) -> Iterator[list[str]]:
     while True:
         answer = job_run.aws.sqs.receive_message(QueueUrl=job_run.outputs[queue], MaxNumberOfMessages=10)
         if not (messages := answer.get("Messages", [])):
@@ -77,18 +76,18 @@ def _batches(job_run: JobRun, queue: str) -> Iterator[list[str]]:
         yield [message.get("Body", "") for message in messages]
 
 
-def test_what_is_there_is_said_by_kind_and_job_and_all_of_it_that_can_be_read_is_moved(operator: Operator) -> None:
+def test_redrive_groups_and_moves_the_readable_messages(operator: Operator) -> None:
     job_run = operator.job_run
     readable = [
         _output(job_run, "jobone000001"),
         _output(job_run, "jobone000001"),
         _output(job_run, "jobone000001", "manifest.json.out"),
-        _end("jobtwo000002"),
+        _job_end("jobtwo000002"),
         _failed_event(job_run, "jobtwo000002"),
     ]
-    _kill(job_run, *readable, "no JSON")
+    _put_dead_messages(job_run, *readable, "no JSON")
 
-    answer = operator("redrive", "--json", "--yes").answer
+    answer = operator("redrive", "--json", "--yes").json
 
     found = {(group["kind"], group["jobId"], group["messages"]) for group in answer["found"]}
     assert found == {
@@ -103,45 +102,45 @@ def test_what_is_there_is_said_by_kind_and_job_and_all_of_it_that_can_be_read_is
     assert _visible(job_run, "deadLetterQueueUrl") == Counter(["no JSON"])
 
 
-def test_a_redrive_as_a_person_runs_it(operator: Operator) -> None:
+def test_redrive_needs_yes_without_a_terminal(operator: Operator) -> None:
     body = _output(operator.job_run, "jobone000001")
-    _kill(operator.job_run, body)
+    _put_dead_messages(operator.job_run, body)
 
-    refused = operator.spawned("redrive")
-    done = operator.spawned("redrive", "--yes")
+    refused = operator.run_process("redrive")
+    done = operator.run_process("redrive", "--yes")
 
     assert refused.code == 1
-    assert "standard input is not a terminal. Answer with --yes." in refused.told
+    assert "standard input is not a terminal. Answer with --yes." in refused.message
     assert done.code == 0, done.err
     assert "output │ jobone000001" in " ".join(done.out.split())
-    assert "1 of 1 messages were moved." in done.told
+    assert "1 of 1 messages were moved." in done.message
     assert _visible(operator.job_run, "queueUrl") == Counter([body])
 
 
 @pytest.mark.parametrize(("arguments", "answer"), [(["--dry-run"], None), ([], "n\n"), ([], None)])
-def test_what_nobody_agreed_to_stays_and_can_be_seen_at_once(
+def test_unconfirmed_redrive_leaves_the_messages_visible(
     operator: Operator, arguments: list[str], answer: str | None
 ) -> None:
     body = _output(operator.job_run, "jobone000001")
-    _kill(operator.job_run, body)
+    _put_dead_messages(operator.job_run, body)
 
-    ran = operator("redrive", *arguments, answer=answer)
+    result = operator("redrive", *arguments, answer=answer)
 
-    assert ran.code == (0 if arguments else 1)
-    assert "jobone000001" in ran.out
+    assert result.code == (0 if arguments else 1)
+    assert "jobone000001" in result.out
     assert _visible(operator.job_run, "deadLetterQueueUrl") == Counter([body])
     assert _visible(operator.job_run, "queueUrl") == Counter()
 
 
-def test_the_messages_of_one_job_are_moved_alone_by_its_id_or_its_intent_s(operator: Operator) -> None:
+def test_redrive_selects_messages_by_job_or_intent(operator: Operator) -> None:
     job_run = operator.job_run
     put_job(job_run, "intent-two", jobId="jobtwo000002")
     bodies = [_output(job_run, job_id) for job_id in ("jobone000001", "jobtwo000002", "nobodys00003")]
-    _kill(job_run, *bodies)
+    _put_dead_messages(job_run, *bodies)
 
-    by_intent = operator("redrive", "--json", "--yes", "--job", "intent-two").answer
-    without_record = operator("redrive", "--json", "--yes", "--job", "nobodys00003").answer
-    forget_jobs(job_run, "intent-two")
+    by_intent = operator("redrive", "--json", "--yes", "--job", "intent-two").json
+    without_record = operator("redrive", "--json", "--yes", "--job", "nobodys00003").json
+    delete_jobs(job_run, "intent-two")
 
     assert [group["jobId"] for group in by_intent["found"]] == ["jobtwo000002"]
     assert (by_intent["moved"], without_record["moved"]) == (1, 1)
@@ -149,128 +148,133 @@ def test_the_messages_of_one_job_are_moved_alone_by_its_id_or_its_intent_s(opera
     assert _visible(job_run, "deadLetterQueueUrl") == Counter(bodies[:1])
 
 
-def test_an_empty_dead_letter_queue_is_no_failure(operator: Operator) -> None:
-    ran = operator("redrive")
+def test_redrive_succeeds_with_an_empty_queue(operator: Operator) -> None:
+    result = operator("redrive")
 
-    assert ran.code == 0
-    assert "yorutsuke-batch-output-dlq-local has no such messages: there is nothing to redrive." in ran.told
-    assert operator("redrive", "--json").answer["found"] == []
+    assert result.code == 0
+    assert "yorutsuke-batch-output-dlq-local has no such messages: there is nothing to redrive." in result.message
+    assert operator("redrive", "--json").json["found"] == []
 
 
-def test_what_the_queue_does_not_take_stays_in_the_dead_letter_queue(operator: Operator) -> None:
+def test_redrive_keeps_messages_after_failed_sending(operator: Operator) -> None:
     bodies = [_output(operator.job_run, f"jobfull{number:05}") for number in range(25)]
-    _kill(operator.job_run, *bodies)
+    _put_dead_messages(operator.job_run, *bodies)
 
     with patch.object(queues.Queue, "send", side_effect=UnfinishedError("SQS took none")):
-        ran = operator("redrive", "--yes")
+        result = operator("redrive", "--yes")
 
-    assert ran.code == 1
-    assert "UnfinishedError: 25 of 25 messages were not moved (SQS took none). Run this again." in ran.told
+    assert result.code == 1
+    assert "UnfinishedError: 25 of 25 messages were not moved (SQS took none). Run this again." in result.message
     assert _visible(operator.job_run, "deadLetterQueueUrl") == Counter(bodies)
 
 
-def test_what_somebody_else_has_received_is_not_called_nothing(operator: Operator) -> None:
+def test_redrive_reports_messages_received_elsewhere(operator: Operator) -> None:
     job_run = operator.job_run
     body = _output(job_run, "jobone000001")
-    _kill(job_run, body, body)
+    _put_dead_messages(job_run, body, body)
     dead = job_run.outputs["deadLetterQueueUrl"]
     job_run.aws.sqs.receive_message(QueueUrl=dead, MaxNumberOfMessages=1, VisibilityTimeout=600)
 
     looked = operator("redrive", "--dry-run")
     done = operator("redrive", "--yes")
-    nothing = operator("redrive", "--json")
+    empty = operator("redrive", "--json")
 
-    assert (looked.code, done.code, nothing.code) == (0, 1, 1)
+    assert (looked.code, done.code, empty.code) == (0, 1, 1)
     queue = "yorutsuke-batch-output-dlq-local"
     hidden = f"1 more in {queue} could not be received: another program has received them, or they are new."
-    assert f"Nothing was moved; 1 of 1 messages can be. {hidden}" in looked.told
-    assert f"1 of 1 messages were moved. {hidden}" in done.told
-    assert "Messages of an interrupted command come back after 10 minutes." in done.told
-    assert f"{queue} has no such messages that could be received: there is nothing to redrive. {hidden}" in nothing.told
-    assert f"UnfinishedError: 1 messages of {queue} could not be received. Run this again." in nothing.told
-    assert (json.loads(nothing.out)["messages"], json.loads(nothing.out)["hidden"]) == (0, 1)
+    assert f"Nothing was moved; 1 of 1 messages can be. {hidden}" in looked.message
+    assert f"1 of 1 messages were moved. {hidden}" in done.message
+    assert "Messages of an interrupted command come back after 10 minutes." in done.message
+    assert (
+        f"{queue} has no such messages that could be received: there is nothing to redrive. {hidden}" in empty.message
+    )
+    assert f"UnfinishedError: 1 messages of {queue} could not be received. Run this again." in empty.message
+    assert (json.loads(empty.out)["messages"], json.loads(empty.out)["hidden"]) == (0, 1)
 
 
-def test_what_somebody_else_receives_meanwhile_was_not_moved(operator: Operator) -> None:
+def test_redrive_reports_messages_received_during_confirmation(operator: Operator) -> None:
     job_run = operator.job_run
-    _kill(job_run, *[_output(job_run, f"jobpart{number:05}") for number in range(3)])
+    _put_dead_messages(job_run, *[_output(job_run, f"jobpart{number:05}") for number in range(3)])
 
-    def too_late(*arguments: Any) -> None:
+    def move_after_receiving(*arguments: Any) -> None:
         dead = job_run.outputs["deadLetterQueueUrl"]
         job_run.aws.sqs.receive_message(QueueUrl=dead, MaxNumberOfMessages=1, VisibilityTimeout=600)
         move_messages(*arguments)
 
-    with patch("yorutsuke.commands.redrive.move_messages", too_late):
-        ran = operator("redrive", "--yes", "--json")
+    with patch("yorutsuke.commands.redrive.move_messages", move_after_receiving):
+        result = operator("redrive", "--yes", "--json")
 
-    assert (ran.code, json.loads(ran.out)["moved"]) == (1, 2)
-    assert "UnfinishedError: 1 of 3 messages were not moved (another program has received them)." in ran.told
+    assert (result.code, json.loads(result.out)["moved"]) == (1, 2)
+    assert "UnfinishedError: 1 of 3 messages were not moved (another program has received them)." in result.message
 
 
-def test_a_queue_whose_messages_come_back_before_its_end_is_not_looked_through_for_ever(operator: Operator) -> None:
+def test_redrive_stops_when_messages_become_visible_again(operator: Operator) -> None:
     job_run = operator.job_run
-    _kill(job_run, *[_output(job_run, f"jobslow{number:05}") for number in range(30)])
+    _put_dead_messages(job_run, *[_output(job_run, f"jobslow{number:05}") for number in range(30)])
 
     with patch.object(queues, "HIDDEN_SECONDS", 0):
         looked = operator("redrive", "--dry-run", "--json")
         moved = operator("redrive", "--yes", "--json", "--job", "jobslow00000")
 
-    # Ten at a time, and the first ten again: of the others it is said that they are there.
+    # A call receives ten messages. The first ten are visible again at once, so the others are only counted.
     assert looked.code == 0
-    seen, hidden = looked.answer["messages"], looked.answer["hidden"]
+    seen, hidden = looked.json["messages"], looked.json["hidden"]
     assert (seen >= 10, seen + hidden) == (True, 30)
-    # Whether the one was still held when it was to be deleted is SQS's to say.
-    assert (moved.code, " of 1 messages were moved" in moved.told) == (1, True)
+    # The receipt handle may have expired before the deletion. The number of moved messages depends on SQS.
+    assert (moved.code, " of 1 messages were moved" in moved.message) == (1, True)
 
 
-def test_looking_ends_before_what_was_seen_comes_back_and_says_how_far_it_came(operator: Operator) -> None:
+def test_redrive_stops_reading_after_the_time_limit(operator: Operator) -> None:
     job_run = operator.job_run
     bodies = [_output(job_run, f"joblate{number:05}") for number in range(300)]
-    _kill(job_run, *bodies)
+    _put_dead_messages(job_run, *bodies)
 
     with patch.object(queues, "READING_SECONDS", 0):
-        ran = operator("redrive", "--dry-run")
+        result = operator("redrive", "--dry-run")
 
-    assert (ran.code, ran.out) == (1, "")
-    assert ran.told.startswith(
+    assert (result.code, result.out) == (1, "")
+    assert result.message.startswith(
         "UnfinishedError: 160 messages of yorutsuke-batch-output-dlq-local were received, and more remain"
     )
     assert _visible(job_run, "deadLetterQueueUrl") == Counter(bodies)
 
 
-def test_moving_ends_in_time_too_and_what_was_moved_is_moved(operator: Operator) -> None:
+def test_redrive_stops_moving_after_the_time_limit(operator: Operator) -> None:
     job_run = operator.job_run
     bodies = [_output(job_run, f"jobhalf{number:05}") for number in range(200)]
-    _kill(job_run, *bodies)
+    _put_dead_messages(job_run, *bodies)
 
-    def in_no_time(*arguments: Any) -> None:
+    def move_without_time(*arguments: Any) -> None:
         with patch.object(queues, "READING_SECONDS", 0):
             move_messages(*arguments)
 
-    with patch("yorutsuke.commands.redrive.move_messages", in_no_time):
-        ran = operator("redrive", "--yes")
+    with patch("yorutsuke.commands.redrive.move_messages", move_without_time):
+        result = operator("redrive", "--yes")
 
-    assert ran.code == 1
-    assert "160 of 200 messages were moved." in ran.told
-    assert "UnfinishedError: 40 of 200 messages were not moved (160 messages of yorutsuke-batch-output-dlq" in ran.told
+    assert result.code == 1
+    assert "160 of 200 messages were moved." in result.message
+    assert (
+        "UnfinishedError: 40 of 200 messages were not moved (160 messages of yorutsuke-batch-output-dlq"
+        in result.message
+    )
     assert _visible(job_run, "queueUrl") + _visible(job_run, "deadLetterQueueUrl") == Counter(bodies)
 
 
-def test_a_thousand_messages_are_moved_and_the_largest_groups_shown(operator: Operator) -> None:
+def test_redrive_moves_a_thousand_messages(operator: Operator) -> None:
     job_run = operator.job_run
     bodies = [_output(job_run, f"jobmany{number // 10:05}") for number in range(1000)]
-    _kill(job_run, *bodies)
+    _put_dead_messages(job_run, *bodies)
 
-    ran = operator("redrive", "--yes")
+    result = operator("redrive", "--yes")
 
-    assert ran.code == 0, ran.err
-    assert "1000 messages, the first 20 of 100 rows" in ran.out
-    assert sum("jobmany" in line for line in ran.out.splitlines()) == 20
+    assert result.code == 0, result.err
+    assert "1000 messages, the first 20 of 100 rows" in result.out
+    assert sum("jobmany" in line for line in result.out.splitlines()) == 20
     assert _visible(job_run, "queueUrl") == Counter(bodies)
     assert _visible(job_run, "deadLetterQueueUrl") == Counter()
 
 
-def test_messages_are_sent_in_batches_that_one_call_takes(operator: Operator) -> None:
+def test_send_splits_large_messages_across_calls(operator: Operator) -> None:
     job_run = operator.job_run
     large = [json.dumps({"padding": letter * 200_000}) for letter in "abc"]
     queue = queues.Queue(job_run.aws.sqs, "yorutsuke-batch-output-local")

@@ -1,4 +1,4 @@
-"""The operator's command on requests for jobs that the orchestrator failed with."""
+"""Tests of `redrive --submissions` on failed requests of the orchestrator."""
 
 import json
 from collections.abc import Callable, Generator, Mapping
@@ -20,22 +20,22 @@ from yorutsuke.queues import Queue
 from yorutsuke.redrive import resubmit_requests
 from yorutsuke_common.hashing import images_digest, selection
 
-from .operator_stage import Operator, forget_jobs, operator_of, put_job
+from .operator_stage import Operator, delete_jobs, make_operator, put_job
 
 EVENTS = Path(__file__).parents[1] / "events"
 IMAGES = ["img-1", "img-2"]
 
-Fail = Callable[..., None]
+PutFailedRequest = Callable[..., None]
 
 
 @pytest.fixture(scope="module")
 def operator(emulator: Emulator, stage: JobRun, tmp_path_factory: pytest.TempPathFactory) -> Operator:
-    return operator_of(emulator, stage, tmp_path_factory.mktemp("submissions"))
+    return make_operator(emulator, stage, tmp_path_factory.mktemp("submissions"))
 
 
 @pytest.fixture
 def queue(operator: Operator) -> Generator[str]:
-    """The queue that Lambda's records of failed requests go to, without those of other tests."""
+    """The dead-letter queue of failed requests, without the messages of other tests."""
     job_run = operator.job_run
     url = job_run.outputs["submissionDeadLetterQueueUrl"]
     job_run.aws.sqs.purge_queue(QueueUrl=url)
@@ -44,8 +44,8 @@ def queue(operator: Operator) -> Generator[str]:
 
 
 @pytest.fixture
-def fail(operator: Operator, queue: str) -> Fail:
-    """Return a function that puts Lambda's record of a failed request into the queue."""
+def put_failed_request(operator: Operator, queue: str) -> PutFailedRequest:
+    """Return a function that sends Lambda's record of a failed request to the queue."""
     record = json.loads(json.loads((EVENTS / "sqs_lambda_failure_event.json").read_text())["Records"][0]["body"])
 
     def put(payload: Mapping[str, Any], **changes: Any) -> None:
@@ -56,8 +56,8 @@ def fail(operator: Operator, queue: str) -> Fail:
 
 
 @pytest.fixture
-def submitted(operator: Operator) -> Generator[dict[str, Any]]:
-    """A request whose job is there: the function died before it could say so."""
+def submitted_request(operator: Operator) -> Generator[dict[str, Any]]:
+    """A failed request with an existing job: the function crashed before it returned the job."""
     put_job(
         operator.job_run,
         "intent-known",
@@ -76,27 +76,27 @@ def submitted(operator: Operator) -> Generator[dict[str, Any]]:
         ttl=2**40,
     )
     yield {"intentId": "intent-known", "pendingImageIds": IMAGES, "userId": "user-1"}
-    forget_jobs(operator.job_run, "intent-known")
+    delete_jobs(operator.job_run, "intent-known")
 
 
-def _left(operator: Operator, queue: str) -> list[str]:
+def _remaining_intents(operator: Operator, queue: str) -> list[str]:
     answer = operator.job_run.aws.sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10)
     payloads = [json.loads(message.get("Body", ""))["requestPayload"] for message in answer.get("Messages", [])]
     return sorted(payload.get("intentId", "?") for payload in payloads)
 
 
-def test_a_failed_request_is_shown_and_asked_again_and_gone_once_it_has_its_job(
-    operator: Operator, queue: str, fail: Fail, submitted: dict[str, Any]
+def test_redrive_resubmits_failed_requests(
+    operator: Operator, queue: str, put_failed_request: PutFailedRequest, submitted_request: dict[str, Any]
 ) -> None:
-    fail(submitted)
-    fail({"body": json.dumps(submitted)})
-    fail({**submitted, "intentId": "intent-small"})
-    fail({"intentId": "intent-broken"})
+    put_failed_request(submitted_request)
+    put_failed_request({"body": json.dumps(submitted_request)})
+    put_failed_request({**submitted_request, "intentId": "intent-small"})
+    put_failed_request({"intentId": "intent-broken"})
 
-    ran = operator("redrive", "--submissions", "--yes", "--json")
+    result = operator("redrive", "--submissions", "--yes", "--json")
 
-    assert ran.code == 1
-    answer = json.loads(ran.out)
+    assert result.code == 1
+    answer = json.loads(result.out)
     shown = {(f["intentId"], f["userId"], f["imageCount"], f["error"]) for f in answer["found"] if not f["problem"]}
     assert shown == {
         ("intent-known", "user-1", 2, "RetriesExhausted: E: m"),
@@ -105,41 +105,43 @@ def test_a_failed_request_is_shown_and_asked_again_and_gone_once_it_has_its_job(
     assert (answer["messages"], answer["readable"]) == (4, 3)
     assert answer["jobs"] == {"intent-known": "known0000001"}
     assert [*answer["failures"]] == ["intent-small"]
-    # The error's name is the runtime's, which here is the emulator's.
+    # The emulator's runtime sets the error's name, so only the message is compared.
     assert "pendingImageIds names 2 images, a batch job takes at least 100" in answer["failures"]["intent-small"]
-    assert "1 requests failed again and stay" in ran.told
-    assert _left(operator, queue) == ["intent-broken", "intent-small"]
+    assert "1 requests failed again and stay" in result.message
+    assert _remaining_intents(operator, queue) == ["intent-broken", "intent-small"]
 
 
-def test_a_person_asks_again_for_one_intent(
-    operator: Operator, queue: str, fail: Fail, submitted: dict[str, Any]
+def test_redrive_resubmits_the_request_of_one_intent(
+    operator: Operator, queue: str, put_failed_request: PutFailedRequest, submitted_request: dict[str, Any]
 ) -> None:
-    fail(submitted)
-    fail({**submitted, "intentId": "intent-other"}, responsePayload={"errorType": "SubmissionLostError"})
+    put_failed_request(submitted_request)
+    put_failed_request(
+        {**submitted_request, "intentId": "intent-other"}, responsePayload={"errorType": "SubmissionLostError"}
+    )
 
-    looked = operator.spawned("redrive", "--submissions", "--dry-run")
+    looked = operator.run_process("redrive", "--submissions", "--dry-run")
     refused = operator("redrive", "--submissions")
     done = operator("redrive", "--submissions", "--job", "intent-known", answer="y\n")
 
     assert looked.code == 0, looked.err
     assert "SubmissionLostError" in looked.out
-    assert "Nothing was resubmitted; 2 of 2 requests can be." in looked.told
-    assert "Ask for 2 jobs again?" in refused.told
+    assert "Nothing was resubmitted; 2 of 2 requests can be." in looked.message
+    assert "Ask for 2 jobs again?" in refused.message
     assert done.code == 0, done.err
-    assert "1 of 1 requests have a job now: intent-known known0000001." in done.told
-    assert _left(operator, queue) == ["intent-other"]
+    assert "1 of 1 requests have a job now: intent-known known0000001." in done.message
+    assert _remaining_intents(operator, queue) == ["intent-other"]
 
 
-def test_what_lambda_did_not_write_is_said_and_left(operator: Operator, queue: str) -> None:
+def test_redrive_reports_and_keeps_unreadable_messages(operator: Operator, queue: str) -> None:
     operator.job_run.aws.sqs.send_message(QueueUrl=queue, MessageBody='{"requestPayload": {}}')
 
-    ran = operator("redrive", "--submissions", "--yes", "--json")
+    result = operator("redrive", "--submissions", "--yes", "--json")
 
-    answer = ran.answer
-    assert "1 that cannot be read stay in yorutsuke-batch-orchestrator-dlq-local: delete them there." in ran.told
+    answer = result.json
+    assert "1 that cannot be read stay in yorutsuke-batch-orchestrator-dlq-local: delete them there." in result.message
     [found] = answer["found"]
     assert found["problem"] == "it is not Lambda's failure record (requestContext: Field required)"
-    assert (answer["readable"], answer["jobs"], _left(operator, queue)) == (0, {}, ["?"])
+    assert (answer["readable"], answer["jobs"], _remaining_intents(operator, queue)) == (0, {}, ["?"])
 
 
 @pytest.mark.parametrize(
@@ -149,104 +151,112 @@ def test_what_lambda_did_not_write_is_said_and_left(operator: Operator, queue: s
         ClientError({"Error": {"Code": "TooManyRequestsException", "Message": "Rate exceeded"}}, "Invoke"),
     ],
 )
-def test_an_answer_that_was_lost_keeps_its_request_and_no_other(
-    operator: Operator, queue: str, fail: Fail, submitted: dict[str, Any], lost: Exception
+def test_lost_response_keeps_only_its_request(
+    operator: Operator,
+    queue: str,
+    put_failed_request: PutFailedRequest,
+    submitted_request: dict[str, Any],
+    lost: Exception,
 ) -> None:
-    fail(submitted)
-    fail({**submitted, "intentId": "intent-lost"})
-    fail({**submitted, "intentId": "intent-small"})
+    put_failed_request(submitted_request)
+    put_failed_request({**submitted_request, "intentId": "intent-lost"})
+    put_failed_request({**submitted_request, "intentId": "intent-small"})
 
-    with _losing("intent-lost", lost):
-        ran = operator("redrive", "--submissions", "--yes", "--json")
+    with _lost_response("intent-lost", lost):
+        result = operator("redrive", "--submissions", "--yes", "--json")
 
-    answer = json.loads(ran.out)
-    assert (ran.code, answer["jobs"]) == (1, {"intent-known": "known0000001"})
+    answer = json.loads(result.out)
+    assert (result.code, answer["jobs"]) == (1, {"intent-known": "known0000001"})
     assert {*answer["failures"]} == {"intent-lost", "intent-small"}
     assert answer["failures"]["intent-lost"].startswith(f"{type(lost).__name__}: AWS")
-    assert _left(operator, queue) == ["intent-lost", "intent-small"]
+    assert _remaining_intents(operator, queue) == ["intent-lost", "intent-small"]
 
 
 @contextmanager
-def _losing(intent_id: str, lost: Exception) -> Generator[None]:
-    """Lose the answer to one intent's request. The other answers are the orchestrator's own."""
+def _lost_response(intent_id: str, lost: Exception) -> Generator[None]:
+    """Raise an error in place of the response to one intent's request. Other requests reach the orchestrator."""
 
-    def lose(params: dict[str, Any], **_: object) -> None:
+    def raise_error(params: dict[str, Any], **_: object) -> None:
         if json.loads(params["Payload"])["intentId"] == intent_id:
             raise lost
 
-    def losing(*arguments: Any) -> Clients:
+    def make_failing_clients(*arguments: Any) -> Clients:
         clients = make_clients(*arguments)
-        clients.invocations.meta.events.register("provide-client-params.lambda.Invoke", lose)
+        clients.invocations.meta.events.register("provide-client-params.lambda.Invoke", raise_error)
         return clients
 
-    with patch("yorutsuke.local_stage.make_clients", losing):
+    with patch("yorutsuke.local_stage.make_clients", make_failing_clients):
         yield
 
 
 @pytest.mark.usefixtures("queue")
 def test_redrive_shows_the_first_of_many_failures(
-    operator: Operator, fail: Fail, monkeypatch: pytest.MonkeyPatch
+    operator: Operator, put_failed_request: PutFailedRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("yorutsuke.commands.redrive.SHOWN_ROWS", 3)
     for number in range(4):
-        fail({"intentId": f"intent-{number:02}", "pendingImageIds": ["a"], "userId": "u"})
+        put_failed_request({"intentId": f"intent-{number:02}", "pendingImageIds": ["a"], "userId": "u"})
 
-    ran = operator("redrive", "--submissions", "--yes")
+    result = operator("redrive", "--submissions", "--yes")
 
-    assert ran.code == 1
-    assert "Failed again: 4, the first 3" in ran.out
-    assert ran.out.count("a batch job takes at least 100") == 3
-    assert ran.told.endswith(
+    assert result.code == 1
+    assert "Failed again: 4, the first 3" in result.out
+    assert result.out.count("a batch job takes at least 100") == 3
+    assert result.message.endswith(
         "UnfinishedError: 4 requests failed again and stay in yorutsuke-batch-orchestrator-dlq-local: correct the "
         "cause first. Run this again."
     )
 
 
-def test_a_request_that_somebody_else_has_received_is_not_called_nothing(
-    operator: Operator, queue: str, fail: Fail, submitted: dict[str, Any]
+def test_redrive_reports_requests_received_elsewhere(
+    operator: Operator, queue: str, put_failed_request: PutFailedRequest, submitted_request: dict[str, Any]
 ) -> None:
-    fail(submitted)
+    put_failed_request(submitted_request)
     operator.job_run.aws.sqs.receive_message(QueueUrl=queue, VisibilityTimeout=600)
 
     looked = operator("redrive", "--submissions", "--dry-run")
     asked = operator("redrive", "--submissions", "--yes", "--json")
 
     assert (looked.code, asked.code) == (0, 1)
-    assert "has no such requests that could be received: there is nothing to redrive. 1 more in" in looked.told
-    assert "1 messages of yorutsuke-batch-orchestrator-dlq-local could not be received. Run this again." in asked.told
+    assert "has no such requests that could be received: there is nothing to redrive. 1 more in" in looked.message
+    assert (
+        "1 messages of yorutsuke-batch-orchestrator-dlq-local could not be received. Run this again." in asked.message
+    )
 
 
-def test_redrive_shows_answers_before_the_messages_return(
-    operator: Operator, fail: Fail, monkeypatch: pytest.MonkeyPatch
+def test_redrive_shows_results_before_the_time_limit(
+    operator: Operator, put_failed_request: PutFailedRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(queues, "CHUNK", 2)
     for number in range(3):
-        fail({"intentId": f"intent-{number:02}", "pendingImageIds": ["a"], "userId": "u"})
+        put_failed_request({"intentId": f"intent-{number:02}", "pendingImageIds": ["a"], "userId": "u"})
 
-    def in_no_time(*arguments: Any) -> None:
+    def resubmit_without_time(*arguments: Any) -> None:
         with patch.object(queues, "READING_SECONDS", 0):
             resubmit_requests(*arguments)
 
-    with patch("yorutsuke.commands.redrive.resubmit_requests", in_no_time):
-        ran = operator("redrive", "--submissions", "--yes", "--json")
+    with patch("yorutsuke.commands.redrive.resubmit_requests", resubmit_without_time):
+        result = operator("redrive", "--submissions", "--yes", "--json")
 
-    assert (ran.code, len(json.loads(ran.out)["failures"])) == (1, 2)
-    assert "1 of 3 requests were not resubmitted (2 messages of yorutsuke-batch-orchestrator-dlq-local" in ran.told
+    assert (result.code, len(json.loads(result.out)["failures"])) == (1, 2)
+    assert (
+        "1 of 3 requests were not resubmitted (2 messages of yorutsuke-batch-orchestrator-dlq-local" in result.message
+    )
 
 
-def test_a_connection_that_waits_for_a_function_is_kept_alive() -> None:
+def test_invocation_client_uses_tcp_keepalive() -> None:
     config: Any = make_clients(boto3.Session(region_name="eu-west-1")).invocations.meta.config
 
     assert config.tcp_keepalive is True
 
 
 @pytest.mark.usefixtures("queue")
-def test_without_failed_requests_there_is_nothing_to_do(operator: Operator) -> None:
-    ran = operator("redrive", "--submissions")
+def test_redrive_succeeds_without_failed_requests(operator: Operator) -> None:
+    result = operator("redrive", "--submissions")
 
-    assert (ran.code, "there is nothing to redrive" in ran.told) == (0, True)
+    assert (result.code, "there is nothing to redrive" in result.message) == (0, True)
 
 
-def test_a_queue_that_is_not_there_is_said_to_be_missing(operator: Operator) -> None:
+def test_missing_queue_error_names_the_queue(operator: Operator) -> None:
     with pytest.raises(StageError, match="queue 'yorutsuke-nowhere-local' does not exist: deploy the stage again"):
         Queue(operator.job_run.aws.sqs, "yorutsuke-nowhere-local").depth()

@@ -1,4 +1,4 @@
-"""The wheel of the operator's command, as `pipx install .` builds it."""
+"""Tests of the wheel with the operator's command, as `pipx install .` builds it."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ import pytest
 from local.emulator import Emulator
 from local.job_run import JobRun
 
-from .operator_stage import operator_of
+from .operator_stage import make_operator
 
 ROOT = Path(__file__).parents[2]
 UV = (sys.executable, "-m", "uv", "--quiet")
@@ -29,7 +29,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the installed wheel, beside which only the locked requirements are importable."""
+    """A folder with the installed wheel. Only the wheel and the locked requirements are importable."""
     folder = tmp_path_factory.mktemp("installed")
     options = ["--no-deps", "--no-index", "--python", sys.executable, "--target", str(folder)]
     subprocess.run([*UV, "pip", "install", *options, str(wheel)], check=True)
@@ -37,7 +37,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _run(installed: Path, folder: Path, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """Run the installed command in a folder that is not the repository."""
+    """Run the installed command in a folder outside the repository."""
     return subprocess.run(
         [sys.executable, str(installed / "bin" / "yorutsuke"), *arguments],
         cwd=folder,
@@ -48,7 +48,7 @@ def _run(installed: Path, folder: Path, *arguments: str, **environment: str) -> 
     )
 
 
-def test_wheel_holds_the_command_and_the_layer(wheel: Path) -> None:
+def test_wheel_contains_the_command_and_the_layer(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
 
@@ -70,7 +70,7 @@ def test_wheel_installs_a_command(installed: Path, tmp_path: Path) -> None:
 
 
 def test_installed_command_examines_a_stage(installed: Path, emulator: Emulator, stage: JobRun, tmp_path: Path) -> None:
-    operator = operator_of(emulator, stage, tmp_path)
+    operator = make_operator(emulator, stage, tmp_path)
 
     done = _run(installed, tmp_path, "doctor", "--stage", "local", **operator.environment)
 
@@ -78,12 +78,12 @@ def test_installed_command_examines_a_stage(installed: Path, emulator: Emulator,
     assert "Stage local: 0 bad" in done.stdout
 
 
-def test_installed_command_finds_the_stage_file_in_the_current_folder(
+def test_installed_command_finds_the_local_stage_file(
     installed: Path, emulator: Emulator, stage: JobRun, tmp_path: Path
 ) -> None:
     folder = tmp_path / ".local"
     folder.mkdir()
-    operator_of(emulator, stage, folder)
+    make_operator(emulator, stage, folder)
 
     done = _run(installed, tmp_path, "jobs", "--stage", "local", "--json")
 

@@ -1,4 +1,4 @@
-"""The pipeline by itself, with either trigger: an object appears in S3, and the stage does the rest."""
+"""Tests of the pipeline from an output file in S3 to transactions, with both triggers."""
 
 from typing import Any
 
@@ -12,20 +12,20 @@ from .conftest import JOB_NUMBERS, NewJobRun, OutputFile, own_receipts, seed
 
 @pytest.fixture(params=["stage", "s3_stage"])
 def new_job_run(request: pytest.FixtureRequest) -> NewJobRun:
-    """Return a function that gives a night with its own job, on a stage with each trigger."""
+    """Return a function that returns a job run with a new job, on a stage of each trigger."""
     stage: JobRun = request.getfixturevalue(request.param)
-    return lambda: JobRun(stage.aws, stage.outputs, job_id=f"night{next(JOB_NUMBERS):07}")
+    return lambda: JobRun(stage.aws, stage.outputs, job_id=f"jobrun{next(JOB_NUMBERS):06}")
 
 
 def _seed(job_run: JobRun, count: int) -> list[str]:
-    """Seed a job of `count` receipts and return its output's lines."""
+    """Seed a job of `count` receipts and return its output's records."""
     receipts = own_receipts(job_run, count)
     seed(job_run, receipts)
     return list(simple_lines(receipts))
 
 
 def _stored(job_run: JobRun) -> dict[str, Any]:
-    """Return every item and object of the night's job, with the objects' content."""
+    """Return every item and object of the job, with the objects' content."""
     bucket = job_run.outputs["imagesBucket"]
     prefixes = ("uploads/", "processed/", "dead-letters/")
     keys = [key for prefix in prefixes for key in job_run.object_keys(prefix) if job_run.job_id in key]
@@ -39,7 +39,7 @@ def _stored(job_run: JobRun) -> dict[str, Any]:
     }
 
 
-def test_an_output_becomes_transactions_by_itself(new_job_run: NewJobRun, output_file: OutputFile) -> None:
+def test_output_file_becomes_transactions(new_job_run: NewJobRun, output_file: OutputFile) -> None:
     job_run = new_job_run()
     file = output_file(*_seed(job_run, 30))
 
@@ -51,7 +51,7 @@ def test_an_output_becomes_transactions_by_itself(new_job_run: NewJobRun, output
     assert {item["status"] for item in job_run.transactions()} == {"processed"}
 
 
-def test_the_log_tells_the_job_from_start_to_end(new_job_run: NewJobRun, output_file: OutputFile) -> None:
+def test_log_entries_identify_the_job(new_job_run: NewJobRun, output_file: OutputFile) -> None:
     job_run = new_job_run()
     job_run.drop_output(output_file(*_seed(job_run, 3)))
     job_run.wait_until_completed()
@@ -67,9 +67,7 @@ def test_the_log_tells_the_job_from_start_to_end(new_job_run: NewJobRun, output_
         )
 
 
-def test_the_same_output_delivered_again_changes_no_item_and_no_object(
-    new_job_run: NewJobRun, output_file: OutputFile
-) -> None:
+def test_duplicate_output_changes_no_item_or_object(new_job_run: NewJobRun, output_file: OutputFile) -> None:
     job_run = new_job_run()
     file = output_file(*_seed(job_run, 50))
     job_run.drop_output(file)

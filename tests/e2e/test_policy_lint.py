@@ -1,4 +1,4 @@
-"""The linter finds what the deployed policies must not have, such as actions that AWS does not."""
+"""Tests of the policy linter, with statements that the deployed policies must not contain."""
 
 from typing import Any
 
@@ -17,21 +17,21 @@ def _statement(action: str, resource: str, **more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("statement", "said"),
+    ("statement", "problem"),
     [
-        (_statement("s3:HeadObject", f"{BUCKET}/uploads/*"), "s3:HeadObject is no action of AWS's"),
-        (_statement("bedrok:InvokeModel", BUCKET), "bedrok:InvokeModel is no action of AWS's"),
+        (_statement("s3:HeadObject", f"{BUCKET}/uploads/*"), "s3:HeadObject is not an AWS action"),
+        (_statement("bedrok:InvokeModel", BUCKET), "bedrok:InvokeModel is not an AWS action"),
         (_statement("s3:Get*", f"{BUCKET}/*"), "s3:Get* allows more than one action"),
-        (_statement("s3:GetObject", "arn:aws:s3:::*/*"), "arn:aws:s3:::*/* may be anybody's"),
+        (_statement("s3:GetObject", "arn:aws:s3:::*/*"), "arn:aws:s3:::*/* matches other owners"),
         (
             _statement("dynamodb:BatchGetItem", "arn:aws:dynamodb:*:*:table/jobs"),
-            "arn:aws:dynamodb:*:*:table/jobs may be anybody's",
+            "arn:aws:dynamodb:*:*:table/jobs matches other owners",
         ),
         (
             {"Effect": "Allow", "Action": "s3:GetObject", "NotResource": BUCKET},
-            "NotResource is not for a statement here",
+            "NotResource is not allowed in a statement",
         ),
-        ({"Effect": "Deny", "Action": "s3:Delet", "Resource": BUCKET}, "s3:Delet is no action of AWS's"),
+        ({"Effect": "Deny", "Action": "s3:Delet", "Resource": BUCKET}, "s3:Delet is not an AWS action"),
         (
             {
                 "Effect": "Deny",
@@ -41,11 +41,14 @@ def _statement(action: str, resource: str, **more: Any) -> dict[str, Any]:
             },
             "s3:*Acl has no condition key aws:SecureTransprt",
         ),
-        (_statement("s3:GetObject", BUCKET), f"s3:GetObject is not about {BUCKET}"),
-        (_statement("s3:ListBucket", f"{BUCKET}/*"), f"s3:ListBucket is not about {BUCKET}/*"),
-        (_statement("dynamodb:UpdateItem", f"{TABLE}/index/i"), f"dynamodb:UpdateItem is not about {TABLE}/index/i"),
-        (_statement("logs:PutLogEvents", LOG), f"logs:PutLogEvents is not about {LOG}"),
-        (_statement("sqs:SendMessage", TABLE), f"sqs:SendMessage is not about {TABLE}"),
+        (_statement("s3:GetObject", BUCKET), f"s3:GetObject does not apply to {BUCKET}"),
+        (_statement("s3:ListBucket", f"{BUCKET}/*"), f"s3:ListBucket does not apply to {BUCKET}/*"),
+        (
+            _statement("dynamodb:UpdateItem", f"{TABLE}/index/i"),
+            f"dynamodb:UpdateItem does not apply to {TABLE}/index/i",
+        ),
+        (_statement("logs:PutLogEvents", LOG), f"logs:PutLogEvents does not apply to {LOG}"),
+        (_statement("sqs:SendMessage", TABLE), f"sqs:SendMessage does not apply to {TABLE}"),
         (
             _statement("sqs:SendMessage", QUEUE, Condition={"ArnEquals": {"aws:SorceArn": "arn"}}),
             "sqs:SendMessage has no condition key aws:SorceArn",
@@ -56,8 +59,8 @@ def _statement(action: str, resource: str, **more: Any) -> dict[str, Any]:
         ),
     ],
 )
-def test_what_is_wrong_is_found(statement: dict[str, Any], said: str) -> None:
-    assert list(problems(statement)) == [said]
+def test_linter_reports_a_wrong_statement(statement: dict[str, Any], problem: str) -> None:
+    assert list(problems(statement)) == [problem]
 
 
 @pytest.mark.parametrize(
@@ -71,5 +74,5 @@ def test_what_is_wrong_is_found(statement: dict[str, Any], said: str) -> None:
         {"Effect": "Deny", "Action": "s3:*", "Resource": BUCKET},
     ],
 )
-def test_what_is_right_is_left_alone(statement: dict[str, Any]) -> None:
+def test_linter_accepts_a_correct_statement(statement: dict[str, Any]) -> None:
     assert list(problems(statement)) == []

@@ -1,4 +1,4 @@
-"""The role under enforcement: it does the whole job (test_pipeline), and no more than that."""
+"""Tests of the handler's role, with enforced policies. test_pipeline.py covers the calls that the role must allow."""
 
 from typing import Any
 
@@ -6,12 +6,12 @@ import pytest
 
 from local.job_run import JobRun
 
-from .probe_function import Probe, deployed_probe
+from .probe_function import Probe, deploy_probe
 
 DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError"}
-"""As S3, the others, and SNS say it."""
+"""The error codes for a denied call: of S3, of most services, and of SNS."""
 KEY = {"intentId": {"S": "intent"}}
-# Nothing that is announced: a message about it would fail, and end in the dead-letter queue of whoever comes next.
+# The bucket sends no notification for these keys, so the tests leave no failing message in the queue.
 KEYS = (
     "batch-input/intent/manifest.jsonl",
     "processed/2026-11-23/u/i.png",
@@ -28,39 +28,39 @@ BUCKET, TRANSACTIONS, BATCH_JOBS, PENDING_IMAGES = (
 
 @pytest.fixture(scope="module")
 def probe(stage: JobRun) -> Probe:
-    """A function in the handler's role, and something for it to reach for."""
+    """A function in the handler's role, with objects in the bucket that it may or may not read."""
     for key in KEYS:
         stage.aws.s3.put_object(Bucket=stage.outputs[BUCKET], Key=key, Body=b"probe")
-    return deployed_probe(stage)
+    return deploy_probe(stage)
 
 
 @pytest.mark.parametrize("key", KEYS[2:])
-def test_the_role_reads_what_it_needs(probe: Probe, key: str) -> None:
+def test_role_may_read_its_inputs(probe: Probe, key: str) -> None:
     assert probe("s3", "get_object", {"Bucket": BUCKET, "Key": key}) == "allowed"
 
 
 @pytest.mark.parametrize("table", [TRANSACTIONS, BATCH_JOBS, PENDING_IMAGES])
-def test_the_role_may_not_scan(probe: Probe, table: str) -> None:
+def test_role_may_not_scan(probe: Probe, table: str) -> None:
     assert probe("dynamodb", "scan", {"TableName": table}) == "AccessDeniedException"
 
 
 @pytest.mark.parametrize("key", [*KEYS[:2], "dead-letters/j.jsonl", "elsewhere"])
-def test_the_role_may_not_read_outside_its_prefixes(probe: Probe, key: str) -> None:
+def test_role_may_not_read_outside_its_prefixes(probe: Probe, key: str) -> None:
     assert probe("s3", "get_object", {"Bucket": BUCKET, "Key": key}) == "AccessDenied"
 
 
 @pytest.mark.parametrize("key", ["uploads/u/new.png", "batch-output/job/o.txt", "batch-input/m.jsonl", "elsewhere"])
-def test_the_role_may_not_write_outside_its_prefixes(probe: Probe, key: str) -> None:
+def test_role_may_not_write_outside_its_prefixes(probe: Probe, key: str) -> None:
     assert probe("s3", "put_object", {"Bucket": BUCKET, "Key": key, "Body": "x"}) == "AccessDenied"
 
 
 @pytest.mark.parametrize("key", ["processed/2026-11-23/u/i.png", "batch-output/job/o.txt", "dead-letters/j.jsonl"])
-def test_the_role_may_delete_uploads_only(probe: Probe, key: str) -> None:
+def test_role_may_delete_uploads_only(probe: Probe, key: str) -> None:
     assert probe("s3", "delete_object", {"Bucket": BUCKET, "Key": key}) == "AccessDenied"
 
 
 @pytest.mark.parametrize("prefix", ["", "uploads/u/", "batch-output/job/"])
-def test_the_role_may_not_list_the_bucket(probe: Probe, prefix: str) -> None:
+def test_role_may_not_list_the_bucket(probe: Probe, prefix: str) -> None:
     assert probe("s3", "list_objects_v2", {"Bucket": BUCKET, "Prefix": prefix}) == "AccessDenied"
 
 
@@ -99,18 +99,18 @@ FORBIDDEN: list[tuple[str, str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("service", "operation", "params"), FORBIDDEN)
-def test_the_role_may_do_nothing_else(probe: Probe, service: str, operation: str, params: dict[str, Any]) -> None:
+def test_role_may_not_make_other_calls(probe: Probe, service: str, operation: str, params: dict[str, Any]) -> None:
     assert probe(service, operation, params) in DENIED
 
 
-def test_the_role_may_not_write_items_one_by_one_or_read_transactions(probe: Probe) -> None:
+def test_role_may_not_access_single_items(probe: Probe) -> None:
     key = {"userId": {"S": "u"}, "transactionId": {"S": "t"}}
     assert probe("dynamodb", "put_item", {"TableName": TRANSACTIONS, "Item": key}) == "AccessDeniedException"
     assert probe("dynamodb", "get_item", {"TableName": TRANSACTIONS, "Key": key}) == "AccessDeniedException"
     assert probe("dynamodb", "delete_item", {"TableName": TRANSACTIONS, "Key": key}) == "AccessDeniedException"
 
 
-def test_the_role_may_query_the_job_index_but_not_the_table(probe: Probe) -> None:
+def test_role_may_query_only_the_job_index(probe: Probe) -> None:
     query = {
         "TableName": BATCH_JOBS,
         "KeyConditionExpression": "jobId = :id",

@@ -1,4 +1,4 @@
-"""A function that makes one AWS call in the role it is given, and says what came of it."""
+"""A Lambda function that makes one AWS call in its role and returns the result."""
 
 from typing import Any, cast
 
