@@ -1,4 +1,4 @@
-"""The whole loop on one machine: the orchestrator submits images to the stand-in for Bedrock.
+"""The complete loop on one machine: the orchestrator submits images to the stand-in for Bedrock.
 
 The stand-in's output then starts the result handler, as Bedrock's would.
 """

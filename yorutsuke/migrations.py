@@ -71,7 +71,7 @@ def find_unmoved(stage: Stage, job_id: str) -> list[Unmoved]:
 
 
 def surplus(job: JobRecord, found: int) -> int:
-    """Return by how many a job's record counts more unmoved images than the index has, or 0 while the index may lag."""
+    """Return how many unmoved images a job's record counts beyond those in the index, or 0 while the index may lag."""
     return max(0, job.unmoved_count - found) if age_seconds(moment(job.completedAt)) > INDEX_SECONDS else 0
 
 
@@ -98,7 +98,8 @@ def move_images(stage: Stage, chunk: Sequence[Unmoved], result: RetryResult) -> 
     for transaction in chunk:
         image = images.get(transaction.image_id)
         if image is None or image.user_id != transaction.user_id:
-            result.failures[transaction.image_id] = "not in pending-images" if image is None else "another user's"
+            problem = "not in pending-images" if image is None else "belongs to another user"
+            result.failures[transaction.image_id] = problem
             continue
         extracted = datetime.fromisoformat(transaction.extracted_at)
         by_date.setdefault(processed_date(extracted, stage.settings.timezone), []).append(image)
@@ -129,7 +130,7 @@ def _settle(stage: Stage, job: JobRecord, transactions: Sequence[Unmoved], resul
             result.moved += len(left)
             return
     raise UnfinishedError(
-        f"the count of job {job.name!r} was changed by other writers {ATTEMPTS} times: run this again. Moved images "
+        f"other writers changed the count of job {job.name!r} {ATTEMPTS} times. Run the command again. Moved images "
         "stay moved."
     )
 
@@ -137,7 +138,7 @@ def _settle(stage: Stage, job: JobRecord, transactions: Sequence[Unmoved], resul
 def _correct_count(stage: Stage, job: JobRecord, result: RetryResult) -> None:
     """Set the count of a job without unmoved images to 0.
 
-    It is higher if somebody has deleted such transactions or has set their status. Nothing else would correct it.
+    The count is too high if a user has deleted transactions of unmoved images, or has set their status.
     """
     record = _current_record(stage, job)
     result.corrected = surplus(record, 0)
@@ -150,8 +151,8 @@ def _current_record(stage: Stage, job: JobRecord) -> JobRecord:
     record = find_record(stage, job.intentId)
     if record.is_claimed or record.processedOutputs != job.processedOutputs:
         raise UnfinishedError(
-            f"the output of job {job.name!r} is being processed, or was just now, which moves the images as well: see "
-            f"`job {job.name}` later."
+            f"a function is processing the output of job {job.name!r}, or has just processed it, which also moves the "
+            f"images. Run `job {job.name}` later to see the result."
         )
     return record
 

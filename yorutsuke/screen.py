@@ -1,4 +1,7 @@
-"""Writes a command's answer, as tables or as one JSON object, to standard output, and all else to standard error."""
+"""Writes a command's answer, as tables or as one JSON object, to standard output.
+
+Previews, questions, progress and messages go to standard error.
+"""
 
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -53,10 +56,13 @@ class Screen:
         if yes:
             return
         if not sys.stdin.isatty():
-            raise RefusedError(f"cannot ask ({question}): standard input is not a terminal. Answer with --yes.")
+            raise RefusedError(
+                f"the command needs a confirmation ({question}), and standard input is not a terminal. Pass --yes to "
+                "confirm in advance."
+            )
         self._err.print(f"{question} [y/N] ", end="")
         if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
-            raise RefusedError("nothing was done: the answer was no.")
+            raise RefusedError("the question was not answered with yes. Nothing was changed.")
 
     @contextmanager
     def progress(self, title: str, total: int = 0) -> Generator[Advance]:

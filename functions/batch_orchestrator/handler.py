@@ -42,8 +42,8 @@ def handler(event: object, context: LambdaContext) -> dict[str, Any]:
     """Submit the job of a request and return it, for API Gateway as an HTTP answer.
 
     If the request is refused, API Gateway receives 400, or 409 if another request began the intent. The caller of a
-    bare request receives `errorType` and `errorMessage`. Other errors are raised in both cases. They count as errors of
-    the function, and API Gateway answers 5xx. Repeating the same request is safe.
+    direct invocation receives `errorType` and `errorMessage`. Other errors are raised in both cases. They count as
+    errors of the function, and API Gateway answers 5xx. Repeating the same request is safe.
     """
     if not is_http_event(event):
         return submit(event, context)

@@ -24,7 +24,7 @@ from local.emulator import REGION
 from local.errors import LocalStageError
 from local.receipts import record_counts
 from yorutsuke_common.names import BEDROCK_MIN_RECORDS, JOB_STATE_CHANGE, MAX_RECORDS, OUTPUT_MANIFEST_NAME, BedrockEnd
-from yorutsuke_common.schema import problems
+from yorutsuke_common.validation import describe_errors
 
 from .replies import reply, seeded_dice
 from .service_role import PRINCIPAL, acting_as, is_assumable
@@ -182,8 +182,8 @@ def _record(number: int, line: bytes) -> Record:
     try:
         record = Record.model_validate_json(line)
     except ValidationError as exc:
-        message = problems(exc.errors(include_input=False))
-        raise UnusableInputError(f"has an input whose line {number} is not a record ({message}).") from exc
+        message = describe_errors(exc)
+        raise UnusableInputError(f"has an input file with an invalid record in line {number}: {message}.") from exc
     return record if record.recordId else record.model_copy(update={"recordId": f"{number:011}"})
 
 

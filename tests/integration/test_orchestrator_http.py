@@ -97,7 +97,7 @@ def test_a_refusal_of_bedrocks_is_raised_with_its_words_and_the_next_request_goe
     orchestrator.stage.put_images(IMAGE_IDS)
     orchestrator.bedrock.errors += [(403, "AccessDeniedException")]
 
-    with pytest.raises(BedrockRefusedError, match=r"with AccessDeniedException \(injected\)"):
+    with pytest.raises(BedrockRefusedError, match=r"with AccessDeniedException: injected"):
         orchestrator.invoke(request())
 
     claimed = orchestrator.record()

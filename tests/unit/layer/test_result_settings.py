@@ -86,9 +86,8 @@ def test_an_environment_that_is_not_valid_is_our_error_with_each_variable_and_wh
         load_settings()
 
     assert str(raised.value) == (
-        "the function's environment is not valid (STAGE: String should have at least 1 character; "
-        "TRANSACTION_TTL_DAYS: Input should be a valid integer, unable to parse string as an integer): "
-        "deploy the stage again."
+        "the function's environment variables are not valid: STAGE: must have 1 or more characters; "
+        "TRANSACTION_TTL_DAYS: must be a whole number. Deploy the stage again."
     )
 
 
@@ -122,5 +121,5 @@ def test_a_malformed_variable_is_named(name: str, value: str) -> None:
 
 
 def test_an_unknown_time_zone_is_refused_with_a_remedy() -> None:
-    with pytest.raises(ValidationError, match="'Tokyo' is not an IANA time zone; use a name such as Asia/Tokyo"):
+    with pytest.raises(ValidationError, match="'Tokyo' is not an IANA time zone such as 'Asia/Tokyo'"):
         ResultSettings.model_validate({**ENVIRONMENT, "TIMEZONE": "Tokyo"})

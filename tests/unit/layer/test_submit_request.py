@@ -16,7 +16,7 @@ FORM = '{"intentId": "…", "pendingImageIds": ["…"], "userId": "…", "modelI
 
 
 def not_valid(found: str) -> str:
-    return f"the request is not valid ({found}): send {FORM}, modelId if need be."
+    return f"the request is not valid: {found}. Send {FORM}. modelId is optional."
 
 
 @pytest.mark.parametrize(
@@ -32,12 +32,11 @@ def test_a_request_is_read_from_either_form(event: dict[str, Any], http: bool) -
     assert (is_http_event(event), parse_request(event)) == (http, REQUEST)
 
 
-NO_BODY = f"the request has no body: send {FORM}."
-NO_BASE64 = "the body is said to be base64 and is not: send JSON as it is."
-NO_FIELDS = not_valid("intentId: Field required; pendingImageIds: Field required; userId: Field required")
-NO_OBJECT = not_valid("value: Input should be a valid dictionary or instance of SubmitRequest")
+NO_BODY = f"the request's body is empty or not text. Send {FORM}."
+NO_BASE64 = "the request's body is not valid base64, although isBase64Encoded is true. Send the JSON without encoding."
+NO_FIELDS = not_valid("intentId: is missing; pendingImageIds: is missing; userId: is missing")
 NO_INTENT = not_valid(
-    "intentId: Value error, must be 1 to 128 letters, digits, dots, hyphens and underscores, a letter or digit first"
+    "intentId: must have 1 to 128 letters, digits, dots, hyphens or underscores, a letter or digit first"
 )
 
 
@@ -47,14 +46,18 @@ NO_INTENT = not_valid(
         ({"body": None}, NO_BODY),
         ({"body": ""}, NO_BODY),
         ({"body": {}}, NO_BODY),
-        ({"body": "secret"}, not_valid("value: Invalid JSON: expected value at line 1 column 1")),
-        ({"body": "[]"}, not_valid("value: Input should be an object")),
+        ({"body": "secret"}, not_valid("it is not valid JSON (line 1, column 1: expected a value)")),
+        ({"body": "[]"}, not_valid("it must be an object, not an array")),
         ({"body": '{"secret": "\ud800"}'}, NO_FIELDS),
         ({"body": "secret", "isBase64Encoded": True}, NO_BASE64),
         ({"body": "領収書", "isBase64Encoded": True}, NO_BASE64),
         ({**BARE, "intentId": "secret/1"}, NO_INTENT),
         ({}, NO_FIELDS),
-        *((event, NO_OBJECT) for event in (None, True, 7, 7.5, "body", "secret", [], ["body"], [{"body": BODY}])),
+        (None, not_valid("it must be an object, not null")),
+        (True, not_valid("it must be an object, not a boolean")),
+        *((event, not_valid("it must be an object, not a number")) for event in (7, 7.5)),
+        *((event, not_valid("it must be an object, not text")) for event in ("body", "secret")),
+        *((event, not_valid("it must be an object, not an array")) for event in ([], ["body"], [{"body": BODY}])),
     ],
 )
 def test_what_is_no_request_is_refused_with_rule_and_remedy_and_not_quoted(event: object, said: str) -> None:

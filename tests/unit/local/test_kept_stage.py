@@ -86,7 +86,7 @@ def test_a_second_stage_does_not_replace_the_first(start: Start, work_folder: Pa
     emulator = start()
     kept = keep_stage(emulator, file)
 
-    with pytest.raises(KeptStageError, match="use its stage, or end it with nox -s demo -- --stop"):
+    with pytest.raises(KeptStageError, match="Use its stage, or stop it with nox -s demo -- --stop"):
         keep_stage(emulator, file)
     with pytest.raises(KeptStageError, match=r"since 2026-11-24T03:02:01Z at https://127\.0\.0\.1:1 \(process \d+\)"):
         require_none_kept(file)
@@ -131,10 +131,10 @@ def test_of_one_that_ended_by_itself_the_remains_go_and_whoever_has_its_process_
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"pid": -1}, "pid: Input should be greater than 1"),
-        ({"pid": "12"}, "pid: Input should be a valid integer"),
-        ({"caBundle": "/etc/ssl/ca.pem"}, "names /etc/ssl/ca.pem, which is in no emulator's folder"),
-        ({"extra": 1}, "extra: Extra inputs are not permitted"),
+        ({"pid": -1}, "pid: must be greater than 1"),
+        ({"pid": "12"}, "pid: must be a whole number, not text"),
+        ({"caBundle": "/etc/ssl/ca.pem"}, "names /etc/ssl/ca.pem, which is not in an emulator's folder"),
+        ({"extra": 1}, "extra: is not a known field"),
     ],
 )
 def test_a_file_that_nobody_here_wrote_is_refused_and_nothing_is_touched(

@@ -17,7 +17,7 @@ def _export(file: Path, failure: Exception | None = None) -> None:
 
 def test_a_folder_that_nobody_may_write_to_is_one_clear_line() -> None:
     with pytest.raises(
-        UnfinishedError, match=r"^'/proc/letters' cannot be written \(.+\): name a file in a writable folder"
+        UnfinishedError, match=r"^'/proc/letters' cannot be written \(.+\)\. Name a file in a writable folder"
     ):
         _export(Path("/proc/letters"))
 

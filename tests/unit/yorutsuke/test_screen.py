@@ -43,7 +43,7 @@ def test_printable_text_stays_as_it_is() -> None:
 def test_nobody_at_the_terminal_is_a_refusal_that_says_how_to_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
 
-    with pytest.raises(RefusedError, match=r"\(Do it\?\): standard input is not a terminal. Answer with --yes"):
+    with pytest.raises(RefusedError, match=r"\(Do it\?\), and standard input is not a terminal. Pass --yes"):
         Screen().confirm("Do it?", yes=False)
     Screen().confirm("Do it?", yes=True)
 
@@ -52,7 +52,7 @@ def test_nobody_at_the_terminal_is_a_refusal_that_says_how_to_answer(monkeypatch
 def test_whatever_is_no_yes_is_a_no(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
     monkeypatch.setattr("sys.stdin", Terminal(answer))
 
-    with pytest.raises(RefusedError, match="nothing was done"):
+    with pytest.raises(RefusedError, match="Nothing was changed"):
         Screen().confirm("Do it?", yes=False)
 
 

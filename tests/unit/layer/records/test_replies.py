@@ -39,26 +39,26 @@ def test_a_reply_that_did_not_run_out_of_tokens_is_read(stop_reason: JsonValue) 
 def test_a_reply_that_ran_out_of_tokens_is_truncated_even_where_it_reads_well() -> None:
     assert rejection_of(nova_output("{}", stopReason="max_tokens")) == (
         Reason.TRUNCATED_OUTPUT,
-        "the model stopped at 'max_tokens': raise the request's token limit",
+        "the model stopped with 'max_tokens', so its reply is incomplete. Raise the request's token limit.",
     )
 
 
 @pytest.mark.parametrize(
     ("model_output", "found"),
     [
-        ({}, "[]"),
-        ({"b": 1, "a": 2}, "['a', 'b']"),
-        ({"output": {}}, "['output']"),
-        ({"output": {"message": {}}}, "['output']"),
-        ({"output": {"message": {"content": "{}"}}}, "['output']"),
-        ({"output": {"message": {"content": ["{}"]}}}, "['output']"),
-        ({"output": {"message": {"content": [{"text": 1}]}}}, "['output']"),
-        ({"output": None}, "['output']"),
-        ({"output": {"message": {"content": []}}, "stopReason": 5}, "['output', 'stopReason']"),
-        ([], "list"),
-        ("{}", "str"),
-        (True, "bool"),
-        (1.5, "float"),
+        ({}, "has the keys []"),
+        ({"b": 1, "a": 2}, "has the keys ['a', 'b']"),
+        ({"output": {}}, "has the keys ['output']"),
+        ({"output": {"message": {}}}, "has the keys ['output']"),
+        ({"output": {"message": {"content": "{}"}}}, "has the keys ['output']"),
+        ({"output": {"message": {"content": ["{}"]}}}, "has the keys ['output']"),
+        ({"output": {"message": {"content": [{"text": 1}]}}}, "has the keys ['output']"),
+        ({"output": None}, "has the keys ['output']"),
+        ({"output": {"message": {"content": []}}, "stopReason": 5}, "has the keys ['output', 'stopReason']"),
+        ([], "is an array"),
+        ("{}", "is text"),
+        (True, "is a boolean"),
+        (1.5, "is a number"),
     ],
 )
 def test_a_form_that_is_no_models_is_refused_with_its_keys_and_not_its_values(
@@ -66,7 +66,7 @@ def test_a_form_that_is_no_models_is_refused_with_its_keys_and_not_its_values(
 ) -> None:
     reason, detail = rejection_of(model_output)
 
-    assert (reason, detail.endswith(f"found {found}")) == (Reason.INVALID_RECORD, True)
+    assert (reason, detail.endswith(f", but {found}")) == (Reason.INVALID_RECORD, True)
 
 
 @pytest.mark.parametrize(
