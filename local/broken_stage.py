@@ -36,7 +36,7 @@ TROUBLES = {
     "outputdenied": (f"The output could not be read in {MAX_RECEIVES} deliveries.", "redrive"),
     "foreignowner": (f"{MISATTRIBUTED} images belonged to another user.", "replay foreignowner"),
     "bedrockfails": ("Bedrock ended the job as Failed, without an output.", None),
-    "nothingamiss": ("–", None),
+    "nothingamiss": ("The job succeeded.", None),
 }
 """The problem of each job, by its id, and the operator's command that repairs the job, if there is one."""
 

@@ -55,7 +55,8 @@ JSON_TYPES: Mapping[Any, str] = {
     int | float | Decimal: "a number",
     str: "text",
     Mapping: "an object",
-    list | tuple: "an array",
+    list: "an array",
+    tuple: "an array",
 }
 
 

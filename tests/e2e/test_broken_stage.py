@@ -85,7 +85,7 @@ EXPECTED = [
     _row(
         jobId="outputdenied",
         status="SUBMITTED",
-        broke="its output could not be read, 5 times",
+        broke="The output could not be read in 5 deliveries.",
         imagesLeft=40,
         deadMessages=1,
         command="redrive",
@@ -93,7 +93,7 @@ EXPECTED = [
     _row(
         jobId="foreignowner",
         status="COMPLETED",
-        broke="5 of its images were said to be another user's",
+        broke="5 images belonged to another user.",
         transactions=35,
         imagesProcessed=35,
         imagesLeft=5,
@@ -103,10 +103,10 @@ EXPECTED = [
     _row(
         jobId="bedrockfails",
         status="FAILED",
-        broke="Bedrock ended it as Failed, without an output",
+        broke="Bedrock ended the job as Failed, without an output.",
         imagesLeft=40,
     ),
-    _row(jobId="nothingamiss", status="COMPLETED", broke="nothing", transactions=40, imagesProcessed=40),
+    _row(jobId="nothingamiss", status="COMPLETED", broke="The job succeeded.", transactions=40, imagesProcessed=40),
 ]
 
 
@@ -115,7 +115,7 @@ def test_five_jobs_go_wrong_each_in_its_way(morning: Morning) -> None:
 
     assert job_run["seconds"] > 0
     assert {name: value for name, value in job_run.items() if name != "seconds"} == {"jobs": EXPECTED, "dlqDepth": 1}
-    assert "outputdenied: given up in 15 seconds or so: 5 of 5 receives" in morning.done.stderr
+    assert "job outputdenied is in the dead-letter queue: 5 of 5 deliveries failed" in morning.done.stderr
 
 
 @pytest.mark.parametrize("row", EXPECTED, ids=lambda row: row["jobId"])

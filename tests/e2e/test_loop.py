@@ -100,7 +100,7 @@ def test_another_request_under_an_intent_is_refused(loop: Loop) -> None:
     image_ids = _seeded(loop, "loop-another")
     loop.submit(image_ids, "loop-another")
 
-    with pytest.raises(LocalStageError, match=r"was begun at .* with another userId"):
+    with pytest.raises(LocalStageError, match=r"began at .* with another userId"):
         loop.submit(image_ids, "loop-another", userId="user-2")
 
 

@@ -222,7 +222,7 @@ def test_a_missing_permission_is_one_clear_line_that_names_it(operator: Operator
     ran = operator.restricted_to(tmp_path, [may])("jobs")
 
     assert (ran.code, ran.out) == (1, "")
-    assert ran.told.startswith("ClientError: not allowed: Scan (AccessDeniedException)")
+    assert ran.told.startswith("ClientError: Scan is not allowed (AccessDeniedException)")
     assert ran.told.endswith("docs/operating.md lists the permissions.")
 
 
@@ -237,7 +237,7 @@ def test_a_span_that_is_none_is_called_wrongly(operator: Operator, span: str) ->
     ran = operator("jobs", "--since", span)
 
     assert ran.code == 2
-    assert "write a number and d, h or m, such as 2d or 12h" in ran.told
+    assert "Write a number and d, h or m, such as 2d or 12h" in ran.told
 
 
 def _elsewhere(operator: Operator, **environment: str) -> dict[str, str]:
@@ -259,10 +259,10 @@ def _elsewhere(operator: Operator, **environment: str) -> dict[str, str]:
         (
             ["--region", "ap-northeast-1"],
             {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"},
-            "StageError: stage 'nowhere' has no function 'yorutsuke-batch-result-handler-nowhere' in ap-northeast-1",
+            "StageError: the function 'yorutsuke-batch-result-handler-nowhere' of stage 'nowhere' does not exist",
         ),
-        (["--region", "ap-northeast-1"], {}, "NoCredentialsError: no AWS credentials were found"),
-        ([], {}, "NoRegionError: no AWS Region is set"),
+        (["--region", "ap-northeast-1"], {}, "NoCredentialsError: AWS credentials were not found"),
+        ([], {}, "NoRegionError: the AWS Region is not set"),
         (["--profile", "nobody"], {}, "ProfileNotFound: The config profile (nobody) could not be found"),
     ],
 )
@@ -297,7 +297,7 @@ def test_a_deployed_stage_is_read_with_a_person_s_own_credentials(
 
 def test_a_local_stage_that_does_not_run_says_how_to_start_one(operator: Operator, tmp_path: Path) -> None:
     nowhere = tmp_path / "stage.json"
-    remedy = "run `nox -s demo -- --keep` first."
+    remedy = "run `nox -s demo -- --keep`."
     stage = json.loads(Path(operator.environment[STAGE_FILE_VARIABLE]).read_text())
 
     def told(content: str | None) -> str:
@@ -308,11 +308,11 @@ def test_a_local_stage_that_does_not_run_says_how_to_start_one(operator: Operato
         assert (ran.code, ran.out) == (1, "")
         return ran.told
 
-    absent = f"StageError: no local stage was found at {nowhere}: run this in the repository's root; if none runs, "
-    assert told(None) == absent + remedy
+    absent = f"StageError: the local stage's file {nowhere} does not exist. Run the command in the repository's root. "
+    assert told(None) == f"{absent}If the local stage is not running, {remedy}"
     assert told("{}").endswith(
-        f"endpoint: Field required; caBundle: Field required; region: Field required; "
-        f"accessKeyId: Field required; secretAccessKey: Field required): {remedy}"
+        "endpoint: is missing; caBundle: is missing; region: is missing; accessKeyId: is missing; "
+        f"secretAccessKey: is missing. Delete the file, then {remedy}"
     )
     gone = json.dumps({**stage, "endpoint": "https://127.0.0.1:9"})
-    assert told(gone) == f"StageError: stage 'local' does not answer at https://127.0.0.1:9: {remedy}"
+    assert told(gone) == f"StageError: stage 'local' does not answer at https://127.0.0.1:9. To start it, {remedy}"

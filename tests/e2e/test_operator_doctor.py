@@ -91,32 +91,32 @@ def _stats(**counts: int) -> dict[str, Any]:
 
 
 BAD: Mapping[str, tuple[Break, str, str, str]] = {
-    "an alarm rings": (_ringing_alarm, "alarm dlq-depth", "in alarm: 1 > 0", "runbook: dlq-depth"),
+    "an alarm rings": (_ringing_alarm, "alarm dlq-depth", "in ALARM: 1 > 0", "runbook: dlq-depth"),
     "a message is dead": (_dead_message, "yorutsuke-batch-output-dlq-local", "1 messages", "redrive --dry-run"),
     "a submission is dead": (_dead_submission, SUBMIT_DLQ, "1 messages", "redrive --submissions"),
     "a submission stopped half-way": (
         _job(status="SUBMITTING", submitTime=_ago(minutes=16)),
         "submissions begun",
-        "1 have no job, and no function continues them: intent-wrong",
+        "submissions without a job, although their function has ended: 1 (intent-wrong)",
         "send the request of intent-wrong again",
     ),
     "a function died at a job": (
         _job(jobId="wrong0000001", status="SUBMITTED", submitTime=_ago(hours=1), claimedUntil=1),
         "claims",
-        "1 have an expired claim: a function ended while it processed them: wrong0000001",
+        "jobs with an expired claim of a function that ended during processing: 1 (wrong0000001)",
         "redrive --job wrong0000001 or replay wrong0000001",
     ),
     "Bedrock forgot a job": (
         _job(jobId="wrong0000001", status="SUBMITTED", submitTime=_ago(days=8)),
         "jobs at Bedrock",
-        "longer than a job may run: wrong0000001",
+        "the maximum duration of a job: 1 (wrong0000001)",
         "aws bedrock get-model-invocation-job --job-identifier wrong0000001",
     ),
     "a replay died half-way": (
         _job(jobId="wrong0000001", status="COMPLETED", submitTime=_ago(days=9), completedAt=_ago(days=8)),
         "replays",
-        "but their output is to be processed again: a replay began: wrong0000001",
-        "redrive --job wrong0000001; if it has no message there, replay wrong0000001",
+        "jobs with a replay that was started and is not completed: 1 (wrong0000001)",
+        "redrive --job wrong0000001; if that finds 0 messages, replay wrong0000001",
     ),
     "nothing feeds the function": (_mapping_disabled, "event source mapping", "Disabled", "deploy"),
 }
@@ -124,7 +124,7 @@ WARNINGS: Mapping[str, tuple[Break, str, str, str]] = {
     "Bedrock failed a job": (
         _job(jobId="wrong0000001", status="FAILED", submitTime=_ago(days=1)),
         "jobs that Bedrock ended",
-        "1 were not completed by Bedrock: wrong0000001",
+        "jobs that Bedrock did not complete: 1 (wrong0000001)",
         "runbook: failed-jobs",
     ),
     "images are unmoved": (
@@ -152,7 +152,7 @@ WARNINGS: Mapping[str, tuple[Break, str, str, str]] = {
             resultStats=_stats(failureCount=5, totalCount=95),
         ),
         "lines that failed",
-        "1 have more than 5% failed lines: wrong0000001",
+        "jobs with more than 5% failed records: 1 (wrong0000001)",
         "dead-letters wrong0000001",
     ),
 }
@@ -232,8 +232,8 @@ def test_the_doctor_finds_an_output_that_nobody_took_in(operator: Operator, reco
     older = operator("doctor", "--json", "--since", "2h").answer["checks"]
 
     assert found["state"] == "bad"
-    assert "1 have an output that was not processed as it is for more than" in found["seen"]
-    assert found["next"] == "redrive --job late00000001; if it has no message there, replay late00000001"
+    assert "jobs with an output file that was not processed within" in found["seen"]
+    assert found["next"] == "redrive --job late00000001; if that finds 0 messages, replay late00000001"
     assert [finding["state"] for finding in older if finding["check"] == "outputs"] == ["ok"]
 
 
@@ -296,8 +296,8 @@ def test_where_nothing_can_be_checked_nobody_knows_whether_the_stage_is_healthy(
     unchecked = sum(finding["state"] == "not checked" for finding in answer["checks"])
     assert (ran.code, answer["healthy"], unchecked) == (1, None, 7)
     assert f"0 bad, 0 warnings, {unchecked} not checked, of {unchecked}" in shown.out
-    unknown = "so it is not known whether stage 'local' is healthy"
-    assert f"UnfinishedError: {unchecked} checks could not be made, {unknown}" in ran.told
+    unknown = "so the health of stage 'local' is not known"
+    assert f"UnfinishedError: {unchecked} checks were not possible, {unknown}" in ran.told
 
 
 def test_what_an_operator_may_not_look_at_is_said_and_hides_nothing_else(operator: Operator, tmp_path: Path) -> None:
@@ -315,5 +315,5 @@ def test_what_an_operator_may_not_look_at_is_said_and_hides_nothing_else(operato
     }
     assert answer["healthy"] is None
     assert (states["event source mapping"], states["outputs"]) == ("ok", "ok")
-    assert "not allowed: DescribeAlarms" in found["alarms"]["seen"]
+    assert "DescribeAlarms is not allowed" in found["alarms"]["seen"]
     assert "age not checked" in found["yorutsuke-batch-output-local"]["seen"]

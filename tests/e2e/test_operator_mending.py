@@ -127,7 +127,7 @@ def test_a_replay_says_what_it_would_change_and_then_does_it(
     assert answer["done"] is True
     assert answer["resultStats"]["successCount"] == 4
     assert "0 new, 1 unchanged, 2 overwritten" in ran.told
-    assert f"written again, missing now │ 1: {deleted['transactionId']}" in ran.told
+    assert f"missing, written again │ 1: {deleted['transactionId']}" in ran.told
     assert _by_image(job_run) == stood
     assert [letter["reason"] for letter in job_run.dead_letters()] == ["INVALID_JSON"]
 
@@ -200,7 +200,7 @@ def test_a_job_that_a_function_has_is_not_replayed(
     ran = operator("replay", job_run.job_id, "--yes", "--no-wait")
 
     assert ran.code == 1
-    assert ran.told.startswith("RefusedError: a function holds" if claimed_when == "before" else "RefusedError: job")
+    assert ran.told.startswith("RefusedError: a function has claimed job")
     assert job_run.job()["processedOutputs"] == {"k": "e"}
     assert _queued(job_run) == []
 
@@ -222,7 +222,7 @@ def test_replay_spares_an_output_processed_meanwhile(
 
     ran = operator("replay", job_run.job_id, "--yes", "--no-wait")
 
-    assert (ran.code, ran.told.startswith("RefusedError: job")) == (1, True)
+    assert (ran.code, ran.told.startswith("RefusedError: a function has claimed job")) == (1, True)
     assert job_run.job()["processedOutputs"] == {"k": "e"}
     assert _queued(job_run) == []
 
@@ -257,7 +257,7 @@ def test_what_a_function_has_meanwhile_is_left_to_it(operator: Operator, new_job
     with patch.object(Queue, "send", lost):
         ran = operator("replay", job_run.job_id, "--yes")
 
-    assert (ran.code, "A function holds job" in ran.told) == (1, True)
+    assert (ran.code, "A function has claimed job" in ran.told) == (1, True)
     assert job_run.job().get("processedOutputs") == (None if by == "claim" else {"k": "newer"})
 
 
@@ -275,8 +275,8 @@ def test_an_output_that_changed_while_the_question_was_asked_is_not_replayed(
     ran = operator("replay", job_run.job_id, "--yes")
 
     assert ran.code == 1
-    assert ran.told.endswith("the replay would have other effects than those shown. Run this again.")
-    assert f"'{key}' was written again after it was read (ETag '{seen[key]}', now '" in ran.told
+    assert ran.told.endswith("so the preview is out of date. Run the command again.")
+    assert f"'{key}' was written again after the preview (ETag '{seen[key]}', now '" in ran.told
     assert job_run.job()["processedOutputs"] == seen
     # S3's own message of the new content comes through SNS.
     assert [body for body in _queued(job_run) if "Records" in body] == []
@@ -297,10 +297,10 @@ def test_which_output_is_meant_has_to_be_clear(operator: Operator, new_job_run: 
     second = operator("replay", job_run.job_id, "--output", "b.jsonl", answer="n\n")
 
     assert [ran.code for ran in (none, several, unknown, second)] == [1, 1, 1, 1]
-    assert f"job '{job_run.job_id}' has no output in batch-output/{job_run.job_id}/" in none.told
-    assert "has 2 outputs" in several.told
-    assert "name one with --output" in several.told
-    assert "has no output 'c.jsonl'" in unknown.told
+    assert f"job '{job_run.job_id}' does not have an output file in batch-output/{job_run.job_id}/" in none.told
+    assert "has 2 output files" in several.told
+    assert "Name one with --output" in several.told
+    assert "does not have the output file 'c.jsonl'" in unknown.told
     said = " ".join(second.out.split())
     assert f"Effects of processing batch-output/{job_run.job_id}/b.jsonl again" in said
     assert f"replaces │ batch-output/{job_run.job_id}/a.jsonl" in said
@@ -329,9 +329,10 @@ def test_interrupting_replay_does_not_cancel_it(operator: Operator, new_job_run:
 
     assert timed_out.code == 1
     assert "UnfinishedError: job" in timed_out.told
-    assert "the function continues, and a failed message comes back" in timed_out.told
+    assert "The function continues, and SQS delivers a failed message again" in timed_out.told
     assert waiting.returncode == 130
-    assert "Stopped waiting. The function continues: `job` shows its progress." in " ".join(said.split())
+    stopped = f"Stopped waiting. The function continues. `job {job_run.job_id}` shows the result."
+    assert stopped in " ".join(said.split())
 
 
 def test_a_manifest_is_compared_again(operator: Operator, new_job_run: NewJobRun, tmp_path: Path) -> None:
@@ -347,7 +348,7 @@ def test_a_manifest_is_compared_again(operator: Operator, new_job_run: NewJobRun
 
     ran = operator("replay", job_run.job_id, "--manifest", "--yes", "--json")
 
-    assert (missing.code, "has no manifest.json.out" in missing.told) == (1, True)
+    assert (missing.code, "does not have manifest.json.out" in missing.told) == (1, True)
     assert ran.answer["key"] == f"batch-output/{job_run.job_id}/manifest.json.out"
     assert job_run.job()["bedrockCounts"]["processedRecordCount"] == 2
     assert operator("replay", job_run.job_id, "--manifest", "--output", "x").code == 1
@@ -363,16 +364,16 @@ def test_a_manifest_that_is_none_is_one_clear_line(operator: Operator, new_job_r
     ran = operator("replay", job_run.job_id, "--manifest", "--yes")
 
     assert ran.code == 1
-    assert ran.told.startswith(f"InvalidManifestError: '{key}' is not Bedrock's manifest (totalRecordCount")
+    assert ran.told.startswith(f"InvalidManifestError: '{key}' is not Bedrock's manifest: totalRecordCount")
 
 
 @pytest.mark.usefixtures("at_rest")
 @pytest.mark.parametrize(
     ("processed", "outputs", "told"),
     [
-        (0, {}, "counts no records, and no lines were processed: the function would skip it."),
-        (2, {}, "counts 2 processed records, and 0 lines were processed: its message would fail until"),
-        (3, {"k": "e"}, "counts 3 processed records, and 2 lines were processed: its message would fail until"),
+        (0, {}, "counts 0 processed records, and the job's output was not processed,"),
+        (2, {}, "counts 2 records, but the processed output has 0, so the message would fail."),
+        (3, {"k": "e"}, "counts 3 records, but the processed output has 2, so the message would fail."),
     ],
 )
 def test_a_manifest_that_the_function_would_skip_or_give_back_is_not_sent(
@@ -519,9 +520,9 @@ def test_what_a_person_deleted_or_set_comes_off_the_count_once_nothing_is_left(
     # One was moved and two are not in the table as unmoved any more.
     assert (fresh.code, json.loads(fresh.out)["corrected"]) == (1, 0)
     assert (ran.answer["found"], ran.answer["moved"], ran.answer["edited"], ran.answer["corrected"]) == (1, 0, 1, 2)
-    assert "counts 1 more than the 1 in the table: their transactions were deleted, or" in ran.told
-    assert "1 transactions were deleted or got another status meanwhile" in ran.told
-    assert "The record counted 2 too many, which was corrected." in ran.told
+    assert "counts 1 unmoved images more than the 1 in the table, because their transactions" in ran.told
+    assert "1 transactions were deleted or edited meanwhile" in ran.told
+    assert "The record counted 2 unmoved images too many and was corrected." in ran.told
     assert job_run.job()["resultStats"]["migrationFailedCount"] == 0
     assert _by_image(job_run)[receipts[1].image_id]["status"] == "archived"
 
@@ -541,7 +542,7 @@ def test_a_count_of_nothing_is_corrected_where_somebody_agrees(
 
     assert (early["found"], early["corrected"]) == (0, 0)
     assert (refused.code, counted) == (1, 1)
-    assert f"Correct the record of job {job_run.job_id}, so that no image counts as unmoved?" in refused.told
+    assert f"Correct the record of job {job_run.job_id} to 0 unmoved images?" in refused.told
     assert agreed.code == 0, agreed.err
     assert job_run.job()["resultStats"]["migrationFailedCount"] == 0
 
@@ -561,7 +562,7 @@ def test_images_that_are_unknown_or_another_s_stay_and_say_so(
 
     assert ran.code == 1
     assert "not in pending-images 1" in ran.told
-    assert "another user's 1" in ran.told
+    assert "belongs to another user 1" in ran.told
     assert receipts[0].image_id in ran.out
     assert job_run.job()["resultStats"]["migrationFailedCount"] == 2
 
@@ -590,9 +591,9 @@ def test_images_of_a_job_that_is_still_to_be_taken_in_are_left_to_the_function(
         raced = operator("retry-migrations", other.job_id, "--yes")
 
     assert "is SUBMITTED, and its output is still to be processed" in submitted.told
-    assert "Answer with --yes" in refused.told
+    assert "Pass --yes" in refused.told
     assert "is COMPLETED, and its output is still to be processed" in replayed.told
-    assert "is being processed, or was just now" in raced.told
+    assert "a function is processing the output of job" in raced.told
     assert [ran.code for ran in (submitted, refused, replayed, raced)] == [1, 1, 1, 1]
     assert other.job()["resultStats"]["migrationFailedCount"] == 1
     _update_job(other, "REMOVE claimedUntil")

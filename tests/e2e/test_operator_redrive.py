@@ -95,7 +95,7 @@ def test_what_is_there_is_said_by_kind_and_job_and_all_of_it_that_can_be_read_is
         ("output", "jobone000001", 2),
         ("manifest", "jobone000001", 1),
         ("job's end", "jobtwo000002", 1),
-        ("event that Lambda gave up", "jobtwo000002", 1),
+        ("failed event", "jobtwo000002", 1),
         ("unknown", None, 1),
     }
     assert (answer["messages"], answer["readable"], answer["moved"]) == (6, 5, 5)
@@ -111,7 +111,7 @@ def test_a_redrive_as_a_person_runs_it(operator: Operator) -> None:
     done = operator.spawned("redrive", "--yes")
 
     assert refused.code == 1
-    assert "standard input is not a terminal. Answer with --yes." in refused.told
+    assert "standard input is not a terminal. Pass --yes" in refused.told
     assert done.code == 0, done.err
     assert "output │ jobone000001" in " ".join(done.out.split())
     assert "1 of 1 messages were moved." in done.told
@@ -153,7 +153,7 @@ def test_an_empty_dead_letter_queue_is_no_failure(operator: Operator) -> None:
     ran = operator("redrive")
 
     assert ran.code == 0
-    assert "yorutsuke-batch-output-dlq-local has no such messages: there is nothing to redrive." in ran.told
+    assert "Found 0 matching messages in yorutsuke-batch-output-dlq-local." in ran.told
     assert operator("redrive", "--json").answer["found"] == []
 
 
@@ -165,7 +165,7 @@ def test_what_the_queue_does_not_take_stays_in_the_dead_letter_queue(operator: O
         ran = operator("redrive", "--yes")
 
     assert ran.code == 1
-    assert "UnfinishedError: 25 of 25 messages were not moved (SQS took none). Run this again." in ran.told
+    assert "UnfinishedError: 25 of 25 messages were not moved (SQS took none). Run the command again." in ran.told
     assert _visible(operator.job_run, "deadLetterQueueUrl") == Counter(bodies)
 
 
@@ -182,12 +182,12 @@ def test_what_somebody_else_has_received_is_not_called_nothing(operator: Operato
 
     assert (looked.code, done.code, nothing.code) == (0, 1, 1)
     queue = "yorutsuke-batch-output-dlq-local"
-    hidden = f"1 more in {queue} could not be received: another program has received them, or they are new."
-    assert f"Nothing was moved; 1 of 1 messages can be. {hidden}" in looked.told
+    hidden = f"1 messages in {queue} could not be received, because another program has received them or they are new."
+    assert f"1 of 1 messages can be moved. This dry run changed nothing. {hidden}" in looked.told
     assert f"1 of 1 messages were moved. {hidden}" in done.told
-    assert "Messages of an interrupted command come back after 10 minutes." in done.told
-    assert f"{queue} has no such messages that could be received: there is nothing to redrive. {hidden}" in nothing.told
-    assert f"UnfinishedError: 1 messages of {queue} could not be received. Run this again." in nothing.told
+    assert "After an interrupted command, messages become visible within 10 minutes." in done.told
+    assert f"Found 0 matching messages in {queue}. {hidden}" in nothing.told
+    assert f"UnfinishedError: 1 messages of {queue} could not be received. Run the command again." in nothing.told
     assert (json.loads(nothing.out)["messages"], json.loads(nothing.out)["hidden"]) == (0, 1)
 
 

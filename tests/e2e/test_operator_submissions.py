@@ -123,10 +123,10 @@ def test_a_person_asks_again_for_one_intent(
 
     assert looked.code == 0, looked.err
     assert "SubmissionLostError" in looked.out
-    assert "Nothing was resubmitted; 2 of 2 requests can be." in looked.told
-    assert "Ask for 2 jobs again?" in refused.told
+    assert "2 of 2 requests can be resubmitted. This dry run changed nothing." in looked.told
+    assert "Resubmit 2 requests?" in refused.told
     assert done.code == 0, done.err
-    assert "1 of 1 requests have a job now: intent-known known0000001." in done.told
+    assert "1 of 1 requests now have a job: intent-known known0000001." in done.told
     assert _left(operator, queue) == ["intent-other"]
 
 
@@ -136,7 +136,7 @@ def test_what_lambda_did_not_write_is_said_and_left(operator: Operator, queue: s
     ran = operator("redrive", "--submissions", "--yes", "--json")
 
     answer = ran.answer
-    assert "1 that cannot be read stay in yorutsuke-batch-orchestrator-dlq-local: delete them there." in ran.told
+    assert "1 requests cannot be read and stay in yorutsuke-batch-orchestrator-dlq-local. Delete" in ran.told
     [found] = answer["found"]
     assert found["problem"] == "it is not Lambda's failure record (requestContext: Field required)"
     assert (answer["readable"], answer["jobs"], _left(operator, queue)) == (0, {}, ["?"])
@@ -212,8 +212,11 @@ def test_a_request_that_somebody_else_has_received_is_not_called_nothing(
     asked = operator("redrive", "--submissions", "--yes", "--json")
 
     assert (looked.code, asked.code) == (0, 1)
-    assert "has no such requests that could be received: there is nothing to redrive. 1 more in" in looked.told
-    assert "1 messages of yorutsuke-batch-orchestrator-dlq-local could not be received. Run this again." in asked.told
+    assert "Found 0 matching requests in yorutsuke-batch-orchestrator-dlq-local. 1 mess" in looked.told
+    assert (
+        "1 messages of yorutsuke-batch-orchestrator-dlq-local could not be received. Run the command again."
+        in asked.told
+    )
 
 
 def test_redrive_shows_answers_before_the_messages_return(
@@ -244,9 +247,9 @@ def test_a_connection_that_waits_for_a_function_is_kept_alive() -> None:
 def test_without_failed_requests_there_is_nothing_to_do(operator: Operator) -> None:
     ran = operator("redrive", "--submissions")
 
-    assert (ran.code, "there is nothing to redrive" in ran.told) == (0, True)
+    assert (ran.code, "Found 0 matching requests" in ran.told) == (0, True)
 
 
 def test_a_queue_that_is_not_there_is_said_to_be_missing(operator: Operator) -> None:
-    with pytest.raises(StageError, match="queue 'yorutsuke-nowhere-local' does not exist: deploy the stage again"):
+    with pytest.raises(StageError, match=r"queue 'yorutsuke-nowhere-local' does not exist\. Deploy the stage again"):
         Queue(operator.job_run.aws.sqs, "yorutsuke-nowhere-local").depth()

@@ -132,7 +132,7 @@ def test_an_object_of_another_bucket_fails_the_message(stage: Stage, logged: Log
 
     [(_, name, detail)] = _failures(logged())
     assert name == "InvalidEventError"
-    assert detail == f"bucket 'other' is not this stage's bucket '{BUCKET}': correct the notification's source."
+    assert detail == f"bucket 'other' is not this stage's bucket '{BUCKET}'. Correct the notification's source."
 
 
 def test_an_unreadable_output_fails_the_message(stage: Stage, logged: LogReader) -> None:
@@ -157,7 +157,7 @@ def test_a_job_record_that_breaks_the_schema_fails_the_message(stage: Stage, log
 
     [(_, name, detail)] = _failures(logged())
     assert name == "UnknownJobError"
-    assert "userId: String should have at least 1 character" in detail
+    assert "userId: must have 1 or more characters" in detail
 
 
 def test_two_records_with_one_job_id_fail_the_message(stage: Stage, logged: LogReader) -> None:
@@ -168,7 +168,7 @@ def test_two_records_with_one_job_id_fail_the_message(stage: Stage, logged: LogR
 
     [(_, name, detail)] = _failures(logged())
     assert name == "UnknownJobError"
-    assert "has more than one record" in detail
+    assert "has several records" in detail
 
 
 def test_a_second_output_object_of_a_job_is_refused(stage: Stage, logged: LogReader) -> None:

@@ -201,15 +201,15 @@ def test_records_that_bedrock_never_processed_are_reported_and_no_difference(sta
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ("", "Invalid JSON"),
-        ("{", "Invalid JSON"),
-        ("[]", "Input should be an object"),
-        ("{}", "totalRecordCount: Field required; processedRecordCount: Field required"),
+        ("", "it is not valid JSON"),
+        ("{", "it is not valid JSON"),
+        ("[]", "it must be an object, not an array"),
+        ("{}", "totalRecordCount: is missing; processedRecordCount: is missing"),
         (
             '{"totalRecordCount": 1, "processedRecordCount": -1, "successRecordCount": 0, "errorRecordCount": 0}',
-            "processedRecordCount: Input should be greater than or equal to 0",
+            "processedRecordCount: must be at least 0",
         ),
-        (" " * 70_000, "is larger than 65536 bytes: only Bedrock's own manifest goes there."),
+        (" " * 70_000, "is larger than 65536 bytes. Only Bedrock may write this object."),
     ],
 )
 def test_an_object_that_is_no_manifest_fails_its_message_and_changes_nothing(
@@ -245,7 +245,7 @@ def test_a_manifest_that_was_written_again_is_left_to_its_later_message(stage: S
 
     said = logged()
     assert [entry["why"] for entry in _entries(said, "BATCH_RESULT_MANIFEST_SKIPPED")] == [
-        "the manifest has been written again"
+        "the manifest was written again since its notification"
     ]
     assert _metrics(said, "ManifestDifference") == [2]
 
@@ -271,7 +271,7 @@ def test_a_manifest_of_a_job_that_has_just_begun_is_no_agreement(stage: Stage, l
     assert stage.job() == before
     said = logged()
     assert [entry["why"] for entry in _entries(said, "BATCH_RESULT_MANIFEST_SKIPPED")] == [
-        "Bedrock has processed nothing yet"
+        "Bedrock has not processed a record yet"
     ]
     assert _metrics(said, "UnprocessedCount") == [10]
 

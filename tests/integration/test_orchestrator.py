@@ -234,8 +234,8 @@ def test_too_few_images_that_can_be_sent_are_refused_and_nothing_is_left_behind(
         orchestrator.invoke(request())
 
     assert str(raised.value) == (
-        "2 of 3 images can be sent (left out: UNKNOWN 1), a batch job takes at least 3: name more that are the user's, "
-        "pending and in the bucket."
+        "only 2 of 3 images can be sent (left out: UNKNOWN 1). A batch job needs at least 3. Add pending images of the "
+        "user that are in the bucket."
     )
     assert _left_behind(orchestrator) == NOTHING
     assert "GetObject" not in orchestrator.stage.calls.counts()
@@ -262,7 +262,7 @@ def test_a_manifest_that_is_too_large_is_refused_and_nothing_is_left_behind(
     monkeypatch.setattr("batch_orchestrator.manifest.MAX_MANIFEST_BYTES", len(manifest_of()) - 1)
     orchestrator.stage.put_images(IMAGE_IDS)
 
-    with pytest.raises(InvalidRequestError, match="2 of them fit"):
+    with pytest.raises(InvalidRequestError, match="Only 2 images fit"):
         orchestrator.invoke(request())
 
     assert _left_behind(orchestrator) == NOTHING
@@ -280,8 +280,8 @@ def test_a_job_that_cannot_be_submitted_in_time_is_refused_and_nothing_is_left_b
         orchestrator.invoke(request(), context)
 
     assert str(raised.value) == (
-        "2 of 3 images were read in 570 seconds, and the last 30 that the function has are for submitting their job: "
-        "ask for fewer under another intentId."
+        "only 2 of 3 images were read in 570 seconds. The function reserves its last 30 seconds for the submission. "
+        "Request fewer images, with a new intentId."
     )
     assert _left_behind(orchestrator) == NOTHING
     assert orchestrator.stage.calls.counts()["AbortMultipartUpload"] == 1

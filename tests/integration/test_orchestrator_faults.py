@@ -212,7 +212,8 @@ def test_a_job_whose_record_has_another_by_now_is_named(orchestrator: Orchestrat
         orchestrator.invoke(request())
 
     assert str(raised.value) == (
-        "Bedrock has job 'job000000000' for intent 'intent-1', whose record has another: stop the former."
+        "Bedrock has created job 'job000000000' for intent 'intent-1', but the intent's record names another job. An "
+        "intent has one job. Stop job 'job000000000' in Bedrock."
     )
     assert orchestrator.record()["jobId"] == "otherjob0000"
 
@@ -228,7 +229,7 @@ def test_a_record_that_was_begun_anew_meanwhile_is_not_given_the_former_ones_job
 
     _at(orchestrator, "UpdateItem", 1, begin_anew)
 
-    with pytest.raises(RetryableError, match=r"vanished .* stop that job, then send the request again"):
+    with pytest.raises(RetryableError, match=r"was deleted .* Stop that job, then send the request again"):
         orchestrator.invoke(request())
 
     record = orchestrator.record()
@@ -248,7 +249,7 @@ def test_a_run_that_found_other_images_than_the_one_that_was_first_writes_nothin
 
     _at(orchestrator, "PutItem", 0, be_second)
 
-    with pytest.raises(SubmissionLostError, match="others than can be sent by now"):
+    with pytest.raises(SubmissionLostError, match="the images that can be sent have changed"):
         orchestrator.invoke(everything)
 
     assert orchestrator.manifests() == {MANIFEST: manifest_of()}
@@ -322,11 +323,10 @@ def test_a_claim_whose_manifest_cannot_be_written_in_time_says_what_to_do(orches
         orchestrator.invoke(request(), lambda_context(seconds=29))
 
     assert str(raised.value) == (
-        f"intent 'intent-1' was begun at {claimed['submitTime']} with 3 images, whose manifest cannot be written (0 of "
-        "3 images were read in 0 seconds, and the last 30 that the function has are for submitting their job: ask for "
-        "fewer under another intentId): another function may still be at it, so send the request again. Where the "
-        "record is older than a function lives (15 minutes) and has no manifestPublished, that one died before Bedrock "
-        "was asked for a job: delete the record first."
+        f"intent 'intent-1' began at {claimed['submitTime']} with 3 images, and the manifest cannot be written (only 0 "
+        "of 3 images were read in 0 seconds. The function reserves its last 30 seconds for the submission. Request "
+        "fewer images, with a new intentId). Another function may be continuing it, so send the request again. If the "
+        "record is older than 15 minutes and has no manifestPublished, Bedrock has no job: delete the record first."
     )
     assert (orchestrator.record(), orchestrator.manifests(), orchestrator.uploads()) == (claimed, {}, uploads)
     _require_one_job(orchestrator, orchestrator.invoke(request()))
@@ -340,7 +340,7 @@ def test_a_claim_whose_manifest_is_too_large_by_now_says_what_to_do(
     uploads = orchestrator.uploads()
     monkeypatch.setattr("batch_orchestrator.manifest.MAX_MANIFEST_BYTES", len(manifest_of()) - 1)
 
-    with pytest.raises(SubmissionLostError, match=r"2 of them fit.*delete the record first"):
+    with pytest.raises(SubmissionLostError, match=r"Only 2 images fit.*delete the record first"):
         orchestrator.invoke(request())
 
     assert (orchestrator.manifests(), orchestrator.uploads()) == ({}, uploads)

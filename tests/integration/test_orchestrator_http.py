@@ -35,7 +35,7 @@ def test_a_job_is_answered_200_and_again_when_asked_for_again(orchestrator: Orch
 
 
 def test_an_invalid_request_is_answered_400(orchestrator: Orchestrator, logged: LogReader) -> None:
-    message = "pendingImageIds names 1 images, a batch job takes at least 3: wait until there are more."
+    message = "pendingImageIds names 1 images. A batch job needs at least 3. Send the request when the user has more."
 
     answer = orchestrator.invoke(http(request(["img-1"])))
 
@@ -64,8 +64,8 @@ def test_another_request_under_the_same_intent_is_answered_409_and_changes_nothi
     assert (answer["statusCode"], answer["headers"]) == (409, HEADERS)
     assert json.loads(answer["body"]) == {
         "error": "IntentConflictError",
-        "message": f"intent 'intent-1' was begun at {record['submitTime']} with another {next(iter(changes))}: send "
-        "this request under an intentId of its own.",
+        "message": f"intent 'intent-1' began at {record['submitTime']} with another {next(iter(changes))}. An intent "
+        "has one request. Send this request with a new intentId.",
     }
     assert orchestrator.record() == record
     assert len(orchestrator.bedrock.jobs) == 1

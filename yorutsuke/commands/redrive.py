@@ -37,7 +37,7 @@ class _Texts:
         done = redrive.moved + len(redrive.jobs)
         text = f"{done} of {readable} {self.noun} {self.outcome}{f': {jobs}' if jobs else ''}."
         if not redrive.count:
-            text = f"Found 0 {self.noun} in {queue}."
+            text = f"Found 0 matching {self.noun} in {queue}."
         elif dry_run:
             text = f"{readable} of {redrive.count} {self.noun} can be {self.participle}. This dry run changed nothing."
         if unreadable := redrive.count - readable:
