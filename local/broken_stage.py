@@ -168,7 +168,7 @@ def _denied(stage: JobRun, action: str, keys: str) -> Generator[None]:
 
 @contextmanager
 def _quick_redelivery(stage: JobRun) -> Generator[None]:
-    """Let failed messages return to the queue after REDELIVERY_SECONDS. No other message may be in process."""
+    """Let failed messages return to the queue after REDELIVERY_SECONDS. Other messages must not be in process."""
     sqs, queue_url = stage.aws.sqs, stage.outputs["queueUrl"]
     attributes: Any = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["VisibilityTimeout"])["Attributes"]
     sqs.set_queue_attributes(QueueUrl=queue_url, Attributes={"VisibilityTimeout": str(REDELIVERY_SECONDS)})

@@ -35,7 +35,7 @@ COMPONENT_PREFIX = f"{PROJECT}:"
 class LocalDeployer(pulumi.runtime.Mocks):
     """Creates the resources that the program registers and answers its calls, in place of Pulumi's engine.
 
-    `default_tags` are the provider's: it adds them to every resource whose type has tags.
+    `default_tags` are the provider's. It adds them to every resource with tags.
     """
 
     def __init__(self, aws: Aws, default_tags: Mapping[str, str]) -> None:

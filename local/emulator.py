@@ -45,7 +45,7 @@ SERVER_CERTIFICATE = "server.pem"
 LOCK = "running.lock"
 LOG = "emulator.log"
 TEMPORARY_FOLDER = "tmp"
-"""Where the emulator unpacks functions and layers: a folder, or a link to a folder in memory."""
+"""Name of the folder for unpacked functions and layers. It may be a link to a folder in memory."""
 RAM_DISK = Path("/dev/shm")  # noqa: S108 - a random name is made below it
 RAM_DISK_BYTES = 2 * 1024**3
 """Free bytes that RAM_DISK must have. Each cold start unpacks 12 MB there."""
@@ -124,7 +124,7 @@ def stop_process(pid: int, folder: Path) -> None:
 
 
 def remove_unpacked(folder: Path) -> None:
-    """Remove what the emulator of a folder unpacked. The emulator must have ended."""
+    """Remove the files that the emulator of a folder unpacked. The emulator must have ended."""
     shutil.rmtree((folder / TEMPORARY_FOLDER).resolve(), ignore_errors=True)
 
 
@@ -191,7 +191,7 @@ def _make_certificate(folder: Path) -> Path:
 
 
 def _environment(port: int, folder: Path) -> dict[str, str]:
-    # The functions must not receive the user's own AWS variables, and no proxy reaches a loopback port.
+    # The functions must not receive the user's own AWS variables, and a proxy cannot reach a loopback port.
     own = {name for name in os.environ if name.startswith("AWS_") or name.lower().endswith("_proxy")}
     return {
         **{name: value for name, value in os.environ.items() if name not in own},

@@ -60,7 +60,7 @@ Parameters = dict[str, Any]
 
 
 class FunctionDiedError(BaseException):
-    """The execution environment ended. It is not an Exception, so no handler catches it."""
+    """The execution environment ended. Handlers of Exception do not catch it."""
 
 
 @dataclass(frozen=True)
@@ -353,7 +353,7 @@ class InMemoryAws:
 
 
 def _refusal(parameters: Parameters, item: Item | None) -> AWSResponse | None:
-    """Return the error of a conditional write whose condition does not hold."""
+    """Return the error of a conditional write if its condition does not hold, or None."""
     condition = parameters.get("ConditionExpression")
     names, values = parameters.get("ExpressionAttributeNames", {}), parameters.get("ExpressionAttributeValues", {})
     if condition is None or all(_holds(clause, item or {}, names, values) for clause in condition.split(" AND ")):

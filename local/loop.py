@@ -21,7 +21,7 @@ INTENT_ID = "demo-intent-1"
 
 @dataclass(frozen=True)
 class Loop:
-    """A stage whose orchestrator creates jobs in a stand-in for Bedrock."""
+    """A stage with an orchestrator that creates jobs in a stand-in for Bedrock."""
 
     stage: JobRun
     bedrock: Bedrock

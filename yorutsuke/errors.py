@@ -76,7 +76,7 @@ def error_line(error: Exception) -> str:
         case ClientError():
             return _client_error_line(error)
         case BotoCoreError():
-            return f"a call to AWS failed: {message}. Check the Region and the network, then run the command again."
+            return f"AWS could not be called: {message}. Check the Region and the network, then run the command again."
         case _:
             return str(error)
 

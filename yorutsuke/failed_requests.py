@@ -34,7 +34,7 @@ class _Context(BaseModel):
 
 
 class _FailureRecord(BaseModel):
-    """Lambda's record of a failed invocation. It has no response if the request expired before it was processed."""
+    """Lambda's record of a failed invocation, without a response if the request expired before it was processed."""
 
     requestContext: _Context
     requestPayload: dict[str, Any]

@@ -1,8 +1,8 @@
 """The records of a stage's jobs, as an operator needs them.
 
 The layer's `BatchJobs` refuses a record that breaks the schema. Here, such a record does not hide the others. The table
-has no index by time, so all of it is scanned: 30 days of records, in concurrent segments. A projection reduces what is
-sent, not what is read and paid for.
+has no index by time, so the complete table is scanned: 30 days of records, in concurrent segments. A projection reduces
+the data that is sent, but not the data that is read and paid for.
 
 Source: Amazon DynamoDB developer guide, "Scanning tables" (1 MB per page, before the projection; parallel scan).
 """

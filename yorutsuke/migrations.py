@@ -41,7 +41,7 @@ INDEX_SECONDS = 60
 
 @dataclass(frozen=True)
 class Unmoved:
-    """A transaction whose image could not be moved."""
+    """A transaction with an image that could not be moved."""
 
     user_id: str
     transaction_id: str
@@ -64,7 +64,7 @@ class RetryResult:
 
 
 def find_unmoved(stage: Stage, job_id: str) -> list[Unmoved]:
-    """Return the transactions of a job whose image could not be moved."""
+    """Return the transactions of a job with an image that could not be moved."""
     attributes = ("userId", "transactionId", "imageId", "extractedAt")
     items = job_transactions(stage, job_id, *attributes, status=TransactionStatus.MIGRATION_FAILED)
     return [Unmoved(*(item[name]["S"] for name in attributes)) for item in items]
@@ -92,7 +92,7 @@ def retry(stage: Stage, job: JobRecord, transactions: Sequence[Unmoved], advance
 
 
 def move_images(stage: Stage, chunk: Sequence[Unmoved], result: RetryResult) -> list[Unmoved]:
-    """Move the images of transactions, and return the transactions whose image was moved."""
+    """Move the images of transactions, and return the transactions with a moved image."""
     images = stage.stores.pending.find([transaction.image_id for transaction in chunk])
     by_date: dict[str, list[StoredImage]] = {}
     for transaction in chunk:
@@ -110,7 +110,7 @@ def move_images(stage: Stage, chunk: Sequence[Unmoved], result: RetryResult) -> 
 
 
 def _settle(stage: Stage, job: JobRecord, transactions: Sequence[Unmoved], result: RetryResult) -> None:
-    """Set the status of transactions whose image was moved, and subtract them from the job's count."""
+    """Set the status of transactions with a moved image, and subtract them from the job's count."""
     client = stage.clients.dynamodb
     left = [*transactions]
     for _ in range(ATTEMPTS):

@@ -157,9 +157,8 @@ class Queue:
             yield [*new.values()]
             if time.monotonic() > deadline:
                 raise UnfinishedError(
-                    f"{len(seen)} messages of {self.name} were received in {READING_SECONDS} s, and more remain. "
-                    f"Received messages stay hidden for only {HIDDEN_SECONDS} s. Run the command again, closer to the "
-                    "stage's Region."
+                    f"{len(seen)} messages of {self.name} were received, and more remain. Received messages become "
+                    f"visible again after {HIDDEN_SECONDS} s. Run the command again, closer to the stage's Region."
                 )
 
     def _receive_chunk(self, _: int) -> list[Message]:

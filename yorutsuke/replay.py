@@ -97,7 +97,7 @@ def choose_output(stage: Stage, job: JobRecord, named: str | None) -> JobOutput:
 
 
 def choose_manifest(stage: Stage, job: JobRecord) -> JobOutput:
-    """Return the job's manifest. Raises NotFoundError if it has none."""
+    """Return the job's manifest. Raises NotFoundError if it does not exist."""
     for output in job_outputs(stage, job):
         if output.state is OutputState.MANIFEST:
             return output
@@ -135,7 +135,7 @@ def _add_chunk(stage: Stage, job: BatchJob, chunk: RecordChunk, effects: Effects
 
 
 def require_unchanged(stage: Stage, key: str, etag: str) -> None:
-    """Check that an output still has the content whose effects were shown. Raises RefusedError."""
+    """Check that an output still has the content of the preview. Raises RefusedError."""
     current = stage.clients.s3.head_object(Bucket=stage.settings.images_bucket, Key=key)["ETag"].strip('"')
     if current != etag:
         raise RefusedError(

@@ -107,7 +107,7 @@ def _log_failure(trace_id: str) -> Generator[None]:
 
 
 def _trace_id(context: LambdaContext) -> str:
-    """Return the id of the invocation's X-Ray trace, or of the invocation if it has none."""
+    """Return the id of the invocation's X-Ray trace, or of the invocation if it is not traced."""
     root = re.search(r"Root=([^;]+)", os.environ.get("_X_AMZN_TRACE_ID", ""))
     return root[1] if root else context.aws_request_id
 

@@ -167,7 +167,7 @@ class JobSubmitter:
             intentId=request.intentId,
             userId=request.userId,
             status=JobStatus.SUBMITTING.value,
-            # With microseconds, an intent whose record was deleted gets a new token even if it begins again at once.
+            # If the record is deleted, an intent that begins again at once gets a new token, thanks to microseconds.
             submitTime=iso_utc(now, "microseconds"),
             modelId=request.modelId or self.settings.model_ids[0],
             manifestUri=self.manifests.uri(request.intentId),
@@ -240,7 +240,7 @@ def left_out_before(request: SubmitRequest, record: Submission) -> dict[str, Unf
 
 
 def require_same_images(record: Submission, request: SubmitRequest, image_ids: Iterable[str]) -> None:
-    """Refuse a manifest whose images differ from the claimed ones. Raises SubmissionLostError."""
+    """Refuse a manifest with other images than the claimed ones. Raises SubmissionLostError."""
     if record.submittedImages != selection(request.pendingImageIds, image_ids):
         raise submission_lost(record, "the images that can be sent have changed since then")
 

@@ -133,7 +133,7 @@ class OutputProcessor:
         return stats, missing
 
     def _store_chunk(self, job: BatchJob, date: str, chunk: RecordChunk) -> StoredChunk:
-        """Write transactions, move their images, then set the status of those whose image was not moved."""
+        """Write transactions, move their images, then set the status of transactions with an unmoved image."""
         images = self.stores.pending.find([record.transaction.imageId for record in chunk.parsed])
         foreign = {image.image_id for image in images.values() if image.user_id != job.userId}
         transactions = [r.transaction for r in chunk.parsed if r.transaction.imageId not in foreign]

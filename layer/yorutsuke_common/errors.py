@@ -10,16 +10,16 @@
         ├── SettingsError        the function's environment is not valid
         ├── InvalidEventError    the event's envelope or object key is not one that the function processes
         ├── InvalidManifestError the output manifest breaks AWS's documented form
-        ├── UnknownJobError      the job has no record, or its record breaks the schema
+        ├── UnknownJobError      the job's record is missing, or breaks the schema
         ├── OutputConflictError  a second output file for a job that accepts one
         ├── InvalidRequestError  a request for a job breaks a rule
         ├── IntentConflictError  a request differs from the one that began its intent
         ├── JobConflictError     Bedrock has two jobs for one intent
         └── BedrockRefusedError  Bedrock refuses the job as it is
 
-Both branches make the event fail, so no event is lost. SQS delivers a failed message again and, after the last receive,
-moves it to the dead-letter queue. The caller that requested a job receives the error. The branch states whether a retry
-can help.
+Both branches make the event fail, so that it is not lost. SQS delivers a failed message again and, after the last
+receive, moves it to the dead-letter queue. The caller that requested a job receives the error. The branch states
+whether a retry can help.
 
 Every message names the value, the rule it breaks and the remedy.
 """
@@ -76,7 +76,7 @@ class InvalidManifestError(PermanentError):
 
 
 class UnknownJobError(PermanentError):
-    """The batch-jobs table has no usable record of the job."""
+    """The batch-jobs table lacks a usable record of the job."""
 
 
 class OutputConflictError(PermanentError):

@@ -114,7 +114,7 @@ def job_events_in_message(body: str, bucket: str) -> list[JobEvent]:
 
 
 def job_events(event: Mapping[str, Any], bucket: str) -> list[JobEvent]:
-    """Return the job events in an event of S3 or EventBridge. `s3:TestEvent` has no records, and so no job events.
+    """Return the job events in an event of S3 or EventBridge, or an empty list for `s3:TestEvent`.
 
     Manifests come last. A manifest that differs from the processed output fails the message, and the missing output
     may be in the same message.

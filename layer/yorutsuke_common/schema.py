@@ -1,4 +1,4 @@
-"""The models of everything that is read or stored. Pure: no AWS, no clock, no environment.
+"""The models of everything that is read or stored. Pure: without AWS, clock or environment.
 
 Attribute names are those of the stored items (camelCase), so a model dumps to its DynamoDB item without renaming.
 The text of a validation error never quotes the input, because it may reach a log. `validation` describes such errors.
@@ -186,8 +186,8 @@ class Transaction(Receipt):
 class ResultStats(_Model):
     """The counts of one output file: successCount + failureCount = totalCount, always.
 
-    `migrationFailedCount` counts successes whose image could not be moved. `missingCount` counts requested images that
-    no line names; it is absent if the job's record does not hold the requested images.
+    `migrationFailedCount` counts successes with an image that could not be moved. `missingCount` counts requested
+    images without a record. It is absent if the job's record does not list the requested images.
     """
 
     successCount: int

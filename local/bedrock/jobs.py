@@ -118,7 +118,7 @@ class Bedrock:
     def create(self, request: dict[str, Any]) -> str:
         """Create a job, unless an earlier request with the same token did, and return its ARN.
 
-        Raises RequestRefusedError. Raises LocalStageError, and creates no job, if the event bus refuses its event.
+        Raises RequestRefusedError. Raises LocalStageError, without creating a job, if the event bus refuses its event.
         """
         token = request.get("clientRequestToken") or secrets.token_hex()
         job_id = hashlib.sha256(token.encode()).hexdigest()[:12]

@@ -1,6 +1,6 @@
 """A job's service role: whether Bedrock may assume it, and S3 with its rights.
 
-The emulator assumes roles for no service. So the trust policy is evaluated here, and the rights are enforced through a
+The emulator cannot assume roles for a service. So the trust policy is evaluated here, and the rights are enforced by a
 twin: a role with the same inline policies that trusts the account instead.
 """
 

@@ -76,7 +76,7 @@ EXPECTED = [
     _row(
         jobId="copiesdenied",
         status="COMPLETED",
-        broke="its images could not be copied to processed/",
+        broke="The images could not be copied to processed/.",
         transactions=40,
         migrationFailed=40,
         imagesLeft=40,

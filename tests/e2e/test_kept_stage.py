@@ -57,7 +57,7 @@ def test_a_kept_stage_is_reached_by_its_file_alone_kept_once_and_ended_by_stop_w
     running, unpacked = _processes(kept), (Path(kept["caBundle"]).parent / TEMPORARY_FOLDER).resolve(strict=True)
     again = run_demo("--keep", "--stage-file", str(stage_file))
     assert again.returncode == 1
-    assert f"a stage has been kept since {kept['startTime']} at {kept['endpoint']}" in again.stderr
+    assert f"a kept stage has been running since {kept['startTime']} at {kept['endpoint']}" in again.stderr
     assert json.loads(stage_file.read_text()) == kept
 
     stopped = run_demo("--stop", "--json", "--stage-file", str(stage_file))
@@ -71,7 +71,7 @@ def test_a_kept_stage_is_reached_by_its_file_alone_kept_once_and_ended_by_stop_w
 
     nothing = run_demo("--stop", "--json", "--stage-file", str(stage_file))
     assert (nothing.returncode, json.loads(nothing.stdout)) == (0, {"stopped": False})
-    assert nothing.stderr == "No stage is kept: there is nothing to stop.\n"
+    assert nothing.stderr == "A kept stage was not found. Nothing was stopped.\n"
 
 
 def test_of_a_kept_stage_whose_emulator_died_stop_removes_the_remains_and_harms_nobody_who_has_its_id_now(
@@ -86,9 +86,8 @@ def test_of_a_kept_stage_whose_emulator_died_stop_removes_the_remains_and_harms_
         stranger.communicate(b"\n")
 
     assert stopped.returncode == 0
-    assert (
-        f"{kept['endpoint']} (process {stranger.pid}, since {kept['startTime']}) had ended by itself" in stopped.stderr
-    )
+    ended = f"{kept['endpoint']} (process {stranger.pid}, since {kept['startTime']}). Its files were removed."
+    assert ended in stopped.stderr
     assert not unpacked.exists()
     assert not Path(kept["caBundle"]).parent.exists()
     assert not stage_file.exists()
@@ -99,7 +98,7 @@ def test_stop_and_keep_at_once_are_refused() -> None:
     done = run_demo("--stop", "--keep")
 
     assert done.returncode == 2
-    assert "--stop ends what --keep left running: ask for one of them." in done.stderr
+    assert "--stop and --keep exclude each other: leave one of them out." in done.stderr
 
 
 def _processes(kept: dict[str, Any]) -> list[psutil.Process]:

@@ -80,7 +80,7 @@ def test_failed_job_reaches_its_record_and_leaves_no_role(loop: Loop) -> None:
     job_run.wait_until(lambda job: "bedrockStatus" in job, "have ended")
 
     job = job_run.job()
-    assert end.message.startswith(f"Batch job {end.job_arn} has an input whose line 1 is not a record")
+    assert end.message.startswith(f"Batch job {end.job_arn} has an input file with an invalid record")
     assert (job["status"], job["bedrockStatus"], job["bedrockMessage"]) == ("FAILED", "Failed", end.message)
     roles = [role["RoleName"] for role in job_run.aws.iam.list_roles()["Roles"]]
     assert [role for role in roles if role.startswith("bedrock-")] == []
@@ -130,6 +130,6 @@ def test_a_request_that_nobody_waits_for_is_kept_with_its_error_once_it_is_given
     record = json.loads(message.get("Body", ""))
     assert (record["requestContext"]["condition"], record["requestPayload"]) == ("RetriesExhausted", request)
     # The emulator has one name for all errors of functions.
-    assert "names 1 images, a batch job takes at least 100" in record["responsePayload"]["errorMessage"]
+    assert "names 1 images. A batch job needs at least 100" in record["responsePayload"]["errorMessage"]
     refusals = [entry["event"] for entry in _orchestrator_entries(loop, "loop-kept")]
     assert refusals == ["BATCH_SUBMIT_REFUSED"] * 3

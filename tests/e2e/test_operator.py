@@ -211,8 +211,8 @@ def test_an_unknown_job_is_one_clear_line(operator: Operator, command: list[str]
 
     assert (ran.code, ran.out) == (1, "")
     assert ran.told == (
-        "NotFoundError: 'nowhere' is neither a job nor an intent of stage 'local': `jobs` lists those of the last "
-        "30 days."
+        "NotFoundError: stage 'local' does not have a job or an intent with the id 'nowhere'. `jobs` lists the jobs of "
+        "the last 30 days."
     )
 
 

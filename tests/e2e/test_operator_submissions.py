@@ -106,7 +106,7 @@ def test_a_failed_request_is_shown_and_asked_again_and_gone_once_it_has_its_job(
     assert answer["jobs"] == {"intent-known": "known0000001"}
     assert [*answer["failures"]] == ["intent-small"]
     # The error's name is the runtime's, which here is the emulator's.
-    assert "pendingImageIds names 2 images, a batch job takes at least 100" in answer["failures"]["intent-small"]
+    assert "pendingImageIds names 2 images. A batch job needs at least 100" in answer["failures"]["intent-small"]
     assert "1 requests failed again and stay" in ran.told
     assert _left(operator, queue) == ["intent-broken", "intent-small"]
 
@@ -138,7 +138,7 @@ def test_what_lambda_did_not_write_is_said_and_left(operator: Operator, queue: s
     answer = ran.answer
     assert "1 requests cannot be read and stay in yorutsuke-batch-orchestrator-dlq-local. Delete" in ran.told
     [found] = answer["found"]
-    assert found["problem"] == "it is not Lambda's failure record (requestContext: Field required)"
+    assert found["problem"] == "the message is not Lambda's failure record: requestContext: is missing"
     assert (answer["readable"], answer["jobs"], _left(operator, queue)) == (0, {}, ["?"])
 
 
@@ -194,11 +194,11 @@ def test_redrive_shows_the_first_of_many_failures(
     ran = operator("redrive", "--submissions", "--yes")
 
     assert ran.code == 1
-    assert "Failed again: 4, the first 3" in ran.out
-    assert ran.out.count("a batch job takes at least 100") == 3
+    assert "Requests that failed again: 4, the first 3" in ran.out
+    assert ran.out.count("A batch job needs at least 100") == 3
     assert ran.told.endswith(
-        "UnfinishedError: 4 requests failed again and stay in yorutsuke-batch-orchestrator-dlq-local: correct the "
-        "cause first. Run this again."
+        "UnfinishedError: 4 requests failed again and stay in yorutsuke-batch-orchestrator-dlq-local. Correct the "
+        "cause. Run the command again."
     )
 
 

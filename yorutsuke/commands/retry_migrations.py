@@ -1,4 +1,4 @@
-"""`retry-migrations`: moves the images of a job that could not be moved, and changes nothing else."""
+"""`retry-migrations`: moves the images of a job that could not be moved, and sets their transactions' status."""
 
 from collections import Counter
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 NOT_CLAIMED = "attribute_not_exists(claimedUntil) OR claimedUntil < :now"
-"""The condition that no function holds a claim on the job. `:now` is in epoch seconds."""
+"""The condition that the job is not claimed, or that its claim has expired. `:now` is in epoch seconds."""
 CLAIM_MARGIN_SECONDS = 5
 """Seconds by which a claim outlasts its function. Clocks differ, and the last request of an ended function may still
 take effect."""
@@ -66,12 +66,12 @@ class BatchJobs:
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
         except self.client.exceptions.ConditionalCheckFailedException as exc:
-            # The stored record may be this function's: the client repeats a PutItem whose answer was lost.
+            # The stored record may be this function's: the client repeats a PutItem if the answer was lost.
             return self._submission(exc.response.get("Item", {}))
         return submission
 
     def mark_manifest_published(self, submission: Submission) -> None:
-        """Record that the intent's manifest is complete, so that no other run writes it or reads its images.
+        """Record that the intent's manifest is complete, so that other runs do not write it or read its images.
 
         Raises:
             RetryableError: The record was deleted.
@@ -132,7 +132,7 @@ class BatchJobs:
         """Return the job with this id, through `jobIdIndex`, which lags behind the table.
 
         Raises:
-            UnknownJobError: The job has no record or more than one, or its record breaks the schema.
+            UnknownJobError: The job does not have exactly one record, or its record breaks the schema.
         """
         response = self.client.query(
             TableName=self.table,
@@ -167,7 +167,7 @@ class BatchJobs:
         """
         now = time.time()
         claim = {"claimedBy": token, "claimedUntil": int(now + remaining_seconds + CLAIM_MARGIN_SECONDS)}
-        # The function's own claim counts as free: the client repeats an UpdateItem whose answer was lost.
+        # The function's own claim counts as free: the client repeats an UpdateItem if the answer was lost.
         free = f"({NOT_CLAIMED} OR claimedBy = :claimedBy)"
         claimed, record = self.update(job, claim, free, {":now": int(now)})
         if claimed:
@@ -203,7 +203,7 @@ class BatchJobs:
         }
         remove = ("bedrockCounts", "claimedBy", "claimedUntil")
         completed, record = self.update(job, attributes, *_claimed_by(job.claimedBy), remove=remove)
-        # If the client repeated an UpdateItem whose answer was lost, the first one has ended the claim.
+        # If the client repeated the UpdateItem because the answer was lost, the first one has ended the claim.
         if not completed and record.get("processedOutputs", {}).get(key) != etag:
             raise RetryableError(
                 f"the claim on job {job.jobId!r} was lost while {key!r} was processed. SQS delivers the message again, "
@@ -311,7 +311,7 @@ def is_processed(job: BatchJob, key: str, etag: str | None) -> bool:
 
 
 def outputs_unchanged(job: BatchJob) -> tuple[str, dict[str, Any]]:
-    """Return the condition that no output was processed since `job` was read, and the values that it names."""
+    """Return the condition that the processed outputs are those of `job`, and the values that it names."""
     if job.processedOutputs:
         return "processedOutputs = :seen", {":seen": job.processedOutputs}
     return "attribute_not_exists(processedOutputs)", {}

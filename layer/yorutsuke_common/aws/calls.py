@@ -86,7 +86,7 @@ def map_ahead(
         seconds_left: Returns how long to wait for a result, or None for no limit.
 
     Raises:
-        OutOfTimeError: No time is left, whether or not the next result is ready.
+        OutOfTimeError: The time is used up, whether or not the next result is ready.
     """
     window: deque[Future[_R]] = deque()
     for item in items:

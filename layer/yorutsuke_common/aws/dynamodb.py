@@ -56,7 +56,7 @@ def from_item(item: Item) -> dict[str, Any]:
 
 def _backoff(attempt: int) -> None:
     """Wait before retry `attempt`, counted from 0: exponential backoff with full jitter."""
-    # The random number spreads retries and protects no secret.
+    # The random number only spreads retries, and need not be unpredictable.
     time.sleep(random.uniform(0, BASE_DELAY_SECONDS * 2**attempt))  # noqa: S311
 
 

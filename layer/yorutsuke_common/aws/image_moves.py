@@ -62,7 +62,7 @@ class ImageMover:
     def move(self, images: Sequence[StoredImage], date: str) -> dict[str, MoveFailure]:
         """Move images to `processed/{date}/` and return the failures by image id.
 
-        An image whose copy or deletion fails keeps its source. An image that is already processed counts as moved.
+        If a copy or a deletion fails, the image keeps its source. An image that is already processed counts as moved.
         Raises the errors of `PendingImages`.
         """
         failures = {image.image_id: INVALID_KEY for image in images if not image.upload_key}

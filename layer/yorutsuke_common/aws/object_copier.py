@@ -1,7 +1,7 @@
 """Copies thousands of objects within a bucket.
 
 A boto3 client takes most of a millisecond of CPU per call: it evaluates endpoint rules, runs its event handlers and
-parses an answer that holds nothing of interest. For tens of thousands of copies that differ in two keys, that is more
+parses an answer without useful content. For tens of thousands of copies that differ in two keys, that is more
 CPU than the rest of a job. So the client makes only the first copy, and botocore's `before-sign` event supplies the
 request and its signer. Every other copy repeats that request with its own keys. If the response of such a copy does
 not confirm success, the client makes the copy again, with the client's retries and errors. A copy is idempotent.

@@ -49,7 +49,7 @@ def reply_of(record: BedrockRecord | SimpleRecord) -> str:
     """Return the text that the model wrote.
 
     Raises:
-        Rejection: The record holds an error, no output, or a reply that is unknown or incomplete.
+        Rejection: The record holds an error, lacks an output, or holds a reply that is unknown or incomplete.
     """
     if isinstance(record, SimpleRecord):
         return record.output.text

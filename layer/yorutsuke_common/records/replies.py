@@ -18,7 +18,7 @@ TRUNCATED_STOP_REASONS = frozenset({"max_tokens", "model_context_window_exceeded
 
 
 class _Block(BaseModel):
-    """A content block. Blocks of other kinds (reasoning, tool use) have no text."""
+    """A content block. Blocks of other kinds (reasoning, tool use) lack a text."""
 
     text: str | None = None
 
