@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def forget_own_account() -> None:
-    """Remove the user's own AWS set-up, such as a profile, from this process, so that no call reaches their account."""
+    """Remove the user's own AWS set-up, such as a profile, from this process. Calls must not reach their account."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
 
@@ -27,7 +27,7 @@ class Aws:
 
     def __init__(self, endpoint: str | None, ca_bundle: Path | None = None) -> None:
         session = boto3.Session(ACCESS_KEY_ID, SECRET_ACCESS_KEY, region_name=REGION)
-        # No proxy reaches a loopback port.
+        # A proxy cannot reach a loopback port.
         self._there: Any = {
             "endpoint_url": endpoint,
             "verify": ca_bundle and str(ca_bundle),

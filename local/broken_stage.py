@@ -1,6 +1,6 @@
-"""`demo -- --broken`: jobs that go wrong for real causes, which are gone in the end.
+"""`demo -- --broken`: a stage with jobs that failed for real causes, which no longer exist.
 
-The pipeline itself produces everything that the jobs leave behind, for the operator's command to repair.
+The pipeline itself produces all failures, so that the operator's command can repair them.
 """
 
 import json
@@ -32,32 +32,32 @@ REDELIVERY_SECONDS = 3
 receives would take half an hour."""
 DEAD_LETTER_SECONDS = 60
 TROUBLES = {
-    "copiesdenied": ("its images could not be copied to processed/", "retry-migrations copiesdenied"),
-    "outputdenied": (f"its output could not be read, {MAX_RECEIVES} times", "redrive"),
-    "foreignowner": (f"{MISATTRIBUTED} of its images were said to be another user's", "replay foreignowner"),
-    "bedrockfails": ("Bedrock ended it as Failed, without an output", None),
-    "nothingamiss": ("nothing", None),
+    "copiesdenied": ("The images could not be copied to processed/.", "retry-migrations copiesdenied"),
+    "outputdenied": (f"The output could not be read in {MAX_RECEIVES} deliveries.", "redrive"),
+    "foreignowner": (f"{MISATTRIBUTED} images belonged to another user.", "replay foreignowner"),
+    "bedrockfails": ("Bedrock ended the job as Failed, without an output.", None),
+    "nothingamiss": ("The job succeeded.", None),
 }
 """The problem of each job, by its id, and the operator's command that repairs the job, if there is one."""
 
 
 def break_stage(stage: JobRun) -> dict[str, Any]:
-    """Let the jobs of a stage go wrong, remove every cause, and return the object that `--json` prints.
+    """Make the jobs of a stage fail, remove every cause, and return the object that `--json` prints.
 
     Raises NotSettledError.
     """
     started = time.perf_counter()
     jobs = [replace(stage, job_id=job_id) for job_id in TROUBLES]
     copies_denied, output_denied, foreign_owner, bedrock_fails, nothing_amiss = jobs
-    with step(f"Seeding {len(jobs)} jobs of {RECEIPTS} receipt images each"):
+    with step(f"Adding {len(jobs)} jobs with {RECEIPTS} receipt images each"):
         for job in jobs:
             job.seed_images(_image_ids(job))
             job.seed_job(_image_ids(job))
     with _denied(stage, "s3:PutObject", f"{PROCESSED_PREFIX}*"):
-        _process(copies_denied, " while nothing can be copied to processed/")
+        _process(copies_denied, " while copies to processed/ are denied")
     with _misattributed(stage, _image_ids(foreign_owner)[:MISATTRIBUTED]):
-        _process(foreign_owner, f" while {MISATTRIBUTED} images are said to be {OTHER_USER_ID}'s")
-    with step(f"{bedrock_fails.job_id}: ended by Bedrock as Failed"):
+        _process(foreign_owner, f" while {MISATTRIBUTED} images belong to {OTHER_USER_ID}")
+    with step(f"Ending job {bedrock_fails.job_id} as Failed, as Bedrock does"):
         bedrock_fails.end_job("Failed", "The model could not be reached.")
         bedrock_fails.wait_until(lambda record: record["status"] == JobStatus.FAILED, "be FAILED")
     _process(nothing_amiss)
@@ -72,25 +72,25 @@ def break_stage(stage: JobRun) -> dict[str, Any]:
 
 
 def broken_stage_table(job_run: Mapping[str, Any]) -> Table:
-    """Return the result of `break_night` as a table with a row for each job."""
-    table = Table(title="The morning after", title_justify="left", caption_justify="left")
+    """Return the result of `break_stage` as a table with a row for each job."""
+    table = Table(title="Jobs of the broken stage", title_justify="left", caption_justify="left")
     table.caption = (
         "Each command goes after: ./nox -s yorutsuke -- … --stage local\n"
         "What Bedrock did not read waits for another job: there is no Bedrock here."
     )
-    for title in ("job", "status", "what broke", "what it left behind", "what mends it"):
-        table.add_column(title, no_wrap=title in {"job", "what mends it"})
+    for title in ("job", "status", "failure", "remains", "repair"):
+        table.add_column(title, no_wrap=title in {"job", "repair"})
     for job in job_run["jobs"]:
         counts = {
             "transactions": job["transactions"],
-            "of them migrationFailed": job["migrationFailed"],
+            "with status migrationFailed": job["migrationFailed"],
             "images in processed/": job["imagesProcessed"],
             "images in uploads/": job["imagesLeft"],
-            **{f"dead letters {reason}": count for reason, count in job["deadLetters"].items()},
-            "in the dead-letter queue": job["deadMessages"],
+            **{f"dead letters ({reason})": count for reason, count in job["deadLetters"].items()},
+            "messages in the dead-letter queue": job["deadMessages"],
         }
-        remains = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-        repair = job["command"] or ("submit its images again" if job["imagesLeft"] else "–")
+        remains = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+        repair = job["command"] or ("a new job" if job["imagesLeft"] else "–")
         table.add_row(*map(escape, (job["jobId"], job["status"], job["broke"], remains, repair)))
     return table
 
@@ -134,17 +134,17 @@ def _dead_messages(job_run: JobRun) -> int:
 
 
 def _process(job_run: JobRun, circumstance: str = "") -> None:
-    with step(f"{job_run.job_id}: taken in{circumstance}"):
+    with step(f"Processing job {job_run.job_id}{circumstance}"):
         job_run.drop_lines(simple_lines(_receipts(job_run)))
         job_run.wait_until_completed()
 
 
 def _wait_until_given_up(job_run: JobRun) -> None:
-    """Wait until the message about an output has failed so often that it is in the dead-letter queue."""
-    with step(f"{job_run.job_id}: given up in 15 seconds or so") as show_progress:
+    """Wait until the message about an output has failed MAX_RECEIVES times and is in the dead-letter queue."""
+    with step(f"Waiting until the message of job {job_run.job_id} is in the dead-letter queue") as show_progress:
 
         def is_given_up() -> int:
-            show_progress(f"{len(list(job_run.failures()))} of {MAX_RECEIVES} receives")
+            show_progress(f"{len(list(job_run.failures()))} of {MAX_RECEIVES} deliveries failed")
             return _dead_messages(job_run)
 
         until(is_given_up, DEAD_LETTER_SECONDS, f"the message about {job_run.job_id!r} to be in the dead-letter queue")
@@ -168,7 +168,7 @@ def _denied(stage: JobRun, action: str, keys: str) -> Generator[None]:
 
 @contextmanager
 def _quick_redelivery(stage: JobRun) -> Generator[None]:
-    """Let failed messages return to the queue after REDELIVERY_SECONDS. No other message may be in process."""
+    """Let failed messages return to the queue after REDELIVERY_SECONDS. Other messages must not be in process."""
     sqs, queue_url = stage.aws.sqs, stage.outputs["queueUrl"]
     attributes: Any = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["VisibilityTimeout"])["Attributes"]
     sqs.set_queue_attributes(QueueUrl=queue_url, Attributes={"VisibilityTimeout": str(REDELIVERY_SECONDS)})

@@ -51,7 +51,7 @@ def main() -> int:
         say(f"{type(error).__name__}: {error}", style="red")
         return 1
     except KeyboardInterrupt:
-        say("Interrupted; what was started has been stopped.")
+        say("Interrupted. The emulator was stopped.")
         return 130
     if arguments.json:
         print(json.dumps(summary))
@@ -61,21 +61,21 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="./nox -s demo --", description=__doc__)
     mode = parser.add_mutually_exclusive_group()
-    mode.add_argument("--input", type=Path, metavar="FILE", help="an output file of your own, in either layout")
-    mode.add_argument("--loop", action="store_true", help="submit images, and have a stand-in for Bedrock read them")
-    mode.add_argument("--bedrock", action="store_true", help="make up the output in the layout that Bedrock writes")
+    mode.add_argument("--input", type=Path, metavar="FILE", help="process your own output file, in either layout")
+    mode.add_argument("--loop", action="store_true", help="submit images to a stand-in for Bedrock")
+    mode.add_argument("--bedrock", action="store_true", help="generate the output in Bedrock's layout, with a manifest")
     mode.add_argument(
-        "--broken", action="store_true", help="let four of five jobs fail, to be repaired; implies --keep"
+        "--broken", action="store_true", help="make four of five jobs fail, for you to repair; implies --keep"
     )
-    mode.add_argument("--stop", action="store_true", help="end the stage that was left running, and do nothing else")
-    parser.add_argument("--json", action="store_true", help="end with one JSON object on standard output")
-    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw what a terminal shows in the end, as SVG")
-    parser.add_argument("--keep", action="store_true", help="leave the emulator running and say how to reach it")
-    file_help = "the file that says how to reach and end what is left running (%(default)s)"
+    mode.add_argument("--stop", action="store_true", help="stop the stage that --keep left running, then exit")
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object on standard output")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="write the result's tables to an SVG file as well")
+    parser.add_argument("--keep", action="store_true", help="leave the stage running, and print its addresses")
+    file_help = "the file that describes the stage that is left running (default: %(default)s)"
     parser.add_argument("--stage-file", type=Path, default=STAGE_FILE, metavar="FILE", help=file_help)
     arguments = parser.parse_args()
     if arguments.stop and arguments.keep:
-        parser.error("--stop ends what --keep left running: ask for one of them.")
+        parser.error("--stop and --keep exclude each other: leave one of them out.")
     return arguments
 
 
@@ -104,13 +104,13 @@ def _summary(arguments: argparse.Namespace) -> dict[str, Any]:
 def _stop(file: Path) -> dict[str, Any]:
     stage, was_running = end_kept_stage(file)
     if stage is None:
-        say("No stage is kept: there is nothing to stop.")
+        say("A kept stage was not found. Nothing was stopped.")
         return {"stopped": False}
     emulator = f"the emulator at {stage.endpoint} (process {stage.pid}, since {stage.start_time})"
     if was_running:
-        say(f"Stopped {emulator}; nothing is left of it.")
+        say(f"Stopped {emulator} and removed its files.")
     else:
-        say(f"There was nothing to stop: {emulator} had ended by itself. What it left has been removed.")
+        say(f"The stage had already ended: {emulator}. Its files were removed.")
     return {"stopped": was_running, "endpoint": stage.endpoint, "pid": stage.pid}
 
 
@@ -118,7 +118,7 @@ def _stop(file: Path) -> dict[str, Any]:
 def _stage(kept_in: Path | None) -> Generator[JobRun]:
     """Build, start and deploy the local stage.
 
-    The stage ends on the way out, unless `kept_in` names the file that is to describe it and there was no error.
+    The stage ends when the context is left, unless `kept_in` names the file for its description and there was no error.
     """
     if kept_in:
         require_none_kept(kept_in)
@@ -142,7 +142,7 @@ def _image_ids_in(file: Path) -> list[str]:
             return list(dict.fromkeys(filter(None, map(_image_id, split_lines(content)))))
     except OSError as exc:
         raise LocalStageError(
-            f"input {str(file)!r} cannot be read ({exc.strerror}): name a JSONL output file."
+            f"input {str(file)!r} cannot be read ({exc.strerror}). Name a JSONL output file."
         ) from exc
 
 
@@ -154,11 +154,11 @@ def _image_id(line: Line) -> str | None:
 
 
 def _run(job_run: JobRun, image_ids: list[str], output: Path | list[str], *, bedrock: bool) -> DemoResult:
-    with step(f"Seeding one job and {len(image_ids)} receipt images"):
+    with step(f"Adding a job with {len(image_ids)} receipt images"):
         job_run.seed_images(image_ids)
         job_run.seed_job()
     way = "S3 → SNS → SQS → Lambda" if job_run.outputs["outputTopicArn"] else "S3 → Lambda"
-    with step(f"Dropping the output, then {way} by themselves"):
+    with step(f"Uploading the output file, and processing it ({way})"):
         started = time.perf_counter()
         if isinstance(output, Path):
             job_run.drop_output(output)
@@ -167,22 +167,22 @@ def _run(job_run: JobRun, image_ids: list[str], output: Path | list[str], *, bed
         job_run.wait_until_completed()
         seconds = time.perf_counter() - started
     if bedrock:
-        with step("Dropping the manifest, to be held against what was taken in"):
+        with step("Uploading the manifest, and comparing its counts with the processed output"):
             job_run.drop_manifest(bedrock_counts(RECEIPTS))
-            job_run.wait_until(lambda job: "bedrockCounts" in job, "be reconciled with its manifest")
+            job_run.wait_until(lambda job: "bedrockCounts" in job, "agree with its manifest")
     return DemoResult(job_run, seconds)
 
 
 def _loop(stage: JobRun, image_ids: list[str]) -> DemoResult:
     """Submit images under one intent, twice, run the job in the stand-in for Bedrock, and wait for its result."""
-    with step(f"Seeding {len(image_ids)} receipt images"):
+    with step(f"Adding {len(image_ids)} receipt images"):
         stage.seed_images(image_ids)
     with running_loop(stage) as loop:
         started = time.perf_counter()
-        with step("Submitting them, and once more under the same intent"):
+        with step("Submitting the images twice with the same intent id"):
             answers = [loop.submit(image_ids) for _ in range(2)]
         job_run = replace(stage, job_id=answers[0]["jobId"], intent=INTENT_ID)
-        with step("Running the job, then S3 → SNS → SQS → Lambda by themselves"):
+        with step("Running the job, and processing its output (S3 → SNS → SQS → Lambda)"):
             loop.bedrock.finish(job_run.job_id)
             job_run.wait_until_completed()
             seconds = time.perf_counter() - started

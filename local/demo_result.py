@@ -1,4 +1,4 @@
-"""The result of a demo, read from the stage: as tables for a person, and as one object for a machine."""
+"""The result of a demo, read from the stage, as tables and as one object for `--json`."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -75,7 +75,7 @@ class DemoResult:
 
     def _transactions_table(self) -> Table:
         shown = sorted(self.transactions, key=lambda transaction: transaction["imageId"])[:TRANSACTIONS_SHOWN]
-        title = f"Transactions: the first {len(shown)} of {len(self.transactions)}"
+        title = f"The first {len(shown)} of {len(self.transactions)} transactions"
         table = Table("transactionId", "image", "date", "merchant", "category", title=title, title_justify="left")
         table.add_column("amount", justify="right")
         names = ("transactionId", "imageId", "date", "merchant", "category", "amount")
@@ -85,7 +85,7 @@ class DemoResult:
 
     def _dead_letters_table(self) -> Table:
         shown, key = self.dead_letters[:DEAD_LETTERS_SHOWN], dead_letters_key(self.job_run.job_id)
-        title = f"Lines skipped: the first {len(shown)} of {len(self.dead_letters)}, in {key}"
+        title = f"The first {len(shown)} of {len(self.dead_letters)} dead letters in {key}"
         table = Table("line", "image", "reason", "detail", title=title, title_justify="left")
         for letter in shown:
             row = (str(letter["line"]), letter.get("imageId", "–"), letter["reason"], letter["detail"])
@@ -96,21 +96,23 @@ class DemoResult:
         summary, job_run = self.summary(), self.job_run
         stats = " ".join(f"{name}={value}" for name, value in summary["resultStats"].items())
         folders = ", ".join(sorted({"/".join(key.split("/")[:2]) + "/" for key in self.processed})) or "–"
-        table = Table(show_header=False, title="The night", title_justify="left")
+        table = Table(show_header=False, title="Job", title_justify="left")
         table.add_row("job", f"{job_run.job_id}  {summary['jobStatus']}  {stats}")
         table.add_row("images moved", f"{len(self.processed)} in {folders}")
-        table.add_row("images left", f"{len(self.left)} in {UPLOADS_PREFIX} {escape(' '.join(sorted(self.left)[:4]))}")
+        left = escape(" ".join(sorted(self.left)[:4]))
+        table.add_row("images not moved", f"{len(self.left)} in {UPLOADS_PREFIX} {left}")
         for entry in self.metrics:
             table.add_row("metrics", " ".join(f"{name}={entry[name][0]:g}" for name in ResultMetric if name in entry))
         if counts := summary["bedrockCounts"]:
             processed, errors = counts["processedRecordCount"], f"{counts['errorRecordCount']} with an error"
             records = f"{processed} of {counts['totalRecordCount']} records processed, {errors}"
-            table.add_row("manifest", f"{records}: agrees with the output")
+            table.add_row("manifest", f"{records}. The counts agree with the output.")
         table.add_row("dead-letter queue", f"{self.dlq_depth} messages")
         table.add_row("trace", f"intentId={job_run.intent_id} traceId={self.job['traceId']}")
         if self.loop:
-            table.add_row("submitted", f"{len(self.loop.answers)} times under one intent")
+            table.add_row("requests", f"{len(self.loop.answers)} with one intent id")
             for job_id, changes in self.loop.changes.items():
-                table.add_row("Bedrock's job", f"{job_id}  {' → '.join(change.status for change in changes)}")
-        table.add_row("from submission to end" if self.loop else "from output to end", f"{self.seconds:.1f} s")
+                table.add_row("job in Bedrock", f"{job_id}  {' → '.join(change.status for change in changes)}")
+        start = "submission" if self.loop else "upload of the output"
+        table.add_row("duration", f"{self.seconds:.1f} s since the {start}")
         return table

@@ -1,7 +1,7 @@
 """The local deployer: runs the Pulumi program and creates each resource it declares on the emulator.
 
-`pulumi.runtime`'s mocks hand over every registered resource with its inputs resolved, after those it depends on.
-This is not Pulumi's engine: there is no state, no diff and no update, only a first deployment onto an empty emulator.
+`pulumi.runtime`'s mocks receive every registered resource with its inputs resolved, after the resources that it depends
+on. Unlike Pulumi's engine, the deployer has no state, diff or update. It only deploys to an empty emulator.
 """
 
 import contextvars
@@ -35,13 +35,13 @@ COMPONENT_PREFIX = f"{PROJECT}:"
 class LocalDeployer(pulumi.runtime.Mocks):
     """Creates the resources that the program registers and answers its calls, in place of Pulumi's engine.
 
-    `default_tags` are the provider's: it adds them to every resource whose type has tags.
+    `default_tags` are the provider's. It adds them to every resource with tags.
     """
 
     def __init__(self, aws: Aws, default_tags: Mapping[str, str]) -> None:
         self._aws = aws
         self._default_tags = default_tags
-        # Resources are handed over from several threads; one at a time keeps the order readable in the emulator's log.
+        # Pulumi registers resources from several threads. Creating one at a time keeps the emulator's log readable.
         self._lock = threading.Lock()
 
     def new_resource(self, args: MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
@@ -51,8 +51,8 @@ class LocalDeployer(pulumi.runtime.Mocks):
         creator = CREATORS.get(args.typ)
         if creator is None:
             raise UnknownResourceError(
-                f"resource type {args.typ!r} (of {args.name!r}) is not known to the local deployer: "
-                "add a creator for it to local/resources.py."
+                f"the local deployer does not support the resource type {args.typ!r} of {args.name!r}. Add a creator "
+                "for it to local/resources.py."
             )
         values = cast("dict[str, Any]", args.inputs)
         tags = {"tags": {**self._default_tags, **values.get("tags", {})}} if has_tags(args.typ) else {}
@@ -74,12 +74,13 @@ class LocalDeployer(pulumi.runtime.Mocks):
                 return {"partition": self._aws.sts.meta.partition}, []
             case unknown:
                 raise UnknownResourceError(
-                    f"provider function {unknown!r} is not known to the local deployer: add it to local/deployer.py."
+                    f"the local deployer does not support the provider function {unknown!r}. Add it to "
+                    "local/deployer.py."
                 )
 
 
 def has_tags(resource_type: str) -> bool:
-    """Tell whether a resource type, such as aws:sqs/queue:Queue, has tags: whether the provider's class has them."""
+    """Return whether a resource type, such as aws:sqs/queue:Queue, has tags in the provider."""
     _, module, name = resource_type.split(":")
     service = module.split("/")[0]
     package = import_module(f"pulumi_aws.{service}_" if keyword.iskeyword(service) else f"pulumi_aws.{service}")
@@ -89,7 +90,7 @@ def has_tags(resource_type: str) -> bool:
 def deploy(aws: Aws, **choices: str | int) -> dict[str, str]:
     """Deploy the program of `infra/` as the stage `local` and return its outputs.
 
-    `choices` are a stage's, and go before those of its file. Raises LocalStageError.
+    `choices` override those of the stage's file. Raises LocalStageError.
     """
     key = f"{PROJECT}:{CONFIG_KEY}"
     values = read_stage_values(LOCAL_STAGE)
@@ -111,9 +112,9 @@ def run_program(
     declare: Callable[[], object] = infra_program,
     secrets: Sequence[str] = (),
 ) -> dict[str, str]:
-    """Run a Pulumi program against mocks and return its stack outputs. `secrets` are the keys that have some.
+    """Run a Pulumi program against mocks and return its stack outputs. `secrets` are the keys of secret settings.
 
-    Each run has a context of its own: Pulumi keeps the stack there, and with it the transformations of the one before.
+    Each run has its own context, because Pulumi stores the stack and its transformations there.
     """
     return contextvars.Context().run(_run_program, mocks, stage, config, declare, secrets)
 

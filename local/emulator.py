@@ -1,7 +1,7 @@
-"""MiniStack, the AWS emulator, as a process of its own on a free loopback port.
+"""MiniStack, the AWS emulator, as a separate process on a free loopback port.
 
-It runs in its own environment, because it pins botocore. Its AUTH is on, so every call is checked against the policies
-that the stage declares. It answers over TLS, because those policies refuse other calls.
+MiniStack runs in its own environment, because it pins botocore. Its AUTH setting is on, so every call is checked
+against the policies that the stage declares. Its endpoint uses TLS, because those policies refuse other calls.
 """
 
 import fcntl
@@ -45,7 +45,7 @@ SERVER_CERTIFICATE = "server.pem"
 LOCK = "running.lock"
 LOG = "emulator.log"
 TEMPORARY_FOLDER = "tmp"
-"""Where the emulator unpacks functions and layers: a folder, or a link to a folder in memory."""
+"""Name of the folder for unpacked functions and layers. It may be a link to a folder in memory."""
 RAM_DISK = Path("/dev/shm")  # noqa: S108 - a random name is made below it
 RAM_DISK_BYTES = 2 * 1024**3
 """Free bytes that RAM_DISK must have. Each cold start unpacks 12 MB there."""
@@ -74,9 +74,10 @@ class Emulator:
 
 @contextmanager
 def running_emulator(port: int | None = None, *, keep: bool = False) -> Generator[Emulator]:
-    """Start an emulator on a port, or on a free one, and stop and delete it on the way out.
+    """Start an emulator on a port, or on a free one. Stop it and delete its folder when the context is left.
 
-    After an error its log stays. Without an error, and with `keep`, it runs on. Raises EmulatorError.
+    After an error the folder, with the log, is kept. With `keep` and without an error the emulator continues to run.
+    Raises EmulatorError.
     """
     emulator = _start(port)
     try:
@@ -91,7 +92,7 @@ def running_emulator(port: int | None = None, *, keep: bool = False) -> Generato
 
 
 def is_running(folder: Path) -> bool:
-    """Tell whether the emulator of a folder runs: it holds the folder's lock until it ends.
+    """Return whether the emulator of a folder runs: it holds the folder's lock until it ends.
 
     Its process id is not enough, because the system may have given it to another process since.
     """
@@ -104,7 +105,7 @@ def is_running(folder: Path) -> bool:
 
 
 def stop_process(pid: int, folder: Path) -> None:
-    """Kill the emulator of a folder and its functions, if it runs. Their data is not needed any more.
+    """Kill the emulator of a folder and its functions, if it runs. Its data is lost.
 
     Raises EmulatorError if the emulator does not end.
     """
@@ -116,12 +117,14 @@ def stop_process(pid: int, folder: Path) -> None:
             os.killpg(pid, signal.SIGKILL)
     while is_running(folder):
         if time.monotonic() > deadline:
-            raise EmulatorError(f"process {pid} does not end, not even killed: see what it waits for.")
+            raise EmulatorError(
+                f"process {pid} is still running {STOP_SECONDS} s after SIGKILL. Check its state with ps."
+            )
         time.sleep(POLL_SECONDS)
 
 
 def remove_unpacked(folder: Path) -> None:
-    """Remove what the emulator of a folder unpacked. The emulator must have ended."""
+    """Remove the files that the emulator of a folder unpacked. The emulator must have ended."""
     shutil.rmtree((folder / TEMPORARY_FOLDER).resolve(), ignore_errors=True)
 
 
@@ -141,7 +144,7 @@ def _start(port: int | None) -> Emulator:
         )
     with socket.socket() as probe:
         if port and probe.connect_ex((HOST, port)) == 0:
-            raise EmulatorError(f"port {port} is in use: end what listens there, or name another port.")
+            raise EmulatorError(f"port {port} is in use. Stop the process that uses it, or name another port.")
     port = port or free_port()
     WORK_FOLDER.mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="emulator-", dir=WORK_FOLDER))
@@ -151,7 +154,7 @@ def _start(port: int | None) -> Emulator:
     command = [python, "-m", "hypercorn", "ministack.app:app", "--workers", "0", "--bind", f"{HOST}:{port}"]
     command += ["--certfile", certificate, "--keyfile", certificate, "--keep-alive", str(KEEP_ALIVE_SECONDS)]
     with (folder / LOG).open("wb") as output, (folder / LOCK).open("wb") as lock:
-        # The process holds the lock until it ends, in whatever way. Its functions do not inherit the lock.
+        # The process holds the lock until it ends for any reason. Its functions do not inherit the lock.
         fcntl.flock(lock, fcntl.LOCK_EX)
         process = subprocess.Popen(
             command,
@@ -188,7 +191,7 @@ def _make_certificate(folder: Path) -> Path:
 
 
 def _environment(port: int, folder: Path) -> dict[str, str]:
-    # The functions must not receive the user's own AWS variables, and no proxy reaches a loopback port.
+    # The functions must not receive the user's own AWS variables, and a proxy cannot reach a loopback port.
     own = {name for name in os.environ if name.startswith("AWS_") or name.lower().endswith("_proxy")}
     return {
         **{name: value for name, value in os.environ.items() if name not in own},
@@ -207,11 +210,11 @@ def _wait_until_ready(emulator: Emulator) -> None:
     with urllib3.PoolManager(ca_certs=str(emulator.ca_bundle), timeout=1, retries=False) as connections:
         while time.monotonic() < deadline:
             if (status := emulator.process.poll()) is not None:
-                raise EmulatorError(f"the emulator ended with status {status} before it answered: see {log}.")
+                raise EmulatorError(f"the emulator ended with status {status} during its start. See {log}.")
             try:
                 if connections.request("GET", f"{emulator.endpoint}/_ministack/ready").status == HTTPStatus.OK:
                     return
             except HTTPError:
                 pass
             time.sleep(POLL_SECONDS)
-    raise EmulatorError(f"the emulator did not answer within {START_SECONDS} s: see {log}.")
+    raise EmulatorError(f"the emulator did not answer within {START_SECONDS} s. See {log}.")

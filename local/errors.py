@@ -1,16 +1,16 @@
-"""What can go wrong on the local stage. Each message names the value, the rule and the remedy."""
+"""The errors of the local stage. Each message names the value, the rule and the remedy."""
 
 
 class LocalStageError(Exception):
-    """The local stage cannot do what it was asked to."""
+    """Root of the errors of the local stage."""
 
 
 class UnknownResourceError(LocalStageError):
-    """The Pulumi program uses a resource type, function or input that the local deployer does not know."""
+    """The Pulumi program uses a resource type, function or input that the local deployer does not support."""
 
 
 class RefusedResourceError(LocalStageError):
-    """AWS does not take a resource as the Pulumi program declares it."""
+    """AWS refuses a resource as the Pulumi program declares it."""
 
 
 class EmulatorError(LocalStageError):
@@ -18,8 +18,8 @@ class EmulatorError(LocalStageError):
 
 
 class KeptStageError(LocalStageError):
-    """The local stage that was left running is in the way, or cannot be told from what else runs."""
+    """A kept local stage is already running, or the file that describes it is not valid."""
 
 
 class NotSettledError(LocalStageError):
-    """The pipeline neither completed the job nor gave up on it in time."""
+    """The pipeline did not reach the expected state in time."""

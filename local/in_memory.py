@@ -1,7 +1,7 @@
 """S3, DynamoDB and Bedrock's creation of jobs in memory, behind botocore's `before-send` event.
 
 The clients do their real work: they build and sign requests, retry them, and parse responses. Only the transport is
-replaced. So each attempt of a call can fail or take its time, and a whole job takes milliseconds. Operations that the
+replaced. So each attempt of a call can fail or be delayed, and a complete job takes milliseconds. Operations that the
 functions do not use raise NotImplementedError or KeyError.
 
 Sources: Amazon S3 API reference; Amazon DynamoDB API reference; botocore's `before-send` event.
@@ -60,7 +60,7 @@ Parameters = dict[str, Any]
 
 
 class FunctionDiedError(BaseException):
-    """The execution environment ended. It is not an Exception, so no handler catches it."""
+    """The execution environment ended. Handlers of Exception do not catch it."""
 
 
 @dataclass(frozen=True)
@@ -331,7 +331,7 @@ class InMemoryAws:
     def _respond(
         self, call: Call, act: Callable[[Fault | None], AWSResponse], error: Callable[[int, str], AWSResponse]
     ) -> AWSResponse:
-        """Return the response of an attempt, or fail as its fault says."""
+        """Return the response of an attempt, or fail according to its fault."""
         if seconds := self.latencies.get(call.operation):
             time.sleep(seconds)
         fault = self.fault(call)
@@ -353,7 +353,7 @@ class InMemoryAws:
 
 
 def _refusal(parameters: Parameters, item: Item | None) -> AWSResponse | None:
-    """Return the error of a conditional write whose condition does not hold."""
+    """Return the error of a conditional write if its condition does not hold, or None."""
     condition = parameters.get("ConditionExpression")
     names, values = parameters.get("ExpressionAttributeNames", {}), parameters.get("ExpressionAttributeValues", {})
     if condition is None or all(_holds(clause, item or {}, names, values) for clause in condition.split(" AND ")):
@@ -363,7 +363,7 @@ def _refusal(parameters: Parameters, item: Item | None) -> AWSResponse | None:
 
 
 def _holds(clause: str, item: Item, names: Mapping[str, str], values: Mapping[str, Any]) -> bool:
-    """Tell whether one clause of a condition holds; in parentheses, whether one of several does."""
+    """Return whether one clause of a condition holds; in parentheses, whether one of several does."""
     if clause.startswith("("):
         return any(_holds(choice, item, names, values) for choice in clause[1:-1].split(" OR "))
     if exists := re.fullmatch(r"attribute_(not_)?exists\((\w+)\)", clause):

@@ -1,4 +1,4 @@
-"""A job on the local stage: what the app and Bedrock put there, and what the pipeline makes of it."""
+"""A job on the local stage: the input of the app and of Bedrock, and the results of the pipeline."""
 
 import json
 import time
@@ -118,7 +118,7 @@ class JobRun:
         """Wait until the job is COMPLETED."""
         self.wait_until(lambda job: job["status"] == JobStatus.COMPLETED, "be COMPLETED")
 
-    def wait_until(self, settled: Callable[[dict[str, Any]], bool], what: str) -> None:
+    def wait_until(self, settled: Callable[[dict[str, Any]], bool], change: str) -> None:
         """Wait until the job's record meets a condition. Raises NotSettledError if the function fails instead."""
 
         def is_settled() -> bool:
@@ -127,12 +127,12 @@ class JobRun:
                 raise NotSettledError(f"the function failed with {entry['error']}: {detail}")
             return settled(self.job())
 
-        until(is_settled, SETTLE_SECONDS, f"job {self.job_id!r} to {what}")
+        until(is_settled, SETTLE_SECONDS, f"job {self.job_id!r} to {change}")
 
     def wait_for_entry(self, event: str) -> dict[str, Any]:
         """Return the function's log entry of this event and job, which appears when the invocation has ended."""
-        what = f"{event} of {self.job_id!r} in the log"
-        return until(lambda: next(self._own_entries(event), None), LOG_SECONDS, what)
+        change = f"the log entry {event} of job {self.job_id!r}"
+        return until(lambda: next(self._own_entries(event), None), LOG_SECONDS, change)
 
     def failures(self) -> Iterator[dict[str, Any]]:
         """Yield the log entry of each failure of the function with a message about the job."""
@@ -151,7 +151,7 @@ class JobRun:
         return (json.loads(message) for message in messages if message.startswith("{"))
 
     def job(self) -> dict[str, Any]:
-        """Return the job's record, which is empty if there is none."""
+        """Return the job's record, or an empty dict if it does not exist."""
         table, key = self.outputs["batchJobsTable"], to_item({"intentId": self.intent_id})
         response = self.aws.dynamodb.get_item(TableName=table, Key=key, ConsistentRead=True)
         return from_item(response.get("Item", {}))
@@ -188,12 +188,21 @@ class JobRun:
         self.aws.dynamodb.put_item(TableName=self.outputs[table], Item=to_item(attributes))
 
 
-def until(probe: Callable[[], _T | None], seconds: float, what: str) -> _T:
-    """Call a probe until its result is true, and return the result. Raises NotSettledError after so many seconds."""
+def until(probe: Callable[[], _T | None], seconds: float, change: str) -> _T:
+    """Call a probe until its result is true, and return the result.
+
+    Args:
+        probe: The function to call.
+        seconds: The timeout.
+        change: The expected change, for the error's message.
+
+    Raises:
+        NotSettledError: The timeout has passed.
+    """
     deadline = time.monotonic() + seconds
     while True:
         if answer := probe():
             return answer
         if time.monotonic() > deadline:
-            raise NotSettledError(f"waited {seconds:.0f} s for {what}: look into the emulator's log in .local/.")
+            raise NotSettledError(f"waited {seconds:.0f} s for {change}. See the emulator's log in .local/.")
         time.sleep(POLL_SECONDS)

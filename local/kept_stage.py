@@ -1,6 +1,6 @@
 """The local stage that `demo -- --keep` leaves running: a file describes it, and `demo -- --stop` ends it.
 
-There is at most one. The lock in its folder identifies its emulator, and not its process id.
+Only one can run at a time. The lock in its folder identifies its emulator, because a process id may be reused.
 """
 
 import json
@@ -17,7 +17,8 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from yorutsuke_common.schema import iso_utc, problems
+from yorutsuke_common.schema import iso_utc
+from yorutsuke_common.validation import describe_errors
 
 from .emulator import (
     ACCESS_KEY_ID,
@@ -76,7 +77,7 @@ def keep_stage(emulator: Emulator, file: Path = STAGE_FILE) -> KeptStage:
         try:
             os.link(draft.name, file)
         except FileExistsError as exc:
-            raise KeptStageError(f"{file} exists: use its stage, or end it with {_stop_command(file)}") from exc
+            raise KeptStageError(f"{file} exists. Use its stage, or stop it with {_stop_command(file)}") from exc
     return stage
 
 
@@ -85,8 +86,8 @@ def require_none_kept(file: Path = STAGE_FILE) -> None:
     stage = read_kept_stage(file)
     if stage and is_running(stage.folder):
         raise KeptStageError(
-            f"a stage has been kept since {stage.start_time} at {stage.endpoint} (process {stage.pid}), and there is "
-            f"one at a time: use that one, or end it with {_stop_command(file)}"
+            f"a kept stage has been running since {stage.start_time} at {stage.endpoint} (process {stage.pid}). "
+            f"Only one can run at a time. Use it, or stop it with {_stop_command(file)}"
         )
     if stage:
         _remove(stage, file)
@@ -113,19 +114,19 @@ def read_kept_stage(file: Path = STAGE_FILE) -> KeptStage | None:
         return None
     except ValidationError as exc:
         raise KeptStageError(
-            f"{file} is not as demo -- --keep writes it ({problems(exc.errors())}): delete it."
+            f"{file} does not describe a kept stage: {describe_errors(exc)}. Delete the file."
         ) from exc
     if stage.folder.parent != WORK_FOLDER:
         raise KeptStageError(
-            f"{file} names {stage.ca_bundle}, which is in no emulator's folder below {WORK_FOLDER}: delete the file."
+            f"{file} names {stage.ca_bundle}, which is not in an emulator's folder below {WORK_FOLDER}. Delete {file}."
         )
     return stage
 
 
 def kept_stage_table(stage: KeptStage, outputs: Mapping[str, str], file: Path = STAGE_FILE) -> Table:
     """Return the addresses of a kept stage, and the commands to use and to end it, as a table."""
-    table = Table(title="Left running", title_justify="left", box=SIMPLE_HEAD, show_header=False)
-    for name, value in {"endpoint": stage.endpoint, **outputs, "its own log": stage.folder / LOG}.items():
+    table = Table(title="Local stage, still running", title_justify="left", box=SIMPLE_HEAD, show_header=False)
+    for name, value in {"endpoint": stage.endpoint, **outputs, "emulator log": stage.folder / LOG}.items():
         table.add_row(name, escape(str(value)))
     table.add_section()
     exports = {
@@ -136,10 +137,10 @@ def kept_stage_table(stage: KeptStage, outputs: Mapping[str, str], file: Path = 
         "AWS_SECRET_ACCESS_KEY": stage.secret_access_key,
     }
     for number, (name, value) in enumerate(exports.items()):
-        table.add_row("" if number else "for AWS's tools", escape(f"export {name}={value}"))
+        table.add_row("" if number else "for AWS tools", escape(f"export {name}={value}"))
     table.add_section()
-    table.add_row("look at it", f"{NOX} yorutsuke -- doctor --stage local")
-    table.add_row("end it", escape(_stop_command(file)))
+    table.add_row("check it", f"{NOX} yorutsuke -- doctor --stage local")
+    table.add_row("stop it", escape(_stop_command(file)))
     return table
 
 

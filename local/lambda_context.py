@@ -1,11 +1,11 @@
-"""What Lambda tells a function of its invocation, for a handler that runs in this process."""
+"""The invocation context of Lambda, for a handler that runs in this process."""
 
 from types import SimpleNamespace
 from typing import Any
 
 
 def lambda_context(seconds: float) -> Any:
-    """Return the context of an invocation that may go on for so many seconds."""
+    """Return the context of an invocation with this many seconds left."""
     return SimpleNamespace(
         function_name="handler",
         memory_limit_in_mb=1024,

@@ -1,4 +1,4 @@
-"""The whole loop on one machine: the orchestrator submits images to the stand-in for Bedrock.
+"""The complete loop on one machine: the orchestrator submits images to the stand-in for Bedrock.
 
 The stand-in's output then starts the result handler, as Bedrock's would.
 """
@@ -21,7 +21,7 @@ INTENT_ID = "demo-intent-1"
 
 @dataclass(frozen=True)
 class Loop:
-    """A stage whose orchestrator creates jobs in a stand-in for Bedrock."""
+    """A stage with an orchestrator that creates jobs in a stand-in for Bedrock."""
 
     stage: JobRun
     bedrock: Bedrock

@@ -1,4 +1,4 @@
-"""How each resource type of the Pulumi program is created on the emulator, through boto3.
+"""The creators of each resource type of the Pulumi program on the emulator, through boto3.
 
 A creator takes every input of its resource, and returns the resource's id and the outputs that the provider would add.
 Source of ids and outputs: the Pulumi AWS provider's reference of each resource.
@@ -43,7 +43,7 @@ QUEUE_ATTRIBUTES = {
 def bucket(aws: Aws, inputs: Inputs) -> Created:
     """Create a bucket; its id is its name."""
     name = inputs.take("bucket")
-    # What it says is about destroying, which the local stage is not: it ends with its emulator.
+    # The input concerns the destruction of the bucket. The local stage ends with its emulator instead.
     inputs.take_optional("forceDestroy")
     aws.s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
     aws.s3.put_bucket_tagging(Bucket=name, Tagging={"TagSet": inputs.take_tags()})
@@ -65,7 +65,7 @@ def bucket_public_access_block(aws: Aws, inputs: Inputs) -> Created:
 
 @creates("aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration")
 def bucket_server_side_encryption_configuration(aws: Aws, inputs: Inputs) -> Created:
-    """Say how a bucket's objects are encrypted."""
+    """Set the encryption of a bucket's objects."""
     name = inputs.take("bucket")
     rules: list[Any] = [
         {
@@ -221,7 +221,7 @@ def queue(aws: Aws, inputs: Inputs) -> Created:
 
 @creates("aws:sqs/redriveAllowPolicy:RedriveAllowPolicy")
 def redrive_allow_policy(aws: Aws, inputs: Inputs) -> Created:
-    """Say which queues may move their messages into a dead-letter queue."""
+    """Set the queues that may move their messages into a dead-letter queue."""
     url = inputs.take("queueUrl")
     allowed = inputs.take("redriveAllowPolicy")
     aws.sqs.set_queue_attributes(QueueUrl=url, Attributes={"RedriveAllowPolicy": allowed})
@@ -247,7 +247,7 @@ def role(aws: Aws, inputs: Inputs) -> Created:
 
 @creates("aws:iam/rolePolicy:RolePolicy")
 def role_policy(aws: Aws, inputs: Inputs) -> Created:
-    """Put an inline policy on a role."""
+    """Add an inline policy to a role."""
     name, role_name = inputs.take("name"), inputs.take("role")
     aws.iam.put_role_policy(RoleName=role_name, PolicyName=name, PolicyDocument=inputs.take("policy"))
     return f"{role_name}:{name}", {}
@@ -280,7 +280,7 @@ def event_rule(aws: Aws, inputs: Inputs) -> Created:
 
 @creates("aws:cloudwatch/eventTarget:EventTarget")
 def event_target(aws: Aws, inputs: Inputs) -> Created:
-    """Let a rule send to a target; its id is made of both."""
+    """Add a target to a rule; its id consists of both names."""
     rule, target_id = inputs.take("rule"), inputs.take("targetId")
     dead_letters = pascal_case(inputs.take("deadLetterConfig"))
     aws.events.put_targets(
@@ -307,21 +307,22 @@ def metric_alarm(aws: Aws, inputs: Inputs) -> Created:
 
 @creates("aws:cloudwatch/dashboard:Dashboard")
 def dashboard(aws: Aws, inputs: Inputs) -> Created:
-    """Put up a dashboard; its id is its name. Raises RefusedResourceError where there is something wrong with it."""
+    """Create a dashboard; its id is its name. Raises RefusedResourceError if CloudWatch reports a problem with it."""
     name = inputs.take("dashboardName")
     put = aws.cloudwatch.put_dashboard(DashboardName=name, DashboardBody=inputs.take("dashboardBody"))
-    # CloudWatch also takes a body that it cannot show in full, and says so here alone.
+    # CloudWatch also accepts a body that it cannot show completely, and reports the problems only here.
     if problems := put.get("DashboardValidationMessages"):
-        said = "; ".join(f"{problem.get('DataPath')}: {problem.get('Message')}" for problem in problems)
+        found = "; ".join(f"{problem.get('DataPath')}: {problem.get('Message')}" for problem in problems)
         raise RefusedResourceError(
-            f"dashboard {name!r} is not as CloudWatch wants it ({said}): correct its body in the Pulumi program."
+            f"CloudWatch cannot show dashboard {name!r} completely ({found}). Correct its body in the Pulumi program."
         )
     return name, {}
 
 
 def _metric_query(query: dict[str, Any]) -> Any:
     metric = query.pop("metric", None)
-    # An alarm takes exactly one query that returns data. Left out, the API has each return data, the provider none.
+    # Exactly one query of an alarm must return data. If ReturnData is omitted, the API assumes true and the provider
+    # assumes false.
     converted = {**pascal_case(query), "ReturnData": query.get("returnData", False)}
     if metric:
         dimensions = [{"Name": name, "Value": value} for name, value in metric.pop("dimensions").items()]
@@ -369,7 +370,7 @@ def permission(aws: Aws, inputs: Inputs) -> Created:
 
 @creates("aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig")
 def function_event_invoke_config(aws: Aws, inputs: Inputs) -> Created:
-    """Say what becomes of events that a function failed with; its id is the function's name."""
+    """Set the retries of asynchronous events and their on-failure destination; its id is the function's name."""
     name = inputs.take("functionName")
     aws.lambda_.put_function_event_invoke_config(
         FunctionName=name,
@@ -381,7 +382,7 @@ def function_event_invoke_config(aws: Aws, inputs: Inputs) -> Created:
 
 @creates("aws:lambda/eventSourceMapping:EventSourceMapping")
 def event_source_mapping(aws: Aws, inputs: Inputs) -> Created:
-    """Feed a function from a queue; its id is its UUID."""
+    """Connect a queue to a function; its id is its UUID."""
     scaling = inputs.take_nested("scalingConfig")
     created = aws.lambda_.create_event_source_mapping(
         **inputs.take_pascal_case("eventSourceArn", "functionName", "batchSize", "functionResponseTypes"),

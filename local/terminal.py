@@ -53,7 +53,7 @@ def _with_text_length(text: re.Match[str]) -> str:
 
 
 def show_whole(table: Table) -> None:
-    """Print a table to copy from: no cell is folded, however narrow the terminal is."""
+    """Print a table without folding its cells, so that values can be copied from any terminal."""
     console = Console(stderr=True, width=100_000, highlight=False)
     with console.capture() as printed:
         console.print(table)

@@ -31,7 +31,7 @@ class Body(io.BytesIO):
     """The body of a response."""
 
     def stream(self, **_: object) -> Iterator[bytes]:
-        """Yield the whole body."""
+        """Yield the complete body."""
         yield self.read()
 
 

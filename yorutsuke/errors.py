@@ -2,8 +2,8 @@
 
 OperatorError
 ├── StageError       the stage does not exist, or does not answer
-├── NotFoundError    the stage has no such job, output or file
-├── RefusedError     the command would do harm at present, or was not confirmed
+├── NotFoundError    the stage does not have the job, the output or the file
+├── RefusedError     the command is not safe now, or was not confirmed
 └── UnfinishedError  a part of the work was not done, or not in time
 """
 
@@ -42,11 +42,11 @@ class StageError(OperatorError):
 
 
 class NotFoundError(OperatorError):
-    """The stage has no job, output or file as the command names it."""
+    """The stage does not have the job, the output or the file that the command names."""
 
 
 class RefusedError(OperatorError):
-    """The command would do harm at present, or was not confirmed. Nothing was changed."""
+    """The command is not safe now, or was not confirmed. It has changed nothing."""
 
 
 class UnfinishedError(OperatorError):
@@ -58,7 +58,7 @@ REPORTED_ERRORS = (OperatorError, YorutsukeError, ClientError, BotoCoreError)
 
 
 def is_denied(error: Exception) -> bool:
-    """Tell whether AWS refused a call because the operator lacks a permission."""
+    """Return whether AWS refused a call because the operator lacks a permission."""
     return isinstance(error, ClientError) and error_code(error) in DENIED
 
 
@@ -67,16 +67,16 @@ def error_line(error: Exception) -> str:
     message = str(error).rstrip(".")
     match error:
         case NoCredentialsError() | SSOError() | TokenRetrievalError() | CredentialRetrievalError():
-            found = "no AWS credentials were found" if isinstance(error, NoCredentialsError) else message
-            return f"{found}: name a profile with --profile, or log in (aws sso login)."
+            found = "AWS credentials were not found" if isinstance(error, NoCredentialsError) else message
+            return f"{found}. Name a profile with --profile, or log in with `aws sso login`."
         case NoRegionError():
-            return "no AWS Region is set: name the stage's Region with --region, or set AWS_REGION."
+            return "the AWS Region is not set. Name the stage's Region with --region, or set AWS_REGION."
         case ProfileNotFound():
-            return f"{message}: `aws configure list-profiles` lists the profiles."
+            return f"{message}. `aws configure list-profiles` lists the profiles."
         case ClientError():
             return _client_error_line(error)
         case BotoCoreError():
-            return f"AWS could not be called: {message}: check the Region and the network, then try again."
+            return f"AWS could not be called: {message}. Check the Region and the network, then run the command again."
         case _:
             return str(error)
 
@@ -85,7 +85,7 @@ def _client_error_line(error: ClientError) -> str:
     code = error_code(error)
     message = " ".join(error.response.get("Error", {}).get("Message", "").split())
     if is_denied(error):
-        return f"not allowed: {error.operation_name} ({code}): {message}. docs/operating.md lists the permissions."
+        return f"{error.operation_name} is not allowed ({code}): {message}. docs/operating.md lists the permissions."
     if code in STALE_CREDENTIALS:
-        return f"AWS does not accept these credentials ({code}): {message}. Log in again, or name another profile."
-    return f"AWS refused {error.operation_name} ({code}): {message}. Correct the cause, then run this again."
+        return f"AWS does not accept the credentials ({code}): {message}. Log in again, or name another profile."
+    return f"AWS refused {error.operation_name} ({code}): {message}. Correct the cause, then run the command again."

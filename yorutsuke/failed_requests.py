@@ -16,8 +16,8 @@ from pydantic import BaseModel, Field, ValidationError
 
 from yorutsuke_common.errors import InvalidRequestError
 from yorutsuke_common.names import ORCHESTRATOR
-from yorutsuke_common.schema import problems
 from yorutsuke_common.submit_request import parse_request
+from yorutsuke_common.validation import describe_errors
 
 from .errors import error_line
 from .queues import Message
@@ -34,7 +34,7 @@ class _Context(BaseModel):
 
 
 class _FailureRecord(BaseModel):
-    """Lambda's record of a failed invocation. It has no response if the request expired before it was processed."""
+    """Lambda's record of a failed invocation, without a response if the request expired before it was processed."""
 
     requestContext: _Context
     requestPayload: dict[str, Any]
@@ -43,7 +43,10 @@ class _FailureRecord(BaseModel):
 
 @dataclass(frozen=True)
 class FailedRequest:
-    """A failed request and its error, as in the JSON answer. `problem` is why it cannot be resubmitted, or None."""
+    """A failed request and its error, as in the JSON answer.
+
+    `problem` is the reason why the request cannot be resubmitted, or None.
+    """
 
     ageSeconds: int
     error: str
@@ -58,8 +61,8 @@ def read_failed_request(message: Message) -> FailedRequest:
     try:
         record = _FailureRecord.model_validate_json(message.body)
     except ValidationError as exc:
-        found = problems(exc.errors(include_input=False))
-        return FailedRequest(message.age_seconds, "", problem=f"it is not Lambda's failure record ({found})")
+        found = describe_errors(exc)
+        return FailedRequest(message.age_seconds, "", problem=f"the message is not Lambda's failure record: {found}")
     response = record.responsePayload
     error = f"{record.requestContext.condition}: {response.errorType}: {response.errorMessage}"
     try:

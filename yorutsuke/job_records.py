@@ -1,8 +1,8 @@
 """The records of a stage's jobs, as an operator needs them.
 
 The layer's `BatchJobs` refuses a record that breaks the schema. Here, such a record does not hide the others. The table
-has no index by time, so all of it is scanned: 30 days of records, in concurrent segments. A projection reduces what is
-sent, not what is read and paid for.
+has no index by time, so the complete table is scanned: 30 days of records, in concurrent segments. A projection reduces
+the data that is sent, but not the data that is read and paid for.
 
 Source: Amazon DynamoDB developer guide, "Scanning tables" (1 MB per page, before the projection; parallel scan).
 """
@@ -17,7 +17,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from yorutsuke_common.aws.calls import CallPool
 from yorutsuke_common.aws.dynamodb import Item, from_item
 from yorutsuke_common.names import JOB_ID_INDEX
-from yorutsuke_common.schema import JobStatus, RecordCounts, ResultStats, problems
+from yorutsuke_common.schema import JobStatus, RecordCounts, ResultStats
+from yorutsuke_common.validation import describe_errors
 
 from .errors import NotFoundError
 from .stage import Stage
@@ -69,7 +70,7 @@ class JobRecord(BaseModel):
 
     @property
     def is_claimed(self) -> bool:
-        """Whether a function holds the job: its claim has not expired."""
+        """Whether a function has a claim on the job that has not expired."""
         return self.claimedUntil is not None and self.claimedUntil >= time.time()
 
     @property
@@ -78,14 +79,16 @@ class JobRecord(BaseModel):
         return self.status == JobStatus.COMPLETED
 
     def require_job(self, content: str) -> str:
-        """Return the id of the job. Raises NotFoundError, which names the missing content, if there is no job yet."""
+        """Return the id of the job. Raises NotFoundError, which names the `content`, if the intent has no job yet."""
         if self.jobId is None:
-            raise NotFoundError(f"intent {self.intentId!r} has no job yet, and so no {content}: submit it again.")
+            raise NotFoundError(
+                f"intent {self.intentId!r} does not have a job yet, so there is no {content}. Send its request again."
+            )
         return self.jobId
 
 
 def all_records(stage: Stage) -> list[JobRecord]:
-    """Return the records of all jobs, in no order."""
+    """Return the records of all jobs, in any order."""
     attributes = JobRecord.model_fields
 
     def scan(segment: int) -> list[JobRecord]:
@@ -108,7 +111,7 @@ def find_record(stage: Stage, name: str) -> JobRecord:
 
 
 def find_item(stage: Stage, name: str) -> Item:
-    """Return a record's whole item by the id of the job or of its intent. Raises NotFoundError."""
+    """Return a record's complete item by the id of the job or of its intent. Raises NotFoundError."""
     client, table = stage.clients.dynamodb, stage.settings.batch_jobs_table
     found: list[Item] = client.query(
         TableName=table,
@@ -121,7 +124,8 @@ def find_item(stage: Stage, name: str) -> Item:
     answer: Any = client.get_item(TableName=table, Key={"intentId": intent_id}, ConsistentRead=True)
     if "Item" not in answer:
         raise NotFoundError(
-            f"{name!r} is neither a job nor an intent of stage {stage.name!r}: `jobs` lists those of the last 30 days."
+            f"stage {stage.name!r} does not have a job or an intent with the id {name!r}. `jobs` lists the jobs of the "
+            "last 30 days."
         )
     return answer["Item"]
 
@@ -134,5 +138,5 @@ def read_record(item: Item) -> JobRecord:
         return JobRecord(
             intentId=item["intentId"]["S"],
             jobId=item.get("jobId", {}).get("S"),
-            bedrockMessage=problems(exc.errors(include_input=False)),
+            bedrockMessage=describe_errors(exc, "the record"),
         )

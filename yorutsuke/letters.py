@@ -11,14 +11,15 @@ from pydantic import ValidationError
 from yorutsuke_common.aws.output_files import open_output
 from yorutsuke_common.object_keys import dead_letters_key
 from yorutsuke_common.records.lines import Line
-from yorutsuke_common.schema import DeadLetter, problems
+from yorutsuke_common.schema import DeadLetter
+from yorutsuke_common.validation import describe_errors
 
 from .errors import NotFoundError, UnfinishedError
 from .stage import Stage
 
 
 def read_letters(stage: Stage, job_id: str) -> Iterator[tuple[Line, DeadLetter]]:
-    """Yield each dead letter of a job, as its line and parsed. A job without a file of dead letters has none.
+    """Yield each dead letter of a job, as its line and parsed. A job may not have a file of dead letters.
 
     Raises NotFoundError if a line is not a dead letter.
     """
@@ -35,10 +36,10 @@ def _parse(line: Line, key: str) -> DeadLetter:
     try:
         return DeadLetter.model_validate_json(line.content)
     except ValidationError as exc:
-        found = problems(exc.errors(include_input=False))
+        found = describe_errors(exc)
         raise NotFoundError(
-            f"line {line.number} of {key!r} is not a dead letter ({found}): another program wrote it. Replay the job's "
-            "output to write the file again."
+            f"line {line.number} of {key!r} is not a dead letter: {found}. Replay the job's output to write the file "
+            "again."
         ) from exc
 
 
@@ -46,7 +47,7 @@ def _parse(line: Line, key: str) -> DeadLetter:
 def exported(file: Path) -> Generator[IO[bytes]]:
     """Open a new file for writing. It appears when it is complete, and only its owner can read it.
 
-    Raises UnfinishedError if the file cannot be written. Nothing is left of it then.
+    Raises UnfinishedError, and leaves nothing behind, if the file cannot be written.
     """
     try:
         with tempfile.TemporaryDirectory(dir=file.parent) as folder:
@@ -57,5 +58,5 @@ def exported(file: Path) -> Generator[IO[bytes]]:
             draft.replace(file)
     except OSError as exc:
         raise UnfinishedError(
-            f"{str(file)!r} cannot be written ({exc.strerror}): name a file in a writable folder on a disk with space."
+            f"{str(file)!r} cannot be written ({exc.strerror}). Name a file in a writable folder on a disk with space."
         ) from exc

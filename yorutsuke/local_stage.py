@@ -6,7 +6,7 @@ from pathlib import Path
 import boto3
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from yorutsuke_common.schema import problems
+from yorutsuke_common.validation import describe_errors
 
 from .clients import Clients, make_clients
 from .errors import StageError
@@ -30,16 +30,18 @@ class LocalStage(BaseModel):
 
 
 def local_clients() -> Clients:
-    """Return the clients of the stage on this machine. Raises StageError if there is none."""
+    """Return the clients of the stage on this machine. Raises StageError if it is not running."""
     file = Path(os.environ.get(STAGE_FILE_VARIABLE, STAGE_FILE)).absolute()
     try:
         stage = LocalStage.model_validate_json(file.read_bytes())
     except OSError as exc:
         raise StageError(
-            f"no local stage was found at {file}: run this in the repository's root; if none runs, {REMEDY}."
+            f"the local stage's file {file} does not exist. Run the command in the repository's root. If the local "
+            f"stage is not running, {REMEDY}."
         ) from exc
     except ValidationError as exc:
-        raise StageError(f"{file} does not describe a stage ({problems(exc.errors())}): {REMEDY}.") from exc
+        found = describe_errors(exc)
+        raise StageError(f"{file} does not describe a stage: {found}. Delete the file, then {REMEDY}.") from exc
     # The layer's image mover opens connections of its own, so an argument of the clients would not be enough.
     os.environ["AWS_CA_BUNDLE"] = stage.ca_bundle
     session = boto3.Session(stage.access_key_id, stage.secret_access_key, region_name=stage.region)

@@ -41,7 +41,7 @@ INDEX_SECONDS = 60
 
 @dataclass(frozen=True)
 class Unmoved:
-    """A transaction whose image could not be moved."""
+    """A transaction with an image that could not be moved."""
 
     user_id: str
     transaction_id: str
@@ -64,14 +64,14 @@ class RetryResult:
 
 
 def find_unmoved(stage: Stage, job_id: str) -> list[Unmoved]:
-    """Return the transactions of a job whose image could not be moved."""
+    """Return the transactions of a job with an image that could not be moved."""
     attributes = ("userId", "transactionId", "imageId", "extractedAt")
     items = job_transactions(stage, job_id, *attributes, status=TransactionStatus.MIGRATION_FAILED)
     return [Unmoved(*(item[name]["S"] for name in attributes)) for item in items]
 
 
 def surplus(job: JobRecord, found: int) -> int:
-    """Return by how many a job's record counts more unmoved images than the index has, or 0 while the index may lag."""
+    """Return how many unmoved images a job's record counts beyond those in the index, or 0 while the index may lag."""
     return max(0, job.unmoved_count - found) if age_seconds(moment(job.completedAt)) > INDEX_SECONDS else 0
 
 
@@ -92,13 +92,14 @@ def retry(stage: Stage, job: JobRecord, transactions: Sequence[Unmoved], advance
 
 
 def move_images(stage: Stage, chunk: Sequence[Unmoved], result: RetryResult) -> list[Unmoved]:
-    """Move the images of transactions, and return the transactions whose image was moved."""
+    """Move the images of transactions, and return the transactions with a moved image."""
     images = stage.stores.pending.find([transaction.image_id for transaction in chunk])
     by_date: dict[str, list[StoredImage]] = {}
     for transaction in chunk:
         image = images.get(transaction.image_id)
         if image is None or image.user_id != transaction.user_id:
-            result.failures[transaction.image_id] = "not in pending-images" if image is None else "another user's"
+            problem = "not in pending-images" if image is None else "belongs to another user"
+            result.failures[transaction.image_id] = problem
             continue
         extracted = datetime.fromisoformat(transaction.extracted_at)
         by_date.setdefault(processed_date(extracted, stage.settings.timezone), []).append(image)
@@ -109,7 +110,7 @@ def move_images(stage: Stage, chunk: Sequence[Unmoved], result: RetryResult) -> 
 
 
 def _settle(stage: Stage, job: JobRecord, transactions: Sequence[Unmoved], result: RetryResult) -> None:
-    """Set the status of transactions whose image was moved, and subtract them from the job's count."""
+    """Set the status of transactions with a moved image, and subtract them from the job's count."""
     client = stage.clients.dynamodb
     left = [*transactions]
     for _ in range(ATTEMPTS):
@@ -129,7 +130,7 @@ def _settle(stage: Stage, job: JobRecord, transactions: Sequence[Unmoved], resul
             result.moved += len(left)
             return
     raise UnfinishedError(
-        f"the count of job {job.name!r} was changed by other writers {ATTEMPTS} times: run this again. Moved images "
+        f"other writers changed the count of job {job.name!r} {ATTEMPTS} times. Run the command again. Moved images "
         "stay moved."
     )
 
@@ -137,7 +138,7 @@ def _settle(stage: Stage, job: JobRecord, transactions: Sequence[Unmoved], resul
 def _correct_count(stage: Stage, job: JobRecord, result: RetryResult) -> None:
     """Set the count of a job without unmoved images to 0.
 
-    It is higher if somebody has deleted such transactions or has set their status. Nothing else would correct it.
+    The count is too high if a user has deleted transactions of unmoved images, or has set their status.
     """
     record = _current_record(stage, job)
     result.corrected = surplus(record, 0)
@@ -150,8 +151,8 @@ def _current_record(stage: Stage, job: JobRecord) -> JobRecord:
     record = find_record(stage, job.intentId)
     if record.is_claimed or record.processedOutputs != job.processedOutputs:
         raise UnfinishedError(
-            f"the output of job {job.name!r} is being processed, or was just now, which moves the images as well: see "
-            f"`job {job.name}` later."
+            f"a function is processing the output of job {job.name!r}, or has just processed it, which also moves the "
+            f"images. Run `job {job.name}` later to see the result."
         )
     return record
 

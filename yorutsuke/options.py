@@ -11,13 +11,14 @@ from .screen import Screen
 from .stage import open_stage
 
 StageName = Annotated[
-    str, typer.Option("--stage", envvar="YORUTSUKE_STAGE", help="The stage, such as dev, or local for this machine's.")
+    str,
+    typer.Option("--stage", envvar="YORUTSUKE_STAGE", help="The stage, such as dev. local is this machine's stage."),
 ]
-Region = Annotated[str | None, typer.Option("--region", help="The stage's AWS Region, if the profile has another.")]
-Profile = Annotated[str | None, typer.Option("--profile", help="The profile in the AWS configuration to use.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Answer the question with yes.")]
-JobName = Annotated[str, typer.Argument(metavar="JOB", help="The id of a job, or of its intent.")]
+Region = Annotated[str | None, typer.Option("--region", help="The stage's AWS Region. By default the profile's.")]
+Profile = Annotated[str | None, typer.Option("--profile", help="The profile of the AWS configuration to use.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on standard output.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Confirm in advance, without a question.")]
+JobName = Annotated[str, typer.Argument(metavar="JOB", help="The id of the job, or of its intent.")]
 
 
 def stage_command(command: Callable[..., None]) -> Callable[..., None]:

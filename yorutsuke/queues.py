@@ -1,7 +1,8 @@
-"""A queue of the stage: its messages are looked at, consumed and sent.
+"""Reads, consumes and sends the messages of a queue of the stage.
 
-Looking at a queue removes nothing. A received message becomes visible again when it is released, or `HIDDEN_SECONDS`
-after it was received. A queue must therefore be read within that time; after it, SQS returns the same messages again.
+Reading a queue does not remove messages. A received message becomes visible again when it is released, or
+`HIDDEN_SECONDS` after it was received. A queue must therefore be read within that time. After it, SQS returns the same
+messages again.
 
 Source: Amazon SQS developer guide, "Amazon SQS short and long polling" (an empty answer to a long poll means that the
 queue is empty) and "Quotas related to messages" (10 messages per call, 1 MiB together; at most 120,000 in flight).
@@ -72,7 +73,7 @@ class Queue:
         try:
             return self.sqs.get_queue_url(QueueName=self.name)["QueueUrl"]
         except self.sqs.exceptions.QueueDoesNotExist as exc:
-            raise StageError(f"queue {self.name!r} does not exist: deploy the stage again.") from exc
+            raise StageError(f"queue {self.name!r} does not exist. Deploy the stage again.") from exc
 
     def attributes(self) -> Mapping[Any, str]:
         """Return the queue's attributes."""
@@ -84,7 +85,7 @@ class Queue:
         return Depth(int(counts["ApproximateNumberOfMessages"]), int(counts["ApproximateNumberOfMessagesNotVisible"]))
 
     def look(self, see: Callable[[Message], object], advance: Callable[[int], object]) -> int:
-        """Pass each message to `see` once, leave the queue as it is, and return the number of hidden messages.
+        """Pass each message to `see` once, leave the queue unchanged, and return the number of hidden messages.
 
         Hidden messages could not be received: another program has received them, or they are new. `advance` receives
         the number of messages of each round of calls. Raises UnfinishedError if reading takes too long.
@@ -156,8 +157,8 @@ class Queue:
             yield [*new.values()]
             if time.monotonic() > deadline:
                 raise UnfinishedError(
-                    f"{len(seen)} messages of {self.name} were received, and more remain, but the first ones become "
-                    f"visible again after {HIDDEN_SECONDS} s: run this again, from nearer to the stage's Region."
+                    f"{len(seen)} messages of {self.name} were received, and more remain. Received messages become "
+                    f"visible again after {HIDDEN_SECONDS} s. Run the command again, closer to the stage's Region."
                 )
 
     def _receive_chunk(self, _: int) -> list[Message]:
@@ -207,6 +208,6 @@ class Queue:
         if action and (failed := answer.get("Failed")):
             codes = ", ".join(sorted({entry["Code"] for entry in failed}))
             raise UnfinishedError(
-                f"{len(failed)} messages were not {action} queue {self.name!r} ({codes}): run this again. The function "
-                "recognizes repeated messages."
+                f"{len(failed)} messages were not {action} queue {self.name!r} ({codes}). Run the command again. The "
+                "function recognizes repeated messages."
             )

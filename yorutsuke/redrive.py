@@ -31,7 +31,7 @@ class Kind(StrEnum):
     OUTPUT = "output"
     MANIFEST = "manifest"
     JOB_END = "job's end"
-    FAILED_EVENT = "event that Lambda gave up"
+    FAILED_EVENT = "failed event"
     TEST_EVENT = "S3's test event"
     UNKNOWN = "unknown"
 
@@ -43,7 +43,10 @@ _Content = tuple[Kind, str | None, str | None]
 
 @dataclass
 class MessageGroup:
-    """Dead messages of one kind about one job, as in the JSON answer. `problem` is why they cannot be read, or None."""
+    """Dead messages of one kind about one job, as in the JSON answer.
+
+    `problem` is the reason why the function cannot read them, or None.
+    """
 
     kind: Kind
     jobId: str | None

@@ -74,7 +74,7 @@ class Effects:
 
 
 def _content(attributes: dict[str, Any]) -> dict[str, Any]:
-    """Return the attributes that a user would recognize. A status that the app has set is one of them."""
+    """Return the attributes in which a difference is an edit. A status that the app has set is one of them."""
     own = OWN_ATTRIBUTES if attributes.get("status") in [*TransactionStatus] else OWN_ATTRIBUTES - {"status"}
     return {name: value for name, value in attributes.items() if name not in own}
 
@@ -88,19 +88,23 @@ def choose_output(stage: Stage, job: JobRecord, named: str | None) -> JobOutput:
         return outputs[0]
     if outputs:
         keys = ", ".join(repr(output.key) for output in outputs)
-        raise NotFoundError(f"job {job.name!r} has {len(outputs)} outputs ({keys}): name one with --output.")
+        raise NotFoundError(f"job {job.name!r} has {len(outputs)} output files: {keys}. Name one with --output.")
+    file = f"the output file {named!r}" if named else "an output file"
     raise NotFoundError(
-        f"job {job.name!r} has no output{f' {named!r}' if named else ''} in {output_prefix(job.name)}: Bedrock has not "
-        "written it, or it expired after 30 days."
+        f"job {job.name!r} does not have {file} in {output_prefix(job.name)}. Bedrock has not written it, or it "
+        "expired after 30 days."
     )
 
 
 def choose_manifest(stage: Stage, job: JobRecord) -> JobOutput:
-    """Return the job's manifest. Raises NotFoundError if it has none."""
+    """Return the job's manifest. Raises NotFoundError if it does not exist."""
     for output in job_outputs(stage, job):
         if output.state is OutputState.MANIFEST:
             return output
-    raise NotFoundError(f"job {job.name!r} has no manifest.json.out in {output_prefix(job.name)}: Bedrock writes it.")
+    raise NotFoundError(
+        f"job {job.name!r} does not have manifest.json.out in {output_prefix(job.name)}. Bedrock has not written it, "
+        "or it expired after 30 days."
+    )
 
 
 def preview_effects(stage: Stage, job: BatchJob, key: str) -> tuple[str, Effects]:
@@ -131,12 +135,12 @@ def _add_chunk(stage: Stage, job: BatchJob, chunk: RecordChunk, effects: Effects
 
 
 def require_unchanged(stage: Stage, key: str, etag: str) -> None:
-    """Check that an output still has the content whose effects were shown. Raises RefusedError."""
+    """Check that an output still has the content of the preview. Raises RefusedError."""
     current = stage.clients.s3.head_object(Bucket=stage.settings.images_bucket, Key=key)["ETag"].strip('"')
     if current != etag:
         raise RefusedError(
-            f"{key!r} was written again after it was read (ETag {etag!r}, now {current!r}): the replay would have "
-            "other effects than those shown. Run this again."
+            f"{key!r} was written again after the preview (ETag {etag!r}, now {current!r}), so the preview is out of "
+            "date. Run the command again."
         )
 
 
@@ -158,8 +162,8 @@ def forget_outputs(jobs: BatchJobs, job: BatchJob) -> None:
     forgotten, _ = jobs.update(job, {}, f"{unchanged} AND ({NOT_CLAIMED})", compared, remove=("processedOutputs",))
     if not forgotten:
         raise RefusedError(
-            f"job {job.jobId!r} is being processed: a function has claimed it, or has just processed an output. Run "
-            "this again later."
+            f"a function has claimed job {job.jobId!r}, or has just processed an output of it. Run the command again "
+            "later."
         )
 
 

@@ -1,4 +1,7 @@
-"""Writes a command's answer, as tables or as one JSON object, to standard output, and all else to standard error."""
+"""Writes a command's answer, as tables or as one JSON object, to standard output.
+
+Previews, questions, progress and messages go to standard error.
+"""
 
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -17,14 +20,14 @@ from .errors import RefusedError
 WIDTH = 140
 """Number of columns if the output is not a terminal."""
 SHOWN_ROWS = 20
-"""Maximum number of rows of a table that has no option for it."""
+"""Maximum number of rows of a table without an option for the limit."""
 
 Advance = Callable[..., None]
 """Adds a number of finished steps, 1 by default, to a progress display."""
 
 
 class Screen:
-    """The output of a command. With `json`, standard output holds the answer as one JSON object and nothing else."""
+    """The output of a command. With `json`, standard output holds only the answer, as one JSON object."""
 
     def __init__(self, *, json: bool = False) -> None:
         self.json = json
@@ -32,7 +35,7 @@ class Screen:
         self._err = Console(stderr=True, markup=False, highlight=False, width=None if sys.stderr.isatty() else WIDTH)
 
     def show(self, answer: Mapping[str, Any], *tables: Group) -> None:
-        """Print an answer: its tables, or itself as JSON. Decimals become strings, so that no digit is lost."""
+        """Print an answer: its tables, or itself as JSON. Decimals become strings, so that they stay exact."""
         if self.json:
             print(pydantic_core.to_json(answer).decode())
             return
@@ -49,14 +52,20 @@ class Screen:
         self._err.print(printable(text), soft_wrap=True)
 
     def confirm(self, question: str, *, yes: bool) -> None:
-        """Ask a question unless `yes` is set. Raises RefusedError if the answer is no, or there is no terminal."""
+        """Ask a question unless `yes` is set.
+
+        Raises RefusedError if the answer is not yes, or if standard input is not a terminal.
+        """
         if yes:
             return
         if not sys.stdin.isatty():
-            raise RefusedError(f"cannot ask ({question}): standard input is not a terminal. Answer with --yes.")
+            raise RefusedError(
+                f"the command needs a confirmation ({question}), and standard input is not a terminal. Pass --yes to "
+                "confirm in advance."
+            )
         self._err.print(f"{question} [y/N] ", end="")
         if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
-            raise RefusedError("nothing was done: the answer was no.")
+            raise RefusedError("the question was not answered with yes. Nothing was changed.")
 
     @contextmanager
     def progress(self, title: str, total: int = 0) -> Generator[Advance]:

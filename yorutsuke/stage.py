@@ -68,7 +68,7 @@ class Stage:
 def open_stage(name: str, region: str | None = None, profile: str | None = None) -> Stage:
     """Return a stage by its name.
 
-    Raises StageError if there is no such stage, SettingsError if the environment of its function is not valid, and
+    Raises StageError if the stage does not exist, SettingsError if the environment of its function is not valid, and
     botocore's errors.
     """
     if name == LOCAL_STAGE:
@@ -80,13 +80,13 @@ def open_stage(name: str, region: str | None = None, profile: str | None = None)
         function = clients.lambda_.get_function_configuration(FunctionName=function_name)
     except clients.lambda_.exceptions.ResourceNotFoundException as exc:
         raise StageError(
-            f"stage {name!r} has no function {function_name!r} in {clients.lambda_.meta.region_name} of this account: "
-            "check --stage, --region and --profile, or deploy the stage."
+            f"the function {function_name!r} of stage {name!r} does not exist in {clients.lambda_.meta.region_name} of "
+            "this account. Check --stage, --region and --profile, or deploy the stage."
         ) from exc
     except EndpointConnectionError as exc:
         if clients.endpoint is None:
             raise
-        raise StageError(f"stage {name!r} does not answer at {clients.endpoint}: {REMEDY}.") from exc
+        raise StageError(f"stage {name!r} does not answer at {clients.endpoint}. To start it, {REMEDY}.") from exc
     settings = read_settings(ResultSettings, function.get("Environment", {}).get("Variables", {}))
     names = (OUTPUT_QUEUE, dead_letter_queue(OUTPUT_QUEUE), dead_letter_queue(ORCHESTRATOR))
     queues = [Queue(clients.sqs, physical_name(queue, name)) for queue in names]

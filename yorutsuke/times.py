@@ -14,7 +14,7 @@ def parse_span(text: str) -> timedelta:
     given = int(found[1]) * UNITS[found[2]] if found else None
     if given is None or given > LONGEST:
         raise ValueError(
-            f"{text!r} is not a span of time: write a number and d, h or m, such as 2d or 12h, at most {LONGEST.days}d"
+            f"{text!r} is not a time span. Write a number and d, h or m, such as 2d or 12h, up to {LONGEST.days}d."
         )
     return given
 

@@ -55,12 +55,11 @@ class BedrockJobs:
             code = error_code(exc)
             if code not in REFUSALS:
                 raise
-            said = exc.response.get("Error", {}).get("Message", "")[:MAX_DETAIL_CHARACTERS]
+            message = exc.response.get("Error", {}).get("Message", "")[:MAX_DETAIL_CHARACTERS]
             raise BedrockRefusedError(
-                f"Bedrock refused the job of intent {submission.intentId!r} with {code} ({said}), of model "
-                f"{submission.modelId!r} and role {submission.roleArn!r}, which the intent was begun with: mend that, "
-                "then send the same request again, which goes on from here. Where model or role has to be another, ask "
-                "under another intentId: Bedrock has no job of this one."
+                f"Bedrock refused the job of intent {submission.intentId!r} (model {submission.modelId!r}, role "
+                f"{submission.roleArn!r}) with {code}: {message}. Correct the cause, then send the same request again. "
+                "To use another model or role, send a request with a new intentId."
             ) from exc
         return response["jobArn"].rpartition("/")[2]
 

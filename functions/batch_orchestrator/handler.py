@@ -42,8 +42,8 @@ def handler(event: object, context: LambdaContext) -> dict[str, Any]:
     """Submit the job of a request and return it, for API Gateway as an HTTP answer.
 
     If the request is refused, API Gateway receives 400, or 409 if another request began the intent. The caller of a
-    bare request receives `errorType` and `errorMessage`. Other errors are raised in both cases. They count as errors of
-    the function, and API Gateway answers 5xx. Repeating the same request is safe.
+    direct invocation receives `errorType` and `errorMessage`. Other errors are raised in both cases. They count as
+    errors of the function, and API Gateway answers 5xx. Repeating the same request is safe.
     """
     if not is_http_event(event):
         return submit(event, context)
@@ -107,7 +107,7 @@ def _log_failure(trace_id: str) -> Generator[None]:
 
 
 def _trace_id(context: LambdaContext) -> str:
-    """Return the id of the invocation's X-Ray trace, or of the invocation if it has none."""
+    """Return the id of the invocation's X-Ray trace, or of the invocation if it is not traced."""
     root = re.search(r"Root=([^;]+)", os.environ.get("_X_AMZN_TRACE_ID", ""))
     return root[1] if root else context.aws_request_id
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 READ_AHEAD = 32
 """Maximum number of images that are read or held at once. Limits memory: 32 images may have 576 MB."""
 READ_ATTEMPTS = 3
-"""Attempts to read an image whose body breaks off. The client itself retries only until an answer begins."""
+"""Maximum number of attempts to read an image if the connection breaks. The client itself retries only until the body
+of the response begins."""
 MAX_IMAGE_BYTES = 18_000_000
 """Maximum size of an image, in bytes: 24 MB in base64, of a Nova request's 25 MB.
 
@@ -36,9 +37,9 @@ UNREADABLE_CODES = frozenset({"NoSuchKey", "AccessDenied"})
 class Unfit(StrEnum):
     """The reasons for which an image is left out of a job.
 
-    `UNKNOWN`: not in pending-images. `FOREIGN`: another user's. `NOT_PENDING`: already read. `UNSUPPORTED`: its key has
-    none of the extensions jpg, jpeg, png, gif and webp, or S3 does not accept the key. `UNREADABLE`: missing from the
-    bucket, or not readable. `UNFIT_SIZE`: empty, or too large for a request.
+    `UNKNOWN`: not in pending-images. `FOREIGN`: another user's. `NOT_PENDING`: already read. `UNSUPPORTED`: the
+    extension of its key is not jpg, jpeg, png, gif or webp, or S3 does not accept the key. `UNREADABLE`: missing from
+    the bucket, or not readable. `UNFIT_SIZE`: empty, or too large for a request.
     """
 
     UNKNOWN = "UNKNOWN"

@@ -95,12 +95,12 @@ class Manifests:
             with closing(self.images.read(images, lambda: seconds_left() - SECONDS_TO_SUBMIT)) as contents:
                 self._write_lines(draft, contents, len(images))
         except OutOfTimeError as exc:
-            # Refuse in time: a function that Lambda ends leaves its upload, returns no error, and is retried.
+            # Refuse before the timeout: a function that Lambda ends leaves its upload behind, and is retried.
             read = len(draft.image_ids) + len(draft.left_out)
             raise InvalidRequestError(
-                f"{read} of {len(images)} images were read in {seconds_at_start - seconds_left():.0f} seconds, and the "
-                f"last {SECONDS_TO_SUBMIT} that the function has are for submitting their job: ask for fewer under "
-                "another intentId."
+                f"only {read} of {len(images)} images were read in {seconds_at_start - seconds_left():.0f} seconds. "
+                f"The function reserves its last {SECONDS_TO_SUBMIT} seconds for the submission. Request fewer images, "
+                "with a new intentId."
             ) from exc
 
     def _write_lines(self, draft: Draft, contents: Iterable[tuple[Image, bytes | Unfit]], count: int) -> None:
@@ -113,8 +113,8 @@ class Manifests:
             size += len(line)
             if size > MAX_MANIFEST_BYTES:
                 raise InvalidRequestError(
-                    f"the manifest of {count} images is larger than {MAX_MANIFEST_BYTES} bytes, which Bedrock does not "
-                    f"take: {len(draft.image_ids)} of them fit, ask for fewer under another intentId."
+                    f"the manifest of {count} images is larger than Bedrock's limit of {MAX_MANIFEST_BYTES} bytes. "
+                    f"Only {len(draft.image_ids)} images fit. Request fewer images, with a new intentId."
                 )
             draft.file.write(line)
             draft.image_ids.append(image.image_id)
@@ -125,5 +125,7 @@ class Manifests:
             draft.file.abort()
         except (ClientError, BotoCoreError) as exc:
             self.logger.warning(
-                "the manifest's upload was not aborted", event=LogEvent.BATCH_SUBMIT_UPLOAD_KEPT, code=error_code(exc)
+                "the multipart upload of the manifest was not aborted",
+                event=LogEvent.BATCH_SUBMIT_UPLOAD_KEPT,
+                code=error_code(exc),
             )

@@ -1,11 +1,11 @@
 """Submits the job of a request: one job per intent, however often the request is repeated.
 
-The order of the steps makes it safe to die at any call and to run again. Everything that may be refused is checked
-before a reader can see any effect: the images are read, and all lines of the manifest go into an unpublished draft.
-Then the intent is claimed, which fixes the submit time, the images and the parameters of the job. Then the manifest is
-published and the record notes it; then Bedrock creates the job; then the record receives the job's id. A run that finds
-a claim without a job continues from it, with the published manifest or with the same images. Every run sends Bedrock
-the claim's token, and so creates the same job.
+The order of the steps makes a retry after a crash at any call safe. All checks come before the first visible effect:
+the images are read, and all lines of the manifest go into an unpublished draft. Then the intent is claimed, which fixes
+the submit time, the images and the parameters of the job. Then the manifest is published, and the record is updated.
+Then Bedrock creates the job, and the record receives the job's id. A run that finds a claim without a job continues
+from it, with the published manifest or with the same images. Every run sends Bedrock the claim's token, and so creates
+the same job.
 """
 
 from collections import Counter
@@ -147,8 +147,9 @@ class JobSubmitter:
                     require_same_images(claimed, request, draft.image_ids)
                     self._publish(draft, claimed)
             except InvalidRequestError as refusal:
-                # The refusal states that nothing was written, but the earlier run has claimed the intent.
-                raise lost(claimed, f"whose manifest cannot be written ({str(refusal).removesuffix('.')})") from refusal
+                # The refusal would report that the request had no effect, but the earlier run has claimed the intent.
+                problem = f"the manifest cannot be written ({str(refusal).removesuffix('.')})"
+                raise submission_lost(claimed, problem) from refusal
         return claimed, left_out_before(request, claimed)
 
     def _select(self, image_ids: Sequence[str], user_id: str) -> tuple[list[Image], dict[str, Unfit]]:
@@ -156,7 +157,7 @@ class JobSubmitter:
 
     def _publish(self, draft: Draft, claimed: Submission) -> None:
         draft.publish()
-        # The object's own date does not serve: S3 dates a multipart upload by its start, which is before the claim.
+        # The object's own date is not usable: S3 dates a multipart upload by its start, which is before the claim.
         self.jobs.mark_manifest_published(claimed)
 
     def _claim(self, request: SubmitRequest, image_ids: list[str], trace_id: str) -> Submission:
@@ -166,7 +167,7 @@ class JobSubmitter:
             intentId=request.intentId,
             userId=request.userId,
             status=JobStatus.SUBMITTING.value,
-            # With microseconds, an intent whose record was deleted gets a new token even if it begins again at once.
+            # If the record is deleted, an intent that begins again at once gets a new token, thanks to microseconds.
             submitTime=iso_utc(now, "microseconds"),
             modelId=request.modelId or self.settings.model_ids[0],
             manifestUri=self.manifests.uri(request.intentId),
@@ -185,8 +186,8 @@ class JobSubmitter:
         if count < self.settings.min_records:
             reasons = ", ".join(f"{reason} {number}" for reason, number in sorted(Counter(left_out.values()).items()))
             raise InvalidRequestError(
-                f"{count} of {count + len(left_out)} images can be sent (left out: {reasons}), a batch job takes at "
-                f"least {self.settings.min_records}: name more that are the user's, pending and in the bucket."
+                f"only {count} of {count + len(left_out)} images can be sent (left out: {reasons}). A batch job needs "
+                f"at least {self.settings.min_records}. Add pending images of the user that are in the bucket."
             )
 
     def _report(self, left_out: Mapping[str, Unfit]) -> None:
@@ -205,12 +206,12 @@ def require_allowed(request: SubmitRequest, settings: Settings) -> None:
     """Refuse a request that this stage does not accept. Raises InvalidRequestError."""
     if request.modelId is not None and request.modelId not in settings.model_ids:
         raise InvalidRequestError(
-            f"modelId is none that this stage knows: ask for one of {', '.join(settings.model_ids)}, or for none."
+            f"modelId is not a model of this stage. Use one of {', '.join(settings.model_ids)}, or leave it out."
         )
     if len(request.pendingImageIds) < settings.min_records:
         raise InvalidRequestError(
-            f"pendingImageIds names {len(request.pendingImageIds)} images, a batch job takes at least "
-            f"{settings.min_records}: wait until there are more."
+            f"pendingImageIds names {len(request.pendingImageIds)} images. A batch job needs at least "
+            f"{settings.min_records}. Send the request when the user has more."
         )
 
 
@@ -227,8 +228,8 @@ def require_same_request(record: Submission, request: SubmitRequest) -> None:
     if any(differs.values()):
         names = ", ".join(name for name, other in differs.items() if other)
         raise IntentConflictError(
-            f"intent {record.intentId!r} was begun at {record.submitTime} with another {names}: send this request "
-            "under an intentId of its own."
+            f"intent {record.intentId!r} began at {record.submitTime} with another {names}. An intent has one request. "
+            "Send this request with a new intentId."
         )
 
 
@@ -239,16 +240,15 @@ def left_out_before(request: SubmitRequest, record: Submission) -> dict[str, Unf
 
 
 def require_same_images(record: Submission, request: SubmitRequest, image_ids: Iterable[str]) -> None:
-    """Refuse a manifest whose images differ from the claimed ones. Raises SubmissionLostError."""
+    """Refuse a manifest with other images than the claimed ones. Raises SubmissionLostError."""
     if record.submittedImages != selection(request.pendingImageIds, image_ids):
-        raise lost(record, "others than can be sent by now")
+        raise submission_lost(record, "the images that can be sent have changed since then")
 
 
-def lost(record: Submission, why: str) -> SubmissionLostError:
-    """Return the error of a run that cannot write the manifest of an intent that has begun."""
+def submission_lost(record: Submission, problem: str) -> SubmissionLostError:
+    """Return the error of a run that cannot write the manifest of a submission that has begun."""
     return SubmissionLostError(
-        f"intent {record.intentId!r} was begun at {record.submitTime} with {record.imageCount} images, {why}: another "
-        "function may still be at it, so send the request again. Where the record is older than a function lives (15 "
-        "minutes) and has no manifestPublished, that one died before Bedrock was asked for a job: delete the record "
-        "first."
+        f"intent {record.intentId!r} began at {record.submitTime} with {record.imageCount} images, and {problem}. "
+        "Another function may be continuing it, so send the request again. If the record is older than 15 minutes and "
+        "has no manifestPublished, Bedrock has no job: delete the record first."
     )

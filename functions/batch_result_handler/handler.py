@@ -64,7 +64,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> "PartialItemFailur
 
 
 def is_sqs_event(event: Mapping[str, Any]) -> bool:
-    """Tell whether an event holds SQS messages."""
+    """Return whether an event holds SQS messages."""
     match event:
         case {"Records": [{"eventSource": "aws:sqs"}, *_]}:
             return True
@@ -144,7 +144,7 @@ def _log_failure(**keys: str) -> Generator[None]:
     """Log the error that makes a message fail, with the event's keys, and raise it again.
 
     Two errors are warnings: a manifest that arrived before its output, and a job that another function has claimed.
-    They are no failures until their message reaches the dead-letter queue.
+    They count as failures only if their message reaches the dead-letter queue.
     """
     with logger.append_context_keys(**keys, **dict.fromkeys(EVENT_KEYS)):
         try:
@@ -153,7 +153,9 @@ def _log_failure(**keys: str) -> Generator[None]:
             raise
         except JobClaimedError as error:
             logger.warning(
-                "another function has the job", event=LogEvent.BATCH_RESULT_JOB_CLAIMED, claimedUntil=error.until
+                "another function has claimed the job",
+                event=LogEvent.BATCH_RESULT_JOB_CLAIMED,
+                claimedUntil=error.until,
             )
             raise
         except Exception as error:

@@ -1,9 +1,9 @@
 """Processes an output file: stores its transactions, moves their images, and completes the job.
 
-The order of the steps makes it safe to die at any call and to run again. The job is claimed; transactions are written;
-images are copied, marked as processed and deleted from `uploads/`; dead letters are written; the job is completed.
-Every step before the last is idempotent, and the claim lets one function at a time repeat it. Only the last step makes
-a repetition unnecessary.
+The order of the steps makes a retry after a crash at any call safe. The job is claimed. Transactions are written.
+Images are copied, marked as processed and deleted from `uploads/`. Dead letters are written. The job is completed.
+Every step before the last is idempotent, and the claim lets only one function at a time repeat it. Only the last step
+marks the output as processed.
 """
 
 from collections.abc import Iterable, Sequence
@@ -105,7 +105,7 @@ class OutputProcessor:
         self.metrics.job_completed(job.jobId, stats, (perf_counter() - started) * 1000)
 
     def _store(self, job: BatchJob, output: Output) -> tuple[ResultStats, set[str]]:
-        """Store every record of an output; return the counts and the ids of requested images that no line names."""
+        """Store every record of an output. Return the counts, and the ids of requested images without a record."""
         parser = RecordParser(job, output.last_modified, self.settings.transaction_ttl_days)
         store_chunk = partial(self._store_chunk, job, processed_date(output.last_modified, self.settings.timezone))
         letters = DeadLetterFile(self.stores.s3, self.stores.bucket, job.jobId)
@@ -133,7 +133,7 @@ class OutputProcessor:
         return stats, missing
 
     def _store_chunk(self, job: BatchJob, date: str, chunk: RecordChunk) -> StoredChunk:
-        """Write transactions, move their images, then set the status of those whose image was not moved."""
+        """Write transactions, move their images, then set the status of transactions with an unmoved image."""
         images = self.stores.pending.find([record.transaction.imageId for record in chunk.parsed])
         foreign = {image.image_id for image in images.values() if image.user_id != job.userId}
         transactions = [r.transaction for r in chunk.parsed if r.transaction.imageId not in foreign]
@@ -142,7 +142,7 @@ class OutputProcessor:
         failures = self.stores.images.move([images[t.imageId] for t in transactions if t.imageId in images], date)
         self.stores.transactions.put(_migration_failed(t) for t in transactions if t.imageId in failures)
         mismatches = [
-            record.reject(Reason.OWNER_MISMATCH, "the image belongs to another user than the job")
+            record.reject(Reason.OWNER_MISMATCH, "the image must belong to the job's user, but belongs to another user")
             for record in chunk.parsed
             if record.transaction.imageId in foreign
         ]
@@ -159,7 +159,9 @@ class OutputProcessor:
             self.stores.jobs.release(job, token)
         except (ClientError, BotoCoreError, RetryableError) as exc:
             code = type(exc).__name__ if isinstance(exc, RetryableError) else error_code(exc)
-            self.logger.warning("the claim was not released", event=LogEvent.BATCH_RESULT_CLAIM_KEPT, code=code)
+            self.logger.warning(
+                "the claim was not released and will expire", event=LogEvent.BATCH_RESULT_CLAIM_KEPT, code=code
+            )
 
     def _report_duplicate(self) -> None:
         self.logger.info("batch result already processed", event=LogEvent.BATCH_RESULT_DUPLICATE)
@@ -167,7 +169,7 @@ class OutputProcessor:
     def _report_chunk(self, stored: StoredChunk) -> None:
         for letter in stored.rejected:
             self.logger.error(
-                "line skipped",
+                "record became a dead letter",
                 event=LogEvent.BATCH_RESULT_LINE_SKIPPED,
                 line=letter.line,
                 imageId=letter.imageId,
@@ -175,7 +177,7 @@ class OutputProcessor:
             )
         for image_id, failure in stored.failures.items():
             self.logger.warning(
-                "the image was not moved",
+                "image not moved",
                 event=LogEvent.BATCH_RESULT_IMAGE_MIGRATION_FAILED,
                 imageId=image_id,
                 operation=failure.operation,
@@ -194,7 +196,9 @@ class OutputProcessor:
             "batch result completed", event=LogEvent.BATCH_RESULT_COMPLETED, **stats.model_dump(exclude_none=True)
         )
         for image_id in sorted(missing):
-            self.logger.warning("no line names the image", event=LogEvent.BATCH_RESULT_IMAGE_MISSING, imageId=image_id)
+            self.logger.warning(
+                "requested image has no record", event=LogEvent.BATCH_RESULT_IMAGE_MISSING, imageId=image_id
+            )
 
 
 def require_sole_output(job: BatchJob, source: OutputObject) -> None:
@@ -208,9 +212,9 @@ def require_sole_output(job: BatchJob, source: OutputObject) -> None:
     others = [key for key in job.processedOutputs if key != source.key]
     if others:
         raise OutputConflictError(
-            f"object key {source.key!r} is a second output of job {job.jobId!r}, whose results came from "
-            f"{others[0]!r}: submit one input file a job; to process this one instead, remove processedOutputs from "
-            "the job's record and redrive the message."
+            f"object key {source.key!r} is a second output file of job {job.jobId!r}, which was completed from "
+            f"{others[0]!r}. A job has one output file. To process the second file instead, remove processedOutputs "
+            "from the job's record and redrive the message."
         )
 
 

@@ -25,11 +25,11 @@ class ManifestReconciler:
     logger: Logger
 
     def reconcile(self, job: BatchJob, source: ManifestObject) -> None:
-        """Store the manifest's counts in the job's record if the processed output has as many lines.
+        """Store the manifest's counts in the job's record if the processed output has as many records.
 
         Bedrock writes the manifest again while the job runs. A message about an earlier content is skipped, because the
-        later content has its own message. Records that Bedrock has not processed have no line. They are reported and
-        are not a difference.
+        later content has its own message. Records that Bedrock has not processed are not in the output. They are
+        reported, and are not a difference.
 
         Raises:
             NotReconciledError: The counts differ. The message returns when more output may have arrived.
@@ -38,7 +38,7 @@ class ManifestReconciler:
         """
         etag, content = read_manifest(self.stores.s3, source.bucket, source.key)
         if source.etag not in (None, etag):
-            self._skip("the manifest has been written again")
+            self._skip("the manifest was written again since its notification")
             return
         counts = parse_counts(content, source.key)
         lines = processed_lines(job)
@@ -46,7 +46,7 @@ class ManifestReconciler:
         unprocessed = counts.totalRecordCount - counts.processedRecordCount
         self.metrics.manifest_compared(job.jobId, difference, unprocessed)
         if is_premature(counts, job):
-            self._skip("Bedrock has processed nothing yet")
+            self._skip("Bedrock has not processed a record yet")
             return
         comparison: dict[str, Any] = {
             "processedRecords": counts.processedRecordCount,
@@ -57,9 +57,9 @@ class ManifestReconciler:
         if difference or not self.stores.jobs.record_counts(job, counts):
             self.logger.warning("manifest and output differ", event=LogEvent.BATCH_RESULT_NOT_RECONCILED, **comparison)
             raise NotReconciledError(
-                f"{source.key!r} counts {counts.processedRecordCount} processed records, the output of job "
-                f"{job.jobId!r} that was taken in has {lines} lines: the message comes back by itself when the rest may"
-                " be there; if it ends in the dead-letter queue, look for the output's own message and redrive both."
+                f"{source.key!r} counts {counts.processedRecordCount} records, but the processed output of job "
+                f"{job.jobId!r} has {lines}. SQS delivers the message again later. If it reaches the dead-letter "
+                "queue, redrive it together with the output's message."
             )
         self.logger.info("manifest and output agree", event=LogEvent.BATCH_RESULT_RECONCILED, **comparison)
 

@@ -23,8 +23,8 @@ class JobEndRecorder:
     def record(self, job: BatchJob, end: JobEnd) -> None:
         """Report the end and store it in the job's record, once per state.
 
-        The report comes first: a function that dies in between reports twice instead of never. Bedrock's message goes
-        into the record only, because Bedrock's API marks it as sensitive.
+        The report comes first, so that a crash in between leads to two reports and not to a missing one. Bedrock's
+        message goes into the record only, because Bedrock's API marks it as sensitive.
 
         Raises botocore's errors, and RetryableError if the record was deleted.
         """

@@ -2,24 +2,24 @@
 
     YorutsukeError
     ├── RetryableError           the same event may succeed later
-    │   ├── BatchWriteError      a table refused part of a chunk after every retry
+    │   ├── BatchWriteError      DynamoDB returned a part of a chunk unprocessed after every retry
     │   ├── JobClaimedError      another function is processing the job's output
     │   ├── NotReconciledError   Bedrock's manifest and the processed output disagree
-    │   └── SubmissionLostError  an intent has begun, and this run cannot write its manifest
+    │   └── SubmissionLostError  this run cannot write the manifest of a submission that has begun
     └── PermanentError           the same event fails again until a person acts
         ├── SettingsError        the function's environment is not valid
-        ├── InvalidEventError    an event in no known envelope, or an object key that is out of place
-        ├── InvalidManifestError Bedrock's manifest is not as AWS documents it
-        ├── UnknownJobError      the job has no record, or its record breaks the schema
+        ├── InvalidEventError    the event's envelope or object key is not one that the function processes
+        ├── InvalidManifestError the output manifest breaks AWS's documented form
+        ├── UnknownJobError      the job's record is missing, or breaks the schema
         ├── OutputConflictError  a second output file for a job that accepts one
         ├── InvalidRequestError  a request for a job breaks a rule
         ├── IntentConflictError  a request differs from the one that began its intent
         ├── JobConflictError     Bedrock has two jobs for one intent
         └── BedrockRefusedError  Bedrock refuses the job as it is
 
-Both branches make the event fail, so no event is lost. SQS delivers a failed message again and, after the last receive,
-moves it to the dead-letter queue. The caller who requested a job receives the error. The branch tells whether a retry
-can help.
+Both branches make the event fail, so that it is not lost. SQS delivers a failed message again and, after the last
+receive, moves it to the dead-letter queue. The caller that requested a job receives the error. The branch states
+whether a retry can help.
 
 Every message names the value, the rule it breaks and the remedy.
 """
@@ -30,7 +30,7 @@ class YorutsukeError(Exception):
 
 
 class RetryableError(YorutsukeError):
-    """The cause may pass without action: deliver the event again."""
+    """The cause may pass without action. The event is delivered again."""
 
 
 class BatchWriteError(RetryableError):
@@ -53,11 +53,14 @@ class NotReconciledError(RetryableError):
 
 
 class SubmissionLostError(RetryableError):
-    """An intent has begun, and this run cannot write its manifest: another run submits the job, or has died."""
+    """This run cannot write the manifest of a submission that has begun.
+
+    Another run is submitting the job, or it ended before it wrote the manifest.
+    """
 
 
 class PermanentError(YorutsukeError):
-    """The cause does not pass without action: a person corrects it, then redrives the message."""
+    """The cause does not pass without action. An operator must correct it, then redrive the message."""
 
 
 class SettingsError(PermanentError):
@@ -65,7 +68,7 @@ class SettingsError(PermanentError):
 
 
 class InvalidEventError(PermanentError):
-    """The event is in no envelope that the function reads, or names an object that it must not process."""
+    """The function cannot read the event's envelope, or must not process the object that the event names."""
 
 
 class InvalidManifestError(PermanentError):
@@ -73,7 +76,7 @@ class InvalidManifestError(PermanentError):
 
 
 class UnknownJobError(PermanentError):
-    """The batch-jobs table has no usable record of the job."""
+    """The batch-jobs table lacks a usable record of the job."""
 
 
 class OutputConflictError(PermanentError):

@@ -2,7 +2,7 @@
 
 S3 notifications arrive in three envelopes: S3 invokes the function, or the notification is in an SQS message, or it is
 in an SNS notification in an SQS message. EventBridge events are in an SQS message, or invoke the function. An event
-that Lambda gave up is in Lambda's failure record in an SQS message, after a redrive of the dead-letter queue.
+that still failed after Lambda's retries is in Lambda's failure record in an SQS message, after a redrive.
 
 Sources: Amazon S3 user guide, "Event message structure"; Amazon SNS developer guide, "Amazon SNS message formats";
 Amazon Bedrock user guide, "How EventBridge for Amazon Bedrock works"; AWS Lambda developer guide, "Capturing records
@@ -20,7 +20,9 @@ from pydantic import BaseModel, StringConstraints, ValidationError
 from .errors import InvalidEventError
 from .names import JOB_STATE_CHANGE, BedrockEnd
 from .object_keys import is_output_key, is_output_manifest_key
-from .schema import problems
+from .validation import describe_errors, json_type
+
+REMEDY = "Send only events of S3 and EventBridge."
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class _StateChange(BaseModel):
 
 
 def is_lambda_failure_record(message: Mapping[str, Any]) -> bool:
-    """Tell whether an SQS message is Lambda's record of an event that it gave up."""
+    """Return whether an SQS message is Lambda's failure record: of an event that still failed after all retries."""
     match message:
         case {"requestContext": {"condition": _}, "requestPayload": _}:
             return True
@@ -103,23 +105,23 @@ def job_events_in_message(body: str, bucket: str) -> list[JobEvent]:
     Raises:
         InvalidEventError: As `job_events`.
     """
-    message = _json_object(body, "SQS message body")
+    message = _json_object(body, "the body of the SQS message")
     if message.get("Type") == "Notification":
-        message = _json_object(message.get("Message"), "SNS message")
+        message = _json_object(message.get("Message"), "the SNS message")
     elif is_lambda_failure_record(message):
-        message = _as_object(message["requestPayload"], "event that Lambda gave up")
+        message = _as_object(message["requestPayload"], "the event in Lambda's failure record")
     return job_events(message, bucket)
 
 
 def job_events(event: Mapping[str, Any], bucket: str) -> list[JobEvent]:
-    """Return the job events in an event of S3 or EventBridge; none for `s3:TestEvent`, which has no records.
+    """Return the job events in an event of S3 or EventBridge, or an empty list for `s3:TestEvent`.
 
-    Manifests come last. A manifest that differs from the processed output fails the message, and the output it waits
-    for may be in the same message.
+    Manifests come last. A manifest that differs from the processed output fails the message, and the missing output
+    may be in the same message.
 
     Raises:
-        InvalidEventError: The event is of another kind, the object is outside `bucket` or not a job's output file or
-            manifest, or the state change is not an end or is a completion, which the output file announces itself.
+        InvalidEventError: The event is of another kind. Or the object is outside `bucket`, or is not a job's output
+            file or manifest. Or the state change is not an end, or is a completion, which the output file announces.
     """
     if event.get("Event") == "s3:TestEvent":
         return []
@@ -128,9 +130,9 @@ def job_events(event: Mapping[str, Any], bucket: str) -> list[JobEvent]:
     records = event.get("Records")
     if not isinstance(records, list) or not records:
         raise InvalidEventError(
-            f"event with the keys {sorted(event)} is no S3 event notification (it has no Records) and no "
-            f"{JOB_STATE_CHANGE}. Send S3 ObjectCreated notifications to this function, bare, through SQS, or through "
-            "SNS and SQS, and Bedrock's job state changes, bare or through SQS."
+            f"the event with the keys {sorted(event)} is not an S3 event notification with Records, and not a "
+            f"{JOB_STATE_CHANGE}. Send S3 ObjectCreated notifications (directly, through SQS, or through SNS and SQS), "
+            "or Bedrock's job state changes (directly or through SQS)."
         )
     objects = [_job_object(record, bucket) for record in cast("list[object]", records)]
     return sorted(objects, key=lambda found: isinstance(found, ManifestObject))
@@ -141,22 +143,22 @@ def _job_object(record: object, bucket: str) -> OutputObject | ManifestObject:
         s3 = _S3Record.model_validate(record).s3
     except ValidationError as exc:
         raise InvalidEventError(
-            f"record of an S3 event notification is malformed: {problems(exc.errors())}. Send S3's own notifications."
+            f"a record of the S3 event notification is not valid: {describe_errors(exc)}. Send S3's own notifications."
         ) from exc
     # S3 form-encodes keys in notifications. A space is a plus sign.
     key = unquote_plus(s3.object.key)
     etag = s3.object.eTag.strip('"') if s3.object.eTag else None
     if s3.bucket.name != bucket:
         raise InvalidEventError(
-            f"bucket {s3.bucket.name!r} is not this stage's bucket {bucket!r}: correct the notification's source."
+            f"bucket {s3.bucket.name!r} is not this stage's bucket {bucket!r}. Correct the notification's source."
         )
     if is_output_manifest_key(key):
         return ManifestObject(bucket, key, etag)
     if is_output_key(key):
         return OutputObject(bucket, key, etag)
     raise InvalidEventError(
-        f"object key {key!r} is not batch-output/{{jobId}}/{{file}} with a file ending in .jsonl or .jsonl.out, or "
-        "named manifest.json.out: put batch output there, and nothing else."
+        f"object key {key!r} is not that of a job's output. It must be batch-output/{{jobId}}/{{file}}, with a file "
+        "that ends with .jsonl or .jsonl.out or is manifest.json.out. Put only batch output there."
     )
 
 
@@ -165,21 +167,21 @@ def _job_end(event: Mapping[str, Any]) -> JobEnd:
         detail = _StateChange.model_validate(event).detail
     except ValidationError as exc:
         raise InvalidEventError(
-            f"{JOB_STATE_CHANGE} is malformed: {problems(exc.errors())}. Send Bedrock's own events, of jobs that ended "
-            "otherwise than completely."
+            f"the {JOB_STATE_CHANGE} is not valid: {describe_errors(exc)}. Send Bedrock's own events, and only of jobs "
+            "that Bedrock did not complete."
         ) from exc
     return JobEnd(detail.batchJobArn.rpartition("/")[2], detail.status, detail.failureMessage or "")
 
 
-def _json_object(text: object, what: str) -> dict[str, Any]:
+def _json_object(text: object, subject: str) -> dict[str, Any]:
     try:
         value = json.loads(cast("str", text))
     except (TypeError, ValueError, RecursionError) as exc:
-        raise InvalidEventError(f"{what} is no JSON: send S3 event notifications to this queue.") from exc
-    return _as_object(value, what)
+        raise InvalidEventError(f"{subject} is not valid JSON. {REMEDY}") from exc
+    return _as_object(value, subject)
 
 
-def _as_object(value: object, what: str) -> dict[str, Any]:
+def _as_object(value: object, subject: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise InvalidEventError(f"{what} is a JSON {type(value).__name__}, not an object with S3 Records.")
+        raise InvalidEventError(f"{subject} must be an object, not {json_type(value)}. {REMEDY}")
     return cast("dict[str, Any]", value)

@@ -1,6 +1,6 @@
 """Structured logs: one JSON entry per event, named by `LogEvent`, so that queries can rely on it.
 
-No entry holds a raw line, an image, a merchant, a description or an amount.
+Log entries never hold a record, an image, a merchant, a description or an amount.
 """
 
 import traceback
@@ -21,7 +21,7 @@ def make_logger(service: str) -> Logger:
 def error_fields(error: Exception) -> dict[str, Any]:
     """Return the fields of an error that a log entry may hold: its type, its stack and, if it is ours, its message.
 
-    Messages of other libraries may quote the data that they could not process.
+    Messages of other libraries are left out, because they may quote the data that could not be processed.
     """
     fields: dict[str, Any] = {"error": type(error).__name__, "stack": traceback.format_tb(error.__traceback__)}
     if isinstance(error, YorutsukeError):

@@ -1,6 +1,6 @@
 """Names and limits that the functions, the infrastructure and the operator's command share. Pure.
 
-The Pulumi program imports this module, so it needs nothing but the standard library.
+The Pulumi program imports this module, so it needs only the standard library.
 """
 
 from enum import StrEnum
@@ -34,7 +34,7 @@ def alarm_topic(name: str) -> str:
 def job_name_prefix(stage: str) -> str:
     """Return the prefix of the names of a stage's Bedrock jobs.
 
-    The prefix ends with a dot. Stage names have no dot, so no stage's prefix is the beginning of another stage's.
+    The prefix ends with a dot. Stage names cannot contain a dot, so a stage's prefix never begins another stage's.
 
     Source: Amazon Bedrock API reference, CreateModelInvocationJob (letters, digits, `+`, `-` and `.`, at most 63).
     """

@@ -23,12 +23,12 @@ _OUTPUT_MANIFEST_KEY = re.compile(rf"{BATCH_OUTPUT_PREFIX}[^/]+/{re.escape(OUTPU
 
 
 def is_output_key(key: str) -> bool:
-    """Tell whether a key is that of an output file: `batch-output/{jobId}/{file}.jsonl` or `….jsonl.out`."""
+    """Return whether a key is that of an output file: `batch-output/{jobId}/{file}.jsonl` or `….jsonl.out`."""
     return _OUTPUT_KEY.fullmatch(key) is not None
 
 
 def is_output_manifest_key(key: str) -> bool:
-    """Tell whether a key is that of the manifest that Bedrock writes beside an output file."""
+    """Return whether a key is that of the manifest that Bedrock writes beside an output file."""
     return _OUTPUT_MANIFEST_KEY.fullmatch(key) is not None
 
 
@@ -50,8 +50,8 @@ def dead_letters_key(job_id: str) -> str:
 def upload_key(s3_key: str) -> str | None:
     """Return the key of an uploaded image, from an `s3Key` with or without the leading `uploads/`.
 
-    Returns None if S3's requests cannot carry the key. DeleteObjects refuses a whole request if one key in it is not
-    valid XML or is too long.
+    Returns None if S3's requests cannot carry the key. DeleteObjects refuses a complete request if one key in it is
+    not valid XML or is too long.
     """
     file = s3_key.removeprefix(UPLOADS_PREFIX)
     key = UPLOADS_PREFIX + file

@@ -1,11 +1,10 @@
-"""The models of everything that is read or stored. Pure: no AWS, no clock, no environment.
+"""The models of everything that is read or stored. Pure: without AWS, clock or environment.
 
 Attribute names are those of the stored items (camelCase), so a model dumps to its DynamoDB item without renaming.
-Validation errors of these models never carry the input, because their messages may reach a log.
+The text of a validation error never quotes the input, because it may reach a log. `validation` describes such errors.
 """
 
 import re
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from datetime import date as calendar_date
 from decimal import Decimal
@@ -22,7 +21,6 @@ from pydantic import (
     JsonValue,
     StringConstraints,
 )
-from pydantic_core import ErrorDetails
 
 from .hashing import derived_trace_id
 from .names import MAX_RECORDS
@@ -57,14 +55,21 @@ class JobStatus(StrEnum):
 
 
 class TransactionStatus(StrEnum):
-    """`migrationFailed`: the transaction is stored, but its image is still in `uploads/`."""
+    """The statuses of a transaction.
+
+    `migrationFailed`: the transaction is stored, but its image is still in `uploads/`.
+    """
 
     PROCESSED = "processed"
     MIGRATION_FAILED = "migrationFailed"
 
 
 class ImageStatus(StrEnum):
-    """`pending`: in `uploads/`, not read yet. `processed`: moved to `processedKey`."""
+    """The statuses of an image.
+
+    `pending`: the image is in `uploads/`, and its receipt was not read yet. `processed`: it was moved to
+    `processedKey`.
+    """
 
     PENDING = "pending"
     PROCESSED = "processed"
@@ -91,13 +96,13 @@ class _Model(BaseModel):
 def _within_key_limit(value: str) -> str:
     size = len(value.encode())
     if size > MAX_IMAGE_ID_BYTES:
-        raise ValueError(f"is {size} bytes long, at most {MAX_IMAGE_ID_BYTES} fit")
+        raise ValueError(f"must have {MAX_IMAGE_ID_BYTES} or fewer bytes, not {size}")
     return value
 
 
 def _intent_id(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", value):
-        raise ValueError("must be 1 to 128 letters, digits, dots, hyphens and underscores, a letter or digit first")
+        raise ValueError("must have 1 to 128 letters, digits, dots, hyphens or underscores, a letter or digit first")
     return value
 
 
@@ -108,14 +113,14 @@ def _real_date(value: str) -> str:
     try:
         calendar_date.fromisoformat(value)
     except ValueError:
-        raise ValueError("must be a day that the calendar has") from None
+        raise ValueError("must be a day of the calendar") from None
     return value
 
 
 def _storable(value: Decimal) -> Decimal:
     # Trailing zeros count as well: boto3 serializes every digit.
     if len(value.as_tuple().digits) > MAX_AMOUNT_DIGITS:
-        raise ValueError(f"must have at most {MAX_AMOUNT_DIGITS} digits")
+        raise ValueError(f"must have {MAX_AMOUNT_DIGITS} or fewer digits")
     return value
 
 
@@ -130,7 +135,7 @@ def _number_as_text(value: object) -> object:
 def _each_once(values: list[str]) -> list[str]:
     repeats = len(values) - len(set(values))
     if repeats:
-        raise ValueError(f"must name each image once, {repeats} of {len(values)} are repeats")
+        raise ValueError(f"must name each image once, but {repeats} of the {len(values)} ids are repeats")
     return values
 
 
@@ -181,8 +186,8 @@ class Transaction(Receipt):
 class ResultStats(_Model):
     """The counts of one output file: successCount + failureCount = totalCount, always.
 
-    `migrationFailedCount` counts successes whose image could not be moved. `missingCount` counts requested images that
-    no line names; it is absent if the job's record does not hold the requested images.
+    `migrationFailedCount` counts successes with an image that could not be moved. `missingCount` counts requested
+    images without a record. It is absent if the job's record does not list the requested images.
     """
 
     successCount: int
@@ -357,8 +362,3 @@ class DeadLetter(_Model):
 def iso_utc(moment: datetime, precision: Literal["seconds", "microseconds"] = "seconds") -> str:
     """Return an instant in ISO 8601 UTC, such as `2026-11-23T02:14:00Z` or `2026-11-23T02:14:00.000000Z`."""
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec=precision) + "Z"
-
-
-def problems(errors: Iterable[ErrorDetails]) -> str:
-    """Return pydantic's errors as one text, field by field, without the values."""
-    return "; ".join(f"{'.'.join(map(str, error['loc'])) or 'value'}: {error['msg']}" for error in errors)

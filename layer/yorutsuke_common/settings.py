@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from .errors import SettingsError
-from .schema import problems
+from .validation import describe_errors
 
 _Settings = TypeVar("_Settings", bound=BaseModel)
 
@@ -17,7 +17,7 @@ class StageSettings(BaseModel):
     """The settings that every function has.
 
     A missing or malformed variable fails the first invocation with its name, instead of failing an import with a stack
-    trace. The error quotes no values: some variables hold the function's credentials.
+    trace. The error does not quote values, because some variables hold the function's credentials.
     """
 
     model_config = ConfigDict(
@@ -44,18 +44,18 @@ class ResultSettings(StageSettings):
             return ZoneInfo(str(value))
         except (ZoneInfoNotFoundError, ValueError, OSError) as exc:
             # The name of a folder in the database, such as America, raises OSError.
-            raise ValueError(f"{value!r} is not an IANA time zone; use a name such as Asia/Tokyo") from exc
+            raise ValueError(f"{value!r} is not an IANA time zone such as 'Asia/Tokyo'") from exc
 
 
 def read_settings(settings: type[_Settings], variables: Mapping[str, str] = os.environ) -> _Settings:
     """Return environment variables, by default those of this process, as a function's settings.
 
     Raises:
-        SettingsError: A variable is missing or malformed. The message names variables and no values.
+        SettingsError: A variable is missing or malformed. The only value in the message is an unknown time zone.
     """
     try:
         return settings.model_validate(dict(variables))
     except ValidationError as exc:
         raise SettingsError(
-            f"the function's environment is not valid ({problems(exc.errors())}): deploy the stage again."
+            f"the function's environment variables are not valid: {describe_errors(exc)}. Deploy the stage again."
         ) from exc

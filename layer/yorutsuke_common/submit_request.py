@@ -11,13 +11,14 @@ from typing import Any, TypeGuard
 from pydantic import ValidationError
 
 from .errors import InvalidRequestError
-from .schema import SubmitRequest, problems
+from .schema import SubmitRequest
+from .validation import describe_errors
 
 FORM = '{"intentId": "…", "pendingImageIds": ["…"], "userId": "…", "modelId": "…"}'
 
 
 def is_http_event(event: object) -> TypeGuard[Mapping[str, Any]]:
-    """Tell whether an event, which may be any JSON value, is API Gateway's."""
+    """Return whether an event, which may be any JSON value, is API Gateway's."""
     return isinstance(event, Mapping) and "body" in event
 
 
@@ -32,17 +33,19 @@ def parse_request(event: object) -> SubmitRequest:
             return SubmitRequest.model_validate_json(_body(event))
         return SubmitRequest.model_validate(event)
     except ValidationError as exc:
-        found = problems(exc.errors(include_input=False, include_url=False))
-        raise InvalidRequestError(f"the request is not valid ({found}): send {FORM}, modelId if need be.") from exc
+        found = describe_errors(exc)
+        raise InvalidRequestError(f"the request is not valid: {found}. Send {FORM}. modelId is optional.") from exc
 
 
 def _body(event: Mapping[str, Any]) -> bytes:
     body = event["body"]
     if not isinstance(body, str) or not body:
-        raise InvalidRequestError(f"the request has no body: send {FORM}.")
+        raise InvalidRequestError(f"the request's body is empty or not text. Send {FORM}.")
     if not event.get("isBase64Encoded"):
         return body.encode("utf-8", "replace")
     try:
         return base64.b64decode(body, validate=True)
     except (binascii.Error, ValueError) as exc:
-        raise InvalidRequestError("the body is said to be base64 and is not: send JSON as it is.") from exc
+        raise InvalidRequestError(
+            "the request's body is not valid base64, although isBase64Encoded is true. Send the JSON without encoding."
+        ) from exc

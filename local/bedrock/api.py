@@ -1,7 +1,7 @@
 """Bedrock's API over HTTP: the operation CreateModelInvocationJob, validated against botocore's model of it.
 
 botocore's `ParamValidator` checks types, required members and minima, as it does in every client. The model also has
-maxima, patterns and enums, which no client checks.
+maxima, patterns and enums, which clients do not check.
 """
 
 import json
@@ -56,7 +56,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, {"__type": "InternalServerException", "message": message})
 
     def log_message(self, *_: object) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Write no log."""
+        """Suppress the server's access log."""
 
     def _answer(self, status: HTTPStatus, answer: dict[str, str]) -> None:
         body = json.dumps(answer).encode()

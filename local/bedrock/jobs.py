@@ -24,7 +24,7 @@ from local.emulator import REGION
 from local.errors import LocalStageError
 from local.receipts import record_counts
 from yorutsuke_common.names import BEDROCK_MIN_RECORDS, JOB_STATE_CHANGE, MAX_RECORDS, OUTPUT_MANIFEST_NAME, BedrockEnd
-from yorutsuke_common.schema import problems
+from yorutsuke_common.validation import describe_errors
 
 from .replies import reply, seeded_dice
 from .service_role import PRINCIPAL, acting_as, is_assumable
@@ -118,7 +118,7 @@ class Bedrock:
     def create(self, request: dict[str, Any]) -> str:
         """Create a job, unless an earlier request with the same token did, and return its ARN.
 
-        Raises RequestRefusedError. Raises LocalStageError, and creates no job, if the event bus refuses its event.
+        Raises RequestRefusedError. Raises LocalStageError, without creating a job, if the event bus refuses its event.
         """
         token = request.get("clientRequestToken") or secrets.token_hex()
         job_id = hashlib.sha256(token.encode()).hexdigest()[:12]
@@ -182,8 +182,8 @@ def _record(number: int, line: bytes) -> Record:
     try:
         record = Record.model_validate_json(line)
     except ValidationError as exc:
-        message = problems(exc.errors(include_input=False))
-        raise UnusableInputError(f"has an input whose line {number} is not a record ({message}).") from exc
+        message = describe_errors(exc)
+        raise UnusableInputError(f"has an input file with an invalid record in line {number}: {message}.") from exc
     return record if record.recordId else record.model_copy(update={"recordId": f"{number:011}"})
 
 

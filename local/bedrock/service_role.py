@@ -1,6 +1,6 @@
 """A job's service role: whether Bedrock may assume it, and S3 with its rights.
 
-The emulator assumes roles for no service. So the trust policy is evaluated here, and the rights are enforced through a
+The emulator cannot assume roles for a service. So the trust policy is evaluated here, and the rights are enforced by a
 twin: a role with the same inline policies that trusts the account instead.
 """
 
@@ -30,7 +30,7 @@ Source: IAM user guide, "Condition operators".
 
 
 def is_assumable(aws: Aws, role_arn: str, job_arn: str) -> bool:
-    """Tell whether a role exists and trusts Bedrock with a job."""
+    """Return whether a role exists and trusts Bedrock with a job."""
     try:
         role = aws.iam.get_role(RoleName=role_arn.rpartition("/")[2])["Role"]
     except aws.iam.exceptions.NoSuchEntityException:
@@ -59,7 +59,7 @@ def acting_as(aws: Aws, role_arn: str, job_id: str) -> Generator["S3Client"]:
 
 
 def _applies(statement: Mapping[str, Any], context: Mapping[str, str]) -> bool:
-    """Tell whether a statement of a trust policy applies to Bedrock and a job with these condition keys."""
+    """Return whether a statement of a trust policy applies to Bedrock and a job with these condition keys."""
     return (
         PRINCIPAL in _listed(statement["Principal"].get("Service"))
         and "sts:AssumeRole" in _listed(statement["Action"])

@@ -76,7 +76,7 @@ EXPECTED = [
     _row(
         jobId="copiesdenied",
         status="COMPLETED",
-        broke="its images could not be copied to processed/",
+        broke="The images could not be copied to processed/.",
         transactions=40,
         migrationFailed=40,
         imagesLeft=40,
@@ -85,7 +85,7 @@ EXPECTED = [
     _row(
         jobId="outputdenied",
         status="SUBMITTED",
-        broke="its output could not be read, 5 times",
+        broke="The output could not be read in 5 deliveries.",
         imagesLeft=40,
         deadMessages=1,
         command="redrive",
@@ -93,7 +93,7 @@ EXPECTED = [
     _row(
         jobId="foreignowner",
         status="COMPLETED",
-        broke="5 of its images were said to be another user's",
+        broke="5 images belonged to another user.",
         transactions=35,
         imagesProcessed=35,
         imagesLeft=5,
@@ -103,10 +103,10 @@ EXPECTED = [
     _row(
         jobId="bedrockfails",
         status="FAILED",
-        broke="Bedrock ended it as Failed, without an output",
+        broke="Bedrock ended the job as Failed, without an output.",
         imagesLeft=40,
     ),
-    _row(jobId="nothingamiss", status="COMPLETED", broke="nothing", transactions=40, imagesProcessed=40),
+    _row(jobId="nothingamiss", status="COMPLETED", broke="The job succeeded.", transactions=40, imagesProcessed=40),
 ]
 
 

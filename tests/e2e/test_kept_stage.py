@@ -55,7 +55,7 @@ def test_stop_ends_only_the_kept_stage(emulator: Emulator, kept: dict[str, Any],
     running, unpacked = _processes(kept), (Path(kept["caBundle"]).parent / TEMPORARY_FOLDER).resolve(strict=True)
     again = run_demo("--keep", "--stage-file", str(stage_file))
     assert again.returncode == 1
-    assert f"a stage has been kept since {kept['startTime']} at {kept['endpoint']}" in again.stderr
+    assert f"a kept stage has been running since {kept['startTime']} at {kept['endpoint']}" in again.stderr
     assert json.loads(stage_file.read_text()) == kept
 
     stopped = run_demo("--stop", "--json", "--stage-file", str(stage_file))
@@ -93,7 +93,7 @@ def test_stop_rejects_keep() -> None:
     done = run_demo("--stop", "--keep")
 
     assert done.returncode == 2
-    assert "--stop ends what --keep left running: ask for one of them." in done.stderr
+    assert "--stop and --keep exclude each other: leave one of them out." in done.stderr
 
 
 def _processes(kept: dict[str, Any]) -> list[psutil.Process]:

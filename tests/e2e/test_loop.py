@@ -80,7 +80,7 @@ def test_failed_job_updates_record_and_leaves_no_role(loop: Loop) -> None:
     job_run.wait_until(lambda job: "bedrockStatus" in job, "have ended")
 
     job = job_run.job()
-    assert end.message.startswith(f"Batch job {end.job_arn} has an input whose line 1 is not a record")
+    assert end.message.startswith(f"Batch job {end.job_arn} has an input file with an invalid record")
     assert (job["status"], job["bedrockStatus"], job["bedrockMessage"]) == ("FAILED", "Failed", end.message)
     roles = [role["RoleName"] for role in job_run.aws.iam.list_roles()["Roles"]]
     assert [role for role in roles if role.startswith("bedrock-")] == []
@@ -100,7 +100,7 @@ def test_different_request_with_the_same_intent_is_refused(loop: Loop) -> None:
     image_ids = _seed_images(loop, "loop-another")
     loop.submit(image_ids, "loop-another")
 
-    with pytest.raises(LocalStageError, match=r"was begun at .* with another userId"):
+    with pytest.raises(LocalStageError, match=r"began at .* with another userId"):
         loop.submit(image_ids, "loop-another", userId="user-2")
 
 

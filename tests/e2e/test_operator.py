@@ -259,10 +259,10 @@ def _emulated_aws(operator: Operator, **environment: str) -> dict[str, str]:
         (
             ["--region", "ap-northeast-1"],
             {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"},
-            "StageError: stage 'nowhere' has no function 'yorutsuke-batch-result-handler-nowhere' in ap-northeast-1",
+            "StageError: the function 'yorutsuke-batch-result-handler-nowhere' of stage 'nowhere' does not exist",
         ),
-        (["--region", "ap-northeast-1"], {}, "NoCredentialsError: no AWS credentials were found"),
-        ([], {}, "NoRegionError: no AWS Region is set"),
+        (["--region", "ap-northeast-1"], {}, "NoCredentialsError: AWS credentials were not found"),
+        ([], {}, "NoRegionError: the AWS Region is not set"),
         (["--profile", "nobody"], {}, "ProfileNotFound: The config profile (nobody) could not be found"),
     ],
 )

@@ -102,26 +102,26 @@ PROBLEMS: Mapping[str, tuple[Cause, str, str, str]] = {
     "a submission was interrupted": (
         _job(status="SUBMITTING", submitTime=_ago(minutes=16)),
         "submissions begun",
-        "1 have no job, and no function continues them: intent-wrong",
+        "submissions without a job, although their function has ended: 1 (intent-wrong)",
         "send the request of intent-wrong again",
     ),
     "a function crashed during a job": (
         _job(jobId="wrong0000001", status="SUBMITTED", submitTime=_ago(hours=1), claimedUntil=1),
         "claims",
-        "1 have an expired claim: a function ended while it processed them: wrong0000001",
+        "jobs with an expired claim of a function that ended during processing: 1 (wrong0000001)",
         "redrive --job wrong0000001 or replay wrong0000001",
     ),
     "a job runs too long": (
         _job(jobId="wrong0000001", status="SUBMITTED", submitTime=_ago(days=8)),
         "jobs at Bedrock",
-        "longer than a job may run: wrong0000001",
+        "the maximum duration of a job: 1 (wrong0000001)",
         "aws bedrock get-model-invocation-job --job-identifier wrong0000001",
     ),
     "a replay was interrupted": (
         _job(jobId="wrong0000001", status="COMPLETED", submitTime=_ago(days=9), completedAt=_ago(days=8)),
         "replays",
-        "but their output is to be processed again: a replay began: wrong0000001",
-        "redrive --job wrong0000001; if it has no message there, replay wrong0000001",
+        "jobs with a replay that was started and is not completed: 1 (wrong0000001)",
+        "redrive --job wrong0000001; if that finds 0 messages, replay wrong0000001",
     ),
     "the event source mapping is disabled": (_mapping_disabled, "event source mapping", "Disabled", "deploy"),
 }
@@ -129,7 +129,7 @@ WARNINGS: Mapping[str, tuple[Cause, str, str, str]] = {
     "Bedrock failed a job": (
         _job(jobId="wrong0000001", status="FAILED", submitTime=_ago(days=1)),
         "jobs that Bedrock ended",
-        "1 were not completed by Bedrock: wrong0000001",
+        "jobs that Bedrock did not complete: 1 (wrong0000001)",
         "runbook: failed-jobs",
     ),
     "migrations failed": (
@@ -157,7 +157,7 @@ WARNINGS: Mapping[str, tuple[Cause, str, str, str]] = {
             resultStats=_stats(failureCount=5, totalCount=95),
         ),
         "lines that failed",
-        "1 have more than 5% failed lines: wrong0000001",
+        "jobs with more than 5% failed records: 1 (wrong0000001)",
         "dead-letters wrong0000001",
     ),
 }
@@ -237,8 +237,8 @@ def test_doctor_reports_an_unprocessed_output(operator: Operator, record: dict[s
     older = operator("doctor", "--json", "--since", "2h").json["checks"]
 
     assert found["state"] == "bad"
-    assert "1 have an output that was not processed as it is for more than" in found["seen"]
-    assert found["next"] == "redrive --job late00000001; if it has no message there, replay late00000001"
+    assert "jobs with an output file that was not processed within" in found["seen"]
+    assert found["next"] == "redrive --job late00000001; if that finds 0 messages, replay late00000001"
     assert [finding["state"] for finding in older if finding["check"] == "outputs"] == ["ok"]
 
 
@@ -316,5 +316,5 @@ def test_denied_checks_are_reported_beside_the_others(operator: Operator, tmp_pa
     }
     assert answer["healthy"] is None
     assert (states["event source mapping"], states["outputs"]) == ("ok", "ok")
-    assert "not allowed: DescribeAlarms" in found["alarms"]["seen"]
+    assert "DescribeAlarms is not allowed" in found["alarms"]["seen"]
     assert "age not checked" in found["yorutsuke-batch-output-local"]["seen"]

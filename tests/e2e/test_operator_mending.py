@@ -366,9 +366,9 @@ def test_invalid_manifest_is_a_one_line_error(operator: Operator, new_job_run: N
 @pytest.mark.parametrize(
     ("processed", "outputs", "message"),
     [
-        (0, {}, "counts no records, and no lines were processed: the function would skip it."),
-        (2, {}, "counts 2 processed records, and 0 lines were processed: its message would fail until"),
-        (3, {"k": "e"}, "counts 3 processed records, and 2 lines were processed: its message would fail until"),
+        (0, {}, "counts 0 processed records, and the job's output was not processed,"),
+        (2, {}, "counts 2 records, but the processed output has 0, so the message would fail."),
+        (3, {"k": "e"}, "counts 3 records, but the processed output has 2, so the message would fail."),
     ],
 )
 def test_replay_refuses_a_manifest_without_effect(

@@ -94,7 +94,7 @@ def test_redrive_groups_and_moves_the_readable_messages(operator: Operator) -> N
         ("output", "jobone000001", 2),
         ("manifest", "jobone000001", 1),
         ("job's end", "jobtwo000002", 1),
-        ("event that Lambda gave up", "jobtwo000002", 1),
+        ("failed event", "jobtwo000002", 1),
         ("unknown", None, 1),
     }
     assert (answer["messages"], answer["readable"], answer["moved"]) == (6, 5, 5)

@@ -130,7 +130,7 @@ def test_object_in_other_bucket_fails_message(stage: Stage, read_logs: LogReader
 
     [(_, name, detail)] = _failures(read_logs())
     assert name == "InvalidEventError"
-    assert detail == f"bucket 'other' is not this stage's bucket '{BUCKET}': correct the notification's source."
+    assert detail == f"bucket 'other' is not this stage's bucket '{BUCKET}'. Correct the notification's source."
 
 
 def test_missing_output_fails_message(stage: Stage, read_logs: LogReader) -> None:
@@ -155,7 +155,7 @@ def test_invalid_job_record_fails_message(stage: Stage, read_logs: LogReader) ->
 
     [(_, name, detail)] = _failures(read_logs())
     assert name == "UnknownJobError"
-    assert "userId: String should have at least 1 character" in detail
+    assert "userId: must have 1 or more characters" in detail
 
 
 def test_ambiguous_job_id_fails_message(stage: Stage, read_logs: LogReader) -> None:
@@ -166,7 +166,7 @@ def test_ambiguous_job_id_fails_message(stage: Stage, read_logs: LogReader) -> N
 
     [(_, name, detail)] = _failures(read_logs())
     assert name == "UnknownJobError"
-    assert "has more than one record" in detail
+    assert "has several records" in detail
 
 
 def test_second_output_file_fails_message(stage: Stage, read_logs: LogReader) -> None:

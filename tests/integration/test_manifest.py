@@ -215,15 +215,15 @@ def test_unprocessed_records_do_not_count_as_difference(stage: Stage, read_logs:
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ("", "Invalid JSON"),
-        ("{", "Invalid JSON"),
-        ("[]", "Input should be an object"),
-        ("{}", "totalRecordCount: Field required; processedRecordCount: Field required"),
+        ("", "it is not valid JSON"),
+        ("{", "it is not valid JSON"),
+        ("[]", "it must be an object, not an array"),
+        ("{}", "totalRecordCount: is missing; processedRecordCount: is missing"),
         (
             '{"totalRecordCount": 1, "processedRecordCount": -1, "successRecordCount": 0, "errorRecordCount": 0}',
-            "processedRecordCount: Input should be greater than or equal to 0",
+            "processedRecordCount: must be at least 0",
         ),
-        (" " * 70_000, "is larger than 65536 bytes: only Bedrock's own manifest goes there."),
+        (" " * 70_000, "is larger than 65536 bytes. Only Bedrock may write this object."),
     ],
 )
 def test_invalid_manifest_fails_message(stage: Stage, read_logs: LogReader, content: str, problem: str) -> None:

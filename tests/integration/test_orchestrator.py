@@ -232,8 +232,8 @@ def test_too_few_usable_images_are_refused(orchestrator: Orchestrator) -> None:
         orchestrator.invoke(request())
 
     assert str(raised.value) == (
-        "2 of 3 images can be sent (left out: UNKNOWN 1), a batch job takes at least 3: name more that are the user's, "
-        "pending and in the bucket."
+        "only 2 of 3 images can be sent (left out: UNKNOWN 1). A batch job needs at least 3. Add pending images of the "
+        "user that are in the bucket."
     )
     assert _state(orchestrator) == EMPTY_STATE
     assert "GetObject" not in orchestrator.stage.calls.counts()
@@ -256,7 +256,7 @@ def test_oversized_manifest_is_refused(orchestrator: Orchestrator, monkeypatch: 
     monkeypatch.setattr("batch_orchestrator.manifest.MAX_MANIFEST_BYTES", len(manifest_of()) - 1)
     orchestrator.stage.put_images(IMAGE_IDS)
 
-    with pytest.raises(InvalidRequestError, match="2 of them fit"):
+    with pytest.raises(InvalidRequestError, match="Only 2 images fit"):
         orchestrator.invoke(request())
 
     assert _state(orchestrator) == EMPTY_STATE
@@ -272,8 +272,8 @@ def test_request_is_refused_when_time_runs_out(orchestrator: Orchestrator, monke
         orchestrator.invoke(request(), context)
 
     assert str(raised.value) == (
-        "2 of 3 images were read in 570 seconds, and the last 30 that the function has are for submitting their job: "
-        "ask for fewer under another intentId."
+        "only 2 of 3 images were read in 570 seconds. The function reserves its last 30 seconds for the submission. "
+        "Request fewer images, with a new intentId."
     )
     assert _state(orchestrator) == EMPTY_STATE
     assert orchestrator.stage.calls.counts()["AbortMultipartUpload"] == 1

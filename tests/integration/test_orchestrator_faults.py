@@ -212,7 +212,8 @@ def test_conflicting_job_id_raises_error(orchestrator: Orchestrator) -> None:
         orchestrator.invoke(request())
 
     assert str(raised.value) == (
-        "Bedrock has job 'job000000000' for intent 'intent-1', whose record has another: stop the former."
+        "Bedrock has created job 'job000000000' for intent 'intent-1', but the intent's record names another job. An "
+        "intent has one job. Stop job 'job000000000' in Bedrock."
     )
     assert orchestrator.record()["jobId"] == "otherjob0000"
 
@@ -228,7 +229,7 @@ def test_recreated_record_does_not_get_earlier_job(orchestrator: Orchestrator) -
 
     _before_call(orchestrator, "UpdateItem", 1, recreate_record)
 
-    with pytest.raises(RetryableError, match=r"vanished .* stop that job, then send the request again"):
+    with pytest.raises(RetryableError, match=r"was deleted .* Stop that job, then send the request again"):
         orchestrator.invoke(request())
 
     record = orchestrator.record()
@@ -318,11 +319,10 @@ def test_resumed_claim_without_time_raises_error(orchestrator: Orchestrator) -> 
         orchestrator.invoke(request(), lambda_context(seconds=29))
 
     assert str(raised.value) == (
-        f"intent 'intent-1' was begun at {claimed['submitTime']} with 3 images, whose manifest cannot be written (0 of "
-        "3 images were read in 0 seconds, and the last 30 that the function has are for submitting their job: ask for "
-        "fewer under another intentId): another function may still be at it, so send the request again. Where the "
-        "record is older than a function lives (15 minutes) and has no manifestPublished, that one died before Bedrock "
-        "was asked for a job: delete the record first."
+        f"intent 'intent-1' began at {claimed['submitTime']} with 3 images, and the manifest cannot be written (only 0 "
+        "of 3 images were read in 0 seconds. The function reserves its last 30 seconds for the submission. Request "
+        "fewer images, with a new intentId). Another function may be continuing it, so send the request again. If the "
+        "record is older than 15 minutes and has no manifestPublished, Bedrock has no job: delete the record first."
     )
     assert (orchestrator.record(), orchestrator.manifests(), orchestrator.open_uploads()) == (claimed, {}, uploads)
     _require_one_job(orchestrator, orchestrator.invoke(request()))
@@ -336,7 +336,7 @@ def test_resumed_claim_with_oversized_manifest_raises_error(
     uploads = orchestrator.open_uploads()
     monkeypatch.setattr("batch_orchestrator.manifest.MAX_MANIFEST_BYTES", len(manifest_of()) - 1)
 
-    with pytest.raises(SubmissionLostError, match=r"2 of them fit.*delete the record first"):
+    with pytest.raises(SubmissionLostError, match=r"Only 2 images fit.*delete the record first"):
         orchestrator.invoke(request())
 
     assert (orchestrator.manifests(), orchestrator.open_uploads()) == ({}, uploads)

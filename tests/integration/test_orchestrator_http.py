@@ -62,8 +62,8 @@ def test_conflicting_request_returns_409(orchestrator: Orchestrator, changes: di
     assert (response["statusCode"], response["headers"]) == (409, HEADERS)
     assert json.loads(response["body"]) == {
         "error": "IntentConflictError",
-        "message": f"intent 'intent-1' was begun at {record['submitTime']} with another {next(iter(changes))}: send "
-        "this request under an intentId of its own.",
+        "message": f"intent 'intent-1' began at {record['submitTime']} with another {next(iter(changes))}. An intent "
+        "has one request. Send this request with a new intentId.",
     }
     assert orchestrator.record() == record
     assert len(orchestrator.bedrock.jobs) == 1
@@ -93,7 +93,7 @@ def test_next_request_resumes_after_bedrock_refusal(orchestrator: Orchestrator) 
     orchestrator.stage.put_images(IMAGE_IDS)
     orchestrator.bedrock.errors += [(403, "AccessDeniedException")]
 
-    with pytest.raises(BedrockRefusedError, match=r"with AccessDeniedException \(injected\)"):
+    with pytest.raises(BedrockRefusedError, match=r"with AccessDeniedException: injected"):
         orchestrator.invoke(request())
 
     claimed = orchestrator.record()

@@ -16,12 +16,13 @@ def alarms(stage: Stage) -> Iterator[Finding]:
     active = [alarm for alarm in own if alarm.get("StateValue") == "ALARM"]
     for alarm in active:
         name = alarm.get("AlarmName", "").removeprefix(f"{PROJECT}-").removesuffix(f"-{stage.name}")
-        yield Finding(f"alarm {name}", State.BAD, f"in alarm: {alarm.get('StateReason', '')}", f"runbook: {name}")
+        yield Finding(f"alarm {name}", State.BAD, f"in ALARM: {alarm.get('StateReason', '')}", f"runbook: {name}")
     if not own:
-        yield Finding("alarms", State.BAD, f"none notifies {topic.rpartition(':')[2]}", "deploy the stage again")
+        seen = f"0 alarms notify {topic.rpartition(':')[2]}"
+        yield Finding("alarms", State.BAD, seen, "deploy the stage again")
     elif not active:
-        local = ": the emulator does not evaluate alarms" if stage.name == LOCAL_STAGE else ""
-        yield Finding("alarms", State.OK, f"{len(own)}, none in alarm{local}")
+        local = " (the emulator does not evaluate alarms)" if stage.name == LOCAL_STAGE else ""
+        yield Finding("alarms", State.OK, f"{len(own)} alarms, 0 in ALARM{local}")
 
 
 def subscriptions(stage: Stage) -> Iterator[Finding]:
@@ -34,5 +35,5 @@ def subscriptions(stage: Stage) -> Iterator[Finding]:
     if confirmed and confirmed == len(arns):
         yield Finding("alarm subscriptions", State.OK, seen)
     else:
-        remedy = "alarmEmails in the stage's file; each recipient confirms by the link in SNS's message"
+        remedy = "add alarmEmails to the stage's file and deploy; each recipient confirms with the link in SNS's email"
         yield Finding("alarm subscriptions", State.WARNING, seen, remedy)

@@ -12,7 +12,7 @@ from yorutsuke_common.aws.calls import CallPool
 
 
 class State(StrEnum):
-    """The states, the worst first. `bad`: the stage does not work, or a person must act."""
+    """The states, the worst first. `bad`: the stage does not work, or an operator must act."""
 
     BAD = "bad"
     WARNING = "warning"
@@ -34,7 +34,7 @@ Check = Callable[[Stage], Iterable[Finding]]
 
 
 def run_checks(stage: Stage, checks: Mapping[str, Check], advance: Advance) -> list[Finding]:
-    """Run checks concurrently, and return their findings in the order of the checks. A failure hides no others."""
+    """Run checks concurrently, and return their findings in the order of the checks. A failed check is a finding."""
 
     def run(name: str) -> list[Finding]:
         found = [*_findings(name, checks[name], stage)]

@@ -1,4 +1,4 @@
-"""Checks the jobs: those that do not continue by themselves, and those that ended with something left to do."""
+"""Checks the jobs: those that are stuck, and those with failures that an operator should repair."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ ENDED = {JobStatus[end.name] for end in BedrockEnd}
 
 @dataclass(frozen=True)
 class Condition:
-    """A condition of single jobs that is a finding. In `remedy`, `{job}` is the first of these jobs."""
+    """A condition of single jobs that is a finding. In `remedy`, `{job}` is the first job that meets the condition."""
 
     holds: Callable[[JobRecord], object]
     seen: str
@@ -34,17 +34,17 @@ STUCK = {
     "submissions begun": Condition(
         # The function that began an older submission has ended.
         lambda job: job.status == JobStatus.SUBMITTING and age_seconds(job.submitted) > MAX_FUNCTION_SECONDS,
-        "have no job, and no function continues them",
-        "send the request of {job} again; redrive --submissions has it if it was invoked asynchronously",
+        "submissions without a job, although their function has ended",
+        "send the request of {job} again, or redrive --submissions if it was invoked asynchronously",
     ),
     "claims": Condition(
         lambda job: job.claimedUntil and not job.is_claimed and not job.is_completed,
-        "have an expired claim: a function ended while it processed them",
-        "its message comes back by itself; if not, redrive --job {job} or replay {job}",
+        "jobs with an expired claim of a function that ended during processing",
+        "wait for the next delivery; if the job stays in this state, redrive --job {job} or replay {job}",
     ),
     "jobs at Bedrock": Condition(
         lambda job: job.status == JobStatus.SUBMITTED and age_seconds(job.submitted) > MAX_JOB_SECONDS,
-        f"are SUBMITTED for more than {span(MAX_JOB_SECONDS)}, longer than a job may run",
+        f"jobs that have been SUBMITTED for more than {span(MAX_JOB_SECONDS)}, the maximum duration of a job",
         "aws bedrock get-model-invocation-job --job-identifier {job}",
     ),
 }
@@ -52,24 +52,24 @@ STUCK = {
 LEFT_TO_DO = {
     "jobs that Bedrock ended": Condition(
         lambda job: job.status in ENDED or job.bedrockStatus,
-        "were not completed by Bedrock",
+        "jobs that Bedrock did not complete",
         "job {job} shows the reason; runbook: failed-jobs",
     ),
     "images unmoved": Condition(
         lambda job: job.unmoved_count,
-        "have images that could not be moved",
+        "jobs with images that could not be moved",
         "retry-migrations {job}",
     ),
     "images missing": Condition(
         lambda job: job.resultStats and job.resultStats.missingCount,
-        "have images that no line names",
+        "jobs with requested images that have no record",
         "job {job} shows some; runbook: images without a line",
     ),
     "lines that failed": Condition(
         lambda job: (
             job.resultStats and 100 * job.resultStats.failureCount > MAX_FAILURE_PERCENT * job.resultStats.totalCount
         ),
-        f"have more than {MAX_FAILURE_PERCENT}% failed lines",
+        f"jobs with more than {MAX_FAILURE_PERCENT}% failed records",
         "dead-letters {job}",
     ),
 }
@@ -92,13 +92,13 @@ class JobChecks:
         waiting = {
             "replays": Condition(
                 stopped.__contains__,
-                f"are COMPLETED for more than {span(limit)}, but their output is to be processed again: a replay began",
-                "wait for it, or redrive --job {job}; if it has no message there, replay {job}",
+                "jobs with a replay that was started and is not completed",
+                "wait, or redrive --job {job}; if that finds 0 messages, replay {job}",
             ),
             "outputs": Condition(
                 late.__contains__,
-                f"have an output that was not processed as it is for more than {span(limit)}",
-                "redrive --job {job}; if it has no message there, replay {job}",
+                f"jobs with an output file that was not processed within {span(limit)}",
+                "redrive --job {job}; if that finds 0 messages, replay {job}",
             ),
         }
         yield from (_finding(check, State.BAD, condition, jobs) for check, condition in {**STUCK, **waiting}.items())
@@ -108,19 +108,19 @@ class JobChecks:
 def _finding(check: str, state: State, condition: Condition, jobs: Sequence[JobRecord]) -> Finding:
     names = sorted(job.name for job in jobs if condition.holds(job))
     if not names:
-        return Finding(check, State.OK, "none")
-    seen = f"{len(names)} {condition.seen}: {list_first(names, len(names), 5)}"
+        return Finding(check, State.OK, "0 jobs")
+    seen = f"{condition.seen}: {len(names)} ({list_first(names, len(names), 5)})"
     return Finding(check, state, seen, condition.remedy.format(job=names[0]))
 
 
 def _is_stopped_replay(job: JobRecord, limit: float) -> bool:
-    """Tell whether a job's output is to be processed again, and no function has begun it in time."""
+    """Return whether a job's output is to be processed again, and a function has not begun it in time."""
     late = age_seconds(moment(job.completedAt)) > limit
     return job.is_completed and not job.processedOutputs and not job.is_claimed and late
 
 
 def _late_outputs(stage: Stage, jobs: Sequence[JobRecord], limit: float) -> list[JobRecord]:
-    """Return the jobs with an output that was not processed as it is, although a failed message has come back by now.
+    """Return the jobs with a new or changed output that was not processed within the time of a redelivery.
 
     COMPLETED jobs are included: Bedrock may have written more, and the notification may be lost.
     """

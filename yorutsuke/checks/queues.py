@@ -66,7 +66,10 @@ def _age_text(age: float | str) -> str:
 
 
 def _oldest_seconds(stage: Stage, queue: Queue) -> float | str:
-    """Return the age of a queue's oldest message, or why it is not known. SQS reports it to CloudWatch only."""
+    """Return the age of a queue's oldest message, or the reason why the age is not known.
+
+    SQS reports the age to CloudWatch only.
+    """
     now = datetime.now(UTC)
     cloudwatch = stage.clients.cloudwatch
     try:
@@ -84,4 +87,4 @@ def _oldest_seconds(stage: Stage, queue: Queue) -> float | str:
             raise
         return AGE_DENIED
     latest = max(points, key=lambda point: point.get("Timestamp", now), default=None)
-    return "age not in CloudWatch" if latest is None else float(latest.get("Maximum", 0))
+    return "age not yet reported by CloudWatch" if latest is None else float(latest.get("Maximum", 0))

@@ -1,4 +1,4 @@
-"""`dead-letters`: shows the lines of a job's output that did not become transactions."""
+"""`dead-letters`: shows the records of a job's output that did not become transactions."""
 
 from collections import Counter
 from contextlib import nullcontext
@@ -17,9 +17,9 @@ from yorutsuke.stage import Stage
 from yorutsuke_common.schema import DeadLetter, Reason
 
 Limit = Annotated[int, typer.Option("--limit", min=0, help="Maximum number of dead letters to show.")]
-OfReason = Annotated[Reason | None, typer.Option("--reason", help="Only those with this reason.")]
+OfReason = Annotated[Reason | None, typer.Option("--reason", help="Show only dead letters with this reason.")]
 Export = Annotated[
-    Path | None, typer.Option("--export", dir_okay=False, help="Write them to a file as they are, with their records.")
+    Path | None, typer.Option("--export", dir_okay=False, help="Write the dead letters, with their records, to a file.")
 ]
 
 
@@ -34,10 +34,10 @@ def dead_letters(
     export: Export = None,
     yes: Yes = False,
 ) -> None:
-    """Show why lines did not become transactions. Their records may hold personal data: only --export writes them."""
+    """Show why records did not become transactions. Only --export writes the records, which may hold personal data."""
     job_id = find_record(stage, job).require_job("dead letters")
     if export and not export.parent.is_dir():
-        raise NotFoundError(f"folder {str(export.parent)!r} does not exist: create it, or name another file.")
+        raise NotFoundError(f"folder {str(export.parent)!r} does not exist. Create it, or name another file.")
     if export and export.exists():
         screen.confirm(f"{export} exists. Replace it?", yes=yes)
     reasons: Counter[Reason] = Counter()
@@ -52,13 +52,14 @@ def dead_letters(
     shown = [letter.model_dump(exclude={"record"}) for letter in first]
     answer = {"jobId": job_id, "count": reasons.total(), "byReason": reasons, "first": shown}
     rows = [[letter.line, letter.imageId, letter.reason.value, letter.detail] for letter in first]
-    tables = [table(f"The first {len(rows)}", ("line", "image", "reason", "detail"), rows)] if rows else []
+    title = f"The first {len(rows)} dead letters"
+    tables = [table(title, ("line", "image", "reason", "detail"), rows)] if rows else []
     screen.show(answer, reasons_table(f"Dead letters of job {job_id}", reasons), *tables)
     if export:
-        screen.say(f"Written to {export}. Only its owner can read it: records may hold personal data.")
+        screen.say(f"Written to {export}. Only the file's owner can read it, because records may hold personal data.")
 
 
 def reasons_table(title: str, reasons: Counter[Reason]) -> Group:
     """Return a table of the number of dead letters by reason."""
     rows = [[reason.value, count] for reason, count in reasons.most_common()]
-    return table(f"{title}: {reasons.total()}", ("reason", "lines"), rows)
+    return table(f"{title}: {reasons.total()}", ("reason", "dead letters"), rows)

@@ -1,4 +1,4 @@
-"""`doctor`: tells whether the stage is healthy."""
+"""`doctor`: checks whether the stage is healthy."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -19,13 +19,15 @@ DEFAULT_SINCE = timedelta(days=7)
 
 Since = Annotated[
     timedelta | None,
-    typer.Option("--since", parser=parse_span, metavar="SPAN", help="Check the results of these jobs; 7d by default."),
+    typer.Option(
+        "--since", parser=parse_span, metavar="SPAN", help="Check the results of jobs in this time. By default 7d."
+    ),
 ]
 
 
 @stage_command
 def doctor(screen: Screen, stage: Stage, *, since: Since = None) -> None:
-    """Tell whether the stage is healthy, and how to repair it. Exit code: 3 if not healthy, 1 if not known."""
+    """Check whether the stage is healthy, and list the remedies. Exit code 3: not healthy. Exit code 1: not known."""
     checks: dict[str, Check] = {
         "alarms": alarms.alarms,
         "alarm subscriptions": alarms.subscriptions,
@@ -44,11 +46,11 @@ def doctor(screen: Screen, stage: Stage, *, since: Since = None) -> None:
     worst_first = sorted(found, key=lambda finding: [*State].index(finding.state))
     rows = [[finding.state.value, finding.check, finding.seen, finding.next] for finding in worst_first]
     answer = {"stage": stage.name, "healthy": healthy, "checks": found}
-    screen.show(answer, table(title, ("state", "check", "seen", "next"), rows))
+    screen.show(answer, table(title, ("state", "check", "finding", "remedy"), rows))
     if healthy is None:
         raise UnfinishedError(
-            f"{unchecked} checks could not be made, so it is not known whether stage {stage.name!r} is healthy: the "
-            "answer shows the reason of each. docs/operating.md lists the permissions that doctor needs."
+            f"{unchecked} checks were not possible, so the health of stage {stage.name!r} is not known. Each finding "
+            "shows the reason. docs/operating.md lists the permissions that doctor needs."
         )
     if not healthy:
         raise typer.Exit(UNHEALTHY)

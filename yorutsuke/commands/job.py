@@ -21,12 +21,12 @@ from .dead_letters import reasons_table
 
 SHOWN_IMAGES = 10
 LOG_DAYS = 30
-"""Number of days for which a job's record lives, and by default its log."""
+"""Number of days for which a job's record is kept. A stage keeps its logs as long by default."""
 
 
 @stage_command
 def job(screen: Screen, stage: Stage, job: JobName) -> None:
-    """Show everything about one job: record, outputs, dead letters, images, messages, log."""
+    """Show one job: its record, outputs, dead letters, images, messages and log."""
     with screen.progress(f"Reading job {job}"):
         item = find_item(stage, job)
         record = read_record(item)
@@ -48,27 +48,28 @@ def job(screen: Screen, stage: Stage, job: JobName) -> None:
         "messages": {"queue": queue, "deadLetterQueue": dead},
         "log": log,
     }
-    hint = f"; redrive --job {record.name} --dry-run shows those of this job" if dead.waiting else ""
+    hint = f" (redrive --job {record.name} --dry-run shows the messages of this job)" if dead.waiting else ""
     rows = {
         **_record_facts(record),
         "images missing": None if missing is None else _listed(missing),
-        "images unmoved": f"{unmoved}: run retry-migrations {record.name}" if unmoved else "none",
+        "images unmoved": f"{unmoved} (retry-migrations {record.name} moves them)" if unmoved else "0",
         "messages": f"{queue.waiting} waiting and {queue.inFlight} received in {stage.queue.name}, "
         f"{dead.waiting} in {stage.dead_letter_queue.name}{hint}",
     }
     objects = [[output.key, output.bytes, age(output.lastModified), output.state] for output in outputs]
     tables = [facts(f"Job {record.name}", rows)]
-    tables += [table("Its objects", ("key", "bytes", "age", "state"), objects)] if objects else []
-    tables += [reasons_table("Its dead letters", reasons)] if reasons else []
+    title = f"Objects of job {record.name}"
+    tables += [table(title, ("key", "bytes", "age", "state"), objects)] if objects else []
+    tables += [reasons_table(f"Dead letters of job {record.name}", reasons)] if reasons else []
     screen.show(answer, *tables)
     if not screen.json:
-        screen.say(f"\nIts log in the console:\n{log['link']}\nand in the AWS CLI:\n{log['command']}")
+        screen.say(f"\nLog entries in the CloudWatch console:\n{log['link']}\nwith the AWS CLI:\n{log['command']}")
 
 
 def _results(stage: Stage, record: JobRecord, item: Item) -> tuple[Counter[Reason], list[str] | None, int]:
-    """Return the number of dead letters by reason, the images that no line names, and the number of unmoved images.
+    """Return the number of dead letters by reason, the missing images, and the number of unmoved images.
 
-    The images are None while the requested images or the results are not known.
+    Missing images are requested images without a record. They are None while the request or the results are not known.
     """
     requested: list[str] | None = from_item(item).get("pendingImageIds")
     missing = {*(requested or ())}
@@ -86,7 +87,7 @@ def _results(stage: Stage, record: JobRecord, item: Item) -> tuple[Counter[Reaso
 
 def _record_facts(record: JobRecord) -> dict[str, object]:
     how_long = age(record.submitted)
-    claim = f"a function holds it until {record.claimedUntil} (epoch seconds)" if record.is_claimed else "expired"
+    claim = f"held until {record.claimedUntil} (epoch seconds)" if record.is_claimed else "expired"
     return {
         "status": record.status,
         "intent": record.intentId,
@@ -109,4 +110,4 @@ def _counts(counts: Any) -> str | None:
 
 
 def _listed(missing: list[str]) -> str:
-    return f"{len(missing)}: {list_first(missing, len(missing), SHOWN_IMAGES)}" if missing else "none"
+    return f"{len(missing)}: {list_first(missing, len(missing), SHOWN_IMAGES)}" if missing else "0"

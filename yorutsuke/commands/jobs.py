@@ -16,11 +16,13 @@ OLDEST = datetime.min.replace(tzinfo=UTC)
 HEADERS = ("job", "intent", "status", "age", "good", "failed", "missing", "unmoved", "Bedrock's end")
 ANSWER = {"intentId", "jobId", "userId", "status", "submitTime", "completedAt", "resultStats", "bedrockStatus"}
 
-Limit = Annotated[int, typer.Option("--limit", min=1, help="Maximum number of jobs.")]
-Status = Annotated[str | None, typer.Option("--status", help="Only those with this status, such as SUBMITTED.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, help="Maximum number of jobs to list.")]
+Status = Annotated[str | None, typer.Option("--status", help="List only jobs with this status, such as SUBMITTED.")]
 Since = Annotated[
     timedelta | None,
-    typer.Option("--since", parser=parse_span, metavar="SPAN", help="Only those submitted in the last 2d, 12h or 90m."),
+    typer.Option(
+        "--since", parser=parse_span, metavar="SPAN", help="List only jobs submitted in this time, such as 2d or 12h."
+    ),
 ]
 
 

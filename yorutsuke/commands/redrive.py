@@ -1,4 +1,4 @@
-"""`redrive`: shows the messages of a dead-letter queue, and has them processed again."""
+"""`redrive`: shows the messages of a dead-letter queue, and returns them to processing."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -15,11 +15,11 @@ from yorutsuke.screen import SHOWN_ROWS, Screen, table
 from yorutsuke.stage import Stage
 from yorutsuke.times import span
 
-MESSAGE_HEADERS = ("messages", "about", "job", "oldest", "receives", "")
-REQUEST_HEADERS = ("intent", "user", "images", "failed", "with", "")
+MESSAGE_HEADERS = ("messages", "kind", "job", "oldest", "receives", "problem")
+REQUEST_HEADERS = ("intent", "user", "images", "failed", "error", "problem")
 
-OfJob = Annotated[str | None, typer.Option("--job", metavar="JOB", help="Only those of one job or intent.")]
-Submissions = Annotated[bool, typer.Option("--submissions", help="Redrive failed requests for jobs instead.")]
+OfJob = Annotated[str | None, typer.Option("--job", metavar="JOB", help="Redrive only messages of this job or intent.")]
+Submissions = Annotated[bool, typer.Option("--submissions", help="Resubmit failed requests for jobs instead.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the messages, and leave them in the queue.")]
 
 
@@ -37,16 +37,16 @@ class _Texts:
         done = redrive.moved + len(redrive.jobs)
         text = f"{done} of {readable} {self.noun} {self.outcome}{f': {jobs}' if jobs else ''}."
         if not redrive.count:
-            received = " that could be received" if redrive.hidden else ""
-            text = f"{queue} has no such {self.noun}{received}: there is nothing to redrive."
+            text = f"Found 0 matching {self.noun} in {queue}."
         elif dry_run:
-            text = f"Nothing was {self.participle}; {readable} of {redrive.count} {self.noun} can be."
+            text = f"{readable} of {redrive.count} {self.noun} can be {self.participle}. This dry run changed nothing."
         if unreadable := redrive.count - readable:
-            text += f" {unreadable} that cannot be read stay in {queue}: delete them there."
+            text += f" {unreadable} {self.noun} cannot be read and stay in {queue}. Delete them there."
         if redrive.hidden:
             text += (
-                f" {redrive.hidden} more in {queue} could not be received: another program has received them, or they "
-                f"are new. Messages of an interrupted command come back after {HIDDEN_SECONDS // 60} minutes."
+                f" {redrive.hidden} messages in {queue} could not be received, because another program has received "
+                "them or they are new. After an interrupted command, messages become visible within "
+                f"{HIDDEN_SECONDS // 60} minutes."
             )
         return text
 
@@ -55,17 +55,17 @@ class _Texts:
         queue, failed, left = redrive.queue.name, len(redrive.failures), redrive.left
         reason = redrive.stopped.rstrip(".") or "another program has received them"
         remaining = [
-            (failed, f"{failed} {self.noun} failed again and stay in {queue}: correct the cause first"),
-            (left, f"{left} of {len(redrive.readable)} {self.noun} were not {self.participle} ({reason})"),
-            (redrive.stopped and not left, redrive.stopped.rstrip(".")),
-            (redrive.hidden, f"{redrive.hidden} messages of {queue} could not be received"),
+            (failed, f"{failed} {self.noun} failed again and stay in {queue}. Correct the cause."),
+            (left, f"{left} of {len(redrive.readable)} {self.noun} were not {self.participle} ({reason})."),
+            (redrive.stopped and not left, f"{redrive.stopped.rstrip('.')}."),
+            (redrive.hidden, f"{redrive.hidden} messages of {queue} could not be received."),
         ]
         if texts := [text for count, text in remaining if count]:
-            raise UnfinishedError(f"{'; '.join(texts)}. Run this again.")
+            raise UnfinishedError(f"{' '.join(texts)} Run the command again.")
 
 
 MESSAGE_TEXTS = _Texts("messages", "moved", "were moved")
-REQUEST_TEXTS = _Texts("requests", "resubmitted", "have a job now")
+REQUEST_TEXTS = _Texts("requests", "resubmitted", "now have a job")
 
 
 @stage_command
@@ -78,7 +78,7 @@ def redrive(
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> None:
-    """Move dead messages back to the queue, or resubmit failed requests for jobs, after a preview."""
+    """Move messages from the dead-letter queue back to the queue, or resubmit failed requests, after a preview."""
     queue = stage.submit_dead_letter_queue if submissions else stage.dead_letter_queue
     texts = REQUEST_TEXTS if submissions else MESSAGE_TEXTS
     with screen.progress(f"Reading {queue.name}", queue.depth().waiting) as advance:
@@ -92,7 +92,7 @@ def redrive(
         screen.preview(table(f"In {queue.name}: {redrive.count} {texts.noun}", headers, rows, SHOWN_ROWS))
     if (count := len(redrive.readable)) and not dry_run:
         move = f"Move {count} messages from {queue.name} to {stage.queue.name}?"
-        screen.confirm(f"Ask for {count} jobs again?" if submissions else move, yes=yes)
+        screen.confirm(f"Resubmit {count} requests?" if submissions else move, yes=yes)
         with screen.progress("Redriving", count) as advance:
             (resubmit_requests if submissions else move_messages)(stage, redrive, advance)
     answer = {
@@ -104,7 +104,8 @@ def redrive(
     }
     if submissions:
         failed = [[*failure] for failure in redrive.failures.items()]
-        tables = [table(f"Failed again: {len(failed)}", ("intent", "with"), failed, SHOWN_ROWS)] if failed else []
+        title = f"Requests that failed again: {len(failed)}"
+        tables = [table(title, ("intent", "error"), failed, SHOWN_ROWS)] if failed else []
         screen.show({**answer, "jobs": redrive.jobs, "failures": redrive.failures}, *tables)
     else:
         screen.show({**answer, "queue": stage.queue.name, "moved": redrive.moved})

@@ -1,4 +1,4 @@
-"""`replay`: has a job's output processed again, after a preview of the effects."""
+"""`replay`: processes a job's output again, after a preview of the effects."""
 
 import time
 from collections.abc import Callable
@@ -31,12 +31,16 @@ from yorutsuke_common.schema import BatchJob
 DEFAULT_TIMEOUT = timedelta(minutes=15)
 POLL_SECONDS = 1.0
 
-Manifest = Annotated[bool, typer.Option("--manifest", help="Have manifest.json.out compared again instead.")]
-Output = Annotated[str | None, typer.Option("--output", metavar="FILE", help="The output, if the job has several.")]
+Manifest = Annotated[bool, typer.Option("--manifest", help="Compare manifest.json.out again instead.")]
+Output = Annotated[
+    str | None, typer.Option("--output", metavar="FILE", help="The output file, if the job has several.")
+]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Do not wait for the result.")]
 Timeout = Annotated[
     timedelta | None,
-    typer.Option("--timeout", parser=parse_span, metavar="SPAN", help="How long to wait, such as 2h; 15m by default."),
+    typer.Option(
+        "--timeout", parser=parse_span, metavar="SPAN", help="Maximum time to wait, such as 2h. By default 15m."
+    ),
 ]
 
 Sent = tuple[dict[str, Any], Callable[[JobRecord], bool]]
@@ -55,14 +59,14 @@ def replay(
     timeout: Timeout = None,
     yes: Yes = False,
 ) -> None:
-    """Have a job's output processed again, after a preview of the effects."""
+    """Process a job's output again, after a preview of the effects."""
     record = find_record(stage, job)
     record.require_job("output")
     send = _replay_manifest if manifest else _replay_output
     answer, is_done = send(screen, stage, record, output, yes)
     if no_wait:
         screen.show({**answer, "done": False, "resultStats": None})
-        screen.say("The message was sent. The function processes it.")
+        screen.say(f"The message was sent. `job {record.name}` shows the result.")
         return
     record = _wait(screen, stage, record, is_done, DEFAULT_TIMEOUT if timeout is None else timeout)
     screen.show({**answer, "done": True, "resultStats": record.resultStats})
@@ -72,8 +76,8 @@ def replay(
 def _replay_output(screen: Screen, stage: Stage, record: JobRecord, named: str | None, yes: bool) -> Sent:  # noqa: FBT001
     if record.is_claimed:
         raise RefusedError(
-            f"a function holds job {record.name!r} until {record.claimedUntil} (epoch seconds) at the latest: replay "
-            "it after that. `job` shows the claim."
+            f"a function has claimed job {record.name!r} until {record.claimedUntil} (epoch seconds) at the latest. "
+            f"Replay the job after that. `job {record.name}` shows the claim."
         )
     output = choose_output(stage, record, named)
     key = output.key
@@ -97,8 +101,8 @@ def _send_again(screen: Screen, stage: Stage, job: BatchJob, key: str) -> None:
         if not job.processedOutputs or restore_outputs(stage.stores.jobs, job):
             state = f"The record of job {job.jobId!r} was restored."
         else:
-            state = f"A function holds job {job.jobId!r}, or has processed an output: see `job {job.jobId}`."
-        screen.say(f"The message was not sent, or its answer was lost. {state}")
+            state = f"A function has claimed job {job.jobId!r} or processed an output. Run `job {job.jobId}`."
+        screen.say(f"The message was not sent, or SQS's response was lost. {state}")
         raise
 
 
@@ -111,13 +115,13 @@ def _effects_table(record: JobRecord, output: JobOutput, effects: Effects) -> An
             "state": output.state.value,
             "replaces": ", ".join(others),
             "transactions": f"{effects.new} new, {effects.same} unchanged, {effects.changed} overwritten",
-            "overwritten, with their edits": _count(effects.changed, effects.changedIds),
-            "written again, missing now": _count(effects.gone, effects.goneIds),
+            "overwritten, including edits": _count(effects.changed, effects.changedIds),
+            "missing, written again": _count(effects.gone, effects.goneIds),
             "images": f"{effects.imagesToMove} to move, {effects.imagesMovedBefore} moved before, "
             f"{effects.imagesUnknown} unknown",
-            "failing lines": failures or "none",
+            "failed records": failures or "0",
             "dead letters": "the file is written again",
-            "metrics": "the lines are counted again",
+            "metrics": "the records are counted again",
         },
     )
 
@@ -128,28 +132,27 @@ def _count(count: int, ids: list[str]) -> str:
 
 def _replay_manifest(screen: Screen, stage: Stage, record: JobRecord, named: str | None, yes: bool) -> Sent:  # noqa: FBT001
     if named:
-        raise RefusedError("--output and --manifest exclude each other: leave one of them out.")
+        raise RefusedError("--output and --manifest exclude each other. Leave one of them out.")
     key = choose_manifest(stage, record).key
     job = stage.stores.jobs.find(record.name)
     bucket = stage.settings.images_bucket
     _, content = read_manifest(stage.clients.s3, bucket, key)
     counts, lines = parse_counts(content, key), processed_lines(job)
     rows = {
-        "processed records": counts.processedRecordCount,
-        "processed lines": lines,
-        "if they agree": "the counts are stored in the job's record",
+        "records in the manifest": counts.processedRecordCount,
+        "records in the processed output": lines,
+        "effect if they agree": "the counts are stored in the job's record",
     }
     screen.preview(facts(f"Effects of comparing {key} again, for job {job.jobId}", rows))
     if is_premature(counts, job):
         raise RefusedError(
-            f"{key!r} counts no records, and no lines were processed: the function would skip it. Bedrock writes it "
-            "again."
+            f"{key!r} counts 0 processed records, and the job's output was not processed, so the function would skip "
+            "the manifest. Wait until Bedrock has written it again."
         )
     if counts.processedRecordCount != lines:
         raise RefusedError(
-            f"{key!r} counts {counts.processedRecordCount} processed records, and {lines} lines were processed: its "
-            "message would fail until the numbers agree. Process the output first, with redrive or replay "
-            f"{job.jobId}."
+            f"{key!r} counts {counts.processedRecordCount} records, but the processed output has {lines}, so the "
+            f"message would fail. Process the output first, with redrive --job {job.jobId} or replay {job.jobId}."
         )
     screen.confirm(f"Compare {key} again?", yes=yes)
     stage.queue.send([notification(bucket, key)])
@@ -166,11 +169,11 @@ def _wait(
             while not is_done(now := find_record(stage, record.intentId)):
                 if time.monotonic() > deadline:
                     raise UnfinishedError(
-                        f"job {record.name!r} is not done after {timeout}: the function continues, and a failed "
-                        f"message comes back. See `job {record.name}` later."
+                        f"job {record.name!r} was not processed within {timeout}. The function continues, and SQS "
+                        f"delivers a failed message again. Run `job {record.name}` later."
                     )
                 time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:
-        screen.say("Stopped waiting. The function continues: `job` shows its progress.")
+        screen.say(f"Stopped waiting. The function continues. `job {record.name}` shows the result.")
         raise
     return now

@@ -1,4 +1,4 @@
-"""`retry-migrations`: moves the images of a job that could not be moved, and changes nothing else."""
+"""`retry-migrations`: moves the images of a job that could not be moved, and sets their transactions' status."""
 
 from collections import Counter
 
@@ -12,7 +12,7 @@ from yorutsuke.stage import Stage
 
 @stage_command
 def retry_migrations(screen: Screen, stage: Stage, job: JobName, *, yes: Yes = False) -> None:
-    """Move the images that could not be moved. Of their transactions, only the status changes."""
+    """Move the images that could not be moved, and set the status of their transactions."""
     record = find_record(stage, job)
     job_id = _require_processed(record)
     transactions = find_unmoved(stage, job_id)
@@ -20,31 +20,33 @@ def retry_migrations(screen: Screen, stage: Stage, job: JobName, *, yes: Yes = F
     result = RetryResult()
     if more:
         screen.say(
-            f"The record of job {job_id} counts {more} more than the {count} in the table: their transactions were "
-            "deleted, or their status was set. The count is corrected if no image is left unmoved."
+            f"The record of job {job_id} counts {more} unmoved images more than the {count} in the table, because "
+            "their transactions were deleted or edited. The count is corrected when all images are moved."
         )
     if count or more:
         move = f"Move {count} images of job {job_id} that could not be moved?"
-        correct = f"Correct the record of job {job_id}, so that no image counts as unmoved?"
+        correct = f"Correct the record of job {job_id} to 0 unmoved images?"
         screen.confirm(move if count else correct, yes=yes)
-        with screen.progress("Moving", count) as advance:
+        with screen.progress("Moving images", count) as advance:
             result = retry(stage, record, transactions, advance)
     rows = [[image_id, reason] for image_id, reason in sorted(result.failures.items())]
-    tables = [table(f"Not moved: {len(rows)}", ("image", "reason"), rows, SHOWN_ROWS)] if rows else []
+    tables = [table(f"Images not moved: {len(rows)}", ("image", "reason"), rows, SHOWN_ROWS)] if rows else []
     screen.show({"jobId": job_id, "found": count, **vars(result)}, *tables)
     screen.say(_summary(count, result))
     if rows:
         reasons = ", ".join(f"{reason} {n}" for reason, n in Counter(result.failures.values()).most_common())
-        raise UnfinishedError(f"{len(rows)} images were not moved ({reasons}): correct the cause, then run this again.")
+        raise UnfinishedError(
+            f"{len(rows)} images were not moved ({reasons}). Correct the cause, then run the command again."
+        )
 
 
 def _require_processed(record: JobRecord) -> str:
-    """Return the id of a job that is completed and free: processing an output moves its images as well."""
+    """Return the id of a job. Raises RefusedError if its output is still to be processed, which moves the images."""
     if record.is_claimed or not record.is_completed or not record.processedOutputs:
         claimed = " and claimed" if record.is_claimed else ""
         raise RefusedError(
-            f"job {record.name!r} is {record.status}{claimed}, and its output is still to be processed, which "
-            "moves the images: run this again when it is COMPLETED. `job` and `doctor` show why."
+            f"job {record.name!r} is {record.status}{claimed}, and its output is still to be processed, which moves "
+            f"the images. Run the command again when the job is COMPLETED. `job {record.name}` shows its state."
         )
     return record.name
 
@@ -53,9 +55,9 @@ def _summary(count: int, result: RetryResult) -> str:
     summary = f"{result.moved} of {count} images were moved and their transactions updated."
     if result.edited:
         summary += (
-            f" {result.edited} transactions were deleted or got another status meanwhile: their images were moved, and "
-            "they were left unchanged."
+            f" {result.edited} transactions were deleted or edited meanwhile. Their images were moved, and the "
+            "transactions were left unchanged."
         )
     if result.corrected:
-        summary += f" The record counted {result.corrected} too many, which was corrected."
+        summary += f" The record counted {result.corrected} unmoved images too many and was corrected."
     return summary

@@ -19,8 +19,8 @@ from yorutsuke_common.schema import (
     ResultStats,
     Submission,
     iso_utc,
-    problems,
 )
+from yorutsuke_common.validation import describe_errors
 
 from .dynamodb import Item, from_item, to_item
 
@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 NOT_CLAIMED = "attribute_not_exists(claimedUntil) OR claimedUntil < :now"
-"""The condition that no function holds a claim on the job. `:now` is in epoch seconds."""
+"""The condition that the job is not claimed, or that its claim has expired. `:now` is in epoch seconds."""
 CLAIM_MARGIN_SECONDS = 5
-"""Seconds by which a claim outlives its function: clocks differ, and a dying function's last request may still run."""
+"""Seconds by which a claim outlasts its function. Clocks differ, and the last request of an ended function may still
+take effect."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class BatchJobs:
     # Submission
 
     def find_submission(self, intent_id: str) -> Submission | None:
-        """Return the intent's current record, or None if there is none.
+        """Return the intent's current record, or None if the table does not have it.
 
         Raises:
             UnknownJobError: The record breaks the schema.
@@ -65,12 +66,12 @@ class BatchJobs:
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
         except self.client.exceptions.ConditionalCheckFailedException as exc:
-            # The stored record may be this function's: the client repeats a PutItem whose answer was lost.
+            # The stored record may be this function's: the client repeats a PutItem if the answer was lost.
             return self._submission(exc.response.get("Item", {}))
         return submission
 
     def mark_manifest_published(self, submission: Submission) -> None:
-        """Record that the intent's manifest is complete, so that no other run writes it or reads its images.
+        """Record that the intent's manifest is complete, so that other runs do not write it or read its images.
 
         Raises:
             RetryableError: The record was deleted.
@@ -85,8 +86,8 @@ class BatchJobs:
             )
         except self.client.exceptions.ConditionalCheckFailedException as exc:
             raise RetryableError(
-                f"the record of intent {submission.intentId!r} vanished from table {self.table!r} while its manifest "
-                "was written: send the request again."
+                f"the record of intent {submission.intentId!r} was deleted from table {self.table!r} while its "
+                "manifest was written. Send the request again."
             ) from exc
 
     def record_job_id(self, submission: Submission, job_id: str) -> Submission:
@@ -116,12 +117,12 @@ class BatchJobs:
                 return self._submission(current)
             if "jobId" in current:
                 raise JobConflictError(
-                    f"Bedrock has job {job_id!r} for intent {submission.intentId!r}, whose record has another: stop "
-                    "the former."
+                    f"Bedrock has created job {job_id!r} for intent {submission.intentId!r}, but the intent's record "
+                    f"names another job. An intent has one job. Stop job {job_id!r} in Bedrock."
                 ) from exc
             raise RetryableError(
-                f"the record of intent {submission.intentId!r} vanished from table {self.table!r} while its job "
-                f"{job_id!r} was created: stop that job, then send the request again."
+                f"the record of intent {submission.intentId!r} was deleted from table {self.table!r} while its job "
+                f"{job_id!r} was created. Stop that job, then send the request again."
             ) from exc
         return self._submission(response["Attributes"])
 
@@ -131,7 +132,7 @@ class BatchJobs:
         """Return the job with this id, through `jobIdIndex`, which lags behind the table.
 
         Raises:
-            UnknownJobError: The job has no record or more than one, or its record breaks the schema.
+            UnknownJobError: The job does not have exactly one record, or its record breaks the schema.
         """
         response = self.client.query(
             TableName=self.table,
@@ -141,10 +142,10 @@ class BatchJobs:
             Limit=2,
         )
         if len(response["Items"]) != 1:
-            count = "more than one record" if response["Items"] else "no record"
+            count = "several records" if response["Items"] else "no record"
             raise UnknownJobError(
-                f"job id {job_id!r} has {count} in table {self.table!r}: the orchestrator writes exactly one when it "
-                "submits the job. Restore it, then redrive the message."
+                f"job id {job_id!r} has {count} in table {self.table!r}. A job must have exactly one record, which the "
+                "orchestrator writes. Correct the table, then redrive the message."
             )
         return self._job(job_id, from_item(response["Items"][0]))
 
@@ -152,7 +153,7 @@ class BatchJobs:
         """Claim the job for this function alone, and return its current record.
 
         Two functions that process the same output could undo each other's steps, even though each step is idempotent.
-        A claim ends with `complete` or `release`. The claim of a function that died expires.
+        A claim ends with `complete` or `release`. The claim of a function that ended without either expires.
 
         Args:
             job: The job as it was found through the index.
@@ -162,19 +163,19 @@ class BatchJobs:
         Raises:
             JobClaimedError: Another function has claimed the job.
             RetryableError: The record was deleted.
-            UnknownJobError: The record breaks the schema by now.
+            UnknownJobError: The record now breaks the schema.
         """
         now = time.time()
         claim = {"claimedBy": token, "claimedUntil": int(now + remaining_seconds + CLAIM_MARGIN_SECONDS)}
-        # The function's own claim counts as free: the client repeats an UpdateItem whose answer was lost.
+        # The function's own claim counts as free: the client repeats an UpdateItem if the answer was lost.
         free = f"({NOT_CLAIMED} OR claimedBy = :claimedBy)"
         claimed, record = self.update(job, claim, free, {":now": int(now)})
         if claimed:
             return self._job(job.jobId, record)
         until = iso_utc(datetime.fromtimestamp(int(record["claimedUntil"]), UTC))
         raise JobClaimedError(
-            f"job {job.jobId!r} is claimed by another function until {until} at the latest: the "
-            "message comes back by itself, and finds the job completed or free.",
+            f"another function has claimed job {job.jobId!r} until {until} at the latest. SQS delivers the message "
+            "again after that.",
             until,
         )
 
@@ -202,11 +203,11 @@ class BatchJobs:
         }
         remove = ("bedrockCounts", "claimedBy", "claimedUntil")
         completed, record = self.update(job, attributes, *_claimed_by(job.claimedBy), remove=remove)
-        # If the client repeated an UpdateItem whose answer was lost, the first one has ended the claim.
+        # If the client repeated the UpdateItem because the answer was lost, the first one has ended the claim.
         if not completed and record.get("processedOutputs", {}).get(key) != etag:
             raise RetryableError(
-                f"the claim on job {job.jobId!r} was taken away while {key!r} was processed: the message comes "
-                "back by itself and is processed again."
+                f"the claim on job {job.jobId!r} was lost while {key!r} was processed. SQS delivers the message again, "
+                "and the output is processed again."
             )
 
     def record_counts(self, job: BatchJob, counts: RecordCounts) -> bool:
@@ -252,7 +253,7 @@ class BatchJobs:
             Whether the condition held, and the record as it is now.
 
         Raises:
-            RetryableError: The record was deleted, or is another job's by now.
+            RetryableError: The record was deleted, or now belongs to another job.
         """
         values = {":jobId": job.jobId, **{f":{name}": value for name, value in attributes.items()}, **(compared or {})}
         steps = ["SET " + ", ".join(f"#{name} = :{name}" for name in attributes)] if attributes else []
@@ -275,8 +276,8 @@ class BatchJobs:
             if current.get("jobId") == job.jobId:
                 return False, current
             raise RetryableError(
-                f"the record of job {job.jobId!r} vanished from table {self.table!r} while it was worked on: "
-                "restore it, then redrive the message."
+                f"the record of job {job.jobId!r} was deleted from table {self.table!r} while the job was processed. "
+                "Restore the record, then redrive the message."
             ) from exc
         return True, from_item(response["Attributes"])
 
@@ -285,8 +286,8 @@ class BatchJobs:
             return Submission.model_validate(from_item(item))
         except ValidationError as exc:
             raise UnknownJobError(
-                f"the intent's record in table {self.table!r} breaks the schema ({problems(exc.errors())}): correct "
-                "it, then send the request again."
+                f"the intent's record in table {self.table!r} is not valid: {describe_errors(exc)}. "
+                "Correct the record, then send the request again."
             ) from exc
 
     def _job(self, job_id: str, record: dict[str, Any]) -> BatchJob:
@@ -294,23 +295,23 @@ class BatchJobs:
             return BatchJob.model_validate(record)
         except ValidationError as exc:
             raise UnknownJobError(
-                f"the record of job id {job_id!r} in table {self.table!r} breaks the schema "
-                f"({problems(exc.errors())}): correct it, then redrive the message."
+                f"the record of job id {job_id!r} in table {self.table!r} is not valid: "
+                f"{describe_errors(exc)}. Correct the record, then redrive the message."
             ) from exc
 
 
 def new_token() -> str:
-    """Return a new token for a claim. The request id does not serve: Lambda reuses it for a retried invocation."""
+    """Return a new token for a claim. The request id is not usable, because a retried invocation has the same id."""
     return uuid4().hex
 
 
 def is_processed(job: BatchJob, key: str, etag: str | None) -> bool:
-    """Tell whether this content of an output file has already been processed."""
+    """Return whether this content of an output file has already been processed."""
     return etag is not None and job.processedOutputs.get(key) == etag
 
 
 def outputs_unchanged(job: BatchJob) -> tuple[str, dict[str, Any]]:
-    """Return the condition that no output was processed since `job` was read, and the values that it names."""
+    """Return the condition that the processed outputs are those of `job`, and the values that it names."""
     if job.processedOutputs:
         return "processedOutputs = :seen", {":seen": job.processedOutputs}
     return "attribute_not_exists(processedOutputs)", {}

@@ -32,8 +32,8 @@ class CallPool:
     def map(self, call: Callable[[_T], _R], items: Iterable[_T], limit: int = CONCURRENCY) -> list[_R]:
         """Call a function with each item and return the results in order.
 
-        If a call fails, no further call starts, the running calls end, and then the error is raised. After that nothing
-        writes on behalf of a caller that has already failed.
+        If a call fails, the pool starts no further call, waits for the running calls, and then raises the error. So a
+        call never writes after its caller has failed.
 
         Args:
             call: The function.
@@ -44,7 +44,7 @@ class CallPool:
         results: dict[int, _R] = {}
         count = len(waiting)
 
-        # Each task takes items until none is left: one task per item would cost a tenth of a request.
+        # Each task processes items until the queue is empty. One task per item would take a tenth of a request's CPU.
         def work() -> None:
             while True:
                 try:
@@ -86,7 +86,7 @@ def map_ahead(
         seconds_left: Returns how long to wait for a result, or None for no limit.
 
     Raises:
-        OutOfTimeError: No time is left, whether or not the next result is ready.
+        OutOfTimeError: The time is used up, whether or not the next result is ready.
     """
     window: deque[Future[_R]] = deque()
     for item in items:
@@ -103,7 +103,7 @@ def _result(future: Future[_R], seconds: float | None) -> _R:
     try:
         return future.result(seconds)
     except TimeoutError:
-        # The call may have raised it itself, or ended since.
+        # The call itself may have raised the error, or may have ended in the meantime.
         if future.done():
             return future.result()
         raise OutOfTimeError from None

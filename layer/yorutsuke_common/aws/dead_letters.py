@@ -1,6 +1,6 @@
-"""`dead-letters/{jobId}.jsonl`: each line of an output file that did not become a transaction, with its reason.
+"""`dead-letters/{jobId}.jsonl`: each record of an output file that did not become a transaction, with its reason.
 
-Each run writes the whole file, so a replay replaces it. The file may hold 50,000 dead letters of 32 KB.
+Each run writes the complete file, so a replay replaces it. The file may hold 50,000 dead letters of 32 KB.
 """
 
 from typing import TYPE_CHECKING
@@ -22,11 +22,11 @@ class DeadLetterFile:
         self.count = 0
 
     def add(self, letter: DeadLetter) -> None:
-        """Add a dead letter as one line, without `imageId` if the line had none."""
+        """Add a dead letter as one line. Leave `imageId` out if it is not known."""
         exclude = None if letter.imageId else {"imageId"}
         self._file.write(letter.model_dump_json(exclude=exclude).encode() + b"\n")
         self.count += 1
 
     def close(self) -> None:
-        """Write the file, even if it has no dead letters."""
+        """Write the file, even if it is empty."""
         self._file.close()

@@ -56,7 +56,7 @@ def from_item(item: Item) -> dict[str, Any]:
 
 def _backoff(attempt: int) -> None:
     """Wait before retry `attempt`, counted from 0: exponential backoff with full jitter."""
-    # The random number spreads retries and protects no secret.
+    # The random number only spreads retries, and need not be unpredictable.
     time.sleep(random.uniform(0, BASE_DELAY_SECONDS * 2**attempt))  # noqa: S311
 
 
@@ -81,7 +81,7 @@ class ChunkedClient:
     def get(self, table: str, keys: Sequence[Item]) -> list[Item]:
         """Read the items with these keys, 100 per call, and leave out those that do not exist.
 
-        Reads are consistent: a run that follows one that died must see the items that it wrote.
+        Reads are consistent, because a run must find the items that an earlier, unfinished run wrote.
 
         Raises:
             RetryableError: Some keys stayed unread after 3 retries.
@@ -101,14 +101,14 @@ class ChunkedClient:
                 self._log_retry(table, attempt, len(unprocessed))
                 self.backoff(attempt)
         self.logger.error(
-            "items stayed unprocessed after every retry",
+            "DynamoDB returned items unprocessed after every retry",
             event=LogEvent.BATCH_WRITE_FAILED_FINAL,
             table=table,
             unprocessed=len(unprocessed),
         )
         raise BatchWriteError(
-            f"{len(unprocessed)} of {len(chunk)} items for table {table!r} stayed unprocessed after {RETRIES} retries: "
-            "trying again later may succeed; if it keeps failing, check the table's throttling."
+            f"DynamoDB returned {len(unprocessed)} of {len(chunk)} items for table {table!r} unprocessed after "
+            f"{RETRIES} retries. A later attempt may succeed. If it fails too, check the table's throttling."
         )
 
     def _get_chunk(self, table: str, keys: Sequence[Item]) -> list[Item]:
@@ -123,8 +123,8 @@ class ChunkedClient:
             if attempt < RETRIES:
                 self.backoff(attempt)
         raise RetryableError(
-            f"{len(unread)} of {len(keys)} keys of table {table!r} stayed unread after {RETRIES} retries: "
-            "trying again later may succeed; if it keeps failing, check the table's throttling."
+            f"DynamoDB returned {len(unread)} of {len(keys)} keys of table {table!r} unprocessed after {RETRIES} "
+            "retries. A later attempt may succeed. If it fails too, check the table's throttling."
         )
 
     def _log_retry(self, table: str, attempt: int, unprocessed: int) -> None:

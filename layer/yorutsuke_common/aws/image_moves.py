@@ -62,7 +62,7 @@ class ImageMover:
     def move(self, images: Sequence[StoredImage], date: str) -> dict[str, MoveFailure]:
         """Move images to `processed/{date}/` and return the failures by image id.
 
-        An image whose copy or deletion fails keeps its source. An image that is already processed counts as moved.
+        If a copy or a deletion fails, the image keeps its source. An image that is already processed counts as moved.
         Raises the errors of `PendingImages`.
         """
         failures = {image.image_id: INVALID_KEY for image in images if not image.upload_key}
@@ -72,7 +72,7 @@ class ImageMover:
             if image.upload_key
         ]
         failures |= self._copy_and_mark([move for move in moves if not move.image.is_processed])
-        # The sources of images that were processed before are deleted as well: an earlier run may have died before it.
+        # An earlier run may have ended before it deleted the source of an image that is already processed.
         return failures | self._delete([move for move in moves if move.image_id not in failures])
 
     def _copy_and_mark(self, moves: Sequence[_Move]) -> dict[str, MoveFailure]:

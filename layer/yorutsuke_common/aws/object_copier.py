@@ -1,10 +1,10 @@
 """Copies thousands of objects within a bucket.
 
 A boto3 client takes most of a millisecond of CPU per call: it evaluates endpoint rules, runs its event handlers and
-parses an answer that holds nothing of interest. For tens of thousands of copies that differ in two keys, that is more
+parses an answer without useful content. For tens of thousands of copies that differ in two keys, that is more
 CPU than the rest of a job. So the client makes only the first copy, and botocore's `before-sign` event supplies the
-request and its signer. Every other copy repeats that request with its own keys. If such a copy does not clearly
-succeed, the client makes it again, with the client's retries and errors. A copy is idempotent.
+request and its signer. Every other copy repeats that request with its own keys. If the response of such a copy does
+not confirm success, the client makes the copy again, with the client's retries and errors. A copy is idempotent.
 
 Sources: Amazon S3 API reference, CopyObject (an answer with status 200 may hold an error); botocore's events
 `before-sign` and `before-send`.
@@ -121,7 +121,7 @@ class ObjectCopier:
         )
 
     def _copy_with_template(self, template: _RequestTemplate, source: str, target: str) -> bool:
-        """Copy an object and return whether the copy clearly succeeded."""
+        """Copy an object and return whether the response confirms success."""
         headers = {
             "User-Agent": template.user_agent,
             "x-amz-copy-source": percent_encode(f"{self._bucket}/{source}", UNESCAPED_CHARACTERS),
@@ -149,11 +149,13 @@ class ObjectCopier:
         return sent.status, sent.data
 
     def _give_up(self, exc: Exception) -> None:
-        """Leave every further copy to the client, and log it: a job then takes twice as long."""
+        """Let the client make every further copy, and log a warning, because a job then takes twice as long."""
         self._events.unregister("before-sign.s3.CopyObject", self._keep_template)
         self._template = None
         self._logger.warning(
-            "the client makes every copy", event=LogEvent.BATCH_RESULT_COPIER_GAVE_UP, **error_fields(exc)
+            "fast copies failed, so the client makes every copy",
+            event=LogEvent.BATCH_RESULT_COPIER_GAVE_UP,
+            **error_fields(exc),
         )
 
 

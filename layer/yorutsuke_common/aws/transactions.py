@@ -16,7 +16,7 @@ class Transactions:
     table: str
 
     def put(self, transactions: Iterable[Transaction]) -> None:
-        """Write transactions, whose ids must be distinct, over those that the table has.
+        """Write transactions, and replace those that the table has. Their ids must be distinct.
 
         Raises the errors of `ChunkedClient.put`.
         """

@@ -1,1 +1,1 @@
-"""From one line of an output file to a transaction or a dead letter. Pure: no AWS, no clock, no environment."""
+"""Parses the lines of an output file into transactions and dead letters. Pure: without AWS, clock or environment."""

@@ -55,7 +55,7 @@ def _claimed_image_id(record: JsonValue) -> str | None:
 
 
 def _beginning_of(content: bytes) -> str:
-    """Return the longest beginning of a text whose JSON fits the limit: a control character becomes six bytes."""
+    """Return the longest beginning of a text that fits the limit as JSON. A control character becomes six bytes."""
     text = content[:MAX_RECORD_BYTES].decode("utf-8", "replace")
     too_long = bisect_right(range(len(text) + 1), MAX_RECORD_BYTES, key=lambda size: len(_json(text[:size])))
     return text[: too_long - 1]

@@ -16,7 +16,7 @@ FEW_VALUES = 10_000
 
 
 def has_too_many_values(content: bytes | str) -> bool:
-    """Tell whether a text may hold more than MAX_VALUES values.
+    """Return whether a text may hold more than MAX_VALUES values.
 
     A reply needs its own check: inside its line, it may hide its commas and brackets in escapes.
     """

@@ -1,7 +1,7 @@
 """Splits a stream of bytes into lines, with bounded memory.
 
-An output file may have gigabytes, because Bedrock repeats each request with its image. A broken writer may never end
-its line.
+An output file may have gigabytes, because Bedrock repeats each request with its image. A damaged file may lack its
+newlines.
 """
 
 from collections.abc import Iterable, Iterator

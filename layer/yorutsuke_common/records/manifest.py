@@ -1,9 +1,10 @@
-"""`manifest.json.out`: Bedrock's count of a job's records, compared with the lines that were processed."""
+"""`manifest.json.out`: Bedrock's count of a job's records, compared with the processed records."""
 
 from pydantic import ValidationError
 
 from yorutsuke_common.errors import InvalidManifestError
-from yorutsuke_common.schema import BatchJob, RecordCounts, problems
+from yorutsuke_common.schema import BatchJob, RecordCounts
+from yorutsuke_common.validation import describe_errors
 
 MAX_MANIFEST_BYTES = 64 * 1024
 """Maximum size of a manifest, in bytes. Hundreds of times the size of its six counts."""
@@ -17,22 +18,21 @@ def parse_counts(content: bytes, key: str) -> RecordCounts:
     """
     if len(content) > MAX_MANIFEST_BYTES:
         raise InvalidManifestError(
-            f"{key!r} is larger than {MAX_MANIFEST_BYTES} bytes: only Bedrock's own manifest goes there."
+            f"{key!r} is larger than {MAX_MANIFEST_BYTES} bytes. Only Bedrock may write this object. Delete the object."
         )
     try:
         return RecordCounts.model_validate_json(content)
     except ValidationError as exc:
         raise InvalidManifestError(
-            f"{key!r} is not Bedrock's manifest ({problems(exc.errors(include_input=False))}): "
-            "correct it, then redrive the message."
+            f"{key!r} is not Bedrock's manifest: {describe_errors(exc)}. Correct the object, then redrive the message."
         ) from exc
 
 
 def processed_lines(job: BatchJob) -> int:
-    """Return the number of lines in a job's processed output: 0 if its output is to be processed again."""
+    """Return the number of records in a job's processed output, or 0 if the output is to be processed again."""
     return job.resultStats.totalCount if job.resultStats and job.processedOutputs else 0
 
 
 def is_premature(counts: RecordCounts, job: BatchJob) -> bool:
-    """Tell whether a manifest cannot be compared yet: Bedrock has processed nothing, and neither have we."""
+    """Return whether a manifest cannot be compared yet: it counts 0 records, and no output was processed."""
     return not counts.processedRecordCount and not job.processedOutputs

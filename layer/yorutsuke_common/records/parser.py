@@ -1,4 +1,4 @@
-"""Parses a line of an output file into a transaction or a dead letter, and never raises."""
+"""Parses each record of an output file into a transaction or a dead letter, and never raises."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,7 +21,7 @@ from .rejection import Rejection
 class ParsedRecord:
     """A line that was parsed into a transaction. `line` counts from 1.
 
-    `record` is kept for the dead letter that the line becomes if its image belongs to another user.
+    `record` is kept because the line becomes a dead letter if its image belongs to another user.
     """
 
     line: int
@@ -44,7 +44,7 @@ class RecordParser:
     ttl_days: int
 
     def parse(self, line: Line) -> ParsedRecord | DeadLetter:
-        """Return the line's transaction, or the dead letter that explains why it has none."""
+        """Return the line's transaction, or the dead letter with the reason of its rejection."""
         image_id: str | None = None
         try:
             record = parse_record(line)

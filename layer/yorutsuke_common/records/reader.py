@@ -42,7 +42,7 @@ def read_chunks(lines: Iterable[Line], parser: RecordParser) -> Iterator[RecordC
             case DeadLetter() as letter:
                 chunk.rejected.append(letter)
             case ParsedRecord(transaction=transaction) as record if transaction.transactionId in seen:
-                detail = "an earlier line of this output has the same image"
+                detail = "an earlier record of this output file has the same image id"
                 chunk.rejected.append(record.reject(Reason.DUPLICATE_IMAGE, detail))
             case record:
                 seen.add(record.transaction.transactionId)

@@ -6,7 +6,8 @@ from typing import NoReturn
 
 from pydantic import ValidationError
 
-from yorutsuke_common.schema import Reason, Receipt, problems
+from yorutsuke_common.schema import Reason, Receipt
+from yorutsuke_common.validation import describe_errors
 
 from .limits import MAX_VALUES, has_too_many_values
 from .rejection import Rejection
@@ -15,10 +16,10 @@ FENCE = "```"
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
-# The standard parser, not pydantic's: only this one passes on a number's digits before they become a float.
+# Only the standard parser passes on a number's digits before they become a float. pydantic's parser does not.
 _DECODER = json.JSONDecoder(parse_float=Decimal, parse_int=Decimal, parse_constant=_refuse_constant)
 
 
@@ -29,20 +30,34 @@ def parse_receipt(text: str) -> Receipt:
         Rejection: The reply is not JSON, or is not a valid receipt.
     """
     if has_too_many_values(text):
-        raise Rejection(Reason.INVALID_TRANSACTION, f"the model's reply has more than {MAX_VALUES} values")
+        raise Rejection(Reason.INVALID_TRANSACTION, f"the model's reply must have {MAX_VALUES} or fewer values")
     try:
         value = _DECODER.decode(_without_fence(text))
     except (ValueError, DecimalException, RecursionError) as exc:
-        problem = exc.msg if isinstance(exc, json.JSONDecodeError) else type(exc).__name__
-        raise Rejection(Reason.INVALID_AI_JSON, f"the model's reply is no JSON: {problem}") from exc
+        raise Rejection(Reason.INVALID_AI_JSON, f"the model's reply is not valid JSON ({_problem(exc)})") from exc
     try:
         return Receipt.model_validate(value)
     except ValidationError as exc:
-        raise Rejection(Reason.INVALID_TRANSACTION, problems(exc.errors())) from exc
+        raise Rejection(Reason.INVALID_TRANSACTION, describe_errors(exc, "the model's reply")) from exc
+
+
+def _problem(error: Exception) -> str:
+    """Return the reason why a reply is not JSON, without a value of the reply."""
+    match error:
+        case json.JSONDecodeError(msg=message, lineno=line, colno=column):
+            problem = message.replace("Expecting value", "expected a value").replace("Expecting", "expected")
+            problem = problem.removesuffix(" at").removesuffix(" starting")
+            return f"line {line}, column {column}: {problem[0].lower()}{problem[1:]}"
+        case RecursionError():
+            return "its arrays or objects are nested too deeply"
+        case DecimalException():
+            return "the exponent of a number is out of range"
+        case _:
+            return "NaN and Infinity are not JSON numbers"
 
 
 def _without_fence(text: str) -> str:
-    """Return the content of the code fence if the whole reply is one, else the reply itself."""
+    """Return the content of the code fence if the complete reply is one, else the reply itself."""
     reply = text.strip()
     opening, newline, body = reply.partition("\n")
     language = opening.removeprefix(FENCE).strip()

@@ -5,14 +5,15 @@ from typing import cast
 import pydantic_core
 from pydantic import JsonValue, ValidationError
 
-from yorutsuke_common.schema import BedrockRecord, Reason, SimpleRecord, problems
+from yorutsuke_common.schema import BedrockRecord, Reason, SimpleRecord
+from yorutsuke_common.validation import describe_errors, json_problem, json_type
 
 from .limits import MAX_VALUES, has_too_many_values
 from .lines import Line
 from .rejection import Rejection
 from .replies import reply_text
 
-PLAN_KEY = "customData"
+SIMPLE_KEY = "customData"
 """The key that only records of the simple layout have."""
 
 
@@ -23,15 +24,15 @@ def parse_record(line: Line) -> BedrockRecord | SimpleRecord:
         Rejection: The line is too long, has too many values, is not JSON, or fits neither layout.
     """
     if line.too_long:
-        raise Rejection(Reason.LINE_TOO_LONG, f"the line is longer than {len(line.content)} bytes and was not read")
+        raise Rejection(Reason.LINE_TOO_LONG, f"the line must have {len(line.content)} or fewer bytes")
     if has_too_many_values(line.content):
-        raise Rejection(Reason.INVALID_RECORD, f"the line has more than {MAX_VALUES} values and was not read")
-    # One layout after the other: a union would first turn the whole line, with its image, into Python values.
+        raise Rejection(Reason.INVALID_RECORD, f"the record must have {MAX_VALUES} or fewer values")
+    # One layout is tried after the other: a union would convert the complete line, with its image, to Python values.
     try:
         return BedrockRecord.model_validate_json(line.content)
     except ValidationError as exc:
         keys = _keys(line.content, exc)
-        if PLAN_KEY not in keys:
+        if SIMPLE_KEY not in keys:
             raise _misfit(keys, exc) from exc
     try:
         return SimpleRecord.model_validate_json(line.content)
@@ -48,32 +49,33 @@ def reply_of(record: BedrockRecord | SimpleRecord) -> str:
     """Return the text that the model wrote.
 
     Raises:
-        Rejection: The record holds an error, no output, or a reply that is unknown or incomplete.
+        Rejection: The record holds an error, lacks an output, or holds a reply that is unknown or incomplete.
     """
     if isinstance(record, SimpleRecord):
         return record.output.text
     if record.error is not None:
         raise Rejection(Reason.MODEL_ERROR, _model_error(record.error))
     if record.modelOutput is None:
-        raise Rejection(Reason.INVALID_RECORD, "the record has neither modelOutput nor error")
+        raise Rejection(Reason.INVALID_RECORD, "the record must have modelOutput or error")
     return reply_text(record.modelOutput)
 
 
 def _keys(content: bytes, refused: ValidationError) -> list[str]:
-    """Return the keys of a line that fits no layout. Raises Rejection if the line is not a JSON object."""
+    """Return the keys of a line without Bedrock's layout. Raises Rejection if the line is not a JSON object."""
     [first, *_] = refused.errors(include_input=False, include_url=False)
     if first["type"] == "json_invalid":
-        raise Rejection(Reason.INVALID_JSON, f"the line is no JSON: {first['msg']}") from refused
+        # A line of the output file is one line of JSON.
+        problem = json_problem(first.get("ctx", {})["error"]).removeprefix("line 1, ")
+        raise Rejection(Reason.INVALID_JSON, f"the line is not valid JSON ({problem})") from refused
     record = pydantic_core.from_json(content)
     if not isinstance(record, dict):
-        detail = f"the line is a JSON {type(record).__name__}, not an object"
+        detail = f"the record must be an object, not {json_type(record)}"
         raise Rejection(Reason.INVALID_RECORD, detail) from refused
     return sorted(cast("dict[str, object]", record))
 
 
 def _misfit(keys: list[str], refused: ValidationError) -> Rejection:
-    found = problems(refused.errors(include_input=False, include_url=False))
-    return Rejection(Reason.INVALID_RECORD, f"the record with the keys {keys} does not fit: {found}")
+    return Rejection(Reason.INVALID_RECORD, f"{describe_errors(refused)}. The record has the keys {keys}.")
 
 
 def _model_error(error: JsonValue) -> str:

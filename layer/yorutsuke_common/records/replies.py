@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import BaseModel, FailFast, Field, JsonValue, TypeAdapter, ValidationError
 
 from yorutsuke_common.schema import Reason
+from yorutsuke_common.validation import json_type
 
 from .rejection import Rejection
 
@@ -17,7 +18,7 @@ TRUNCATED_STOP_REASONS = frozenset({"max_tokens", "model_context_window_exceeded
 
 
 class _Block(BaseModel):
-    """A content block. Blocks of other kinds (reasoning, tool use) have no text."""
+    """A content block. Blocks of other kinds (reasoning, tool use) lack a text."""
 
     text: str | None = None
 
@@ -100,15 +101,17 @@ def reply_text(model_output: JsonValue) -> str:
     try:
         reply = _REPLY.validate_python(model_output)
     except ValidationError as exc:
-        keys = sorted(model_output) if isinstance(model_output, dict) else type(model_output).__name__
+        found = f"the keys {sorted(model_output)}" if isinstance(model_output, dict) else json_type(model_output)
         raise Rejection(
             Reason.INVALID_RECORD,
-            "modelOutput has no reply we can read: expected output.message.content, content, results or generation, "
-            f"found {keys}",
+            "modelOutput: must be a reply with output.message.content, content, results or generation, "
+            f"but {'has' if isinstance(model_output, dict) else 'is'} {found}",
         ) from exc
     if reply.stop_reason in TRUNCATED_STOP_REASONS:
         raise Rejection(
-            Reason.TRUNCATED_OUTPUT, f"the model stopped at {reply.stop_reason!r}: raise the request's token limit"
+            Reason.TRUNCATED_OUTPUT,
+            f"the model stopped with {reply.stop_reason!r}, so its reply is incomplete. Raise the request's token "
+            "limit.",
         )
     return reply.text
 

@@ -70,10 +70,9 @@ def test_refusal_contains_the_message_of_bedrock(code: str) -> None:
         jobs(Bedrock(code)).create(SUBMISSION)
 
     assert str(raised.value) == (
-        f"Bedrock refused the job of intent 'intent-1' with {code} (no such role), of model 'amazon.nova-lite-v1:0' "
-        "and role 'arn:aws:iam::123456789012:role/yorutsuke-bedrock-dev', which the intent was begun with: mend that, "
-        "then send the same request again, which goes on from here. Where model or role has to be another, ask under "
-        "another intentId: Bedrock has no job of this one."
+        "Bedrock refused the job of intent 'intent-1' (model 'amazon.nova-lite-v1:0', role "
+        f"'arn:aws:iam::123456789012:role/yorutsuke-bedrock-dev') with {code}: no such role. Correct the cause, then "
+        "send the same request again. To use another model or role, send a request with a new intentId."
     )
 
 

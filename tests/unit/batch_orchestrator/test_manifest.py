@@ -144,8 +144,8 @@ def test_draft_is_refused_when_manifest_too_large(
         pass
 
     assert str(raised.value) == (
-        f"the manifest of 11 images is larger than {10 * line} bytes, which Bedrock does not take: 10 of them fit, ask "
-        "for fewer under another intentId."
+        f"the manifest of 11 images is larger than Bedrock's limit of {10 * line} bytes. Only 10 images fit. Request "
+        "fewer images, with a new intentId."
     )
     assert bucket.calls[-1] == "AbortMultipartUpload"
 
@@ -159,8 +159,8 @@ def test_draft_is_refused_when_time_runs_out(
         pass
 
     assert str(raised.value) == (
-        "3 of 8 images were read in 870 seconds, and the last 30 that the function has are for submitting their job: "
-        "ask for fewer under another intentId."
+        "only 3 of 8 images were read in 870 seconds. The function reserves its last 30 seconds for the submission. "
+        "Request fewer images, with a new intentId."
     )
 
 

@@ -34,8 +34,8 @@ def test_different_request_with_same_intent_is_refused(changes: dict[str, object
         require_same_request(SUBMISSION, REQUEST.model_copy(update=changes))
 
     assert str(raised.value) == (
-        f"intent 'intent-1' was begun at 2026-11-22T15:00:00.000000Z with another {names}: send this request under an "
-        "intentId of its own."
+        f"intent 'intent-1' began at 2026-11-22T15:00:00.000000Z with another {names}. An intent has one request. Send "
+        "this request with a new intentId."
     )
 
 
@@ -46,10 +46,9 @@ def test_submission_is_refused_when_its_images_changed() -> None:
         require_same_images(SUBMISSION, REQUEST, ["image-1"])
 
     assert str(raised.value) == (
-        "intent 'intent-1' was begun at 2026-11-22T15:00:00.000000Z with 2 images, others than can be sent by now: "
-        "another function may still be at it, so send the request again. Where the record is older than a function "
-        "lives (15 minutes) and has no manifestPublished, that one died before Bedrock was asked for a job: delete the "
-        "record first."
+        "intent 'intent-1' began at 2026-11-22T15:00:00.000000Z with 2 images, and the images that can be sent have "
+        "changed since then. Another function may be continuing it, so send the request again. If the record is older "
+        "than 15 minutes and has no manifestPublished, Bedrock has no job: delete the record first."
     )
 
 
@@ -87,8 +86,8 @@ def test_other_model_is_refused_with_the_allowed_ones() -> None:
         require_allowed(REQUEST.model_copy(update={"modelId": "secret"}), SETTINGS)
 
     assert str(raised.value) == (
-        "modelId is none that this stage knows: ask for one of amazon.nova-lite-v1:0, apac.amazon.nova-pro-v1:0, or "
-        "for none."
+        "modelId is not a model of this stage. Use one of amazon.nova-lite-v1:0, apac.amazon.nova-pro-v1:0, or leave "
+        "it out."
     )
 
 
@@ -101,5 +100,5 @@ def test_request_with_too_few_images_is_refused() -> None:
         require_allowed(request(1), SETTINGS)
 
     assert str(raised.value) == (
-        "pendingImageIds names 1 images, a batch job takes at least 2: wait until there are more."
+        "pendingImageIds names 1 images. A batch job needs at least 2. Send the request when the user has more."
     )

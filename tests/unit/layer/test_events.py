@@ -122,8 +122,8 @@ def test_job_id_is_the_folder_of_the_output() -> None:
 )
 def test_key_of_another_object_is_refused(key: str) -> None:
     assert message_of(lambda: job_events(notification(key), "images")) == (
-        f"object key {key!r} is not batch-output/{{jobId}}/{{file}} with a file ending in .jsonl or .jsonl.out, or "
-        "named manifest.json.out: put batch output there, and nothing else."
+        f"object key {key!r} is not that of a job's output. It must be batch-output/{{jobId}}/{{file}}, with a file "
+        "that ends with .jsonl or .jsonl.out or is manifest.json.out. Put only batch output there."
     )
 
 
@@ -158,42 +158,42 @@ def test_state_change_of_an_incomplete_job_is_read(status: BedrockEnd, message: 
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"status": "Completed"}, "detail.status: Input should be 'Failed', 'Expired', 'Stopped' or "),
-        ({"status": "InProgress"}, "detail.status: Input should be 'Failed', 'Expired', 'Stopped' or "),
-        ({"status": "FAILED"}, "detail.status: Input should be 'Failed', 'Expired', 'Stopped' or "),
-        ({"status": None}, "detail.status: Input should be 'Failed', 'Expired', 'Stopped' or "),
-        ({"batchJobArn": None}, "detail.batchJobArn: Input should be a valid string"),
-        ({"batchJobArn": "abcdefgh1234"}, "detail.batchJobArn: String should match pattern"),
+        ({"status": "Completed"}, "detail.status: must be 'Failed', 'Expired', 'Stopped' or "),
+        ({"status": "InProgress"}, "detail.status: must be 'Failed', 'Expired', 'Stopped' or "),
+        ({"status": "FAILED"}, "detail.status: must be 'Failed', 'Expired', 'Stopped' or "),
+        ({"status": None}, "detail.status: must be 'Failed', 'Expired', 'Stopped' or "),
+        ({"batchJobArn": None}, "detail.batchJobArn: must be text, not null"),
+        ({"batchJobArn": "abcdefgh1234"}, "detail.batchJobArn: must match ^arn:"),
         (
             {"batchJobArn": "arn:aws:bedrock:eu-west-1:123456789012:model-customization-job/abcdefgh1234"},
-            "detail.batchJobArn: String should match pattern",
+            "detail.batchJobArn: must match ^arn:",
         ),
         (
             {"batchJobArn": "arn:aws:bedrock:eu-west-1:123456789012:model-invocation-job/../abcdefgh12"},
-            "detail.batchJobArn: String should match pattern",
+            "detail.batchJobArn: must match ^arn:",
         ),
-        ({"failureMessage": {"code": 1}}, "detail.failureMessage: Input should be a valid string"),
+        ({"failureMessage": {"code": 1}}, "detail.failureMessage: must be text, not an object"),
     ],
 )
 def test_state_change_of_another_kind_is_refused(changes: dict[str, object], problem: str) -> None:
     refused = message_of(lambda: job_events(state_change(**changes), BUCKET))
 
-    assert refused.startswith(f"Batch Inference Job State Change is malformed: {problem}")
-    assert refused.endswith("Send Bedrock's own events, of jobs that ended otherwise than completely.")
+    assert refused.startswith(f"the Batch Inference Job State Change is not valid: {problem}")
+    assert refused.endswith("Send Bedrock's own events, and only of jobs that Bedrock did not complete.")
 
 
 @pytest.mark.parametrize("detail", [{}, None, [], "Failed"])
 def test_state_change_without_its_detail_is_refused(detail: object) -> None:
     change = {"detail-type": "Batch Inference Job State Change", "detail": detail}
 
-    assert "is malformed: detail" in message_of(lambda: job_events(change, BUCKET))
+    assert "is not valid: detail" in message_of(lambda: job_events(change, BUCKET))
 
 
 def test_object_in_another_bucket_is_refused() -> None:
     foreign = notification("batch-output/job/output.jsonl", bucket="theirs")
 
     assert message_of(lambda: job_events(foreign, "images")) == (
-        "bucket 'theirs' is not this stage's bucket 'images': correct the notification's source."
+        "bucket 'theirs' is not this stage's bucket 'images'. Correct the notification's source."
     )
 
 
@@ -221,53 +221,62 @@ def test_notification_with_one_wrong_record_is_refused() -> None:
 )
 def test_event_without_records_is_refused_with_its_keys(value: dict[str, Any], keys: str) -> None:
     assert message_of(lambda: job_events(value, "images")) == (
-        f"event with the keys {keys} is no S3 event notification (it has no Records) and no Batch Inference Job State "
-        "Change. Send S3 ObjectCreated notifications to this function, bare, through SQS, or through SNS and SQS, and "
-        "Bedrock's job state changes, bare or through SQS."
+        f"the event with the keys {keys} is not an S3 event notification with Records, and not a Batch Inference Job "
+        "State Change. Send S3 ObjectCreated notifications (directly, through SQS, or through SNS and SQS), or "
+        "Bedrock's job state changes (directly or through SQS)."
     )
 
 
 @pytest.mark.parametrize(
     ("record", "problem"),
     [
-        ({}, "s3: Field required"),
-        ({"s3": {"bucket": {"name": "images"}}}, "s3.object: Field required"),
-        ({"s3": {"object": {"key": "k"}}}, "s3.bucket: Field required"),
-        ({"s3": {"bucket": {"name": 5}, "object": {}}}, "s3.bucket.name: Input should be a valid string"),
-        ({"s3": {"bucket": {}, "object": {"key": None}}}, "s3.object.key: Input should be a valid string"),
-        (None, "Input should be a valid dictionary"),
-        ("x", "Input should be a valid dictionary"),
+        ({}, "s3: is missing"),
+        ({"s3": {"bucket": {"name": "images"}}}, "s3.object: is missing"),
+        ({"s3": {"object": {"key": "k"}}}, "s3.bucket: is missing"),
+        ({"s3": {"bucket": {"name": 5}, "object": {}}}, "s3.bucket.name: must be text, not a number"),
+        ({"s3": {"bucket": {}, "object": {"key": None}}}, "s3.object.key: must be text, not null"),
+        (None, "it must be an object, not null"),
+        ("x", "it must be an object, not text"),
     ],
 )
 def test_malformed_record_is_refused_with_its_wrong_field(record: object, problem: str) -> None:
     refused = message_of(lambda: job_events({"Records": [record]}, "images"))
 
-    assert refused.startswith("record of an S3 event notification is malformed: ")
+    assert refused.startswith("a record of the S3 event notification is not valid: ")
     assert problem in refused
 
 
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ("", "SQS message body is no JSON: send S3 event notifications to this queue."),
-        ("hello", "SQS message body is no JSON: send S3 event notifications to this queue."),
-        ("[" * 10_000, "SQS message body is no JSON: send S3 event notifications to this queue."),
-        ("1" * 5_000, "SQS message body is no JSON: send S3 event notifications to this queue."),
-        ("[]", "SQS message body is a JSON list, not an object with S3 Records."),
-        ("7", "SQS message body is a JSON int, not an object with S3 Records."),
-        ('{"Type": "Notification"}', "SNS message is no JSON: send S3 event notifications to this queue."),
+        ("", "the body of the SQS message is not valid JSON. Send only events of S3 and EventBridge."),
+        ("hello", "the body of the SQS message is not valid JSON. Send only events of S3 and EventBridge."),
+        ("[" * 10_000, "the body of the SQS message is not valid JSON. Send only events of S3 and EventBridge."),
+        ("1" * 5_000, "the body of the SQS message is not valid JSON. Send only events of S3 and EventBridge."),
+        (
+            "[]",
+            "the body of the SQS message must be an object, not an array. Send only events of S3 and EventBridge.",
+        ),
+        ("7", "the body of the SQS message must be an object, not a number. Send only events of S3 and EventBridge."),
+        ('{"Type": "Notification"}', "the SNS message is not valid JSON. Send only events of S3 and EventBridge."),
         (
             '{"Type": "Notification", "Message": {"Records": []}}',
-            "SNS message is no JSON: send S3 event notifications to this queue.",
+            "the SNS message is not valid JSON. Send only events of S3 and EventBridge.",
         ),
         (
             '{"Type": "Notification", "Message": "hello"}',
-            "SNS message is no JSON: send S3 event notifications to this queue.",
+            "the SNS message is not valid JSON. Send only events of S3 and EventBridge.",
         ),
-        ('{"Type": "Notification", "Message": "7"}', "SNS message is a JSON int, not an object with S3 Records."),
+        (
+            '{"Type": "Notification", "Message": "7"}',
+            "the SNS message must be an object, not a number. Send only events of S3 and EventBridge.",
+        ),
         (
             '{"requestContext": {"condition": "RetriesExhausted"}, "requestPayload": 7}',
-            "event that Lambda gave up is a JSON int, not an object with S3 Records.",
+            (
+                "the event in Lambda's failure record must be an object, not a number. "
+                "Send only events of S3 and EventBridge."
+            ),
         ),
     ],
 )
@@ -278,6 +287,6 @@ def test_message_without_a_json_object_is_refused(body: str, message: str) -> No
 def test_sns_message_of_another_type_is_refused() -> None:
     confirmation = json.dumps({"Type": "SubscriptionConfirmation", "Message": json.dumps(event("s3_event"))})
 
-    assert "['Message', 'Type'] is no S3 event notification" in message_of(
+    assert "['Message', 'Type'] is not an S3 event notification" in message_of(
         lambda: job_events_in_message(confirmation, BUCKET)
     )

@@ -86,9 +86,8 @@ def test_invalid_environment_raises_settings_error(
         load_settings()
 
     assert str(raised.value) == (
-        "the function's environment is not valid (STAGE: String should have at least 1 character; "
-        "TRANSACTION_TTL_DAYS: Input should be a valid integer, unable to parse string as an integer): "
-        "deploy the stage again."
+        "the function's environment variables are not valid: STAGE: must have 1 or more characters; "
+        "TRANSACTION_TTL_DAYS: must be a whole number. Deploy the stage again."
     )
 
 

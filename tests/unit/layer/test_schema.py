@@ -27,8 +27,8 @@ from yorutsuke_common.schema import (
     Transaction,
     TransactionStatus,
     iso_utc,
-    problems,
 )
+from yorutsuke_common.validation import describe_errors
 
 RECEIPT: dict[str, Any] = {
     "amount": Decimal("1280.50"),
@@ -445,7 +445,7 @@ def test_problems_are_short_and_omit_values() -> None:
     with pytest.raises(ValidationError) as raised:
         SubmitRequest.model_validate({**REQUEST, "pendingImageIds": ["secret" * 1_000] * 10_000})
 
-    assert problems(raised.value.errors()) == "pendingImageIds.0: Value error, is 6000 bytes long, at most 1024 fit"
+    assert describe_errors(raised.value) == "pendingImageIds.0: must have 1024 or fewer bytes, not 6000"
 
 
 SUBMISSION = Submission(

@@ -26,8 +26,7 @@ def test_invalid_variable_is_named_without_its_value(monkeypatch: pytest.MonkeyP
         read_settings(Settings)
 
     assert str(raised.value) == (
-        "the function's environment is not valid (TEST_DAYS: Input should be a valid integer, unable to parse string "
-        "as an integer): deploy the stage again."
+        "the function's environment variables are not valid: TEST_DAYS: must be a whole number. Deploy the stage again."
     )
 
 
@@ -35,5 +34,5 @@ def test_settings_are_read_from_a_given_environment(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("TEST_DAYS", "3")
 
     assert read_settings(Settings, {"TEST_DAYS": "4"}) == Settings(TEST_DAYS=4)
-    with pytest.raises(SettingsError, match="TEST_DAYS: Field required"):
+    with pytest.raises(SettingsError, match="TEST_DAYS: is missing"):
         read_settings(Settings, {})

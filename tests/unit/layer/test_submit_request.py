@@ -16,7 +16,7 @@ FORM = '{"intentId": "…", "pendingImageIds": ["…"], "userId": "…", "modelI
 
 
 def not_valid(found: str) -> str:
-    return f"the request is not valid ({found}): send {FORM}, modelId if need be."
+    return f"the request is not valid: {found}. Send {FORM}. modelId is optional."
 
 
 @pytest.mark.parametrize(

@@ -292,11 +292,11 @@ UNUSABLE_MANIFESTS: list[tuple[list[object], str]] = [
     ([], "contains less records (0) than the required minimum of: 3"),
     ([*records("a", "b")], "contains less records (2) than the required minimum of: 3"),
     ([*records(*"abcdef")], "contains more records (6) than the allowed maximum of: 5"),
-    (["", "7"], "has an input whose line 2 is not a record (value: Input should be an object)."),
-    ([{"recordId": "a"}], "has an input whose line 1 is not a record (modelInput: Field required)."),
+    (["", "7"], "has an input file with an invalid record in line 2: it must be an object, not a number."),
+    ([{"recordId": "a"}], "has an input file with an invalid record in line 1: modelInput: is missing."),
     (
         [{"recordId": 1, "modelInput": {}}],
-        "has an input whose line 1 is not a record (recordId: Input should be a valid string).",
+        "has an input file with an invalid record in line 1: recordId: must be text, not a number.",
     ),
 ]
 

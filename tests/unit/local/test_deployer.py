@@ -27,8 +27,8 @@ def test_unknown_resource_type_is_refused_by_name(deployer: LocalDeployer) -> No
         deployer.new_resource(args)
 
     assert str(error.value) == (
-        "resource type 'aws:kinesis/stream:Stream' (of 'clicks') is not known to the local deployer: "
-        "add a creator for it to local/resources.py."
+        "the local deployer does not support the resource type 'aws:kinesis/stream:Stream' of 'clicks'. "
+        "Add a creator for it to local/resources.py."
     )
 
 
@@ -67,7 +67,7 @@ def test_unused_input_is_refused_at_any_depth(values: dict[str, Any]) -> None:
     if "nested" in values:
         inputs.take_nested("nested").take("id")
 
-    with pytest.raises(UnknownResourceError, match=r"aws:sqs/queue:Queue \(q\).* does not know: fifoQueue"):
+    with pytest.raises(UnknownResourceError, match=r"aws:sqs/queue:Queue \(q\).* does not support: fifoQueue"):
         inputs.require_all_taken()
 
 
@@ -98,7 +98,7 @@ def test_deployer_refuses_a_creator_that_ignores_tags(deployer: LocalDeployer, m
 
     monkeypatch.setitem(CREATORS, "aws:sqs/queue:Queue", create)
 
-    with pytest.raises(UnknownResourceError, match="inputs that the local deployer does not know: tags"):
+    with pytest.raises(UnknownResourceError, match="inputs that the local deployer does not support: tags"):
         deployer.new_resource(MockResourceArgs("aws:sqs/queue:Queue", "queue", {"name": "queue"}))
 
 
@@ -115,6 +115,6 @@ def test_invalid_dashboard_is_refused_with_the_validation_message() -> None:
             LocalDeployer(aws, {}).new_resource(args)
 
     assert str(error.value) == (
-        "dashboard 'wall' is not as CloudWatch wants it (/widgets: Should have required property 'widgets'): "
-        "correct its body in the Pulumi program."
+        "CloudWatch cannot show dashboard 'wall' completely (/widgets: Should have required property 'widgets'). "
+        "Correct its body in the Pulumi program."
     )

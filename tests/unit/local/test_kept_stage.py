@@ -131,10 +131,10 @@ def test_stop_spares_a_reused_pid(
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"pid": -1}, "pid: Input should be greater than 1"),
-        ({"pid": "12"}, "pid: Input should be a valid integer"),
-        ({"caBundle": "/etc/ssl/ca.pem"}, "names /etc/ssl/ca.pem, which is in no emulator's folder"),
-        ({"extra": 1}, "extra: Extra inputs are not permitted"),
+        ({"pid": -1}, "pid: must be greater than 1"),
+        ({"pid": "12"}, "pid: must be a whole number, not text"),
+        ({"caBundle": "/etc/ssl/ca.pem"}, "names /etc/ssl/ca.pem, which is not in an emulator's folder"),
+        ({"extra": 1}, "extra: is not a known field"),
     ],
 )
 def test_invalid_stage_file_is_refused_without_changes(

@@ -14,7 +14,7 @@ from yorutsuke.errors import error_line
 @pytest.mark.parametrize(
     ("error", "why"),
     [
-        (NoCredentialsError(), "no AWS credentials were found"),
+        (NoCredentialsError(), "AWS credentials were not found"),
         (
             UnauthorizedSSOTokenError(),
             (
@@ -34,4 +34,4 @@ from yorutsuke.errors import error_line
     ],
 )
 def test_error_line_asks_for_a_login(error: BotoCoreError, why: str) -> None:
-    assert error_line(error) == f"{why}: name a profile with --profile, or log in (aws sso login)."
+    assert error_line(error) == f"{why}. Name a profile with --profile, or log in with `aws sso login`."

@@ -17,7 +17,7 @@ def _export(file: Path, failure: Exception | None = None) -> None:
 
 def test_export_to_an_unwritable_folder_is_refused() -> None:
     with pytest.raises(
-        UnfinishedError, match=r"^'/proc/letters' cannot be written \(.+\): name a file in a writable folder"
+        UnfinishedError, match=r"^'/proc/letters' cannot be written \(.+\)\. Name a file in a writable folder"
     ):
         _export(Path("/proc/letters"))
 

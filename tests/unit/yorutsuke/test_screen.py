@@ -43,7 +43,7 @@ def test_printable_text_is_unchanged() -> None:
 def test_confirm_is_refused_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
 
-    with pytest.raises(RefusedError, match=r"\(Do it\?\): standard input is not a terminal. Answer with --yes"):
+    with pytest.raises(RefusedError, match=r"\(Do it\?\), and standard input is not a terminal. Pass --yes"):
         Screen().confirm("Do it?", yes=False)
     Screen().confirm("Do it?", yes=True)
 
@@ -52,7 +52,7 @@ def test_confirm_is_refused_without_a_terminal(monkeypatch: pytest.MonkeyPatch) 
 def test_confirm_refuses_any_other_answer_than_yes(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
     monkeypatch.setattr("sys.stdin", Terminal(answer))
 
-    with pytest.raises(RefusedError, match="nothing was done"):
+    with pytest.raises(RefusedError, match="Nothing was changed"):
         Screen().confirm("Do it?", yes=False)
 
 

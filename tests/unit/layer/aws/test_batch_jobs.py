@@ -48,7 +48,7 @@ def test_second_output_is_refused_with_both_keys(processed_outputs: dict[str, st
         require_sole_output(job(**processed_outputs), OUTPUT)
 
     assert str(raised.value) == (
-        f"object key '{KEY}' is a second output of job 'abcdefgh1234', whose results came from '{OTHER_KEY}': "
-        "submit one input file a job; to process this one instead, remove processedOutputs from the job's record "
+        f"object key '{KEY}' is a second output file of job 'abcdefgh1234', which was completed from '{OTHER_KEY}'. "
+        "A job has one output file. To process the second file instead, remove processedOutputs from the job's record "
         "and redrive the message."
     )

@@ -162,8 +162,8 @@ def test_put_raises_after_3_retries() -> None:
         setup.client.put("t", items(4))
 
     assert str(raised.value) == (
-        "2 of 4 items for table 't' stayed unprocessed after 3 retries: trying again later may succeed; "
-        "if it keeps failing, check the table's throttling."
+        "DynamoDB returned 2 of 4 items for table 't' unprocessed after 3 retries. A later attempt may succeed. "
+        "If it fails too, check the table's throttling."
     )
     assert (len(setup.table.calls), setup.waited) == (4, [0, 1, 2])
     assert setup.logs.entries("level", "event", "table", "unprocessed")[3:] == [
@@ -216,8 +216,8 @@ def test_get_raises_after_3_retries() -> None:
         setup.client.get("t", keys(0, 1))
 
     assert str(raised.value) == (
-        "1 of 2 keys of table 't' stayed unread after 3 retries: trying again later may succeed; "
-        "if it keeps failing, check the table's throttling."
+        "DynamoDB returned 1 of 2 keys of table 't' unprocessed after 3 retries. A later attempt may succeed. "
+        "If it fails too, check the table's throttling."
     )
     assert setup.waited == [0, 1, 2]
 

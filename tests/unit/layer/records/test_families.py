@@ -106,7 +106,7 @@ def test_reply_in_one_fence_is_parsed(name: str, fence: str) -> None:
 def test_fence_with_other_text_is_rejected(name: str) -> None:
     record = changed(record_of(name), FAMILIES[name].text, lambda text: f"Here it is:\n```json\n{text}\n```")
 
-    detail = "the model's reply is no JSON: Expecting value"
+    detail = "the model's reply is not valid JSON (line 1, column 1: expected a value)"
     assert read(record) == letter(record, Reason.INVALID_AI_JSON, detail)
 
 
@@ -116,7 +116,9 @@ def test_truncated_reply_has_its_own_reason(name: str) -> None:
     cut = changed(record_of(name), family.text, lambda text: text[:20])
     record = changed(cut, family.stop_reason, lambda _: family.truncated)
 
-    detail = f"the model stopped at {family.truncated!r}: raise the request's token limit"
+    detail = (
+        f"the model stopped with {family.truncated!r}, so its reply is incomplete. Raise the request's token limit."
+    )
     assert read(record) == letter(record, Reason.TRUNCATED_OUTPUT, detail)
 
 
@@ -126,8 +128,8 @@ def test_unknown_model_output_is_rejected_with_its_keys(name: str) -> None:
     record["modelOutput"] = {f"new_{key}": value for key, value in record["modelOutput"].items()}
 
     detail = (
-        "modelOutput has no reply we can read: expected output.message.content, content, results or generation, "
-        f"found {sorted(record['modelOutput'])}"
+        "modelOutput: must be a reply with output.message.content, content, results or generation, "
+        f"but has the keys {sorted(record['modelOutput'])}"
     )
     assert read(record) == letter(record, Reason.INVALID_RECORD, detail)
 

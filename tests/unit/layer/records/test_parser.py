@@ -238,22 +238,22 @@ def test_amount_with_many_zeros_is_storable_or_rejected(literal: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "detail"),
     [
-        ({"date": "2026-02-30"}, "date: Value error, must be a day that the calendar has"),
-        ({"date": "20260101"}, "date: Value error, must be a date written YYYY-MM-DD"),
-        ({"merchant": ""}, "merchant: String should have at least 1 character"),
-        ({"merchant": " \u3000"}, "merchant: String should have at least 1 character"),
-        ({"merchant": 7}, "merchant: Input should be a valid string"),
+        ({"date": "2026-02-30"}, "date: must be a day of the calendar"),
+        ({"date": "20260101"}, "date: must be a date written YYYY-MM-DD"),
+        ({"merchant": ""}, "merchant: must have 1 or more characters"),
+        ({"merchant": " \u3000"}, "merchant: must have 1 or more characters"),
+        ({"merchant": 7}, "merchant: must be text, not a number"),
         (
             {"category": "food"},
-            "category: Input should be 'sale', 'purchase', 'shipping', 'packaging', 'fee' or 'other'",
+            "category: must be 'sale', 'purchase', 'shipping', 'packaging', 'fee' or 'other'",
         ),
-        ({"type": "refund"}, "type: Input should be 'income' or 'expense'"),
-        ({"description": "x" * 10_001}, "description: String should have at most 10000 characters"),
-        ({"description": None}, "description: Input should be a valid string"),
-        ({"amount": True}, "amount: Input should be an instance of Decimal"),
+        ({"type": "refund"}, "type: must be 'income' or 'expense'"),
+        ({"description": "x" * 10_001}, "description: must have 10000 or fewer characters"),
+        ({"description": None}, "description: must be text, not null"),
+        ({"amount": True}, "amount: must be a number, not a boolean"),
         (
             {"amount": 0, "type": None},
-            "amount: Input should be greater than 0; type: Input should be 'income' or 'expense'",
+            "amount: must be greater than 0; type: must be 'income' or 'expense'",
         ),
     ],
 )
@@ -282,20 +282,23 @@ def test_reply_without_an_object_is_rejected(value: object) -> None:
 
     assert (letter.reason, letter.detail) == (
         Reason.INVALID_TRANSACTION,
-        "value: Input should be a valid dictionary or instance of Receipt",
+        f"the model's reply must be an object, not {found}",
     )
 
 
 @pytest.mark.parametrize(
     ("text", "detail"),
     [
-        ("", "the model's reply is no JSON: Expecting value"),
-        ("I cannot read this receipt.", "the model's reply is no JSON: Expecting value"),
-        ('{"amount": 1', "the model's reply is no JSON: Expecting ',' delimiter"),
-        ("{} {}", "the model's reply is no JSON: Extra data"),
-        ("[" * 10_000 + "]" * 10_000, "the model's reply is no JSON: RecursionError"),
-        ('{"a":' * 3_000, "the model's reply is no JSON: RecursionError"),
-        ("[NaN]", "the model's reply is no JSON: ValueError"),
+        ("", "the model's reply is not valid JSON (line 1, column 1: expected a value)"),
+        ("I cannot read this receipt.", "the model's reply is not valid JSON (line 1, column 1: expected a value)"),
+        ('{"amount": 1', "the model's reply is not valid JSON (line 1, column 13: expected ',' delimiter)"),
+        ("{} {}", "the model's reply is not valid JSON (line 1, column 4: extra data)"),
+        (
+            "[" * 10_000 + "]" * 10_000,
+            "the model's reply is not valid JSON (its arrays or objects are nested too deeply)",
+        ),
+        ('{"a":' * 3_000, "the model's reply is not valid JSON (its arrays or objects are nested too deeply)"),
+        ("[NaN]", "the model's reply is not valid JSON (NaN and Infinity are not JSON numbers)"),
     ],
 )
 def test_reply_that_is_not_json_is_rejected(text: str, detail: str) -> None:
@@ -332,7 +335,7 @@ def test_truncated_reply_has_its_own_reason() -> None:
         line=2,
         imageId="image-1",
         reason=Reason.TRUNCATED_OUTPUT,
-        detail="the model stopped at 'max_tokens': raise the request's token limit",
+        detail="the model stopped with 'max_tokens', so its reply is incomplete. Raise the request's token limit.",
         record={"recordId": "image-1", "modelOutput": output},
     )
 
@@ -420,13 +423,13 @@ def test_fence_of_blanks_is_parsed_fast() -> None:
 
 def does_not_fit(problem: str, *keys: str) -> str:
     """Return the detail of a record with these keys and this problem."""
-    return f"the record with the keys {list(keys)} does not fit: {problem}"
+    return f"{problem}. The record has the keys {list(keys)}."
 
 
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"{", "EOF while parsing an object"),
+        (b"{", "column 1: the text ends inside an object"),
         (b"hello", "expected"),
         (b'{"customData": "\xff\xfe", "output": {"text": ""}}', "invalid unicode code point"),
         (b'{"recordId": "\xed\xa0\x80", "error": "x"}', "invalid unicode code point"),
@@ -453,34 +456,34 @@ def test_line_that_is_not_json_is_rejected(content: bytes, problem: str) -> None
 @pytest.mark.parametrize(
     ("record", "detail"),
     [
-        ([1], "the line is a JSON list, not an object"),
-        (7, "the line is a JSON int, not an object"),
-        ("text", "the line is a JSON str, not an object"),
-        ({}, does_not_fit("recordId: Field required")),
-        ({"b": 1, "a": 2}, does_not_fit("recordId: Field required", "a", "b")),
-        ({"output": {"text": "{}"}}, does_not_fit("recordId: Field required", "output")),
-        ({"customData": "image-1"}, does_not_fit("output: Field required", "customData")),
+        ([1], "the record must be an object, not an array"),
+        (7, "the record must be an object, not a number"),
+        ("text", "the record must be an object, not text"),
+        ({}, does_not_fit("recordId: is missing")),
+        ({"b": 1, "a": 2}, does_not_fit("recordId: is missing", "a", "b")),
+        ({"output": {"text": "{}"}}, does_not_fit("recordId: is missing", "output")),
+        ({"customData": "image-1"}, does_not_fit("output: is missing", "customData")),
         (
             {"customData": "image-1", "output": {"text": None}},
-            does_not_fit("output.text: Input should be a valid string", "customData", "output"),
+            does_not_fit("output.text: must be text, not null", "customData", "output"),
         ),
         (
             {"customData": "", "output": {"text": "{}"}},
-            does_not_fit("customData: String should have at least 1 character", "customData", "output"),
+            does_not_fit("customData: must have 1 or more characters", "customData", "output"),
         ),
         (
             {"customData": "x" * 3_072, "output": {"text": "{}"}},
-            does_not_fit("customData: Value error, is 3072 bytes long, at most 1024 fit", "customData", "output"),
+            does_not_fit("customData: must have 1024 or fewer bytes, not 3072", "customData", "output"),
         ),
         (
             {"recordId": "", "error": "x"},
-            does_not_fit("recordId: String should have at least 1 character", "error", "recordId"),
+            does_not_fit("recordId: must have 1 or more characters", "error", "recordId"),
         ),
         (
             {"recordId": "é" * 1_536, "error": "x"},
-            does_not_fit("recordId: Value error, is 3072 bytes long, at most 1024 fit", "error", "recordId"),
+            does_not_fit("recordId: must have 1024 or fewer bytes, not 3072", "error", "recordId"),
         ),
-        ({"recordId": 7, "error": "x"}, does_not_fit("recordId: Input should be a valid string", "error", "recordId")),
+        ({"recordId": 7, "error": "x"}, does_not_fit("recordId: must be text, not a number", "error", "recordId")),
     ],
 )
 def test_json_in_neither_layout_is_rejected(record: JsonValue, detail: str) -> None:
@@ -495,7 +498,7 @@ def test_record_without_output_or_error_is_rejected() -> None:
         line=1,
         imageId="image-1",
         reason=Reason.INVALID_RECORD,
-        detail="the record has neither modelOutput nor error",
+        detail="the record must have modelOutput or error",
         record={"recordId": "image-1"},
     )
 
@@ -505,8 +508,8 @@ def test_unknown_model_output_is_rejected() -> None:
         line=1,
         imageId="image-1",
         reason=Reason.INVALID_RECORD,
-        detail="modelOutput has no reply we can read: "
-        "expected output.message.content, content, results or generation, found ['answer']",
+        detail="modelOutput: must be a reply with output.message.content, content, results or generation, "
+        "but has the keys ['answer']",
         record={"recordId": "image-1", "modelOutput": {"answer": "Kissa Hoshi"}},
     )
 
@@ -516,7 +519,7 @@ def test_dead_letter_has_the_beginning_of_long_line() -> None:
         line=9,
         imageId=None,
         reason=Reason.LINE_TOO_LONG,
-        detail="the line is longer than 40000 bytes and was not read",
+        detail="the line must have 40000 or fewer bytes",
         record="x" * (MAX_RECORD_BYTES - len('""')),
     )
 

@@ -39,32 +39,32 @@ def test_reply_with_other_stop_reason_is_accepted(stop_reason: JsonValue) -> Non
 def test_reply_at_the_token_limit_is_truncated() -> None:
     assert rejection_of(nova_output("{}", stopReason="max_tokens")) == (
         Reason.TRUNCATED_OUTPUT,
-        "the model stopped at 'max_tokens': raise the request's token limit",
+        "the model stopped with 'max_tokens', so its reply is incomplete. Raise the request's token limit.",
     )
 
 
 @pytest.mark.parametrize(
     ("model_output", "found"),
     [
-        ({}, "[]"),
-        ({"b": 1, "a": 2}, "['a', 'b']"),
-        ({"output": {}}, "['output']"),
-        ({"output": {"message": {}}}, "['output']"),
-        ({"output": {"message": {"content": "{}"}}}, "['output']"),
-        ({"output": {"message": {"content": ["{}"]}}}, "['output']"),
-        ({"output": {"message": {"content": [{"text": 1}]}}}, "['output']"),
-        ({"output": None}, "['output']"),
-        ({"output": {"message": {"content": []}}, "stopReason": 5}, "['output', 'stopReason']"),
-        ([], "list"),
-        ("{}", "str"),
-        (True, "bool"),
-        (1.5, "float"),
+        ({}, "has the keys []"),
+        ({"b": 1, "a": 2}, "has the keys ['a', 'b']"),
+        ({"output": {}}, "has the keys ['output']"),
+        ({"output": {"message": {}}}, "has the keys ['output']"),
+        ({"output": {"message": {"content": "{}"}}}, "has the keys ['output']"),
+        ({"output": {"message": {"content": ["{}"]}}}, "has the keys ['output']"),
+        ({"output": {"message": {"content": [{"text": 1}]}}}, "has the keys ['output']"),
+        ({"output": None}, "has the keys ['output']"),
+        ({"output": {"message": {"content": []}}, "stopReason": 5}, "has the keys ['output', 'stopReason']"),
+        ([], "is an array"),
+        ("{}", "is text"),
+        (True, "is a boolean"),
+        (1.5, "is a number"),
     ],
 )
 def test_unknown_form_is_rejected_with_its_keys(model_output: JsonValue, found: str) -> None:
     reason, detail = rejection_of(model_output)
 
-    assert (reason, detail.endswith(f"found {found}")) == (Reason.INVALID_RECORD, True)
+    assert (reason, detail.endswith(f", but {found}")) == (Reason.INVALID_RECORD, True)
 
 
 @pytest.mark.parametrize(

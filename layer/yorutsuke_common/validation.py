@@ -1,0 +1,94 @@
+"""Sentences about pydantic's validation errors: the field, the rule and the JSON type that was found. Pure.
+
+pydantic's own messages name Python types, and some of them quote the input. A sentence of this module never holds a
+value of the input, because it may reach a log or a dead letter.
+"""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from types import NoneType
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+RULES = {
+    "missing": "is missing",
+    "extra_forbidden": "is not a known field",
+    "json_invalid": "is not valid JSON ({error})",
+    "value_error": "{error}",
+    "model_type": "must be an object, not {found}",
+    "dict_type": "must be an object, not {found}",
+    "list_type": "must be an array, not {found}",
+    "tuple_type": "must be an array, not {found}",
+    "too_short": "must have {min_length} or more entries",
+    "too_long": "must have {max_length} or fewer entries",
+    "string_type": "must be text, not {found}",
+    "string_unicode": "must be valid Unicode text",
+    "string_too_short": "must have {min_length} or more characters",
+    "string_too_long": "must have {max_length} or fewer characters",
+    "string_pattern_mismatch": "must match {pattern}",
+    "literal_error": "must be {expected}",
+    "enum": "must be {expected}",
+    # The amount of a receipt is the only field that must be an instance of a class, `Decimal`.
+    "is_instance_of": "must be a number, not {found}",
+    "int_type": "must be a whole number, not {found}",
+    "int_parsing": "must be a whole number",
+    "int_parsing_size": "must be a whole number with fewer digits",
+    "int_from_float": "must be a whole number",
+    "finite_number": "must be a finite number",
+    "decimal_max_digits": "must have {max_digits} or fewer digits",
+    "greater_than": "must be greater than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+}
+"""The sentence of each error type, with the names of the error's context and `found`, the JSON type of the input.
+
+Source: `pydantic_core.core_schema.ErrorType`, and pydantic's documentation, "Validation Errors".
+"""
+OTHER_RULE = "is not valid ({type})"
+JSON_TYPES: Mapping[Any, str] = {
+    NoneType: "null",
+    # A boolean is also an integer in Python.
+    bool: "a boolean",
+    int | float | Decimal: "a number",
+    str: "text",
+    Mapping: "an object",
+    list: "an array",
+    tuple: "an array",
+}
+
+
+def describe_errors(error: ValidationError, subject: str = "it") -> str:
+    """Return the errors of a validation as one text, such as `amount: must be a number, not text; date: is missing`.
+
+    `subject` names the complete input, in a sentence about it.
+    """
+    errors = error.errors(include_url=False, include_input=False)
+    # Inputs that were parsed from JSON are converted only if a sentence needs them: a line may have 32 MB.
+    if any("{found}" in RULES.get(each["type"], "") for each in errors):
+        errors = error.errors(include_url=False)
+    return "; ".join(_sentence(each, subject) for each in errors)
+
+
+def json_type(value: object) -> str:
+    """Return the name of a value's JSON type, with its article."""
+    names = (name for kind, name in JSON_TYPES.items() if isinstance(value, kind))
+    return next(names, f"a value of the type {type(value).__name__}")
+
+
+def json_problem(message: str) -> str:
+    """Return a JSON parser's message, such as `expected value at line 1 column 2`, with the position first."""
+    problem, _, position = message.rpartition(" at ")
+    problem = problem.replace("EOF while parsing", "the text ends inside").replace("expected value", "expected a value")
+    return f"{position.replace(' column', ', column')}: {problem}"
+
+
+def _sentence(error: ErrorDetails, subject: str) -> str:
+    context: dict[str, Any] = error.get("ctx", {})
+    if error["type"] == "json_invalid":
+        context = {"error": json_problem(context["error"])}
+    rule = RULES.get(error["type"], OTHER_RULE)
+    text = rule.format_map({"type": error["type"], "found": json_type(error.get("input")), **context})
+    return f"{'.'.join(map(str, error['loc']))}: {text}" if error["loc"] else f"{subject} {text}"

@@ -1,0 +1,117 @@
+"""Sentences about validation errors."""
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any, get_args
+
+import pytest
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core.core_schema import ErrorType
+
+from yorutsuke_common.schema import BatchJob, RecordCounts, SubmitRequest
+from yorutsuke_common.validation import RULES, describe_errors, json_problem, json_type
+
+
+class Strict(BaseModel):
+    """A model without further fields, strict as the local stage's file."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    pid: int = Field(gt=1, lt=10, default=2)
+    names: tuple[str, ...] = Field(min_length=1, default=("a",))
+    url: str = Field(pattern="^https:", default="https:")
+    share: float = Field(allow_inf_nan=False, default=0.5)
+
+
+def described(validate: Callable[[], object], *subject: str) -> str:
+    with pytest.raises(ValidationError) as raised:
+        validate()
+    return describe_errors(raised.value, *subject)
+
+
+def test_every_rule_belongs_to_an_error_type_of_pydantic() -> None:
+    assert RULES.keys() <= {*get_args(ErrorType)}
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"pid": 1}, "pid: must be greater than 1"),
+        ({"pid": 10}, "pid: must be less than 10"),
+        ({"pid": "7"}, "pid: must be a whole number, not text"),
+        ({"pid": None}, "pid: must be a whole number, not null"),
+        ({"pid": True}, "pid: must be a whole number, not a boolean"),
+        ({"names": ()}, "names: must have 1 or more entries"),
+        ({"names": "a"}, "names: must be an array, not text"),
+        ({"url": "http:"}, "url: must match ^https:"),
+        ({"share": float("nan")}, "share: must be a finite number"),
+        ({"share": "0.5"}, "share: is not valid (float_type)"),
+        ({"other": "secret"}, "other: is not a known field"),
+    ],
+)
+def test_description_names_field_rule_and_type(fields: dict[str, object], text: str) -> None:
+    assert described(lambda: Strict.model_validate(fields)) == text
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("[]", "the manifest must be an object, not an array"),
+        ("7", "the manifest must be an object, not a number"),
+        ("", "the manifest is not valid JSON (line 1, column 0: the text ends inside a value)"),
+        ('{"a":\n x', "the manifest is not valid JSON (line 2, column 2: expected a value)"),
+        (
+            '{"totalRecordCount": "x", "processedRecordCount": 1.5, "successRecordCount": -1}',
+            (
+                "totalRecordCount: must be a whole number; processedRecordCount: must be a whole number; "
+                "successRecordCount: must be at least 0; errorRecordCount: is missing"
+            ),
+        ),
+    ],
+)
+def test_description_of_json_names_the_subject(content: str, text: str) -> None:
+    assert described(lambda: RecordCounts.model_validate_json(content), "the manifest") == text
+
+
+def test_description_never_quotes_the_input() -> None:
+    request = {"intentId": "secret/1", "pendingImageIds": ["secret" * 1_000] * 10_000, "userId": ["secret"]}
+
+    text = described(lambda: SubmitRequest.model_validate(request))
+
+    assert text == (
+        "intentId: must have 1 to 128 letters, digits, dots, hyphens or underscores, a letter or digit first; "
+        "pendingImageIds.0: must have 1024 or fewer bytes, not 6000; userId: must be text, not an array"
+    )
+
+
+def test_description_of_a_record_names_nested_fields() -> None:
+    job: dict[str, Any] = {"intentId": "i", "jobId": "j", "userId": "", "status": "COMPLETED", "submitTime": "t"}
+
+    text = described(lambda: BatchJob.model_validate({**job, "resultStats": {"successCount": Decimal("1.5")}}))
+
+    assert text.startswith("userId: must have 1 or more characters; resultStats.successCount: must be a whole number; ")
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        (None, "null"),
+        (False, "a boolean"),
+        (0, "a number"),
+        (0.5, "a number"),
+        (Decimal(1), "a number"),
+        ("", "text"),
+        ({}, "an object"),
+        ([], "an array"),
+        ((), "an array"),
+        (b"", "a value of the type bytes"),
+    ],
+)
+def test_json_type_names_every_type(value: object, name: str) -> None:
+    assert json_type(value) == name
+
+
+def test_json_problem_puts_the_position_first() -> None:
+    message = "EOF while parsing an object at line 3 column 12"
+
+    assert json_problem(message) == "line 3, column 12: the text ends inside an object"
