@@ -276,8 +276,18 @@ def test_lone_surrogate_in_the_reply_is_rejected(name: str) -> None:
     assert (letter.reason, letter.detail.split(":")[0]) == (Reason.INVALID_TRANSACTION, name)
 
 
-@pytest.mark.parametrize("value", [[], [RECEIPT], "text", 1280, True, None])
-def test_reply_without_an_object_is_rejected(value: object) -> None:
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ([], "an array"),
+        ([RECEIPT], "an array"),
+        ("text", "text"),
+        (1280, "a number"),
+        (True, "a boolean"),
+        (None, "null"),
+    ],
+)
+def test_reply_without_an_object_is_rejected(value: object, found: str) -> None:
     letter = letter_of(simple_line(json.dumps(value)))
 
     assert (letter.reason, letter.detail) == (
