@@ -115,7 +115,7 @@ def test_five_jobs_go_wrong_each_in_its_way(morning: Morning) -> None:
 
     assert job_run["seconds"] > 0
     assert {name: value for name, value in job_run.items() if name != "seconds"} == {"jobs": EXPECTED, "dlqDepth": 1}
-    assert "job outputdenied is in the dead-letter queue: 5 of 5 deliveries failed" in morning.done.stderr
+    assert "Failing the message of job outputdenied: 5 of 5 deliveries" in morning.done.stderr
 
 
 @pytest.mark.parametrize("row", EXPECTED, ids=lambda row: row["jobId"])
