@@ -141,10 +141,10 @@ def _process(job_run: JobRun, circumstance: str = "") -> None:
 
 def _wait_until_given_up(job_run: JobRun) -> None:
     """Wait until the message about an output has failed MAX_RECEIVES times and is in the dead-letter queue."""
-    with step(f"Waiting until the message of job {job_run.job_id} is in the dead-letter queue") as show_progress:
+    with step(f"Failing the message of job {job_run.job_id}") as show_progress:
 
         def is_given_up() -> int:
-            show_progress(f"{len(list(job_run.failures()))} of {MAX_RECEIVES} deliveries failed")
+            show_progress(f"{len(list(job_run.failures()))} of {MAX_RECEIVES} deliveries")
             return _dead_messages(job_run)
 
         until(is_given_up, DEAD_LETTER_SECONDS, f"the message about {job_run.job_id!r} to be in the dead-letter queue")

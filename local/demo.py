@@ -158,7 +158,7 @@ def _run(job_run: JobRun, image_ids: list[str], output: Path | list[str], *, bed
         job_run.seed_images(image_ids)
         job_run.seed_job()
     way = "S3 → SNS → SQS → Lambda" if job_run.outputs["outputTopicArn"] else "S3 → Lambda"
-    with step(f"Uploading the output file, and processing it ({way})"):
+    with step(f"Processing the output file ({way})"):
         started = time.perf_counter()
         if isinstance(output, Path):
             job_run.drop_output(output)
@@ -167,7 +167,7 @@ def _run(job_run: JobRun, image_ids: list[str], output: Path | list[str], *, bed
         job_run.wait_until_completed()
         seconds = time.perf_counter() - started
     if bedrock:
-        with step("Uploading the manifest, and comparing its counts with the processed output"):
+        with step("Comparing the manifest's counts with the output"):
             job_run.drop_manifest(bedrock_counts(RECEIPTS))
             job_run.wait_until(lambda job: "bedrockCounts" in job, "agree with its manifest")
     return DemoResult(job_run, seconds)
@@ -182,7 +182,7 @@ def _loop(stage: JobRun, image_ids: list[str]) -> DemoResult:
         with step("Submitting the images twice with the same intent id"):
             answers = [loop.submit(image_ids) for _ in range(2)]
         job_run = replace(stage, job_id=answers[0]["jobId"], intent=INTENT_ID)
-        with step("Running the job, and processing its output (S3 → SNS → SQS → Lambda)"):
+        with step("Running the job, and processing its output"):
             loop.bedrock.finish(job_run.job_id)
             job_run.wait_until_completed()
             seconds = time.perf_counter() - started

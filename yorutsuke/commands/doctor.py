@@ -27,7 +27,7 @@ Since = Annotated[
 
 @stage_command
 def doctor(screen: Screen, stage: Stage, *, since: Since = None) -> None:
-    """Check whether the stage is healthy, and list the remedies. Exit code 3: not healthy. Exit code 1: not known."""
+    """Check the health of the stage. List findings and remedies. Exit code 3: not healthy. Exit code 1: not known."""
     checks: dict[str, Check] = {
         "alarms": alarms.alarms,
         "alarm subscriptions": alarms.subscriptions,

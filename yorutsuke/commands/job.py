@@ -26,7 +26,7 @@ LOG_DAYS = 30
 
 @stage_command
 def job(screen: Screen, stage: Stage, job: JobName) -> None:
-    """Show one job: its record, outputs, dead letters, images, messages and log."""
+    """Show one job in detail. Include its outputs, dead letters, images, messages and log."""
     with screen.progress(f"Reading job {job}"):
         item = find_item(stage, job)
         record = read_record(item)

@@ -78,7 +78,7 @@ def redrive(
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> None:
-    """Move messages from the dead-letter queue back to the queue, or resubmit failed requests, after a preview."""
+    """Move dead messages back to the queue. With --submissions, resubmit failed requests. A preview comes first."""
     queue = stage.submit_dead_letter_queue if submissions else stage.dead_letter_queue
     texts = REQUEST_TEXTS if submissions else MESSAGE_TEXTS
     with screen.progress(f"Reading {queue.name}", queue.depth().waiting) as advance:

@@ -59,7 +59,7 @@ def replay(
     timeout: Timeout = None,
     yes: Yes = False,
 ) -> None:
-    """Process a job's output again, after a preview of the effects."""
+    """Process a job's output again. A preview shows the effects first."""
     record = find_record(stage, job)
     record.require_job("output")
     send = _replay_manifest if manifest else _replay_output

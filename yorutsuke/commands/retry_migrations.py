@@ -12,7 +12,7 @@ from yorutsuke.stage import Stage
 
 @stage_command
 def retry_migrations(screen: Screen, stage: Stage, job: JobName, *, yes: Yes = False) -> None:
-    """Move the images that could not be moved, and set the status of their transactions."""
+    """Move the images that could not be moved. Set the status of their transactions."""
     record = find_record(stage, job)
     job_id = _require_processed(record)
     transactions = find_unmoved(stage, job_id)
