@@ -75,10 +75,16 @@ class Call:
 class Fault:
     """The failure of one attempt.
 
-    `kind`: `die` (the function ends), `reset` (the connection breaks), `timeout`, `error` (a response with `code` and
-    `status`), `unprocessed` (half of a DynamoDB batch is returned unprocessed), `refused` (DeleteObjects keeps half of
-    the objects), `cut` (the body of a GetObject ends in the middle), `stale` (a Query reads an index that lags one
-    write behind). `after`: the failure follows the request's effect.
+    `after`: the failure follows the request's effect. `kind` is one of these:
+
+    - `die`: the function ends
+    - `reset`: the connection breaks
+    - `timeout`: the response does not arrive in time
+    - `error`: the response has `code` and `status`
+    - `unprocessed`: DynamoDB returns half of the items or keys as unprocessed
+    - `refused`: DeleteObjects keeps half of the objects
+    - `cut`: the body of a GetObject ends in the middle
+    - `stale`: a Query reads an index that lags one write behind
     """
 
     kind: str

@@ -104,7 +104,7 @@ def end_kept_stage(file: Path = STAGE_FILE) -> tuple[KeptStage | None, bool]:
 
 
 def read_kept_stage(file: Path = STAGE_FILE) -> KeptStage | None:
-    """Return the content of the file, or None if there is no file.
+    """Return the content of the file, or None if the file does not exist.
 
     Raises KeptStageError if the content is invalid, or if its folder is not below WORK_FOLDER: it would be removed.
     """

@@ -89,7 +89,7 @@ def _comment(path: Path, line: int, lines: list[str]) -> Iterator[Text]:
 def sentences(text: str) -> Iterator[list[str]]:
     """Yield the words of each sentence. Blank lines, list items and indented lines start a new sentence."""
     plain = re.sub(r"``?[^`]+``?", "`x`", CITATION.sub("", cleandoc(text)))
-    for block in re.split(r"\n\s*\n|\n\s*(?=[-*] |\d+\. |\w+: )|\n(?= {4})|:\n", plain):
+    for block in re.split(r"\n\s*\n|\n\s*(?=[-*├└] ?|\d+\. |\w+: )|\n(?= {4})|:\n", plain):
         for sentence in re.split(r"(?<=[.!?:;])[)\"]?\s+", " ".join(block.split())):
             words = re.findall(r"[\w`'/{}().-]*\w[\w`'/{}().-]*", sentence)
             if words:

@@ -1,7 +1,7 @@
 """Requests for jobs that the orchestrator failed to process, and their resubmission.
 
-If an asynchronous invocation of the orchestrator still fails after two retries, Lambda sends its record of the failure,
-which holds the request, to a queue. Resubmitting a request is safe: the orchestrator continues where it stopped, and
+If an asynchronous invocation of the orchestrator still fails after two retries, Lambda sends a record of the failure to
+a queue. The record holds the request. Resubmitting a request is safe: the orchestrator continues where it stopped, and
 creates one job per intent.
 
 Source: AWS Lambda developer guide, "Capturing records of Lambda asynchronous invocations".

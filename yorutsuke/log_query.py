@@ -1,8 +1,8 @@
 """A query of CloudWatch Logs Insights for the log entries of a job, as a link and as a command.
 
-AWS does not document the form of the link. This is the form that the console itself writes: an object as
-`~(name~value~…)`, a quote before each string, other characters as `*` and two hexadecimal digits, and all of it behind
-`?queryDetail=`, with `$` instead of `%`.
+AWS does not document the form of the link. The console itself writes an object as `~(name~value~…)`. A quote precedes
+each string, and other characters become `*` and two hexadecimal digits. The link ends with `?queryDetail=` and the
+object, with `$` instead of `%`.
 """
 
 import re

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 MAX_MANIFEST_BYTES = 1_000_000_000
 """Maximum size of a manifest, in bytes: 1 GB, read as the smaller of its two meanings. A job has one manifest."""
 SECONDS_TO_SUBMIT = 30
-"""Seconds that the function reserves for the steps after the images: the last part and the completion of the upload,
-three writes to DynamoDB, and Bedrock's answer, for which a throttled client waits up to 15 seconds."""
+"""Seconds that the function reserves for the steps after the images. These are the last part and the completion of the
+upload, three writes to DynamoDB, and Bedrock's answer. A throttled client waits up to 15 seconds for that answer."""
 
 SecondsLeft = Callable[[], float]
 """Returns how long the function may still run, in seconds."""

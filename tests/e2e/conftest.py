@@ -11,9 +11,10 @@ import pytest
 from local.aws import Aws, forget_own_account
 from local.deployer import deploy
 from local.emulator import Emulator, running_emulator
-from local.job_run import JobRun
+from local.job_run import JobRun, until
 from local.receipts import Receipt, make_receipts
 from yorutsuke_common.aws.batch_jobs import CLAIM_MARGIN_SECONDS
+from yorutsuke_common.names import LogEvent
 from yorutsuke_infra.artifacts import this_machine
 from yorutsuke_infra.build import build
 
@@ -24,6 +25,8 @@ OutputFile = Callable[..., Path]
 JOB_NUMBERS = itertools.count(1)
 REDELIVERY_SECONDS = 10
 """Visibility timeout of the queue in quick tests, in seconds. It exceeds a job's duration on a busy machine."""
+TEST_EVENTS_SECONDS = 60
+"""Timeout for the handling of S3's test events after a deployment, in seconds."""
 FAULTY_TIMEOUT_SECONDS = 30
 """Timeout of the function behind the faulty proxy, in seconds. It exceeds a small job's duration on a busy machine."""
 
@@ -71,7 +74,17 @@ def put_alarms() -> list[dict[str, Any]]:
 @pytest.fixture(scope="session")
 def stage(emulator: Emulator, put_alarms: list[dict[str, Any]]) -> JobRun:
     """The deployed stage, with the settings of its file."""
-    return deploy_stage(emulator, put_alarms)
+    job_run = deploy_stage(emulator, put_alarms)
+    # S3's test events start the function. A change of its configuration in that time would kill these invocations.
+    until(lambda: _handled_test_events(job_run), TEST_EVENTS_SECONDS, "the function's handling of S3's test events")
+    return job_run
+
+
+def _handled_test_events(stage: JobRun) -> bool:
+    """Return whether the function has logged one test event for each notification of the bucket."""
+    notifications = stage.aws.s3.get_bucket_notification_configuration(Bucket=stage.outputs["imagesBucket"])
+    logged = stage.log_entries(f'"{LogEvent.BATCH_RESULT_TEST_EVENT}"')
+    return len(list(logged)) >= len(notifications.get("TopicConfigurations", ()))
 
 
 @pytest.fixture(scope="session")

@@ -113,9 +113,9 @@ EXPECTED = [
 def test_report_lists_four_failures_and_a_healthy_job(broken_stage: BrokenStage) -> None:
     report = json.loads(broken_stage.demo.stdout)
 
-    assert job_run["seconds"] > 0
-    assert {name: value for name, value in job_run.items() if name != "seconds"} == {"jobs": EXPECTED, "dlqDepth": 1}
-    assert "Failing the message of job outputdenied: 5 of 5 deliveries" in morning.done.stderr
+    assert report["seconds"] > 0
+    assert {name: value for name, value in report.items() if name != "seconds"} == {"jobs": EXPECTED, "dlqDepth": 1}
+    assert "Failing the message of job outputdenied: 5 of 5 deliveries" in broken_stage.demo.stderr
 
 
 @pytest.mark.parametrize("row", EXPECTED, ids=lambda row: row["jobId"])

@@ -69,7 +69,7 @@ def test_stop_ends_only_the_kept_stage(emulator: Emulator, kept: dict[str, Any],
 
     repeated = run_demo("--stop", "--json", "--stage-file", str(stage_file))
     assert (repeated.returncode, json.loads(repeated.stdout)) == (0, {"stopped": False})
-    assert repeated.stderr == "No stage is kept: there is nothing to stop.\n"
+    assert repeated.stderr == "A kept stage was not found. Nothing was stopped.\n"
 
 
 def test_stop_spares_a_reused_pid(kept: dict[str, Any], stage_file: Path) -> None:
@@ -82,7 +82,8 @@ def test_stop_spares_a_reused_pid(kept: dict[str, Any], stage_file: Path) -> Non
         other.communicate(b"\n")
 
     assert stopped.returncode == 0
-    assert f"{kept['endpoint']} (process {other.pid}, since {kept['startTime']}) had ended by itself" in stopped.stderr
+    emulator = f"the emulator at {kept['endpoint']} (process {other.pid}, since {kept['startTime']})"
+    assert stopped.stderr == f"The stage had already ended: {emulator}. Its files were removed.\n"
     assert not unpacked.exists()
     assert not Path(kept["caBundle"]).parent.exists()
     assert not stage_file.exists()

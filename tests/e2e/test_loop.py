@@ -130,6 +130,6 @@ def test_failed_asynchronous_request_is_kept_with_its_error(loop: Loop) -> None:
     record = json.loads(message.get("Body", ""))
     assert (record["requestContext"]["condition"], record["requestPayload"]) == ("RetriesExhausted", request)
     # The emulator reports one error type for all function errors, so only the message is compared.
-    assert "names 1 images, a batch job takes at least 100" in record["responsePayload"]["errorMessage"]
+    assert "names 1 images. A batch job needs at least 100" in record["responsePayload"]["errorMessage"]
     refusals = [entry["event"] for entry in _orchestrator_entries(loop, "loop-kept")]
     assert refusals == ["BATCH_SUBMIT_REFUSED"] * 3

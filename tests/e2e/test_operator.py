@@ -211,8 +211,8 @@ def test_unknown_job_is_a_one_line_error(operator: Operator, command: list[str])
 
     assert (result.code, result.out) == (1, "")
     assert result.message == (
-        "NotFoundError: 'nowhere' is neither a job nor an intent of stage 'local': `jobs` lists those of the last "
-        "30 days."
+        "NotFoundError: stage 'local' does not have a job or an intent with the id 'nowhere'. `jobs` lists the jobs of "
+        "the last 30 days."
     )
 
 
@@ -222,7 +222,7 @@ def test_missing_permission_is_a_one_line_error(operator: Operator, tmp_path: Pa
     result = operator.restricted_to(tmp_path, [statement])("jobs")
 
     assert (result.code, result.out) == (1, "")
-    assert result.message.startswith("ClientError: not allowed: Scan (AccessDeniedException)")
+    assert result.message.startswith("ClientError: Scan is not allowed (AccessDeniedException)")
     assert result.message.endswith("docs/operating.md lists the permissions.")
 
 
@@ -237,7 +237,7 @@ def test_invalid_time_span_is_a_usage_error(operator: Operator, span: str) -> No
     result = operator("jobs", "--since", span)
 
     assert result.code == 2
-    assert "write a number and d, h or m, such as 2d or 12h" in result.message
+    assert "Write a number and d, h or m, such as 2d or 12h" in result.message
 
 
 def _emulated_aws(operator: Operator, **environment: str) -> dict[str, str]:
@@ -311,11 +311,17 @@ def test_missing_local_stage_error_names_the_remedy(operator: Operator, tmp_path
         assert (result.code, result.out) == (1, "")
         return result.message
 
-    absent = f"StageError: no local stage was found at {stage_file}: run this in the repository's root; if none runs, "
+    absent = (
+        f"StageError: the local stage's file {stage_file} does not exist. Run the command in the repository's root. "
+        "If the local stage is not running, "
+    )
     assert error_with(None) == absent + remedy
     assert error_with("{}").endswith(
-        f"endpoint: Field required; caBundle: Field required; region: Field required; "
-        f"accessKeyId: Field required; secretAccessKey: Field required): {remedy}"
+        f"endpoint: is missing; caBundle: is missing; region: is missing; accessKeyId: is missing; "
+        f"secretAccessKey: is missing. Delete the file, then {remedy}"
     )
     stopped = json.dumps({**stage, "endpoint": "https://127.0.0.1:9"})
-    assert error_with(stopped) == f"StageError: stage 'local' does not answer at https://127.0.0.1:9: {remedy}"
+    assert (
+        error_with(stopped)
+        == f"StageError: stage 'local' does not answer at https://127.0.0.1:9. To start it, {remedy}"
+    )

@@ -91,7 +91,7 @@ def _stats(**counts: int) -> dict[str, Any]:
 
 
 PROBLEMS: Mapping[str, tuple[Cause, str, str, str]] = {
-    "an alarm is in ALARM": (_alarm_in_alarm_state, "alarm dlq-depth", "in alarm: 1 > 0", "runbook: dlq-depth"),
+    "an alarm is in ALARM": (_alarm_in_alarm_state, "alarm dlq-depth", "in ALARM: 1 > 0", "runbook: dlq-depth"),
     "the dead-letter queue holds a message": (
         _dead_message,
         "yorutsuke-batch-output-dlq-local",
@@ -297,8 +297,8 @@ def test_health_is_unknown_without_permissions(operator: Operator, tmp_path: Pat
     unchecked = sum(finding["state"] == "not checked" for finding in answer["checks"])
     assert (result.code, answer["healthy"], unchecked) == (1, None, 7)
     assert f"0 bad, 0 warnings, {unchecked} not checked, of {unchecked}" in shown.out
-    consequence = "so it is not known whether stage 'local' is healthy"
-    assert f"UnfinishedError: {unchecked} checks could not be made, {consequence}" in result.message
+    consequence = "so the health of stage 'local' is not known"
+    assert f"UnfinishedError: {unchecked} checks were not possible, {consequence}" in result.message
 
 
 def test_denied_checks_are_reported_beside_the_others(operator: Operator, tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_replay_reports_and_makes_its_changes(operator: Operator, new_job_run: N
     assert answer["done"] is True
     assert answer["resultStats"]["successCount"] == 4
     assert "0 new, 1 unchanged, 2 overwritten" in result.message
-    assert f"written again, missing now │ 1: {deleted['transactionId']}" in result.message
+    assert f"missing, written again │ 1: {deleted['transactionId']}" in result.message
     assert _by_image(job_run) == before
     assert [letter["reason"] for letter in job_run.dead_letters()] == ["INVALID_JSON"]
 
@@ -194,9 +194,7 @@ def test_replay_refuses_a_claimed_job(
     result = operator("replay", job_run.job_id, "--yes", "--no-wait")
 
     assert result.code == 1
-    assert result.message.startswith(
-        "RefusedError: a function holds" if claimed_when == "before" else "RefusedError: job"
-    )
+    assert result.message.startswith("RefusedError: a function has claimed job")
     assert job_run.job()["processedOutputs"] == {"k": "e"}
     assert _queued_messages(job_run) == []
 
@@ -218,7 +216,7 @@ def test_replay_spares_an_output_processed_meanwhile(
 
     result = operator("replay", job_run.job_id, "--yes", "--no-wait")
 
-    assert (result.code, result.message.startswith("RefusedError: job")) == (1, True)
+    assert (result.code, result.message.startswith("RefusedError: a function has claimed job")) == (1, True)
     assert job_run.job()["processedOutputs"] == {"k": "e"}
     assert _queued_messages(job_run) == []
 
@@ -253,7 +251,7 @@ def test_replay_does_not_restore_a_changed_record(operator: Operator, new_job_ru
     with patch.object(Queue, "send", lose_response):
         result = operator("replay", job_run.job_id, "--yes")
 
-    assert (result.code, "A function holds job" in result.message) == (1, True)
+    assert (result.code, "A function has claimed job" in result.message) == (1, True)
     assert job_run.job().get("processedOutputs") == (None if by == "claim" else {"k": "newer"})
 
 
@@ -271,8 +269,8 @@ def test_replay_refuses_an_output_changed_during_confirmation(
     result = operator("replay", job_run.job_id, "--yes")
 
     assert result.code == 1
-    assert result.message.endswith("the replay would have other effects than those shown. Run this again.")
-    assert f"'{key}' was written again after it was read (ETag '{seen[key]}', now '" in result.message
+    assert result.message.endswith("so the preview is out of date. Run the command again.")
+    assert f"'{key}' was written again after the preview (ETag '{seen[key]}', now '" in result.message
     assert job_run.job()["processedOutputs"] == seen
     # S3's own notification about the new content has SNS's envelope.
     assert [body for body in _queued_messages(job_run) if "Records" in body] == []
@@ -293,10 +291,10 @@ def test_replay_needs_an_unambiguous_output(operator: Operator, new_job_run: New
     second = operator("replay", job_run.job_id, "--output", "b.jsonl", answer="n\n")
 
     assert [result.code for result in (missing, several, unknown, second)] == [1, 1, 1, 1]
-    assert f"job '{job_run.job_id}' has no output in batch-output/{job_run.job_id}/" in missing.message
-    assert "has 2 outputs" in several.message
-    assert "name one with --output" in several.message
-    assert "has no output 'c.jsonl'" in unknown.message
+    assert f"job '{job_run.job_id}' does not have an output file in batch-output/{job_run.job_id}/" in missing.message
+    assert "has 2 output files" in several.message
+    assert "Name one with --output" in several.message
+    assert "does not have the output file 'c.jsonl'" in unknown.message
     shown = " ".join(second.out.split())
     assert f"Effects of processing batch-output/{job_run.job_id}/b.jsonl again" in shown
     assert f"replaces │ batch-output/{job_run.job_id}/a.jsonl" in shown
@@ -325,9 +323,11 @@ def test_interrupting_replay_does_not_cancel_it(operator: Operator, new_job_run:
 
     assert timed_out.code == 1
     assert "UnfinishedError: job" in timed_out.message
-    assert "the function continues, and a failed message comes back" in timed_out.message
+    assert "The function continues, and SQS delivers a failed message again" in timed_out.message
     assert waiting.returncode == 130
-    assert "Stopped waiting. The function continues: `job` shows its progress." in " ".join(error.split())
+    assert f"Stopped waiting. The function continues. `job {job_run.job_id}` shows the result." in " ".join(
+        error.split()
+    )
 
 
 def test_replay_compares_the_manifest_again(operator: Operator, new_job_run: NewJobRun, tmp_path: Path) -> None:
@@ -343,7 +343,7 @@ def test_replay_compares_the_manifest_again(operator: Operator, new_job_run: New
 
     result = operator("replay", job_run.job_id, "--manifest", "--yes", "--json")
 
-    assert (missing.code, "has no manifest.json.out" in missing.message) == (1, True)
+    assert (missing.code, "does not have manifest.json.out" in missing.message) == (1, True)
     assert result.json["key"] == f"batch-output/{job_run.job_id}/manifest.json.out"
     assert job_run.job()["bedrockCounts"]["processedRecordCount"] == 2
     assert operator("replay", job_run.job_id, "--manifest", "--output", "x").code == 1
@@ -359,7 +359,7 @@ def test_invalid_manifest_is_a_one_line_error(operator: Operator, new_job_run: N
     result = operator("replay", job_run.job_id, "--manifest", "--yes")
 
     assert result.code == 1
-    assert result.message.startswith(f"InvalidManifestError: '{key}' is not Bedrock's manifest (totalRecordCount")
+    assert result.message.startswith(f"InvalidManifestError: '{key}' is not Bedrock's manifest: totalRecordCount")
 
 
 @pytest.mark.usefixtures("paused_function")
@@ -513,9 +513,9 @@ def test_retry_migrations_corrects_the_count_after_edits(
     # One image was moved. The status of the other two transactions is not `migrationFailed` any more.
     assert (fresh.code, json.loads(fresh.out)["corrected"]) == (1, 0)
     assert (result.json["found"], result.json["moved"], result.json["edited"], result.json["corrected"]) == (1, 0, 1, 2)
-    assert "counts 1 more than the 1 in the table: their transactions were deleted, or" in result.message
-    assert "1 transactions were deleted or got another status meanwhile" in result.message
-    assert "The record counted 2 too many, which was corrected." in result.message
+    assert "counts 1 unmoved images more than the 1 in the table, because their transactions" in result.message
+    assert "1 transactions were deleted or edited meanwhile" in result.message
+    assert "The record counted 2 unmoved images too many and was corrected." in result.message
     assert job_run.job()["resultStats"]["migrationFailedCount"] == 0
     assert _by_image(job_run)[receipts[1].image_id]["status"] == "archived"
 
@@ -535,7 +535,7 @@ def test_retry_migrations_confirms_before_correcting_the_count(
 
     assert (early["found"], early["corrected"]) == (0, 0)
     assert (refused.code, counted) == (1, 1)
-    assert f"Correct the record of job {job_run.job_id}, so that no image counts as unmoved?" in refused.message
+    assert f"Correct the record of job {job_run.job_id} to 0 unmoved images?" in refused.message
     assert agreed.code == 0, agreed.err
     assert job_run.job()["resultStats"]["migrationFailedCount"] == 0
 
@@ -555,7 +555,7 @@ def test_retry_migrations_reports_unknown_and_foreign_images(
 
     assert result.code == 1
     assert "not in pending-images 1" in result.message
-    assert "another user's 1" in result.message
+    assert "belongs to another user 1" in result.message
     assert receipts[0].image_id in result.out
     assert job_run.job()["resultStats"]["migrationFailedCount"] == 2
 
@@ -584,9 +584,9 @@ def test_retry_migrations_refuses_an_unprocessed_job(
         raced = operator("retry-migrations", other.job_id, "--yes")
 
     assert "is SUBMITTED, and its output is still to be processed" in submitted.message
-    assert "Answer with --yes" in refused.message
+    assert "Pass --yes" in refused.message
     assert "is COMPLETED, and its output is still to be processed" in replayed.message
-    assert "is being processed, or was just now" in raced.message
+    assert "a function is processing the output of job" in raced.message
     assert [result.code for result in (submitted, refused, replayed, raced)] == [1, 1, 1, 1]
     assert other.job()["resultStats"]["migrationFailedCount"] == 1
     _update_job(other, "REMOVE claimedUntil")

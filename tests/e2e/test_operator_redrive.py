@@ -110,7 +110,7 @@ def test_redrive_needs_yes_without_a_terminal(operator: Operator) -> None:
     done = operator.run_process("redrive", "--yes")
 
     assert refused.code == 1
-    assert "standard input is not a terminal. Answer with --yes." in refused.message
+    assert "standard input is not a terminal. Pass --yes" in refused.message
     assert done.code == 0, done.err
     assert "output │ jobone000001" in " ".join(done.out.split())
     assert "1 of 1 messages were moved." in done.message
@@ -152,7 +152,7 @@ def test_redrive_succeeds_with_an_empty_queue(operator: Operator) -> None:
     result = operator("redrive")
 
     assert result.code == 0
-    assert "yorutsuke-batch-output-dlq-local has no such messages: there is nothing to redrive." in result.message
+    assert "Found 0 matching messages in yorutsuke-batch-output-dlq-local." in result.message
     assert operator("redrive", "--json").json["found"] == []
 
 
@@ -164,7 +164,7 @@ def test_redrive_keeps_messages_after_failed_sending(operator: Operator) -> None
         result = operator("redrive", "--yes")
 
     assert result.code == 1
-    assert "UnfinishedError: 25 of 25 messages were not moved (SQS took none). Run this again." in result.message
+    assert "UnfinishedError: 25 of 25 messages were not moved (SQS took none). Run the command again." in result.message
     assert _visible(operator.job_run, "deadLetterQueueUrl") == Counter(bodies)
 
 
@@ -181,14 +181,12 @@ def test_redrive_reports_messages_received_elsewhere(operator: Operator) -> None
 
     assert (looked.code, done.code, empty.code) == (0, 1, 1)
     queue = "yorutsuke-batch-output-dlq-local"
-    hidden = f"1 more in {queue} could not be received: another program has received them, or they are new."
-    assert f"Nothing was moved; 1 of 1 messages can be. {hidden}" in looked.message
+    hidden = f"1 messages in {queue} could not be received, because another program has received them or they are new."
+    assert f"1 of 1 messages can be moved. This dry run changed nothing. {hidden}" in looked.message
     assert f"1 of 1 messages were moved. {hidden}" in done.message
-    assert "Messages of an interrupted command come back after 10 minutes." in done.message
-    assert (
-        f"{queue} has no such messages that could be received: there is nothing to redrive. {hidden}" in empty.message
-    )
-    assert f"UnfinishedError: 1 messages of {queue} could not be received. Run this again." in empty.message
+    assert "After an interrupted command, messages become visible within 10 minutes." in done.message
+    assert f"Found 0 matching messages in {queue}. {hidden}" in empty.message
+    assert f"UnfinishedError: 1 messages of {queue} could not be received. Run the command again." in empty.message
     assert (json.loads(empty.out)["messages"], json.loads(empty.out)["hidden"]) == (0, 1)
 
 

@@ -106,7 +106,7 @@ def test_redrive_resubmits_failed_requests(
     assert answer["jobs"] == {"intent-known": "known0000001"}
     assert [*answer["failures"]] == ["intent-small"]
     # The emulator's runtime sets the error's name, so only the message is compared.
-    assert "pendingImageIds names 2 images, a batch job takes at least 100" in answer["failures"]["intent-small"]
+    assert "pendingImageIds names 2 images. A batch job needs at least 100" in answer["failures"]["intent-small"]
     assert "1 requests failed again and stay" in result.message
     assert _remaining_intents(operator, queue) == ["intent-broken", "intent-small"]
 
@@ -125,10 +125,10 @@ def test_redrive_resubmits_the_request_of_one_intent(
 
     assert looked.code == 0, looked.err
     assert "SubmissionLostError" in looked.out
-    assert "Nothing was resubmitted; 2 of 2 requests can be." in looked.message
-    assert "Ask for 2 jobs again?" in refused.message
+    assert "2 of 2 requests can be resubmitted. This dry run changed nothing." in looked.message
+    assert "Resubmit 2 requests?" in refused.message
     assert done.code == 0, done.err
-    assert "1 of 1 requests have a job now: intent-known known0000001." in done.message
+    assert "1 of 1 requests now have a job: intent-known known0000001." in done.message
     assert _remaining_intents(operator, queue) == ["intent-other"]
 
 
@@ -138,9 +138,9 @@ def test_redrive_reports_and_keeps_unreadable_messages(operator: Operator, queue
     result = operator("redrive", "--submissions", "--yes", "--json")
 
     answer = result.json
-    assert "1 that cannot be read stay in yorutsuke-batch-orchestrator-dlq-local: delete them there." in result.message
+    assert "1 requests cannot be read and stay in yorutsuke-batch-orchestrator-dlq-local. Delete" in result.message
     [found] = answer["found"]
-    assert found["problem"] == "it is not Lambda's failure record (requestContext: Field required)"
+    assert found["problem"] == "the message is not Lambda's failure record: requestContext: is missing"
     assert (answer["readable"], answer["jobs"], _remaining_intents(operator, queue)) == (0, {}, ["?"])
 
 
@@ -200,11 +200,11 @@ def test_redrive_shows_the_first_of_many_failures(
     result = operator("redrive", "--submissions", "--yes")
 
     assert result.code == 1
-    assert "Failed again: 4, the first 3" in result.out
-    assert result.out.count("a batch job takes at least 100") == 3
+    assert "Requests that failed again: 4, the first 3" in result.out
+    assert result.out.count("A batch job needs at least 100") == 3
     assert result.message.endswith(
-        "UnfinishedError: 4 requests failed again and stay in yorutsuke-batch-orchestrator-dlq-local: correct the "
-        "cause first. Run this again."
+        "UnfinishedError: 4 requests failed again and stay in yorutsuke-batch-orchestrator-dlq-local. Correct the "
+        "cause. Run the command again."
     )
 
 
@@ -218,9 +218,10 @@ def test_redrive_reports_requests_received_elsewhere(
     asked = operator("redrive", "--submissions", "--yes", "--json")
 
     assert (looked.code, asked.code) == (0, 1)
-    assert "has no such requests that could be received: there is nothing to redrive. 1 more in" in looked.message
+    assert "Found 0 matching requests in yorutsuke-batch-orchestrator-dlq-local. 1 mess" in looked.message
     assert (
-        "1 messages of yorutsuke-batch-orchestrator-dlq-local could not be received. Run this again." in asked.message
+        "1 messages of yorutsuke-batch-orchestrator-dlq-local could not be received. Run the command again."
+        in asked.message
     )
 
 
@@ -254,9 +255,9 @@ def test_invocation_client_uses_tcp_keepalive() -> None:
 def test_redrive_succeeds_without_failed_requests(operator: Operator) -> None:
     result = operator("redrive", "--submissions")
 
-    assert (result.code, "there is nothing to redrive" in result.message) == (0, True)
+    assert (result.code, "Found 0 matching requests" in result.message) == (0, True)
 
 
 def test_missing_queue_error_names_the_queue(operator: Operator) -> None:
-    with pytest.raises(StageError, match="queue 'yorutsuke-nowhere-local' does not exist: deploy the stage again"):
+    with pytest.raises(StageError, match=r"queue 'yorutsuke-nowhere-local' does not exist\. Deploy the stage again"):
         Queue(operator.job_run.aws.sqs, "yorutsuke-nowhere-local").depth()

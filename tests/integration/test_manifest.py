@@ -257,7 +257,7 @@ def test_rewritten_manifest_skips_earlier_message(stage: Stage, read_logs: LogRe
 
     entries = read_logs()
     assert [entry["why"] for entry in _entries(entries, "BATCH_RESULT_MANIFEST_SKIPPED")] == [
-        "the manifest has been written again"
+        "the manifest was written again since its notification"
     ]
     assert _metrics(entries, "ManifestDifference") == [2]
 
@@ -283,7 +283,7 @@ def test_manifest_without_processed_records_is_skipped(stage: Stage, read_logs: 
     assert stage.job() == before
     entries = read_logs()
     assert [entry["why"] for entry in _entries(entries, "BATCH_RESULT_MANIFEST_SKIPPED")] == [
-        "Bedrock has processed nothing yet"
+        "Bedrock has not processed a record yet"
     ]
     assert _metrics(entries, "UnprocessedCount") == [10]
 

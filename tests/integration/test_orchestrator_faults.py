@@ -247,7 +247,7 @@ def test_losing_function_keeps_manifest_of_claim(orchestrator: Orchestrator) -> 
 
     _before_call(orchestrator, "PutItem", 0, submit_first)
 
-    with pytest.raises(SubmissionLostError, match="others than can be sent by now"):
+    with pytest.raises(SubmissionLostError, match="the images that can be sent have changed"):
         orchestrator.invoke(all_images)
 
     assert orchestrator.manifests() == {MANIFEST: manifest_of()}

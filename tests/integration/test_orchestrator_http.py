@@ -35,7 +35,7 @@ def test_request_and_repetition_return_200(orchestrator: Orchestrator) -> None:
 
 
 def test_invalid_request_returns_400(orchestrator: Orchestrator, read_logs: LogReader) -> None:
-    message = "pendingImageIds names 1 images, a batch job takes at least 3: wait until there are more."
+    message = "pendingImageIds names 1 images. A batch job needs at least 3. Send the request when the user has more."
 
     response = orchestrator.invoke(api_event(request(["img-1"])))
 

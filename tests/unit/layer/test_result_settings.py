@@ -121,5 +121,5 @@ def test_malformed_variable_is_named(name: str, value: str) -> None:
 
 
 def test_unknown_time_zone_is_refused_with_a_remedy() -> None:
-    with pytest.raises(ValidationError, match="'Tokyo' is not an IANA time zone; use a name such as Asia/Tokyo"):
+    with pytest.raises(ValidationError, match="'Tokyo' is not an IANA time zone such as 'Asia/Tokyo'"):
         ResultSettings.model_validate({**ENVIRONMENT, "TIMEZONE": "Tokyo"})

@@ -32,12 +32,13 @@ def test_request_is_read_from_both_event_forms(event: dict[str, Any], http: bool
     assert (is_http_event(event), parse_request(event)) == (http, REQUEST)
 
 
-MISSING_BODY = f"the request has no body: send {FORM}."
-INVALID_BASE64 = "the body is said to be base64 and is not: send JSON as it is."
-MISSING_FIELDS = not_valid("intentId: Field required; pendingImageIds: Field required; userId: Field required")
-NOT_AN_OBJECT = not_valid("value: Input should be a valid dictionary or instance of SubmitRequest")
+MISSING_BODY = f"the request's body is empty or not text. Send {FORM}."
+INVALID_BASE64 = (
+    "the request's body is not valid base64, although isBase64Encoded is true. Send the JSON without encoding."
+)
+MISSING_FIELDS = not_valid("intentId: is missing; pendingImageIds: is missing; userId: is missing")
 INVALID_INTENT = not_valid(
-    "intentId: Value error, must be 1 to 128 letters, digits, dots, hyphens and underscores, a letter or digit first"
+    "intentId: must have 1 to 128 letters, digits, dots, hyphens or underscores, a letter or digit first"
 )
 
 
@@ -47,14 +48,18 @@ INVALID_INTENT = not_valid(
         ({"body": None}, MISSING_BODY),
         ({"body": ""}, MISSING_BODY),
         ({"body": {}}, MISSING_BODY),
-        ({"body": "secret"}, not_valid("value: Invalid JSON: expected value at line 1 column 1")),
-        ({"body": "[]"}, not_valid("value: Input should be an object")),
+        ({"body": "secret"}, not_valid("it is not valid JSON (line 1, column 1: expected a value)")),
+        ({"body": "[]"}, not_valid("it must be an object, not an array")),
         ({"body": '{"secret": "\ud800"}'}, MISSING_FIELDS),
         ({"body": "secret", "isBase64Encoded": True}, INVALID_BASE64),
         ({"body": "領収書", "isBase64Encoded": True}, INVALID_BASE64),
         ({**BARE, "intentId": "secret/1"}, INVALID_INTENT),
         ({}, MISSING_FIELDS),
-        *((event, NOT_AN_OBJECT) for event in (None, True, 7, 7.5, "body", "secret", [], ["body"], [{"body": BODY}])),
+        (None, not_valid("it must be an object, not null")),
+        (True, not_valid("it must be an object, not a boolean")),
+        *((event, not_valid("it must be an object, not a number")) for event in (7, 7.5)),
+        *((event, not_valid("it must be an object, not text")) for event in ("body", "secret")),
+        *((event, not_valid("it must be an object, not an array")) for event in ([], ["body"], [{"body": BODY}])),
     ],
 )
 def test_invalid_request_is_refused_without_quoting_it(event: object, message: str) -> None:

@@ -29,7 +29,7 @@ def described(validate: Callable[[], object], *subject: str) -> str:
     return describe_errors(raised.value, *subject)
 
 
-def test_every_rule_belongs_to_an_error_type_of_pydantic() -> None:
+def test_every_rule_names_a_pydantic_error_type() -> None:
     assert RULES.keys() <= {*get_args(ErrorType)}
 
 

@@ -72,7 +72,7 @@ def test_unused_input_is_refused_at_any_depth(values: dict[str, Any]) -> None:
 
 
 def test_missing_input_is_refused_by_name() -> None:
-    with pytest.raises(UnknownResourceError, match="has no input 'name'"):
+    with pytest.raises(UnknownResourceError, match="does not set the input 'name'"):
         Inputs("aws:sqs/queue:Queue", "q", {}).take("name")
 
 

@@ -86,7 +86,7 @@ def test_second_stage_does_not_replace_the_first(start: Start, work_folder: Path
     emulator = start()
     kept = keep_stage(emulator, file)
 
-    with pytest.raises(KeptStageError, match=r"use its stage, or end it with \./nox -s demo -- --stop"):
+    with pytest.raises(KeptStageError, match=r"Use its stage, or stop it with \./nox -s demo -- --stop"):
         keep_stage(emulator, file)
     with pytest.raises(KeptStageError, match=r"since 2026-11-24T03:02:01Z at https://127\.0\.0\.1:1 \(process \d+\)"):
         require_none_kept(file)

@@ -20,7 +20,7 @@ def test_span_is_a_number_and_a_unit(text: str, expected: timedelta) -> None:
 
 @pytest.mark.parametrize("text", ["", "2", "d", "2w", "-1d", "1.5h", "2 d", "9999999d", "999999d", "3651d"])
 def test_invalid_span_is_refused_with_the_rule(text: str) -> None:
-    with pytest.raises(ValueError, match="write a number and d, h or m"):
+    with pytest.raises(ValueError, match="Write a number and d, h or m"):
         parse_span(text)
 
 
