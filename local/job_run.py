@@ -73,7 +73,7 @@ class JobRun:
         self._put("pendingImagesTable", image.model_dump(exclude_none=True))
 
     def seed_job(self, image_ids: list[str] | None = None) -> None:
-        """Write the job's record as the orchestrator does, with or without the list of its images."""
+        """Write the job's item as the orchestrator does, with or without the list of its images."""
         job = BatchJob(
             intentId=self.intent_id,
             jobId=self.job_id,
@@ -99,7 +99,7 @@ class JobRun:
         self.aws.s3.put_object(Bucket=self.bucket, Key=key, Body="\n".join(lines).encode())
 
     def drop_manifest(self, counts: RecordCounts) -> None:
-        """Put the manifest into the bucket in which Bedrock counts the job's records."""
+        """Put the manifest into the bucket in which Bedrock counts the job's items."""
         self.drop_lines([counts.model_dump_json(exclude_none=True)], OUTPUT_MANIFEST_NAME)
 
     def end_job(self, status: str, message: str) -> None:
@@ -119,7 +119,7 @@ class JobRun:
         self.wait_until(lambda job: job["status"] == JobStatus.COMPLETED, "be COMPLETED")
 
     def wait_until(self, settled: Callable[[dict[str, Any]], bool], change: str) -> None:
-        """Wait until the job's record meets a condition. Raises NotSettledError if the function fails instead."""
+        """Wait until the job's item meets a condition. Raises NotSettledError if the function fails instead."""
 
         def is_settled() -> bool:
             for entry in self.failures():
@@ -151,7 +151,7 @@ class JobRun:
         return (json.loads(message) for message in messages if message.startswith("{"))
 
     def job(self) -> dict[str, Any]:
-        """Return the job's record, or an empty dict if it does not exist."""
+        """Return the job's item, or an empty dict if it does not exist."""
         table, key = self.outputs["batchJobsTable"], to_item({"intentId": self.intent_id})
         response = self.aws.dynamodb.get_item(TableName=table, Key=key, ConsistentRead=True)
         return from_item(response.get("Item", {}))

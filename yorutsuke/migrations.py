@@ -54,7 +54,7 @@ class RetryResult:
     """The number of images that were moved, and the reasons why the others were not, by image id.
 
     `edited` counts transactions that were deleted or had another status when their status was to be set. They are left
-    unchanged. `corrected` is the number by which the job's record had counted too many.
+    unchanged. `corrected` is the number by which the job's item had counted too many.
     """
 
     moved: int = 0
@@ -71,7 +71,7 @@ def find_unmoved(stage: Stage, job_id: str) -> list[Unmoved]:
 
 
 def surplus(job: JobRecord, found: int) -> int:
-    """Return how many unmoved images a job's record counts beyond those in the index, or 0 while the index may lag."""
+    """Return how many unmoved images a job's item counts beyond those in the index, or 0 while the index may lag."""
     return max(0, job.unmoved_count - found) if age_seconds(moment(job.completedAt)) > INDEX_SECONDS else 0
 
 
@@ -147,7 +147,7 @@ def _correct_count(stage: Stage, job: JobRecord, result: RetryResult) -> None:
 
 
 def _current_record(stage: Stage, job: JobRecord) -> JobRecord:
-    """Return a job's record as it is now. Raises UnfinishedError if its output was processed since `job` was read."""
+    """Return a job's item as it is now. Raises UnfinishedError if its output was processed since `job` was read."""
     record = find_record(stage, job.intentId)
     if record.is_claimed or record.processedOutputs != job.processedOutputs:
         raise UnfinishedError(

@@ -1,4 +1,4 @@
-"""The objects that Bedrock wrote for a job, compared with the job's record."""
+"""The objects that Bedrock wrote for a job, compared with the job's item."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

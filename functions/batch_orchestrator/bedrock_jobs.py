@@ -1,7 +1,7 @@
 """Creates batch inference jobs in Bedrock, one per intent.
 
 Bedrock recognises a repeated request by its token and ignores it, unless a parameter differs. The token and all
-parameters come from the intent's record and not from the stage's settings, which may have changed. So every run
+parameters come from the intent's item and not from the stage's settings, which may have changed. So every run
 requests the same job.
 
 Source: Amazon Bedrock API reference, CreateModelInvocationJob.

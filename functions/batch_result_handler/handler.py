@@ -141,10 +141,10 @@ def use_cases() -> UseCases:
 
 @contextmanager
 def _log_failure(**keys: str) -> Generator[None]:
-    """Log the error that makes a message fail, with the event's keys, and raise it again.
+    """Log the error that makes an event fail, with the event's keys, and raise it again.
 
-    Two errors are warnings: a manifest that arrived before its output, and a job that another function has claimed.
-    They count as failures only if their message reaches the dead-letter queue.
+    ManifestReconciler has already logged a NotReconciledError. A JobClaimedError is a warning. Both count as failures
+    only if their message reaches the dead-letter queue.
     """
     with logger.append_context_keys(**keys, **dict.fromkeys(EVENT_KEYS)):
         try:

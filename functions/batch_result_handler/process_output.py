@@ -133,7 +133,11 @@ class OutputProcessor:
         return stats, missing
 
     def _store_chunk(self, job: BatchJob, date: str, chunk: RecordChunk) -> StoredChunk:
-        """Write transactions, move their images, then set the status of transactions with an unmoved image."""
+        """Write transactions, move their images, then set transactions with an unmoved image to MIGRATION_FAILED.
+
+        A transaction has that status from the start if `pending-images` does not have its image. A record becomes a
+        dead letter if its image does not belong to the job's owner.
+        """
         images = self.stores.pending.find([record.transaction.imageId for record in chunk.parsed])
         foreign = {image.image_id for image in images.values() if image.user_id != job.userId}
         transactions = [r.transaction for r in chunk.parsed if r.transaction.imageId not in foreign]
@@ -214,7 +218,7 @@ def require_sole_output(job: BatchJob, source: OutputObject) -> None:
         raise OutputConflictError(
             f"object key {source.key!r} is a second output file of job {job.jobId!r}, which was completed from "
             f"{others[0]!r}. A job has one output file. To process the second file instead, remove processedOutputs "
-            "from the job's record and redrive the message."
+            "from the job's item and redrive the message."
         )
 
 

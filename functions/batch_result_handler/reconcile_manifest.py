@@ -25,14 +25,15 @@ class ManifestReconciler:
     logger: Logger
 
     def reconcile(self, job: BatchJob, source: ManifestObject) -> None:
-        """Store the manifest's counts in the job's record if the processed output has as many records.
+        """Store the manifest's counts in the job's item if the processed output has as many records.
 
         Bedrock writes the manifest again while the job runs. A message about an earlier content is skipped, because the
-        later content has its own message. Records that Bedrock has not processed are not in the output. They are
-        reported, and are not a difference.
+        later content has its own message. Requests that Bedrock has not processed do not have a record
+        yet. They are reported, and are not a difference.
 
         Raises:
-            NotReconciledError: The counts differ. The message returns when more output may have arrived.
+            NotReconciledError: The counts differ, or an output file was processed during the comparison. SQS delivers
+                the message again when more output may have arrived.
             InvalidManifestError: The object is not Bedrock's manifest.
             YorutsukeError, botocore's errors: Something could not be read or written.
         """

@@ -1,4 +1,4 @@
-"""Records the end of a job that Bedrock did not complete, in the job's record, the log and the metrics."""
+"""Records the end of a job that Bedrock did not complete, in the job's item, the log and the metrics."""
 
 from dataclasses import dataclass
 
@@ -21,10 +21,10 @@ class JobEndRecorder:
     logger: Logger
 
     def record(self, job: BatchJob, end: JobEnd) -> None:
-        """Report the end and store it in the job's record, once per state.
+        """Report the end and store it in the job's item, once per state.
 
         The report comes first, so that a crash in between leads to two reports and not to a missing one. Bedrock's
-        message goes into the record only, because Bedrock's API marks it as sensitive.
+        reason is stored in the job's item and not logged, because Bedrock's API marks it as sensitive.
 
         Raises botocore's errors, and RetryableError if the record was deleted.
         """

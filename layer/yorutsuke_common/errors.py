@@ -1,16 +1,16 @@
-"""The errors that Yorutsuke code raises, in one tree.
+"""The errors that make an event or a request fail, in one tree.
 
     YorutsukeError
     ├── RetryableError           the same event may succeed later
     │   ├── BatchWriteError      DynamoDB returned a part of a chunk unprocessed after every retry
     │   ├── JobClaimedError      another function is processing the job's output
-    │   ├── NotReconciledError   Bedrock's manifest and the processed output disagree
+    │   ├── NotReconciledError   the output manifest and the processed output disagree
     │   └── SubmissionLostError  this run cannot write the manifest of a submission that has begun
     └── PermanentError           the same event fails again until a person acts
         ├── SettingsError        the function's environment is not valid
         ├── InvalidEventError    the event's envelope or object key is not one that the function processes
-        ├── InvalidManifestError the output manifest breaks AWS's documented form
-        ├── UnknownJobError      the job's record is missing, or breaks the schema
+        ├── InvalidManifestError the output manifest is not JSON, lacks a count, or is too large
+        ├── UnknownJobError      the item of the job is missing, not unique, or breaks the schema
         ├── OutputConflictError  a second output file for a job that accepts one
         ├── InvalidRequestError  a request for a job breaks a rule
         ├── IntentConflictError  a request differs from the one that began its intent
@@ -18,7 +18,8 @@
         └── BedrockRefusedError  Bedrock refuses the job as it is
 
 Both branches make the event fail, so that it is not lost. SQS delivers a failed message again and, after the last
-receive, moves it to the dead-letter queue. The caller that requested a job receives the error. The branch states
+receive, moves it to the dead-letter queue. Lambda does the same with an event that S3 sends directly. The caller that
+requested a job receives the error. The branch states
 whether a retry can help.
 
 Every message names the value, the rule it breaks and the remedy.
@@ -26,11 +27,11 @@ Every message names the value, the rule it breaks and the remedy.
 
 
 class YorutsukeError(Exception):
-    """Root of every error that Yorutsuke code raises."""
+    """Root of the errors that make an event or a request fail."""
 
 
 class RetryableError(YorutsukeError):
-    """The cause may pass without action. The event is delivered again."""
+    """The cause may pass without action. SQS or Lambda delivers the event again. A caller sends its request again."""
 
 
 class BatchWriteError(RetryableError):
@@ -49,7 +50,7 @@ class JobClaimedError(RetryableError):
 
 
 class NotReconciledError(RetryableError):
-    """Bedrock's manifest and the processed output have different counts: more output may still arrive."""
+    """The output manifest and the processed output disagree: more output may still arrive."""
 
 
 class SubmissionLostError(RetryableError):
@@ -60,7 +61,7 @@ class SubmissionLostError(RetryableError):
 
 
 class PermanentError(YorutsukeError):
-    """The cause does not pass without action. An operator must correct it, then redrive the message."""
+    """The cause does not pass without action. After its correction, redrive the message or send the request again."""
 
 
 class SettingsError(PermanentError):
@@ -76,7 +77,7 @@ class InvalidManifestError(PermanentError):
 
 
 class UnknownJobError(PermanentError):
-    """The batch-jobs table lacks a usable record of the job."""
+    """The batch-jobs table lacks a usable item of the job."""
 
 
 class OutputConflictError(PermanentError):
@@ -92,7 +93,7 @@ class IntentConflictError(PermanentError):
 
 
 class JobConflictError(PermanentError):
-    """Bedrock has another job for the intent than the one in the intent's record. One of them must be stopped."""
+    """Bedrock has another job for the intent than the one in the intent's item. One of them must be stopped."""
 
 
 class BedrockRefusedError(PermanentError):

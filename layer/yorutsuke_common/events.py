@@ -44,7 +44,7 @@ class OutputObject(JobObject):
 
 
 class ManifestObject(JobObject):
-    """The manifest in which Bedrock counts a job's records."""
+    """The manifest in which Bedrock counts a job's items."""
 
 
 @dataclass(frozen=True)

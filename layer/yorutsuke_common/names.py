@@ -63,7 +63,7 @@ DEAD_LETTERS_PREFIX = "dead-letters/"
 OUTPUT_SUFFIXES = (".jsonl", ".jsonl.out")
 """Suffixes of output files: of the simple layout, and of the layout that Bedrock writes."""
 OUTPUT_MANIFEST_NAME = "manifest.json.out"
-"""Name of the file beside an output file in which Bedrock counts a job's records."""
+"""Name of the file beside an output file in which Bedrock counts a job's items."""
 
 # Global secondary indexes.
 JOB_ID_INDEX = "jobIdIndex"

@@ -187,7 +187,7 @@ class ResultStats(_Model):
     """The counts of one output file: successCount + failureCount = totalCount, always.
 
     `migrationFailedCount` counts successes with an image that could not be moved. `missingCount` counts requested
-    images without a record. It is absent if the job's record does not list the requested images.
+    images without a record. It is absent if the job's item does not list the requested images.
     """
 
     successCount: int
@@ -201,7 +201,7 @@ Count = Annotated[int, Field(ge=0, le=10**15)]
 
 
 class RecordCounts(_Model):
-    """The content of `manifest.json.out`, in which Bedrock counts a job's records beside the output file.
+    """The content of `manifest.json.out`, in which Bedrock counts a job's items beside the output file.
 
     `processedRecordCount` is the number of lines of the output. It is below `totalRecordCount` while the job runs, and
     stays below it if the job is only partially completed.

@@ -1,7 +1,8 @@
 """Sentences about pydantic's validation errors: the field, the rule and the JSON type that was found. Pure.
 
-pydantic's own messages name Python types, and some of them quote the input. A sentence of this module never holds a
-value of the input, because it may reach a log or a dead letter.
+pydantic's own messages name Python types, and some of them quote the input. The sentences of this module do not quote
+the input, because they may reach a log or a dead letter. A validator's own ValueError is passed on. A validator of a
+record's fields must therefore not quote its value.
 """
 
 from collections.abc import Mapping

@@ -118,7 +118,7 @@ def make_operator(emulator: Emulator, job_run: JobRun, folder: Path) -> Operator
 
 
 def put_job(job_run: JobRun, intent_id: str, **attributes: object) -> None:
-    """Write a job's record without validating it."""
+    """Write a job's item without validating it."""
     item = to_item({"intentId": intent_id, **attributes})
     job_run.aws.dynamodb.put_item(TableName=job_run.outputs["batchJobsTable"], Item=item)
 

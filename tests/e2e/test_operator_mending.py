@@ -232,7 +232,7 @@ def test_replay_restores_the_record_after_failed_sending(
         result = operator("replay", job_run.job_id, "--yes")
 
     assert result.code == (130 if isinstance(error, KeyboardInterrupt) else 1)
-    assert f"The record of job '{job_run.job_id}' was restored." in result.message
+    assert f"The item of job '{job_run.job_id}' was restored." in result.message
     assert job_run.job()["processedOutputs"] == seen
 
 
@@ -535,7 +535,7 @@ def test_retry_migrations_confirms_before_correcting_the_count(
 
     assert (early["found"], early["corrected"]) == (0, 0)
     assert (refused.code, counted) == (1, 1)
-    assert f"Correct the record of job {job_run.job_id} to 0 unmoved images?" in refused.message
+    assert f"Correct the item of job {job_run.job_id} to 0 unmoved images?" in refused.message
     assert agreed.code == 0, agreed.err
     assert job_run.job()["resultStats"]["migrationFailedCount"] == 0
 

@@ -64,7 +64,7 @@ def operator(emulator: Emulator, stage: JobRun, tmp_path_factory: pytest.TempPat
 
 @pytest.fixture(autouse=True)
 def restored_work(operator: Operator) -> None:
-    """Restore the dead message, the image, the transaction's status and the job's record for the next command."""
+    """Restore the dead message, the image, the transaction's status and the job's item for the next command."""
     job_run = operator.job_run
     s3 = {"bucket": {"name": job_run.outputs["imagesBucket"]}, "object": {"key": f"batch-output/{JOB}/output.jsonl"}}
     dead = json.dumps({"Records": [{"s3": s3}]})

@@ -127,7 +127,7 @@ class JobUnderFaults(RuleBasedStateMachine):
         return self.job().get("processedOutputs") == {OUTPUT_KEY: etag}
 
     def job(self) -> dict[str, Any]:
-        """Return the job's record."""
+        """Return the job's item."""
         [job] = map(from_item, self.faulty_job.aws.tables[BATCH_JOBS].items.values())
         return job
 

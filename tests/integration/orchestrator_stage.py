@@ -67,7 +67,7 @@ class Orchestrator:
             boto3.DEFAULT_SESSION = first_session
 
     def record(self, intent_id: str = "intent-1") -> dict[str, Any]:
-        """Return an intent's record."""
+        """Return an intent's item."""
         [record] = [item for item in self.stage.items(BATCH_JOBS) if item["intentId"] == intent_id]
         return record
 

@@ -111,7 +111,7 @@ class Stage:
         s3_backends[ACCOUNT]["aws"].buckets[BUCKET].keys[key].last_modified = moment
 
     def put_job(self, job_id: str = JOB_ID, **changes: object) -> None:
-        """Write a submitted job's record."""
+        """Write a submitted job's item."""
         job = {
             "intentId": f"intent-{job_id}",
             "jobId": job_id,
@@ -171,7 +171,7 @@ class Stage:
         return {item["imageId"]: item for item in self.items(PENDING_IMAGES)}
 
     def job(self, job_id: str = JOB_ID) -> dict[str, Any]:
-        """Return a job's record."""
+        """Return a job's item."""
         return next(item for item in self.items(BATCH_JOBS) if item["jobId"] == job_id)
 
     def dead_letters(self) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Tests of the orchestrator: a request creates a manifest, a Bedrock job and a job's record."""
+"""Tests of the orchestrator: a request creates a manifest, a Bedrock job and a job's item."""
 
 import base64
 import json

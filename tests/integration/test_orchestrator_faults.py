@@ -212,7 +212,7 @@ def test_conflicting_job_id_raises_error(orchestrator: Orchestrator) -> None:
         orchestrator.invoke(request())
 
     assert str(raised.value) == (
-        "Bedrock has created job 'job000000000' for intent 'intent-1', but the intent's record names another job. An "
+        "Bedrock has created job 'job000000000' for intent 'intent-1', but the intent's item names another job. An "
         "intent has one job. Stop job 'job000000000' in Bedrock."
     )
     assert orchestrator.record()["jobId"] == "otherjob0000"

@@ -21,7 +21,7 @@ from .dead_letters import reasons_table
 
 SHOWN_IMAGES = 10
 LOG_DAYS = 30
-"""Number of days for which a job's record is kept. A stage keeps its logs as long by default."""
+"""Number of days for which a job's item is kept. A stage keeps its logs as long by default."""
 
 
 @stage_command

@@ -44,7 +44,7 @@ Timeout = Annotated[
 ]
 
 Sent = tuple[dict[str, Any], Callable[[JobRecord], bool]]
-"""The answer of a replay that was sent, and the test whether its result is in the job's record."""
+"""The answer of a replay that was sent, and the test whether its result is in the job's item."""
 
 
 @stage_command
@@ -99,7 +99,7 @@ def _send_again(screen: Screen, stage: Stage, job: BatchJob, key: str) -> None:
         stage.queue.send([notification(stage.settings.images_bucket, key)])
     except BaseException:
         if not job.processedOutputs or restore_outputs(stage.stores.jobs, job):
-            state = f"The record of job {job.jobId!r} was restored."
+            state = f"The item of job {job.jobId!r} was restored."
         else:
             state = f"A function has claimed job {job.jobId!r} or processed an output. Run `job {job.jobId}`."
         screen.say(f"The message was not sent, or SQS's response was lost. {state}")
@@ -141,7 +141,7 @@ def _replay_manifest(screen: Screen, stage: Stage, record: JobRecord, named: str
     rows = {
         "records in the manifest": counts.processedRecordCount,
         "records in the processed output": lines,
-        "effect if they agree": "the counts are stored in the job's record",
+        "effect if they agree": "the counts are stored in the job's item",
     }
     screen.preview(facts(f"Effects of comparing {key} again, for job {job.jobId}", rows))
     if is_premature(counts, job):
@@ -162,7 +162,7 @@ def _replay_manifest(screen: Screen, stage: Stage, record: JobRecord, named: str
 def _wait(
     screen: Screen, stage: Stage, record: JobRecord, is_done: Callable[[JobRecord], bool], timeout: timedelta
 ) -> JobRecord:
-    """Wait until a job's record has the result, and return the record. Raises UnfinishedError after the timeout."""
+    """Wait until a job's item has the result, and return the record. Raises UnfinishedError after the timeout."""
     deadline = time.monotonic() + timeout.total_seconds()
     try:
         with screen.progress("Waiting for the function"):

@@ -20,12 +20,12 @@ def retry_migrations(screen: Screen, stage: Stage, job: JobName, *, yes: Yes = F
     result = RetryResult()
     if more:
         screen.say(
-            f"The record of job {job_id} counts {more} unmoved images more than the {count} in the table, because "
+            f"The item of job {job_id} counts {more} unmoved images more than the {count} in the table, because "
             "their transactions were deleted or edited. The count is corrected when all images are moved."
         )
     if count or more:
         move = f"Move {count} images of job {job_id} that could not be moved?"
-        correct = f"Correct the record of job {job_id} to 0 unmoved images?"
+        correct = f"Correct the item of job {job_id} to 0 unmoved images?"
         screen.confirm(move if count else correct, yes=yes)
         with screen.progress("Moving images", count) as advance:
             result = retry(stage, record, transactions, advance)

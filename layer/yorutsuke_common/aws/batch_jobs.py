@@ -53,7 +53,7 @@ class BatchJobs:
         return self._submission(response["Item"]) if "Item" in response else None
 
     def claim_intent(self, submission: Submission) -> Submission:
-        """Write the intent's record unless it has one, and return the stored record, which may be another function's.
+        """Write the intent's item unless it has one, and return the stored record, which may be another function's.
 
         Raises:
             UnknownJobError: The stored record breaks the schema.
@@ -117,7 +117,7 @@ class BatchJobs:
                 return self._submission(current)
             if "jobId" in current:
                 raise JobConflictError(
-                    f"Bedrock has created job {job_id!r} for intent {submission.intentId!r}, but the intent's record "
+                    f"Bedrock has created job {job_id!r} for intent {submission.intentId!r}, but the intent's item "
                     f"names another job. An intent has one job. Stop job {job_id!r} in Bedrock."
                 ) from exc
             raise RetryableError(
@@ -240,7 +240,7 @@ class BatchJobs:
         compared: dict[str, Any] | None = None,
         remove: Sequence[str] = (),
     ) -> tuple[bool, dict[str, Any]]:
-        """Set and remove attributes of the job's record if a condition holds.
+        """Set and remove attributes of the job's item if a condition holds.
 
         Args:
             job: The job, possibly as read through the index, which lags behind.
@@ -276,7 +276,7 @@ class BatchJobs:
             if current.get("jobId") == job.jobId:
                 return False, current
             raise RetryableError(
-                f"the record of job {job.jobId!r} was deleted from table {self.table!r} while the job was processed. "
+                f"the item of job {job.jobId!r} was deleted from table {self.table!r} while the job was processed. "
                 "Restore the record, then redrive the message."
             ) from exc
         return True, from_item(response["Attributes"])
@@ -286,7 +286,7 @@ class BatchJobs:
             return Submission.model_validate(from_item(item))
         except ValidationError as exc:
             raise UnknownJobError(
-                f"the intent's record in table {self.table!r} is not valid: {describe_errors(exc)}. "
+                f"the intent's item in table {self.table!r} is not valid: {describe_errors(exc)}. "
                 "Correct the record, then send the request again."
             ) from exc
 
@@ -295,7 +295,7 @@ class BatchJobs:
             return BatchJob.model_validate(record)
         except ValidationError as exc:
             raise UnknownJobError(
-                f"the record of job id {job_id!r} in table {self.table!r} is not valid: "
+                f"the item of job id {job_id!r} in table {self.table!r} is not valid: "
                 f"{describe_errors(exc)}. Correct the record, then redrive the message."
             ) from exc
 

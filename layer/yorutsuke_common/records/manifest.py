@@ -1,4 +1,4 @@
-"""`manifest.json.out`: Bedrock's count of a job's records, compared with the processed records."""
+"""`manifest.json.out`: Bedrock's count of a job's items, compared with the processed records."""
 
 from pydantic import ValidationError
 

@@ -21,7 +21,8 @@ from .rejection import Rejection
 class ParsedRecord:
     """A line that was parsed into a transaction. `line` counts from 1.
 
-    `record` is kept because the line becomes a dead letter if its image belongs to another user.
+    `record` is cut to a dead letter's limit. The record still becomes a dead letter if its image repeats or does not
+    belong to the job's owner.
     """
 
     line: int
