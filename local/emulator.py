@@ -125,7 +125,9 @@ def stop_process(pid: int, folder: Path) -> None:
 
 def remove_unpacked(folder: Path) -> None:
     """Remove the files that the emulator of a folder unpacked. The emulator must have ended."""
-    shutil.rmtree((folder / TEMPORARY_FOLDER).resolve(), ignore_errors=True)
+    # A restart of the machine empties RAM_DISK, and leaves a link to a missing folder.
+    with suppress(FileNotFoundError):
+        shutil.rmtree((folder / TEMPORARY_FOLDER).resolve())
 
 
 def free_port() -> int:

@@ -2,8 +2,8 @@
 
 The order of the steps makes a retry after a crash at any call safe. All checks come before the first visible effect:
 the images are read, and all lines of the manifest go into an unpublished draft. Then the intent is claimed, which fixes
-the submit time, the images and the parameters of the job. Then the manifest is published, and the record is updated.
-Then Bedrock creates the job, and the record receives the job's id. A run that finds a claim without a job continues
+the submit time, the images and the parameters of the job. Then the manifest is published, and the item is updated.
+Then Bedrock creates the job, and the item receives the job's id. A run that finds a claim without a job continues
 from it, with the published manifest or with the same images. Every run sends Bedrock the claim's token, and so creates
 the same job.
 """

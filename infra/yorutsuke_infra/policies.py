@@ -40,7 +40,7 @@ def batch_result_policy(arns: BatchResultResources) -> Document:
         _allow(
             "ReadOutputAndImages",
             ["s3:GetObject"],
-            # Of any job and any user: a message names them.
+            # The grant covers every job and every user, because a message names them.
             [_under(arns.bucket, f"{BATCH_OUTPUT_PREFIX}*"), _under(arns.bucket, f"{UPLOADS_PREFIX}*")],
         ),
         _allow(
@@ -49,7 +49,7 @@ def batch_result_policy(arns: BatchResultResources) -> Document:
             # For any date and any job.
             [_under(arns.bucket, f"{PROCESSED_PREFIX}*"), _under(arns.bucket, f"{DEAD_LETTERS_PREFIX}*")],
         ),
-        # Of any user. Deleted images can be restored, because the function may not delete versions.
+        # The grant covers every user. Deleted images can be restored, because the function may not delete versions.
         _allow("DeleteMovedImages", ["s3:DeleteObject"], [_under(arns.bucket, f"{UPLOADS_PREFIX}*")]),
         _allow("WriteResults", ["dynamodb:BatchWriteItem"], [arns.transactions, arns.pending_images]),
         _allow("LookUpImages", ["dynamodb:BatchGetItem"], [arns.pending_images]),
@@ -82,7 +82,7 @@ def submission_policy(arns: BatchSubmissionResources) -> Document:
     return _document(
         _allow("KeepJobs", ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"], [arns.batch_jobs]),
         _allow("LookUpImages", ["dynamodb:BatchGetItem"], [arns.pending_images]),
-        # Of any user: a request names the images.
+        # The grant covers every user, because a request names the images.
         _allow("ReadImages", ["s3:GetObject"], [_under(arns.bucket, f"{UPLOADS_PREFIX}*")]),
         # The function aborts a multipart upload that fails.
         _allow(
@@ -125,9 +125,9 @@ def bedrock_policy(bucket: Input[str], models: BatchModels) -> Document:
     """
     return _document(
         _allow("FindManifests", ["s3:ListBucket"], [bucket]),
-        # Of any intent.
+        # The grant covers every intent.
         _allow("ReadManifests", ["s3:GetObject"], [_under(bucket, f"{BATCH_INPUT_PREFIX}*")]),
-        # Of any job, because Bedrock assigns the id.
+        # The grant covers every job, because Bedrock assigns the id.
         _allow("WriteOutputs", ["s3:PutObject"], [_under(bucket, f"{BATCH_OUTPUT_PREFIX}*")]),
         *(statement for number, profile in enumerate(models.profiles) for statement in _by_profile(number, *profile)),
     )

@@ -101,11 +101,11 @@ def reply_text(model_output: JsonValue) -> str:
     try:
         reply = _REPLY.validate_python(model_output)
     except ValidationError as exc:
-        found = f"the keys {sorted(model_output)}" if isinstance(model_output, dict) else json_type(model_output)
+        is_object = isinstance(model_output, dict)
+        found = f"has the keys {sorted(model_output)}" if is_object else f"is {json_type(model_output)}"
         raise Rejection(
             Reason.INVALID_RECORD,
-            "modelOutput: must be a reply with output.message.content, content, results or generation, "
-            f"but {'has' if isinstance(model_output, dict) else 'is'} {found}",
+            f"modelOutput: must be a reply with output.message.content, content, results or generation, but {found}",
         ) from exc
     if reply.stop_reason in TRUNCATED_STOP_REASONS:
         raise Rejection(
