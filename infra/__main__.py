@@ -68,9 +68,9 @@ OutputNotification(
 )
 
 lost_outputs = (
-    lost_notifications("Output files and manifests", messaging.topic.name)
+    lost_notifications("Output files and output manifests", messaging.topic.name)
     if messaging.topic
-    else lost_invocations("Output files and manifests", handler.function.name)
+    else lost_invocations("Output files and output manifests", handler.function.name)
 )
 metrics = StageMetrics(
     jobs=JobMetrics(stage),

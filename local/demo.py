@@ -63,7 +63,9 @@ def _arguments() -> argparse.Namespace:
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--input", type=Path, metavar="FILE", help="process your own output file, in either layout")
     mode.add_argument("--loop", action="store_true", help="submit images to a stand-in for Bedrock")
-    mode.add_argument("--bedrock", action="store_true", help="generate the output in Bedrock's layout, with a manifest")
+    mode.add_argument(
+        "--bedrock", action="store_true", help="generate the output in Bedrock's layout, with an output manifest"
+    )
     mode.add_argument(
         "--broken", action="store_true", help="make four of five jobs fail, for you to repair; implies --keep"
     )
@@ -167,9 +169,9 @@ def _run(job_run: JobRun, image_ids: list[str], output: Path | list[str], *, bed
         job_run.wait_until_completed()
         seconds = time.perf_counter() - started
     if bedrock:
-        with step("Comparing the manifest's counts with the output"):
-            job_run.drop_manifest(bedrock_counts(RECEIPTS))
-            job_run.wait_until(lambda job: "bedrockCounts" in job, "agree with its manifest")
+        with step("Comparing the output manifest's counts with the output"):
+            job_run.drop_output_manifest(bedrock_counts(RECEIPTS))
+            job_run.wait_until(lambda job: "bedrockCounts" in job, "agree with its output manifest")
     return DemoResult(job_run, seconds)
 
 

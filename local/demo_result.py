@@ -106,7 +106,7 @@ class DemoResult:
         if counts := summary["bedrockCounts"]:
             processed, errors = counts["processedRecordCount"], f"{counts['errorRecordCount']} with an error"
             records = f"{processed} of {counts['totalRecordCount']} records processed, {errors}"
-            table.add_row("manifest", f"{records}. The counts agree with the output.")
+            table.add_row("output manifest", f"{records}. The counts agree with the output.")
         table.add_row("dead-letter queue", f"{self.dlq_depth} messages")
         table.add_row("trace", f"intentId={job_run.intent_id} traceId={self.job['traceId']}")
         if self.loop:

@@ -98,8 +98,8 @@ class JobRun:
         key = output_prefix(self.job_id) + name
         self.aws.s3.put_object(Bucket=self.bucket, Key=key, Body="\n".join(lines).encode())
 
-    def drop_manifest(self, counts: RecordCounts) -> None:
-        """Put the manifest into the bucket in which Bedrock counts the job's items."""
+    def drop_output_manifest(self, counts: RecordCounts) -> None:
+        """Put the output manifest into the bucket."""
         self.drop_lines([counts.model_dump_json(exclude_none=True)], OUTPUT_MANIFEST_NAME)
 
     def end_job(self, status: str, message: str) -> None:

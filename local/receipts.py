@@ -82,12 +82,12 @@ def bedrock_lines(receipts: list[Receipt]) -> Iterator[str]:
 
 
 def bedrock_counts(count: int) -> RecordCounts:
-    """Return the counts of Bedrock's manifest for so many `bedrock_lines`. Bedrock counts a cut reply as a success."""
+    """Return the counts of the output manifest for so many `bedrock_lines`. Bedrock counts a cut reply as a success."""
     return record_counts(count, errors=int(count >= BAD_LINES[0]))
 
 
 def record_counts(count: int, errors: int) -> RecordCounts:
-    """Return the counts of Bedrock's manifest for an output with so many lines and errors."""
+    """Return the counts of the output manifest for an output with so many lines and errors."""
     return RecordCounts(
         totalRecordCount=count,
         processedRecordCount=count,

@@ -1,7 +1,7 @@
 """Moves images that could not be moved before, and sets the status of their transactions.
 
 A replay would write the transactions again and overwrite edits. Here, each status is set only if it is still
-`migrationFailed`. One DynamoDB transaction sets the statuses and the job's count, so the record always agrees with the
+`migrationFailed`. One DynamoDB transaction sets the statuses and the job's count, so the item always agrees with the
 table.
 
 Source: Amazon DynamoDB API reference, TransactWriteItems (at most 100 actions, all or none; cancellation reasons in the
@@ -22,9 +22,9 @@ from yorutsuke_common.records.reader import CHUNK_RECORDS
 from yorutsuke_common.schema import TransactionStatus
 
 from .errors import UnfinishedError
-from .job_records import JobRecord, find_record
 from .screen import Advance
 from .stage import Stage
+from .stored_jobs import StoredJob, find_job
 from .times import age_seconds, moment
 from .transactions import job_transactions
 
@@ -70,12 +70,12 @@ def find_unmoved(stage: Stage, job_id: str) -> list[Unmoved]:
     return [Unmoved(*(item[name]["S"] for name in attributes)) for item in items]
 
 
-def surplus(job: JobRecord, found: int) -> int:
+def surplus(job: StoredJob, found: int) -> int:
     """Return how many unmoved images a job's item counts beyond those in the index, or 0 while the index may lag."""
     return max(0, job.unmoved_count - found) if age_seconds(moment(job.completedAt)) > INDEX_SECONDS else 0
 
 
-def retry(stage: Stage, job: JobRecord, transactions: Sequence[Unmoved], advance: Advance) -> RetryResult:
+def retry(stage: Stage, job: StoredJob, transactions: Sequence[Unmoved], advance: Advance) -> RetryResult:
     """Move the images of transactions, and set the status of those that were moved.
 
     Raises UnfinishedError if the job's output is processed again meanwhile, or if other writers change its count.
@@ -109,15 +109,15 @@ def move_images(stage: Stage, chunk: Sequence[Unmoved], result: RetryResult) -> 
     return [transaction for transaction in chunk if transaction.image_id not in result.failures]
 
 
-def _settle(stage: Stage, job: JobRecord, transactions: Sequence[Unmoved], result: RetryResult) -> None:
+def _settle(stage: Stage, job: StoredJob, transactions: Sequence[Unmoved], result: RetryResult) -> None:
     """Set the status of transactions with a moved image, and subtract them from the job's count."""
     client = stage.clients.dynamodb
     left = [*transactions]
     for _ in range(ATTEMPTS):
         if not left:
             return
-        record = _current_record(stage, job)
-        actions: Any = [{"Update": update} for update in _updates(stage, record, left)]
+        stored = _current_job(stage, job)
+        actions: Any = [{"Update": update} for update in _updates(stage, stored, left)]
         try:
             client.transact_write_items(TransactItems=actions)
         except client.exceptions.TransactionCanceledException as exc:
@@ -135,29 +135,29 @@ def _settle(stage: Stage, job: JobRecord, transactions: Sequence[Unmoved], resul
     )
 
 
-def _correct_count(stage: Stage, job: JobRecord, result: RetryResult) -> None:
+def _correct_count(stage: Stage, job: StoredJob, result: RetryResult) -> None:
     """Set the count of a job without unmoved images to 0.
 
     The count is too high if a user has deleted transactions of unmoved images, or has set their status.
     """
-    record = _current_record(stage, job)
-    result.corrected = surplus(record, 0)
+    stored = _current_job(stage, job)
+    result.corrected = surplus(stored, 0)
     if result.corrected:
-        stage.clients.dynamodb.update_item(**_count_update(stage, record, result.corrected))
+        stage.clients.dynamodb.update_item(**_count_update(stage, stored, result.corrected))
 
 
-def _current_record(stage: Stage, job: JobRecord) -> JobRecord:
+def _current_job(stage: Stage, job: StoredJob) -> StoredJob:
     """Return a job's item as it is now. Raises UnfinishedError if its output was processed since `job` was read."""
-    record = find_record(stage, job.intentId)
-    if record.is_claimed or record.processedOutputs != job.processedOutputs:
+    stored = find_job(stage, job.intentId)
+    if stored.is_claimed or stored.processedOutputs != job.processedOutputs:
         raise UnfinishedError(
             f"a function is processing the output of job {job.name!r}, or has just processed it, which also moves the "
             f"images. Run `job {job.name}` later to see the result."
         )
-    return record
+    return stored
 
 
-def _updates(stage: Stage, record: JobRecord, transactions: Sequence[Unmoved]) -> list[Item]:
+def _updates(stage: Stage, stored: StoredJob, transactions: Sequence[Unmoved]) -> list[Item]:
     statuses: list[Item] = [
         {
             "TableName": stage.settings.transactions_table,
@@ -172,17 +172,17 @@ def _updates(stage: Stage, record: JobRecord, transactions: Sequence[Unmoved]) -
         }
         for transaction in transactions
     ]
-    return [*statuses, _count_update(stage, record, len(transactions))]
+    return [*statuses, _count_update(stage, stored, len(transactions))]
 
 
-def _count_update(stage: Stage, record: JobRecord, less: int) -> Item:
+def _count_update(stage: Stage, stored: StoredJob, less: int) -> Item:
     unchanged = "resultStats.migrationFailedCount = :count AND processedOutputs = :seen"
     # An output that arrives in parts may leave more unmoved images than the job's count has.
-    counts = {":left": max(0, record.unmoved_count - less), ":count": record.unmoved_count}
+    counts = {":left": max(0, stored.unmoved_count - less), ":count": stored.unmoved_count}
     return {
         "TableName": stage.settings.batch_jobs_table,
-        "Key": to_item({"intentId": record.intentId}),
+        "Key": to_item({"intentId": stored.intentId}),
         "UpdateExpression": "SET resultStats.migrationFailedCount = :left",
         "ConditionExpression": f"{unchanged} AND ({NOT_CLAIMED})",
-        "ExpressionAttributeValues": to_item({**counts, ":seen": record.processedOutputs, ":now": int(time.time())}),
+        "ExpressionAttributeValues": to_item({**counts, ":seen": stored.processedOutputs, ":now": int(time.time())}),
     }

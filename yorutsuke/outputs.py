@@ -7,8 +7,8 @@ from enum import StrEnum
 
 from yorutsuke_common.object_keys import is_output_key, is_output_manifest_key, output_prefix
 
-from .job_records import JobRecord
 from .stage import Stage
+from .stored_jobs import StoredJob
 
 
 class OutputState(StrEnum):
@@ -17,7 +17,7 @@ class OutputState(StrEnum):
     PROCESSED = "processed"
     CHANGED = "changed since it was processed"
     NOT_PROCESSED = "not processed"
-    MANIFEST = "manifest"
+    OUTPUT_MANIFEST = "output manifest"
     OTHER = "not an output file"
 
 
@@ -32,7 +32,7 @@ class JobOutput:
     state: OutputState
 
 
-def job_outputs(stage: Stage, job: JobRecord) -> Iterator[JobOutput]:
+def job_outputs(stage: Stage, job: StoredJob) -> Iterator[JobOutput]:
     """Yield the objects under a job's prefix."""
     if job.jobId is None:
         return
@@ -47,9 +47,9 @@ def job_outputs(stage: Stage, job: JobRecord) -> Iterator[JobOutput]:
             yield JobOutput(key, entry.get("Size", 0), modified, etag, _state(job, key, etag))
 
 
-def _state(job: JobRecord, key: str, etag: str) -> OutputState:
+def _state(job: StoredJob, key: str, etag: str) -> OutputState:
     if is_output_manifest_key(key):
-        return OutputState.MANIFEST
+        return OutputState.OUTPUT_MANIFEST
     if not is_output_key(key):
         return OutputState.OTHER
     processed = job.processedOutputs.get(key)

@@ -13,7 +13,7 @@ from enum import StrEnum
 from yorutsuke_common.errors import InvalidEventError
 from yorutsuke_common.events import (
     JobEnd,
-    ManifestObject,
+    OutputManifestObject,
     OutputObject,
     is_lambda_failure_record,
     job_events_in_message,
@@ -29,14 +29,14 @@ class Kind(StrEnum):
     """The kinds of dead messages. `FAILED_EVENT` is Lambda's record of an event with which S3 invoked the function."""
 
     OUTPUT = "output"
-    MANIFEST = "manifest"
+    OUTPUT_MANIFEST = "output manifest"
     JOB_END = "job's end"
     FAILED_EVENT = "failed event"
     TEST_EVENT = "S3's test event"
     UNKNOWN = "unknown"
 
 
-KINDS = {OutputObject: Kind.OUTPUT, ManifestObject: Kind.MANIFEST, JobEnd: Kind.JOB_END}
+KINDS = {OutputObject: Kind.OUTPUT, OutputManifestObject: Kind.OUTPUT_MANIFEST, JobEnd: Kind.JOB_END}
 _Content = tuple[Kind, str | None, str | None]
 """The kind of a message, its job, and the reason why the function cannot read it, or None."""
 

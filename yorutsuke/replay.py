@@ -1,4 +1,4 @@
-"""Replays an output file or a manifest: the effects that a replay would have, and the message that starts it.
+"""Replays an output file or an output manifest: the effects that a replay would have, and the message that starts it.
 
 The effects come from parsing the output with the layer's parser and comparing the result with the tables.
 """
@@ -20,9 +20,9 @@ from yorutsuke_common.records.reader import RecordChunk, read_chunks
 from yorutsuke_common.schema import BatchJob, Reason, Transaction, TransactionStatus
 
 from .errors import NotFoundError, RefusedError
-from .job_records import JobRecord
 from .outputs import JobOutput, OutputState, job_outputs
 from .stage import Stage
+from .stored_jobs import StoredJob
 from .transactions import stored_transactions
 
 NAMED = 10
@@ -79,7 +79,7 @@ def _content(attributes: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in attributes.items() if name not in own}
 
 
-def choose_output(stage: Stage, job: JobRecord, named: str | None) -> JobOutput:
+def choose_output(stage: Stage, job: StoredJob, named: str | None) -> JobOutput:
     """Return the job's output file with this name or key, or its only one. Raises NotFoundError."""
     outputs = [output for output in job_outputs(stage, job) if is_output_key(output.key)]
     if named:
@@ -96,10 +96,10 @@ def choose_output(stage: Stage, job: JobRecord, named: str | None) -> JobOutput:
     )
 
 
-def choose_manifest(stage: Stage, job: JobRecord) -> JobOutput:
-    """Return the job's manifest. Raises NotFoundError if it does not exist."""
+def choose_output_manifest(stage: Stage, job: StoredJob) -> JobOutput:
+    """Return the job's output manifest. Raises NotFoundError if it does not exist."""
     for output in job_outputs(stage, job):
-        if output.state is OutputState.MANIFEST:
+        if output.state is OutputState.OUTPUT_MANIFEST:
             return output
     raise NotFoundError(
         f"job {job.name!r} does not have manifest.json.out in {output_prefix(job.name)}. Bedrock has not written it, "

@@ -29,14 +29,14 @@ from .manifest import Draft, Manifests, SecondsLeft
 from .settings import Settings
 
 MAX_IDS_BYTES = 300_000
-"""Maximum size of the image ids in a record, in bytes. An item has up to 400 KB, and the job's results go there too."""
+"""Maximum size of the image ids in a job's item, in bytes. The item also holds the job's results, in up to 400 KB."""
 REPORTED_IDS = 50
 """Maximum number of ids in an answer or a log entry. A log entry has up to 256 KB, an image id up to 1 KB."""
 
 
 @dataclass(frozen=True)
 class SubmittedJob:
-    """The record of a job that Bedrock has, the number of requested images, and the images that were left out.
+    """The item of a job that Bedrock has, the number of requested images, and the images that were left out.
 
     Only the run that began the intent has the reasons.
     """
@@ -167,7 +167,7 @@ class JobSubmitter:
             intentId=request.intentId,
             userId=request.userId,
             status=JobStatus.SUBMITTING.value,
-            # If the record is deleted, an intent that begins again at once gets a new token, thanks to microseconds.
+            # If the item is deleted, an intent that begins again at once gets a new token, thanks to microseconds.
             submitTime=iso_utc(now, "microseconds"),
             modelId=request.modelId or self.settings.model_ids[0],
             manifestUri=self.manifests.uri(request.intentId),
@@ -249,6 +249,6 @@ def submission_lost(record: Submission, problem: str) -> SubmissionLostError:
     """Return the error of a run that cannot write the manifest of a submission that has begun."""
     return SubmissionLostError(
         f"intent {record.intentId!r} began at {record.submitTime} with {record.imageCount} images, and {problem}. "
-        "Another function may be continuing it, so send the request again. If the record is older than 15 minutes and "
-        "has no manifestPublished, Bedrock has no job: delete the record first."
+        "Another function may be continuing it, so send the request again. If the item is older than 15 minutes and "
+        "has no manifestPublished, Bedrock has no job: delete the item first."
     )

@@ -25,7 +25,7 @@ from yorutsuke_common.errors import JobClaimedError, NotReconciledError
 from yorutsuke_common.events import (
     JobEnd,
     JobEvent,
-    ManifestObject,
+    OutputManifestObject,
     OutputObject,
     job_events,
     job_events_in_message,
@@ -35,15 +35,15 @@ from yorutsuke_common.names import RESULT_SERVICE, LogEvent
 from yorutsuke_common.settings import ResultSettings, read_settings
 
 from .process_output import OutputProcessor
-from .reconcile_manifest import ManifestReconciler
+from .reconcile_output_manifest import OutputManifestReconciler
 from .record_job_end import JobEndRecorder
 from .result_metrics import ResultMetrics
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
 
-EVENT_KEYS = ("key", "jobId", "intentId", "traceId", "userId")
-"""The keys of a log entry that describe its event, as far as they are known."""
+LOG_KEYS = ("key", "jobId", "intentId", "traceId", "userId")
+"""The keys that each log entry about an event has, as far as they are known."""
 
 logger = make_logger(RESULT_SERVICE)
 
@@ -87,19 +87,19 @@ def process_events(events: Sequence[JobEvent], context: LambdaContext) -> None:
         process_event(event, use_cases(), context)
 
 
-def process_event(event: JobEvent, run: "UseCases", context: LambdaContext) -> None:
+def process_event(event: JobEvent, cases: "UseCases", context: LambdaContext) -> None:
     """Find the event's job and process the event."""
     key = None if isinstance(event, JobEnd) else event.key
     logger.append_keys(key=key, jobId=event.job_id, intentId=None, traceId=None, userId=None)
-    job = run.stores.jobs.find(event.job_id)
+    job = cases.stores.jobs.find(event.job_id)
     logger.append_keys(intentId=job.intentId, traceId=job.trace_id, userId=job.userId)
     match event:
         case OutputObject():
-            run.outputs.process(job, event, context.get_remaining_time_in_millis() / 1000)
-        case ManifestObject():
-            run.manifests.reconcile(job, event)
+            cases.outputs.process(job, event, context.get_remaining_time_in_millis() / 1000)
+        case OutputManifestObject():
+            cases.output_manifests.reconcile(job, event)
         case JobEnd():
-            run.ends.record(job, event)
+            cases.ends.record(job, event)
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class UseCases:
 
     stores: ResultStores
     outputs: OutputProcessor
-    manifests: ManifestReconciler
+    output_manifests: OutputManifestReconciler
     ends: JobEndRecorder
 
 
@@ -134,7 +134,7 @@ def use_cases() -> UseCases:
     return UseCases(
         stores=stores,
         outputs=OutputProcessor(stores, settings, metrics, logger),
-        manifests=ManifestReconciler(stores, metrics, logger),
+        output_manifests=OutputManifestReconciler(stores, metrics, logger),
         ends=JobEndRecorder(stores, metrics, logger),
     )
 
@@ -143,10 +143,10 @@ def use_cases() -> UseCases:
 def _log_failure(**keys: str) -> Generator[None]:
     """Log the error that makes an event fail, with the event's keys, and raise it again.
 
-    ManifestReconciler has already logged a NotReconciledError. A JobClaimedError is a warning. Both count as failures
-    only if their message reaches the dead-letter queue.
+    OutputManifestReconciler has already logged a NotReconciledError. A JobClaimedError is a warning. Both count as
+    failures only if their message reaches the dead-letter queue.
     """
-    with logger.append_context_keys(**keys, **dict.fromkeys(EVENT_KEYS)):
+    with logger.append_context_keys(**keys, **dict.fromkeys(LOG_KEYS)):
         try:
             yield
         except NotReconciledError:
@@ -159,7 +159,7 @@ def _log_failure(**keys: str) -> Generator[None]:
             )
             raise
         except Exception as error:
-            logger.critical("batch result failed", event=LogEvent.BATCH_RESULT_FAILED, **error_fields(error))
+            logger.critical("the event failed", event=LogEvent.BATCH_RESULT_FAILED, **error_fields(error))
             raise
 
 

@@ -45,13 +45,13 @@ Each step of a chunk waits for its slowest call, and the other chunk uses the ti
 class StoredChunk:
     """The results of one chunk of lines.
 
-    `image_ids` are the images that its lines name, `failures` those that were not moved, `rejected` its dead letters in
-    the order of their lines.
+    `image_ids` are the images that its lines name. `unmoved` has the images that were not moved. `rejected` has the
+    dead letters in the order of their lines.
     """
 
     image_ids: set[str]
     transactions: Sequence[Transaction]
-    failures: dict[str, MoveFailure]
+    unmoved: dict[str, MoveFailure]
     rejected: Sequence[DeadLetter]
 
 
@@ -92,7 +92,7 @@ class OutputProcessor:
                     self._release(job, token)
                     self._report_duplicate()
                     return
-                self.logger.info("batch result started", event=LogEvent.BATCH_RESULT_STARTED)
+                self.logger.info("output processing started", event=LogEvent.BATCH_RESULT_STARTED)
                 stats, missing = self._store(job, output)
             self.stores.jobs.complete(job, source.key, output.etag, stats, iso_utc(datetime.now(UTC)))
         except JobClaimedError:
@@ -120,7 +120,7 @@ class OutputProcessor:
                 self._report_chunk(stored)
                 missing.difference_update(stored.image_ids)
                 success_count += len(stored.transactions)
-                migration_failed_count += len(stored.failures)
+                migration_failed_count += len(stored.unmoved)
         # The file is written even if it is empty: an earlier run may have left the letters of an earlier output.
         letters.close()
         stats = ResultStats(
@@ -146,14 +146,16 @@ class OutputProcessor:
         failures = self.stores.images.move([images[t.imageId] for t in transactions if t.imageId in images], date)
         self.stores.transactions.put(_migration_failed(t) for t in transactions if t.imageId in failures)
         mismatches = [
-            record.reject(Reason.OWNER_MISMATCH, "the image must belong to the job's user, but belongs to another user")
+            record.reject(
+                Reason.OWNER_MISMATCH, "the image must belong to the job's owner, but belongs to another user"
+            )
             for record in chunk.parsed
             if record.transaction.imageId in foreign
         ]
         return StoredChunk(
             image_ids=set(chunk.image_ids()),
             transactions=transactions,
-            failures=unknown | failures,
+            unmoved=unknown | failures,
             rejected=sorted([*chunk.rejected, *mismatches], key=lambda letter: letter.line),
         )
 
@@ -168,7 +170,7 @@ class OutputProcessor:
             )
 
     def _report_duplicate(self) -> None:
-        self.logger.info("batch result already processed", event=LogEvent.BATCH_RESULT_DUPLICATE)
+        self.logger.info("output already processed", event=LogEvent.BATCH_RESULT_DUPLICATE)
 
     def _report_chunk(self, stored: StoredChunk) -> None:
         for letter in stored.rejected:
@@ -179,7 +181,7 @@ class OutputProcessor:
                 imageId=letter.imageId,
                 reason=letter.reason.value,
             )
-        for image_id, failure in stored.failures.items():
+        for image_id, failure in stored.unmoved.items():
             self.logger.warning(
                 "image not moved",
                 event=LogEvent.BATCH_RESULT_IMAGE_MIGRATION_FAILED,
@@ -196,9 +198,7 @@ class OutputProcessor:
             )
 
     def _report_completion(self, stats: ResultStats, missing: Iterable[str]) -> None:
-        self.logger.info(
-            "batch result completed", event=LogEvent.BATCH_RESULT_COMPLETED, **stats.model_dump(exclude_none=True)
-        )
+        self.logger.info("job completed", event=LogEvent.BATCH_RESULT_COMPLETED, **stats.model_dump(exclude_none=True))
         for image_id in sorted(missing):
             self.logger.warning(
                 "requested image has no record", event=LogEvent.BATCH_RESULT_IMAGE_MISSING, imageId=image_id
@@ -208,7 +208,7 @@ class OutputProcessor:
 def require_sole_output(job: BatchJob, source: OutputObject) -> None:
     """Refuse a second output file: counts and dead letters are stored per job.
 
-    A job has one input file, so Bedrock writes one output file for it.
+    A job has one manifest, so Bedrock writes one output file for it.
 
     Raises:
         OutputConflictError: The job's results come from another output file.
@@ -217,8 +217,8 @@ def require_sole_output(job: BatchJob, source: OutputObject) -> None:
     if others:
         raise OutputConflictError(
             f"object key {source.key!r} is a second output file of job {job.jobId!r}, which was completed from "
-            f"{others[0]!r}. A job has one output file. To process the second file instead, remove processedOutputs "
-            "from the job's item and redrive the message."
+            f"{others[0]!r}. A job has one output file. To process the second file instead, run `yorutsuke replay "
+            f"{job.jobId} --output {source.key}`."
         )
 
 

@@ -26,7 +26,7 @@ class JobEndRecorder:
         The report comes first, so that a crash in between leads to two reports and not to a missing one. Bedrock's
         reason is stored in the job's item and not logged, because Bedrock's API marks it as sensitive.
 
-        Raises botocore's errors, and RetryableError if the record was deleted.
+        Raises botocore's errors, and RetryableError if the item was deleted.
         """
         if job.bedrockStatus == end.status:
             self.logger.info(

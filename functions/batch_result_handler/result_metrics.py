@@ -27,13 +27,13 @@ class ResultMetrics:
             counts[ResultMetric.MISSING_COUNT] = stats.missingCount
         self._emit(job_id, counts, milliseconds)
 
-    def manifest_compared(self, job_id: str, difference: int, unprocessed: int) -> None:
-        """Emit the difference between manifest and output, and the number of records that Bedrock has not processed."""
+    def output_manifest_compared(self, job_id: str, difference: int, unprocessed: int) -> None:
+        """Emit the difference between output manifest and output, and the number of unprocessed records."""
         counts = {ResultMetric.MANIFEST_DIFFERENCE: difference, ResultMetric.UNPROCESSED_COUNT: unprocessed}
         self._emit(job_id, counts)
 
     def job_failed(self, job_id: str) -> None:
-        """Count a job that Bedrock did not complete."""
+        """Count a job that ended as Failed, Expired, Stopped or PartiallyCompleted."""
         self._emit(job_id, {ResultMetric.JOB_FAILED: 1})
 
     def _emit(self, job_id: str, counts: Mapping[ResultMetric, int], milliseconds: float | None = None) -> None:

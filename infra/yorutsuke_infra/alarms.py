@@ -62,7 +62,7 @@ def stage_alarms(metrics: StageMetrics) -> tuple[Alarm, ...]:
         ),
         Alarm(
             "lost-outputs",
-            "A notification of an output file or a manifest reached neither its target nor the dead-letter queue.",
+            "A notification of an output file or output manifest reached neither its target nor the dead-letter queue.",
             metrics.lost_outputs,
         ),
         Alarm(

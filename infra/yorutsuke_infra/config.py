@@ -10,9 +10,10 @@ from zoneinfo import available_timezones
 import pulumi
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import ErrorDetails
 
 from yorutsuke_common.names import BEDROCK_MIN_RECORDS, MAX_FUNCTION_SECONDS, MAX_RECORDS, PROJECT
+from yorutsuke_common.validation import broken_rule
 
 from .batch_models import GEOGRAPHIES
 from .errors import ConfigError
@@ -29,45 +30,29 @@ AWS allows 64 characters in the name of a role, and 63 lowercase characters in t
 
 PythonVersion = Literal["3.11", "3.12", "3.13", "3.14"]
 
-RULES = {
-    "bool_type": "must be true or false",
-    "greater_than": "must be greater than {gt}",
-    "greater_than_equal": "must be at least {ge}",
-    "int_type": "must be an integer",
-    "less_than_equal": "must be at most {le}",
-    "literal_error": "must be {expected}",
-    "model_type": "must be an object with settings as its keys",
-    "string_pattern_mismatch": "must match the pattern {pattern}",
-    "string_type": "must be a string",
-    "too_short": "must have at least {min_length} entry",
-    "tuple_type": "must be a list",
-}
-"""The rule that a value breaks, by pydantic's error type. The placeholders are keys of the error's context."""
-
 
 def _check_timezone(value: str) -> str:
     if value not in available_timezones():
-        raise PydanticCustomError("timezone", "must be an IANA time zone such as Asia/Tokyo")
+        raise ValueError("must be an IANA time zone such as Asia/Tokyo")
     return value
 
 
 def _check_unique(emails: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(emails)) < len(emails):
-        raise PydanticCustomError("unique", "must contain each address once")
+        raise ValueError("must contain each address once")
     return emails
 
 
 def _check_event_source(source: str) -> str:
     if source.startswith("aws."):
-        raise PydanticCustomError("event_source", "must not begin with aws., which is reserved for AWS services")
+        raise ValueError("must not begin with aws., which is reserved for AWS services")
     return source
 
 
 def _check_model_id(model_id: str) -> str:
     # The orchestrator writes manifests in Nova's request format. Models of other families reject this format.
     if not re.fullmatch(rf"(({'|'.join(GEOGRAPHIES)})\.)?amazon\.nova-[a-z0-9.:-]{{1,100}}", model_id):
-        raise PydanticCustomError(
-            "model",
+        raise ValueError(
             "must be a model of Amazon Nova, or an inference profile of one, such as apac.amazon.nova-lite-v1:0",
         )
     return model_id
@@ -75,7 +60,7 @@ def _check_model_id(model_id: str) -> str:
 
 def _check_email(email: str) -> str:
     if not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", email):
-        raise PydanticCustomError("address", "must be an address such as ops@example.com")
+        raise ValueError("must be an address such as ops@example.com")
     return email
 
 
@@ -267,5 +252,4 @@ def _rule(error: ErrorDetails, keys: list[str]) -> str:
     if error["type"] == "extra_forbidden":
         similar = difflib.get_close_matches(str(error["loc"][-1]), keys, n=1)
         return f"unknown key; did you mean {similar[0]}?" if similar else "unknown key"
-    rule = RULES.get(error["type"])
-    return rule.format_map(error.get("ctx", {})) if rule else error["msg"]
+    return broken_rule(error)

@@ -63,10 +63,12 @@ class JobMetrics:
         self.failed_migrations = metric("Images not moved", ResultMetric.MIGRATION_FAILED_COUNT, "Sum")
         self.failed_jobs = metric("Jobs not completed by Bedrock", ResultMetric.JOB_FAILED, "Sum")
         self.processing_milliseconds = metric("Processing time", ResultMetric.PROCESSING_TIME, "Maximum")
-        # Repeated processing of an output file or a manifest emits these values again, so a sum would count them twice.
+        # Repeated processing emits these values again, so a sum would count them twice.
         self.missing_images = metric("Images without a record", ResultMetric.MISSING_COUNT, "Maximum")
         self.unprocessed_records = metric("Records not processed", ResultMetric.UNPROCESSED_COUNT, "Maximum")
-        self.manifest_difference = metric("Manifest and output differ", ResultMetric.MANIFEST_DIFFERENCE, "Maximum")
+        self.manifest_difference = metric(
+            "Output manifest and output differ", ResultMetric.MANIFEST_DIFFERENCE, "Maximum"
+        )
 
 
 class QueueMetrics:

@@ -9,7 +9,7 @@
     └── PermanentError           the same event fails again until a person acts
         ├── SettingsError        the function's environment is not valid
         ├── InvalidEventError    the event's envelope or object key is not one that the function processes
-        ├── InvalidManifestError the output manifest is not JSON, lacks a count, or is too large
+        ├── InvalidOutputManifestError the output manifest is not JSON, lacks a count, or is too large
         ├── UnknownJobError      the item of the job is missing, not unique, or breaks the schema
         ├── OutputConflictError  a second output file for a job that accepts one
         ├── InvalidRequestError  a request for a job breaks a rule
@@ -19,8 +19,7 @@
 
 Both branches make the event fail, so that it is not lost. SQS delivers a failed message again and, after the last
 receive, moves it to the dead-letter queue. Lambda does the same with an event that S3 sends directly. The caller that
-requested a job receives the error. The branch states
-whether a retry can help.
+requested a job receives the error. The branch states whether a retry can help.
 
 Every message names the value, the rule it breaks and the remedy.
 """
@@ -50,7 +49,7 @@ class JobClaimedError(RetryableError):
 
 
 class NotReconciledError(RetryableError):
-    """The output manifest and the processed output disagree: more output may still arrive."""
+    """The output manifest and the processed output disagree, or the output changed during the comparison."""
 
 
 class SubmissionLostError(RetryableError):
@@ -72,7 +71,7 @@ class InvalidEventError(PermanentError):
     """The function cannot read the event's envelope, or must not process the object that the event names."""
 
 
-class InvalidManifestError(PermanentError):
+class InvalidOutputManifestError(PermanentError):
     """A job's `manifest.json.out` is not JSON, lacks a count, or is far too large."""
 
 

@@ -1,4 +1,4 @@
-"""Events about a job: a new output file, a new manifest, or the end of a job that did not complete. Pure.
+"""Events about a job: a new output file, a new output manifest, or the end of a job that did not complete. Pure.
 
 S3 notifications arrive in three envelopes: S3 invokes the function, or the notification is in an SQS message, or it is
 in an SNS notification in an SQS message. EventBridge events are in an SQS message, or invoke the function. An event
@@ -43,8 +43,8 @@ class OutputObject(JobObject):
     """An output file with a job's results."""
 
 
-class ManifestObject(JobObject):
-    """The manifest in which Bedrock counts a job's items."""
+class OutputManifestObject(JobObject):
+    """The output manifest, in which Bedrock counts a job's records."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class JobEnd:
     message: str
 
 
-JobEvent: TypeAlias = OutputObject | ManifestObject | JobEnd
+JobEvent: TypeAlias = OutputObject | OutputManifestObject | JobEnd
 
 
 class _Bucket(BaseModel):
@@ -116,12 +116,13 @@ def job_events_in_message(body: str, bucket: str) -> list[JobEvent]:
 def job_events(event: Mapping[str, Any], bucket: str) -> list[JobEvent]:
     """Return the job events in an event of S3 or EventBridge, or an empty list for `s3:TestEvent`.
 
-    Manifests come last. A manifest that differs from the processed output fails the message, and the missing output
-    may be in the same message.
+    Output manifests come last. An output manifest that differs from the processed output fails the message, and the
+    missing output may be in the same message.
 
     Raises:
-        InvalidEventError: The event is of another kind. Or the object is outside `bucket`, or is not a job's output
-            file or manifest. Or the state change is not an end, or is a completion, which the output file announces.
+        InvalidEventError: The event is of another kind. Or the object is outside `bucket`, or is neither an output
+            file nor an output manifest. Or the state change is not an end, or is a completion, which the output file
+            announces.
     """
     if event.get("Event") == "s3:TestEvent":
         return []
@@ -135,10 +136,10 @@ def job_events(event: Mapping[str, Any], bucket: str) -> list[JobEvent]:
             "or Bedrock's job state changes (directly or through SQS)."
         )
     objects = [_job_object(record, bucket) for record in cast("list[object]", records)]
-    return sorted(objects, key=lambda found: isinstance(found, ManifestObject))
+    return sorted(objects, key=lambda found: isinstance(found, OutputManifestObject))
 
 
-def _job_object(record: object, bucket: str) -> OutputObject | ManifestObject:
+def _job_object(record: object, bucket: str) -> OutputObject | OutputManifestObject:
     try:
         s3 = _S3Record.model_validate(record).s3
     except ValidationError as exc:
@@ -153,7 +154,7 @@ def _job_object(record: object, bucket: str) -> OutputObject | ManifestObject:
             f"bucket {s3.bucket.name!r} is not this stage's bucket {bucket!r}. Correct the notification's source."
         )
     if is_output_manifest_key(key):
-        return ManifestObject(bucket, key, etag)
+        return OutputManifestObject(bucket, key, etag)
     if is_output_key(key):
         return OutputObject(bucket, key, etag)
     raise InvalidEventError(

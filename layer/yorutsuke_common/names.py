@@ -50,7 +50,7 @@ def log_group(function: str) -> str:
 MAX_FAILURE_PERCENT = 5
 """Maximum share of records that become dead letters, in percent of all records of a stage in five minutes."""
 MAX_REDELIVERIES = 2
-"""Maximum number of redeliveries of a message. A manifest that arrives before its output is redelivered once."""
+"""Maximum number of redeliveries of a message. An output manifest before its output is redelivered once."""
 MAX_FUNCTION_SECONDS = 900
 """Lambda's maximum timeout of a function, in seconds."""
 

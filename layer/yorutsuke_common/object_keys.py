@@ -28,7 +28,7 @@ def is_output_key(key: str) -> bool:
 
 
 def is_output_manifest_key(key: str) -> bool:
-    """Return whether a key is that of the manifest that Bedrock writes beside an output file."""
+    """Return whether a key is that of the output manifest, which Bedrock writes beside an output file."""
     return _OUTPUT_MANIFEST_KEY.fullmatch(key) is not None
 
 

@@ -201,7 +201,7 @@ Count = Annotated[int, Field(ge=0, le=10**15)]
 
 
 class RecordCounts(_Model):
-    """The content of `manifest.json.out`, in which Bedrock counts a job's items beside the output file.
+    """The content of the output manifest, `manifest.json.out`, in which Bedrock counts a job's records.
 
     `processedRecordCount` is the number of lines of the output. It is below `totalRecordCount` while the job runs, and
     stays below it if the job is only partially completed.
@@ -223,8 +223,8 @@ class BatchJob(_Model):
     `submitTime` is kept exactly as stored, a string or a number, because transaction ids are derived from it.
     `processedOutputs` maps the object key of each processed output file to its ETag. The attributes that start with
     `bedrock` come from Bedrock: the state in which the job ended if it did not complete, the message, and the
-    manifest's counts once the output agrees with them. `claimedBy` and `claimedUntil` (epoch seconds) belong to the
-    function that is processing the job's output.
+    output manifest's counts once the output agrees with them. `claimedBy` and `claimedUntil` (epoch seconds) belong to
+    the function that is processing the job's output.
     """
 
     intentId: Annotated[str, Field(min_length=1)]

@@ -29,6 +29,7 @@ RULES = {
     "string_too_short": "must have {min_length} or more characters",
     "string_too_long": "must have {max_length} or fewer characters",
     "string_pattern_mismatch": "must match {pattern}",
+    "bool_type": "must be true or false",
     "literal_error": "must be {expected}",
     "enum": "must be {expected}",
     # The amount of a receipt is the only field that must be an instance of a class, `Decimal`.
@@ -70,7 +71,10 @@ def describe_errors(error: ValidationError, subject: str = "it") -> str:
     # Inputs that were parsed from JSON are converted only if a sentence needs them: a line may have 32 MB.
     if any("{found}" in RULES.get(each["type"], "") for each in errors):
         errors = error.errors(include_url=False)
-    return "; ".join(_sentence(each, subject) for each in errors)
+    return "; ".join(
+        f"{'.'.join(map(str, each['loc']))}: {broken_rule(each)}" if each["loc"] else f"{subject} {broken_rule(each)}"
+        for each in errors
+    )
 
 
 def json_type(value: object) -> str:
@@ -86,10 +90,10 @@ def json_problem(message: str) -> str:
     return f"{position.replace(' column', ', column')}: {problem}"
 
 
-def _sentence(error: ErrorDetails, subject: str) -> str:
+def broken_rule(error: ErrorDetails) -> str:
+    """Return the rule that an input breaks, such as `must be a number, not text`."""
     context: dict[str, Any] = error.get("ctx", {})
     if error["type"] == "json_invalid":
         context = {"error": json_problem(context["error"])}
     rule = RULES.get(error["type"], OTHER_RULE)
-    text = rule.format_map({"type": error["type"], "found": json_type(error.get("input")), **context})
-    return f"{'.'.join(map(str, error['loc']))}: {text}" if error["loc"] else f"{subject} {text}"
+    return rule.format_map({"type": error["type"], "found": json_type(error.get("input")), **context})

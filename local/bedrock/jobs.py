@@ -188,7 +188,7 @@ def _record(number: int, line: bytes) -> Record:
 
 
 def _write_output(s3: "S3Client", folder_uri: str, name: str, records: list[Record]) -> None:
-    """Write the output file and its manifest. The order of the records changes: Bedrock does not guarantee it."""
+    """Write the output file and the output manifest. Shuffle the records: Bedrock does not guarantee their order."""
     lines = [{**record.model_dump(), **reply(record.recordId, record.modelInput)} for record in records]
     seeded_dice(folder_uri).shuffle(lines)
     counts = record_counts(len(lines), errors=sum("error" in line for line in lines))

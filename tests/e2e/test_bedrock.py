@@ -79,7 +79,7 @@ def test_partial_outputs_end_like_a_single_output(
     seed(job_run, receipts)
 
     if manifest_first:
-        job_run.drop_manifest(bedrock_counts(100))
+        job_run.drop_output_manifest(bedrock_counts(100))
         assert job_run.wait_for_entry("BATCH_RESULT_NOT_RECONCILED")["difference"] == 100
         until(lambda: _failed_messages(job_run) == 1, REDELIVERY_SECONDS, "only the manifest's message to wait")
         assert job_run.dlq_depth() == 0
@@ -88,7 +88,7 @@ def test_partial_outputs_end_like_a_single_output(
     job_run.drop_output(output_file(*lines, name=OUTPUT_NAME))
     job_run.wait_until(_completed_with(100), "have 100 records")
     if not manifest_first:
-        job_run.drop_manifest(bedrock_counts(100))
+        job_run.drop_output_manifest(bedrock_counts(100))
     job_run.wait_until(_is_reconciled, "be reconciled")
 
     partial = _final_state(job_run)

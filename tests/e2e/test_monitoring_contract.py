@@ -40,7 +40,7 @@ def entries(stage: JobRun, tmp_path_factory: pytest.TempPathFactory) -> Entries:
         job_run.wait_for_entry("BATCH_RESULT_FAILED")
         job_run.seed_job([*images, f"{job_run.job_id}-without-a-record"])
         until(lambda: job_run.job()["status"] == "COMPLETED", SETTLE_SECONDS, "the job to be COMPLETED")
-        job_run.drop_manifest(bedrock_counts(job_run.job()["resultStats"]["totalCount"]))
+        job_run.drop_output_manifest(bedrock_counts(job_run.job()["resultStats"]["totalCount"]))
         job_run.wait_for_entry("BATCH_RESULT_RECONCILED")
         job_run.end_job("PartiallyCompleted", "Not all records could be processed in time.")
         job_run.wait_for_entry("BATCH_RESULT_JOB_FAILED")

@@ -124,7 +124,7 @@ def test_job_accepts_an_intent_and_prints_json(operator: Operator) -> None:
 def test_job_distinguishes_its_objects(operator: Operator) -> None:
     s3, bucket = operator.job_run.aws.s3, operator.job_run.outputs["imagesBucket"]
     counts = RecordCounts(totalRecordCount=22, processedRecordCount=22, successRecordCount=22, errorRecordCount=0)
-    operator.job_run.drop_manifest(counts)
+    operator.job_run.drop_output_manifest(counts)
     operator.job_run.wait_until(lambda job: "bedrockCounts" in job, "be reconciled")
     s3.put_object(Bucket=bucket, Key=f"batch-output/{JOB}/notes.txt", Body=b"a note")
     try:
@@ -134,7 +134,7 @@ def test_job_distinguishes_its_objects(operator: Operator) -> None:
 
     assert states == {
         OUTPUT_KEY: "processed",
-        f"batch-output/{JOB}/manifest.json.out": "manifest",
+        f"batch-output/{JOB}/manifest.json.out": "output manifest",
         f"batch-output/{JOB}/notes.txt": "not an output file",
     }
 

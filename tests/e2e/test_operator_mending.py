@@ -337,7 +337,7 @@ def test_replay_compares_the_manifest_again(operator: Operator, new_job_run: New
     _complete(job_run, tmp_path, receipts)
     missing = operator("replay", job_run.job_id, "--manifest", "--yes")
     counts = RecordCounts(totalRecordCount=2, processedRecordCount=2, successRecordCount=2, errorRecordCount=0)
-    job_run.drop_manifest(counts)
+    job_run.drop_output_manifest(counts)
     job_run.wait_until(lambda job: "bedrockCounts" in job, "be reconciled")
     _update_job(job_run, "REMOVE bedrockCounts")
 
@@ -359,7 +359,7 @@ def test_invalid_manifest_is_a_one_line_error(operator: Operator, new_job_run: N
     result = operator("replay", job_run.job_id, "--manifest", "--yes")
 
     assert result.code == 1
-    assert result.message.startswith(f"InvalidManifestError: '{key}' is not Bedrock's manifest: totalRecordCount")
+    assert result.message.startswith(f"InvalidOutputManifestError: '{key}' is not Bedrock's manifest: totalRecordCount")
 
 
 @pytest.mark.usefixtures("paused_function")
@@ -376,7 +376,7 @@ def test_replay_refuses_a_manifest_without_effect(
 ) -> None:
     job_run = new_job_run()
     job_run.seed_job()
-    job_run.drop_manifest(
+    job_run.drop_output_manifest(
         RecordCounts(totalRecordCount=3, processedRecordCount=processed, successRecordCount=0, errorRecordCount=0)
     )
     stats = {"successCount": 2, "failureCount": 0, "totalCount": 2, "migrationFailedCount": 0}

@@ -92,7 +92,7 @@ def test_redrive_groups_and_moves_the_readable_messages(operator: Operator) -> N
     found = {(group["kind"], group["jobId"], group["messages"]) for group in answer["found"]}
     assert found == {
         ("output", "jobone000001", 2),
-        ("manifest", "jobone000001", 1),
+        ("output manifest", "jobone000001", 1),
         ("job's end", "jobtwo000002", 1),
         ("failed event", "jobtwo000002", 1),
         ("unknown", None, 1),

@@ -444,7 +444,7 @@ def test_local_deployer_supports_every_resource_type(run: RunProgram) -> None:
     [
         ({"logLevel": "LOUD"}, "logLevel is 'LOUD': must be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'\n"),
         ({"transactionTtlDays": 0}, "transactionTtlDays is 0: must be greater than 0\n"),
-        ({"transactionTtlDays": "730"}, "transactionTtlDays is '730': must be an integer\n"),
+        ({"transactionTtlDays": "730"}, "transactionTtlDays is '730': must be a whole number, not text\n"),
         ({"functionTimeoutSeconds": 901}, "functionTimeoutSeconds is 901: must be at most 900\n"),
         ({"functionMaxConcurrency": 1}, "functionMaxConcurrency is 1: must be at least 2\n"),
         ({"timezone": "Tokyo"}, "timezone is 'Tokyo': must be an IANA time zone such as Asia/Tokyo"),
@@ -462,12 +462,12 @@ def test_local_deployer_supports_every_resource_type(run: RunProgram) -> None:
         ),
         ({"colour": "red"}, "colour is 'red': unknown key\n"),
         ({"pythonVersion": 3.13}, "pythonVersion is 3.13: must be '3.11', '3.12', '3.13' or '3.14'"),
-        ({"alarmEmails": "ops@example.com"}, "alarmEmails is 'ops@example.com': must be a list"),
+        ({"alarmEmails": "ops@example.com"}, "alarmEmails is 'ops@example.com': must be an array, not text"),
         ({"trigger": "sns"}, "trigger is 'sns': must be 'sqs' or 's3'"),
-        ({"drillEventSource": "a b"}, "drillEventSource is 'a b': must match the pattern ^[A-Za-z0-9._-]{1,256}$\n"),
-        ({"drillEventSource": 7}, "drillEventSource is 7: must be a string\n"),
+        ({"drillEventSource": "a b"}, "drillEventSource is 'a b': must match ^[A-Za-z0-9._-]{1,256}$\n"),
+        ({"drillEventSource": 7}, "drillEventSource is 7: must be text, not a number\n"),
         ({"protectData": "yes"}, "protectData is 'yes': must be true or false\n"),
-        ({"modelIds": []}, "modelIds is []: must have at least 1 entry\n"),
+        ({"modelIds": []}, "modelIds is []: must have 1 or more entries\n"),
         *(
             ({"modelIds": [model]}, f"modelIds.0 is '{model}': must be a model of Amazon Nova")
             for model in ("anthropic.claude-3-haiku-20240307-v1:0", "mars.amazon.nova-lite-v1:0", "apac.", "*")

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from yorutsuke.job_records import JobRecord, all_records
 from yorutsuke.outputs import OutputState, job_outputs
 from yorutsuke.screen import list_first
 from yorutsuke.stage import Stage
+from yorutsuke.stored_jobs import StoredJob, all_jobs
 from yorutsuke.times import age_seconds, moment, span
 from yorutsuke_common.aws.calls import CallPool
 from yorutsuke_common.names import MAX_FAILURE_PERCENT, MAX_FUNCTION_SECONDS, BedrockEnd
@@ -25,7 +25,7 @@ ENDED = {JobStatus[end.name] for end in BedrockEnd}
 class Condition:
     """A condition of single jobs that is a finding. In `remedy`, `{job}` is the first job that meets the condition."""
 
-    holds: Callable[[JobRecord], object]
+    holds: Callable[[StoredJob], object]
     seen: str
     remedy: str
 
@@ -84,7 +84,7 @@ class JobChecks:
 
     def __call__(self, stage: Stage) -> Iterator[Finding]:
         """Yield a finding for each condition."""
-        jobs = all_records(stage)
+        jobs = all_jobs(stage)
         recent = [job for job in jobs if (job.submitted or self.since) >= self.since]
         limit = redelivery_seconds(stage)
         stopped = [job for job in jobs if _is_stopped_replay(job, limit)]
@@ -105,7 +105,7 @@ class JobChecks:
         yield from (_finding(check, State.WARNING, condition, recent) for check, condition in LEFT_TO_DO.items())
 
 
-def _finding(check: str, state: State, condition: Condition, jobs: Sequence[JobRecord]) -> Finding:
+def _finding(check: str, state: State, condition: Condition, jobs: Sequence[StoredJob]) -> Finding:
     names = sorted(job.name for job in jobs if condition.holds(job))
     if not names:
         return Finding(check, State.OK, "0 jobs")
@@ -113,13 +113,13 @@ def _finding(check: str, state: State, condition: Condition, jobs: Sequence[JobR
     return Finding(check, state, seen, condition.remedy.format(job=names[0]))
 
 
-def _is_stopped_replay(job: JobRecord, limit: float) -> bool:
+def _is_stopped_replay(job: StoredJob, limit: float) -> bool:
     """Return whether a job's output is to be processed again, and a function has not begun it in time."""
     late = age_seconds(moment(job.completedAt)) > limit
     return job.is_completed and not job.processedOutputs and not job.is_claimed and late
 
 
-def _late_outputs(stage: Stage, jobs: Sequence[JobRecord], limit: float) -> list[JobRecord]:
+def _late_outputs(stage: Stage, jobs: Sequence[StoredJob], limit: float) -> list[StoredJob]:
     """Return the jobs with a new or changed output that was not processed within the time of a redelivery.
 
     COMPLETED jobs are included: Bedrock may have written more, and the notification may be lost.
@@ -127,7 +127,7 @@ def _late_outputs(stage: Stage, jobs: Sequence[JobRecord], limit: float) -> list
     before = datetime.now(UTC) - timedelta(seconds=limit)
     waiting = {OutputState.NOT_PROCESSED, OutputState.CHANGED}
 
-    def is_late(job: JobRecord) -> bool:
+    def is_late(job: StoredJob) -> bool:
         return any(output.state in waiting and output.lastModified < before for output in job_outputs(stage, job))
 
     return [job for job, late in zip(jobs, CallPool().map(is_late, jobs), strict=True) if late]

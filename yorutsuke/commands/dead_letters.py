@@ -9,11 +9,11 @@ import typer
 from rich.console import Group
 
 from yorutsuke.errors import NotFoundError
-from yorutsuke.job_records import find_record
 from yorutsuke.letters import exported, read_letters
 from yorutsuke.options import JobName, Yes, stage_command
 from yorutsuke.screen import Screen, table
 from yorutsuke.stage import Stage
+from yorutsuke.stored_jobs import find_job
 from yorutsuke_common.schema import DeadLetter, Reason
 
 Limit = Annotated[int, typer.Option("--limit", min=0, help="Maximum number of dead letters to show.")]
@@ -35,7 +35,7 @@ def dead_letters(
     yes: Yes = False,
 ) -> None:
     """Show why records did not become transactions. Only --export writes the records, which may hold personal data."""
-    job_id = find_record(stage, job).require_job("dead letters")
+    job_id = find_job(stage, job).require_job("dead letters")
     if export and not export.parent.is_dir():
         raise NotFoundError(f"folder {str(export.parent)!r} does not exist. Create it, or name another file.")
     if export and export.exists():

@@ -4,13 +4,13 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from yorutsuke.job_records import JobRecord, find_item, read_record
 from yorutsuke.letters import read_letters
 from yorutsuke.log_query import cli_command, console_link, job_query
 from yorutsuke.options import JobName, stage_command
 from yorutsuke.outputs import job_outputs
 from yorutsuke.screen import Screen, facts, list_first, table
 from yorutsuke.stage import Stage
+from yorutsuke.stored_jobs import StoredJob, find_item, read_job
 from yorutsuke.times import age
 from yorutsuke.transactions import job_transactions
 from yorutsuke_common.aws.dynamodb import Item, from_item
@@ -29,18 +29,18 @@ def job(screen: Screen, stage: Stage, job: JobName) -> None:
     """Show one job in detail. Include its outputs, dead letters, images, messages and log."""
     with screen.progress(f"Reading job {job}"):
         item = find_item(stage, job)
-        record = read_record(item)
-        reasons, missing, unmoved = _results(stage, record, item)
-        outputs = [*job_outputs(stage, record)]
+        stored = read_job(item)
+        reasons, missing, unmoved = _results(stage, stored, item)
+        outputs = [*job_outputs(stage, stored)]
         queue, dead = stage.queue.depth(), stage.dead_letter_queue.depth()
     now = datetime.now(UTC)
-    start = record.submitted or now - timedelta(days=LOG_DAYS)
+    start = stored.submitted or now - timedelta(days=LOG_DAYS)
     groups = [log_group(stage.physical(name)) for name in (RESULT_HANDLER, ORCHESTRATOR)]
-    query = stage.clients.lambda_.meta.region_name, groups, job_query(record.intentId, record.jobId), start, now
+    query = stage.clients.lambda_.meta.region_name, groups, job_query(stored.intentId, stored.jobId), start, now
     log = {"link": console_link(*query), "command": cli_command(*query)}
     answer = {
-        **record.model_dump(exclude={"processedOutputs"}),
-        "isClaimed": record.is_claimed,
+        **stored.model_dump(exclude={"processedOutputs"}),
+        "isClaimed": stored.is_claimed,
         "outputs": outputs,
         "deadLetters": reasons,
         "missingImages": None if missing is None else {"count": len(missing), "first": missing[:SHOWN_IMAGES]},
@@ -48,25 +48,25 @@ def job(screen: Screen, stage: Stage, job: JobName) -> None:
         "messages": {"queue": queue, "deadLetterQueue": dead},
         "log": log,
     }
-    hint = f" (redrive --job {record.name} --dry-run shows the messages of this job)" if dead.waiting else ""
+    hint = f" (redrive --job {stored.name} --dry-run shows the messages of this job)" if dead.waiting else ""
     rows = {
-        **_record_facts(record),
+        **_job_facts(stored),
         "images missing": None if missing is None else _listed(missing),
-        "images unmoved": f"{unmoved} (retry-migrations {record.name} moves them)" if unmoved else "0",
+        "images unmoved": f"{unmoved} (retry-migrations {stored.name} moves them)" if unmoved else "0",
         "messages": f"{queue.waiting} waiting and {queue.inFlight} received in {stage.queue.name}, "
         f"{dead.waiting} in {stage.dead_letter_queue.name}{hint}",
     }
     objects = [[output.key, output.bytes, age(output.lastModified), output.state] for output in outputs]
-    tables = [facts(f"Job {record.name}", rows)]
-    title = f"Objects of job {record.name}"
+    tables = [facts(f"Job {stored.name}", rows)]
+    title = f"Objects of job {stored.name}"
     tables += [table(title, ("key", "bytes", "age", "state"), objects)] if objects else []
-    tables += [reasons_table(f"Dead letters of job {record.name}", reasons)] if reasons else []
+    tables += [reasons_table(f"Dead letters of job {stored.name}", reasons)] if reasons else []
     screen.show(answer, *tables)
     if not screen.json:
         screen.say(f"\nLog entries in the CloudWatch console:\n{log['link']}\nwith the AWS CLI:\n{log['command']}")
 
 
-def _results(stage: Stage, record: JobRecord, item: Item) -> tuple[Counter[Reason], list[str] | None, int]:
+def _results(stage: Stage, stored: StoredJob, item: Item) -> tuple[Counter[Reason], list[str] | None, int]:
     """Return the number of dead letters by reason, the missing images, and the number of unmoved images.
 
     Missing images are requested images without a record. They are None while the request or the results are not known.
@@ -75,33 +75,33 @@ def _results(stage: Stage, record: JobRecord, item: Item) -> tuple[Counter[Reaso
     missing = {*(requested or ())}
     reasons: Counter[Reason] = Counter()
     unmoved = 0
-    if record.jobId:
-        for _, letter in read_letters(stage, record.jobId):
+    if stored.jobId:
+        for _, letter in read_letters(stage, stored.jobId):
             reasons[letter.reason] += 1
             missing.discard(letter.imageId or "")
-        for transaction in job_transactions(stage, record.jobId, "imageId", "status"):
+        for transaction in job_transactions(stage, stored.jobId, "imageId", "status"):
             missing.discard(transaction["imageId"]["S"])
             unmoved += transaction["status"]["S"] == TransactionStatus.MIGRATION_FAILED
-    return reasons, None if requested is None or record.resultStats is None else sorted(missing), unmoved
+    return reasons, None if requested is None or stored.resultStats is None else sorted(missing), unmoved
 
 
-def _record_facts(record: JobRecord) -> dict[str, object]:
-    how_long = age(record.submitted)
-    claim = f"held until {record.claimedUntil} (epoch seconds)" if record.is_claimed else "expired"
+def _job_facts(stored: StoredJob) -> dict[str, object]:
+    how_long = age(stored.submitted)
+    claim = f"held until {stored.claimedUntil} (epoch seconds)" if stored.is_claimed else "expired"
     return {
-        "status": record.status,
-        "intent": record.intentId,
-        "user": record.userId,
-        "submitted": f"{record.submitTime} ({how_long} ago)" if how_long else record.submitTime,
-        "completed": record.completedAt,
-        "model": record.modelId,
-        "manifest": record.manifestUri,
-        "trace": record.traceId,
-        "lines": _counts(record.resultStats),
-        "Bedrock's counts": _counts(record.bedrockCounts),
-        "Bedrock's end": record.bedrockStatus,
-        "Bedrock's message": record.bedrockMessage,
-        "claim": record.claimedUntil and claim,
+        "status": stored.status,
+        "intent": stored.intentId,
+        "user": stored.userId,
+        "submitted": f"{stored.submitTime} ({how_long} ago)" if how_long else stored.submitTime,
+        "completed": stored.completedAt,
+        "model": stored.modelId,
+        "manifest": stored.manifestUri,
+        "trace": stored.traceId,
+        "lines": _counts(stored.resultStats),
+        "Bedrock's counts": _counts(stored.bedrockCounts),
+        "Bedrock's end": stored.bedrockStatus,
+        "Bedrock's message": stored.bedrockMessage,
+        "claim": stored.claimedUntil and claim,
     }
 
 

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from yorutsuke.job_records import JobRecord, all_records
 from yorutsuke.options import stage_command
 from yorutsuke.screen import Screen, table
 from yorutsuke.stage import Stage
+from yorutsuke.stored_jobs import StoredJob, all_jobs
 from yorutsuke.times import age, parse_span
 
 OLDEST = datetime.min.replace(tzinfo=UTC)
@@ -32,7 +32,7 @@ def jobs(screen: Screen, stage: Stage, *, limit: Limit = 20, status: Status = No
     after = datetime.now(UTC) - since if since else OLDEST
     wanted = [
         job
-        for job in all_records(stage)
+        for job in all_jobs(stage)
         if (status is None or job.status == status.upper()) and (job.submitted or OLDEST) >= after
     ]
     newest = heapq.nlargest(limit, wanted, key=lambda job: (job.submitted or OLDEST, job.intentId))
@@ -41,7 +41,7 @@ def jobs(screen: Screen, stage: Stage, *, limit: Limit = 20, status: Status = No
     screen.show(answer, table(title, HEADERS, [_row(job) for job in newest]))
 
 
-def _row(job: JobRecord) -> list[object]:
+def _row(job: StoredJob) -> list[object]:
     stats = job.resultStats
     counts = (
         [stats.successCount, stats.failureCount, stats.missingCount, stats.migrationFailedCount]

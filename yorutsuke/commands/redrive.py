@@ -7,12 +7,12 @@ import typer
 
 from yorutsuke.errors import NotFoundError, UnfinishedError
 from yorutsuke.failed_requests import FailedRequest
-from yorutsuke.job_records import find_record
 from yorutsuke.options import Yes, stage_command
 from yorutsuke.queues import HIDDEN_SECONDS
 from yorutsuke.redrive import MessageGroup, Redrive, find_messages, find_requests, move_messages, resubmit_requests
 from yorutsuke.screen import SHOWN_ROWS, Screen, table
 from yorutsuke.stage import Stage
+from yorutsuke.stored_jobs import find_job
 from yorutsuke.times import span
 
 MESSAGE_HEADERS = ("messages", "kind", "job", "oldest", "receives", "problem")
@@ -117,7 +117,7 @@ def redrive(
 def _job_id(stage: Stage, name: str | None) -> str | None:
     """Return the id of a job. A job without a record may have messages as well."""
     try:
-        return name and (find_record(stage, name).jobId or name)
+        return name and (find_job(stage, name).jobId or name)
     except NotFoundError:
         return name
 

@@ -8,13 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from yorutsuke.errors import RefusedError, UnfinishedError
-from yorutsuke.job_records import JobRecord, find_record
 from yorutsuke.options import JobName, Yes, stage_command
 from yorutsuke.outputs import JobOutput
 from yorutsuke.replay import (
     Effects,
-    choose_manifest,
     choose_output,
+    choose_output_manifest,
     forget_outputs,
     notification,
     preview_effects,
@@ -23,9 +22,10 @@ from yorutsuke.replay import (
 )
 from yorutsuke.screen import Screen, facts, list_first
 from yorutsuke.stage import Stage
+from yorutsuke.stored_jobs import StoredJob, find_job
 from yorutsuke.times import parse_span
-from yorutsuke_common.aws.output_files import read_manifest
-from yorutsuke_common.records.manifest import is_premature, parse_counts, processed_lines
+from yorutsuke_common.aws.output_files import read_output_manifest
+from yorutsuke_common.records.output_manifest import is_premature, parse_counts, processed_lines
 from yorutsuke_common.schema import BatchJob
 
 DEFAULT_TIMEOUT = timedelta(minutes=15)
@@ -43,7 +43,7 @@ Timeout = Annotated[
     ),
 ]
 
-Sent = tuple[dict[str, Any], Callable[[JobRecord], bool]]
+Sent = tuple[dict[str, Any], Callable[[StoredJob], bool]]
 """The answer of a replay that was sent, and the test whether its result is in the job's item."""
 
 
@@ -60,35 +60,35 @@ def replay(
     yes: Yes = False,
 ) -> None:
     """Process a job's output again. A preview shows the effects first."""
-    record = find_record(stage, job)
-    record.require_job("output")
-    send = _replay_manifest if manifest else _replay_output
-    answer, is_done = send(screen, stage, record, output, yes)
+    stored = find_job(stage, job)
+    stored.require_job("output")
+    send = _replay_output_manifest if manifest else _replay_output
+    answer, is_done = send(screen, stage, stored, output, yes)
     if no_wait:
         screen.show({**answer, "done": False, "resultStats": None})
-        screen.say(f"The message was sent. `job {record.name}` shows the result.")
+        screen.say(f"The message was sent. `job {stored.name}` shows the result.")
         return
-    record = _wait(screen, stage, record, is_done, DEFAULT_TIMEOUT if timeout is None else timeout)
-    screen.show({**answer, "done": True, "resultStats": record.resultStats})
-    screen.say(f"Done: job {record.name} is {record.status}.")
+    stored = _wait(screen, stage, stored, is_done, DEFAULT_TIMEOUT if timeout is None else timeout)
+    screen.show({**answer, "done": True, "resultStats": stored.resultStats})
+    screen.say(f"Done: job {stored.name} is {stored.status}.")
 
 
-def _replay_output(screen: Screen, stage: Stage, record: JobRecord, named: str | None, yes: bool) -> Sent:  # noqa: FBT001
-    if record.is_claimed:
+def _replay_output(screen: Screen, stage: Stage, stored: StoredJob, named: str | None, yes: bool) -> Sent:  # noqa: FBT001
+    if stored.is_claimed:
         raise RefusedError(
-            f"a function has claimed job {record.name!r} until {record.claimedUntil} (epoch seconds) at the latest. "
-            f"Replay the job after that. `job {record.name}` shows the claim."
+            f"a function has claimed job {stored.name!r} until {stored.claimedUntil} (epoch seconds) at the latest. "
+            f"Replay the job after that. `job {stored.name}` shows the claim."
         )
-    output = choose_output(stage, record, named)
+    output = choose_output(stage, stored, named)
     key = output.key
-    job = stage.stores.jobs.find(record.name)
+    job = stage.stores.jobs.find(stored.name)
     with screen.progress(f"Reading {key}"):
         etag, effects = preview_effects(stage, job, key)
-    screen.preview(_effects_table(record, output, effects))
+    screen.preview(_effects_table(stored, output, effects))
     screen.confirm(f"Process {key} again?", yes=yes)
     require_unchanged(stage, key, etag)
     _send_again(screen, stage, job, key)
-    answer = {"jobId": record.jobId, "key": key, "effects": effects}
+    answer = {"jobId": stored.jobId, "key": key, "effects": effects}
     return answer, lambda now: now.is_completed and key in now.processedOutputs
 
 
@@ -106,11 +106,11 @@ def _send_again(screen: Screen, stage: Stage, job: BatchJob, key: str) -> None:
         raise
 
 
-def _effects_table(record: JobRecord, output: JobOutput, effects: Effects) -> Any:
-    others = [key for key in record.processedOutputs if key != output.key]
+def _effects_table(stored: StoredJob, output: JobOutput, effects: Effects) -> Any:
+    others = [key for key in stored.processedOutputs if key != output.key]
     failures = "  ".join(f"{reason}={count}" for reason, count in effects.failures.most_common())
     return facts(
-        f"Effects of processing {output.key} again, for job {record.name}",
+        f"Effects of processing {output.key} again, for job {stored.name}",
         {
             "state": output.state.value,
             "replaces": ", ".join(others),
@@ -130,16 +130,16 @@ def _count(count: int, ids: list[str]) -> str:
     return f"{count}: {list_first(ids, count)}" if ids else "0"
 
 
-def _replay_manifest(screen: Screen, stage: Stage, record: JobRecord, named: str | None, yes: bool) -> Sent:  # noqa: FBT001
+def _replay_output_manifest(screen: Screen, stage: Stage, stored: StoredJob, named: str | None, yes: bool) -> Sent:  # noqa: FBT001
     if named:
         raise RefusedError("--output and --manifest exclude each other. Leave one of them out.")
-    key = choose_manifest(stage, record).key
-    job = stage.stores.jobs.find(record.name)
+    key = choose_output_manifest(stage, stored).key
+    job = stage.stores.jobs.find(stored.name)
     bucket = stage.settings.images_bucket
-    _, content = read_manifest(stage.clients.s3, bucket, key)
+    _, content = read_output_manifest(stage.clients.s3, bucket, key)
     counts, lines = parse_counts(content, key), processed_lines(job)
     rows = {
-        "records in the manifest": counts.processedRecordCount,
+        "records in the output manifest": counts.processedRecordCount,
         "records in the processed output": lines,
         "effect if they agree": "the counts are stored in the job's item",
     }
@@ -147,7 +147,7 @@ def _replay_manifest(screen: Screen, stage: Stage, record: JobRecord, named: str
     if is_premature(counts, job):
         raise RefusedError(
             f"{key!r} counts 0 processed records, and the job's output was not processed, so the function would skip "
-            "the manifest. Wait until Bedrock has written it again."
+            "it. Wait until Bedrock has written it again."
         )
     if counts.processedRecordCount != lines:
         raise RefusedError(
@@ -156,24 +156,24 @@ def _replay_manifest(screen: Screen, stage: Stage, record: JobRecord, named: str
         )
     screen.confirm(f"Compare {key} again?", yes=yes)
     stage.queue.send([notification(bucket, key)])
-    return {"jobId": record.jobId, "key": key}, lambda now: now.bedrockCounts == counts
+    return {"jobId": stored.jobId, "key": key}, lambda now: now.bedrockCounts == counts
 
 
 def _wait(
-    screen: Screen, stage: Stage, record: JobRecord, is_done: Callable[[JobRecord], bool], timeout: timedelta
-) -> JobRecord:
-    """Wait until a job's item has the result, and return the record. Raises UnfinishedError after the timeout."""
+    screen: Screen, stage: Stage, stored: StoredJob, is_done: Callable[[StoredJob], bool], timeout: timedelta
+) -> StoredJob:
+    """Wait until a job's item has the result, and return the item. Raises UnfinishedError after the timeout."""
     deadline = time.monotonic() + timeout.total_seconds()
     try:
         with screen.progress("Waiting for the function"):
-            while not is_done(now := find_record(stage, record.intentId)):
+            while not is_done(now := find_job(stage, stored.intentId)):
                 if time.monotonic() > deadline:
                     raise UnfinishedError(
-                        f"job {record.name!r} was not processed within {timeout}. The function continues, and SQS "
-                        f"delivers a failed message again. Run `job {record.name}` later."
+                        f"job {stored.name!r} was not processed within {timeout}. The function continues, and SQS "
+                        f"delivers a failed message again. Run `job {stored.name}` later."
                     )
                 time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:
-        screen.say(f"Stopped waiting. The function continues. `job {record.name}` shows the result.")
+        screen.say(f"Stopped waiting. The function continues. `job {stored.name}` shows the result.")
         raise
     return now

@@ -3,20 +3,20 @@
 from collections import Counter
 
 from yorutsuke.errors import RefusedError, UnfinishedError
-from yorutsuke.job_records import JobRecord, find_record
 from yorutsuke.migrations import RetryResult, find_unmoved, retry, surplus
 from yorutsuke.options import JobName, Yes, stage_command
 from yorutsuke.screen import SHOWN_ROWS, Screen, table
 from yorutsuke.stage import Stage
+from yorutsuke.stored_jobs import StoredJob, find_job
 
 
 @stage_command
 def retry_migrations(screen: Screen, stage: Stage, job: JobName, *, yes: Yes = False) -> None:
     """Move the images that could not be moved. Set the status of their transactions."""
-    record = find_record(stage, job)
-    job_id = _require_processed(record)
+    stored = find_job(stage, job)
+    job_id = _require_processed(stored)
     transactions = find_unmoved(stage, job_id)
-    count, more = len(transactions), surplus(record, len(transactions))
+    count, more = len(transactions), surplus(stored, len(transactions))
     result = RetryResult()
     if more:
         screen.say(
@@ -28,7 +28,7 @@ def retry_migrations(screen: Screen, stage: Stage, job: JobName, *, yes: Yes = F
         correct = f"Correct the item of job {job_id} to 0 unmoved images?"
         screen.confirm(move if count else correct, yes=yes)
         with screen.progress("Moving images", count) as advance:
-            result = retry(stage, record, transactions, advance)
+            result = retry(stage, stored, transactions, advance)
     rows = [[image_id, reason] for image_id, reason in sorted(result.failures.items())]
     tables = [table(f"Images not moved: {len(rows)}", ("image", "reason"), rows, SHOWN_ROWS)] if rows else []
     screen.show({"jobId": job_id, "found": count, **vars(result)}, *tables)
@@ -40,15 +40,15 @@ def retry_migrations(screen: Screen, stage: Stage, job: JobName, *, yes: Yes = F
         )
 
 
-def _require_processed(record: JobRecord) -> str:
+def _require_processed(stored: StoredJob) -> str:
     """Return the id of a job. Raises RefusedError if its output is still to be processed, which moves the images."""
-    if record.is_claimed or not record.is_completed or not record.processedOutputs:
-        claimed = " and claimed" if record.is_claimed else ""
+    if stored.is_claimed or not stored.is_completed or not stored.processedOutputs:
+        claimed = " and claimed" if stored.is_claimed else ""
         raise RefusedError(
-            f"job {record.name!r} is {record.status}{claimed}, and its output is still to be processed, which moves "
-            f"the images. Run the command again when the job is COMPLETED. `job {record.name}` shows its state."
+            f"job {stored.name!r} is {stored.status}{claimed}, and its output is still to be processed, which moves "
+            f"the images. Run the command again when the job is COMPLETED. `job {stored.name}` shows its state."
         )
-    return record.name
+    return stored.name
 
 
 def _summary(count: int, result: RetryResult) -> str:
@@ -59,5 +59,5 @@ def _summary(count: int, result: RetryResult) -> str:
             "transactions were left unchanged."
         )
     if result.corrected:
-        summary += f" The record counted {result.corrected} unmoved images too many and was corrected."
+        summary += f" The job counted {result.corrected} unmoved images too many and was corrected."
     return summary

@@ -1,4 +1,4 @@
-"""The batch-jobs table: one record per intent, from the submission of its job to the processing of its output."""
+"""The batch-jobs table: one item per intent, from the submission of its job to the processing of its output."""
 
 import time
 from collections.abc import Sequence
@@ -44,19 +44,19 @@ class BatchJobs:
     # Submission
 
     def find_submission(self, intent_id: str) -> Submission | None:
-        """Return the intent's current record, or None if the table does not have it.
+        """Return the intent's current item, or None if the table does not have it.
 
         Raises:
-            UnknownJobError: The record breaks the schema.
+            UnknownJobError: The item breaks the schema.
         """
         response = self.client.get_item(TableName=self.table, Key=_key(intent_id), ConsistentRead=True)
         return self._submission(response["Item"]) if "Item" in response else None
 
     def claim_intent(self, submission: Submission) -> Submission:
-        """Write the intent's item unless it has one, and return the stored record, which may be another function's.
+        """Write the intent's item unless it has one, and return the stored item, which may be another function's.
 
         Raises:
-            UnknownJobError: The stored record breaks the schema.
+            UnknownJobError: The stored item breaks the schema.
         """
         try:
             self.client.put_item(
@@ -66,7 +66,7 @@ class BatchJobs:
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
         except self.client.exceptions.ConditionalCheckFailedException as exc:
-            # The stored record may be this function's: the client repeats a PutItem if the answer was lost.
+            # The stored item may be this function's: the client repeats a PutItem if the answer was lost.
             return self._submission(exc.response.get("Item", {}))
         return submission
 
@@ -74,7 +74,7 @@ class BatchJobs:
         """Record that the intent's manifest is complete, so that other runs do not write it or read its images.
 
         Raises:
-            RetryableError: The record was deleted.
+            RetryableError: The item was deleted.
         """
         try:
             self.client.update_item(
@@ -86,23 +86,23 @@ class BatchJobs:
             )
         except self.client.exceptions.ConditionalCheckFailedException as exc:
             raise RetryableError(
-                f"the record of intent {submission.intentId!r} was deleted from table {self.table!r} while its "
+                f"the item of intent {submission.intentId!r} was deleted from table {self.table!r} while its "
                 "manifest was written. Send the request again."
             ) from exc
 
     def record_job_id(self, submission: Submission, job_id: str) -> Submission:
-        """Store the id of the intent's job, unless the record has it, and return the record.
+        """Store the id of the intent's job, unless the item has it, and return the item.
 
         Raises:
-            JobConflictError: The record has another job.
-            RetryableError: The record was deleted.
+            JobConflictError: The item has another job.
+            RetryableError: The item was deleted.
         """
         try:
             response = self.client.update_item(
                 TableName=self.table,
                 Key=_key(submission.intentId),
                 UpdateExpression="SET jobId = :jobId, #status = :status",
-                # If the record has the id, the job may already have a later status than SUBMITTED.
+                # If the item has the id, the job may already have a later status than SUBMITTED.
                 ConditionExpression="submitTime = :submitTime AND attribute_not_exists(jobId)",
                 ExpressionAttributeNames={"#status": "status"},
                 ExpressionAttributeValues=to_item(
@@ -121,7 +121,7 @@ class BatchJobs:
                     f"names another job. An intent has one job. Stop job {job_id!r} in Bedrock."
                 ) from exc
             raise RetryableError(
-                f"the record of intent {submission.intentId!r} was deleted from table {self.table!r} while its job "
+                f"the item of intent {submission.intentId!r} was deleted from table {self.table!r} while its job "
                 f"{job_id!r} was created. Stop that job, then send the request again."
             ) from exc
         return self._submission(response["Attributes"])
@@ -132,7 +132,7 @@ class BatchJobs:
         """Return the job with this id, through `jobIdIndex`, which lags behind the table.
 
         Raises:
-            UnknownJobError: The job does not have exactly one record, or its record breaks the schema.
+            UnknownJobError: The job does not have exactly one item, or its item breaks the schema.
         """
         response = self.client.query(
             TableName=self.table,
@@ -142,15 +142,15 @@ class BatchJobs:
             Limit=2,
         )
         if len(response["Items"]) != 1:
-            count = "several records" if response["Items"] else "no record"
+            count = "several items" if response["Items"] else "no item"
             raise UnknownJobError(
-                f"job id {job_id!r} has {count} in table {self.table!r}. A job must have exactly one record, which the "
+                f"job id {job_id!r} has {count} in table {self.table!r}. A job must have exactly one item, which the "
                 "orchestrator writes. Correct the table, then redrive the message."
             )
         return self._job(job_id, from_item(response["Items"][0]))
 
     def claim(self, job: BatchJob, token: str, remaining_seconds: float) -> BatchJob:
-        """Claim the job for this function alone, and return its current record.
+        """Claim the job for this function alone, and return its current item.
 
         Two functions that process the same output could undo each other's steps, even though each step is idempotent.
         A claim ends with `complete` or `release`. The claim of a function that ended without either expires.
@@ -162,8 +162,8 @@ class BatchJobs:
 
         Raises:
             JobClaimedError: Another function has claimed the job.
-            RetryableError: The record was deleted.
-            UnknownJobError: The record now breaks the schema.
+            RetryableError: The item was deleted.
+            UnknownJobError: The item now breaks the schema.
         """
         now = time.time()
         claim = {"claimedBy": token, "claimedUntil": int(now + remaining_seconds + CLAIM_MARGIN_SECONDS)}
@@ -183,17 +183,17 @@ class BatchJobs:
         """Remove the claim with this token, so that the next delivery does not wait until it expires.
 
         Raises:
-            RetryableError: The record was deleted.
+            RetryableError: The item was deleted.
         """
         self.update(job, {}, *_claimed_by(token), remove=("claimedBy", "claimedUntil"))
 
     def complete(self, job: BatchJob, key: str, etag: str, stats: ResultStats, completed_at: str) -> None:
         """Mark the claimed job as COMPLETED, store its counts and its output's ETag, and end the claim.
 
-        The counts of an earlier manifest are removed, because they were compared with an earlier output.
+        The counts of an earlier output manifest are removed, because they were compared with an earlier output.
 
         Raises:
-            RetryableError: The claim was lost, or the record was deleted.
+            RetryableError: The claim was lost, or the item was deleted.
         """
         attributes = {
             "status": JobStatus.COMPLETED.value,
@@ -211,10 +211,10 @@ class BatchJobs:
             )
 
     def record_counts(self, job: BatchJob, counts: RecordCounts) -> bool:
-        """Store the counts of Bedrock's manifest. Return False if an output was processed since `job` was read.
+        """Store the counts of the output manifest. Return False if an output was processed since `job` was read.
 
         Raises:
-            RetryableError: The record was deleted.
+            RetryableError: The item was deleted.
         """
         attributes = {"bedrockCounts": counts.model_dump(exclude_none=True)}
         recorded, _ = self.update(job, attributes, *outputs_unchanged(job))
@@ -224,7 +224,7 @@ class BatchJobs:
         """Store how Bedrock ended the job. The job's status follows, unless its output was processed before.
 
         Raises:
-            RetryableError: The record was deleted.
+            RetryableError: The item was deleted.
         """
         facts = {"bedrockStatus": end.value, "bedrockMessage": message[:MAX_DETAIL_CHARACTERS]}
         ended = {"status": JobStatus[end.name].value, **facts}
@@ -245,15 +245,15 @@ class BatchJobs:
         Args:
             job: The job, possibly as read through the index, which lags behind.
             attributes: The attributes to set. The condition may name one as `#name`.
-            condition: A condition on the record, or None.
+            condition: A condition on the item, or None.
             compared: The values that the condition names.
             remove: The attributes to remove.
 
         Returns:
-            Whether the condition held, and the record as it is now.
+            Whether the condition held, and the item as it is now.
 
         Raises:
-            RetryableError: The record was deleted, or now belongs to another job.
+            RetryableError: The item was deleted, or now belongs to another job.
         """
         values = {":jobId": job.jobId, **{f":{name}": value for name, value in attributes.items()}, **(compared or {})}
         steps = ["SET " + ", ".join(f"#{name} = :{name}" for name in attributes)] if attributes else []
@@ -264,7 +264,7 @@ class BatchJobs:
                 TableName=self.table,
                 Key=_key(job.intentId),
                 UpdateExpression=" ".join(steps),
-                # The job id must match: UpdateItem would otherwise create a record that the orchestrator never wrote.
+                # The job id must match: UpdateItem would otherwise create an item that the orchestrator never wrote.
                 ConditionExpression=" AND ".join(filter(None, ("jobId = :jobId", condition))),
                 ExpressionAttributeValues=to_item(values),
                 ReturnValues="ALL_NEW",
@@ -277,7 +277,7 @@ class BatchJobs:
                 return False, current
             raise RetryableError(
                 f"the item of job {job.jobId!r} was deleted from table {self.table!r} while the job was processed. "
-                "Restore the record, then redrive the message."
+                "Restore the item, then redrive the message."
             ) from exc
         return True, from_item(response["Attributes"])
 
@@ -287,7 +287,7 @@ class BatchJobs:
         except ValidationError as exc:
             raise UnknownJobError(
                 f"the intent's item in table {self.table!r} is not valid: {describe_errors(exc)}. "
-                "Correct the record, then send the request again."
+                "Correct the item, then send the request again."
             ) from exc
 
     def _job(self, job_id: str, record: dict[str, Any]) -> BatchJob:
@@ -296,7 +296,7 @@ class BatchJobs:
         except ValidationError as exc:
             raise UnknownJobError(
                 f"the item of job id {job_id!r} in table {self.table!r} is not valid: "
-                f"{describe_errors(exc)}. Correct the record, then redrive the message."
+                f"{describe_errors(exc)}. Correct the item, then redrive the message."
             ) from exc
 
 

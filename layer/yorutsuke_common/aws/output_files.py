@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from yorutsuke_common.records.lines import Line, split_lines
-from yorutsuke_common.records.manifest import MAX_MANIFEST_BYTES
+from yorutsuke_common.records.output_manifest import MAX_OUTPUT_MANIFEST_BYTES
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -46,8 +46,8 @@ def open_output(s3: "S3Client", bucket: str, key: str) -> Generator[Output]:
         )
 
 
-def read_manifest(s3: "S3Client", bucket: str, key: str) -> tuple[str, bytes]:
-    """Return the ETag and the content of a manifest. One byte above the limit is enough to refuse a larger one."""
+def read_output_manifest(s3: "S3Client", bucket: str, key: str) -> tuple[str, bytes]:
+    """Return the ETag and the content of an output manifest, up to one byte more than its maximum size."""
     response = s3.get_object(Bucket=bucket, Key=key)
     with closing(response["Body"]) as body:
-        return response["ETag"].strip('"'), body.read(MAX_MANIFEST_BYTES + 1)
+        return response["ETag"].strip('"'), body.read(MAX_OUTPUT_MANIFEST_BYTES + 1)

@@ -56,7 +56,7 @@ def test_missing_images_are_counted_when_known(capsys: pytest.CaptureFixture[str
 
 
 def test_manifest_difference_and_unprocessed_records_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
-    METRICS.manifest_compared("abcdefgh1234", difference=40, unprocessed=5)
+    METRICS.output_manifest_compared("abcdefgh1234", difference=40, unprocessed=5)
 
     assert emitted(capsys) == [entry_of("abcdefgh1234", ManifestDifference=40, UnprocessedCount=5)]
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from yorutsuke_common.errors import InvalidEventError
-from yorutsuke_common.events import JobEnd, ManifestObject, OutputObject, job_events, job_events_in_message
+from yorutsuke_common.events import JobEnd, OutputManifestObject, OutputObject, job_events, job_events_in_message
 from yorutsuke_common.names import BedrockEnd
 
 EVENTS = Path(__file__).parents[2] / "events"
@@ -133,7 +133,7 @@ def test_output_manifest_is_recognized_and_sorted_last() -> None:
 
     assert job_events({"Records": records}, "images") == [
         OutputObject("images", keys[1], "abc"),
-        ManifestObject("images", keys[0], "abc"),
+        OutputManifestObject("images", keys[0], "abc"),
     ]
 
 

@@ -1,7 +1,7 @@
-"""The records of a stage's jobs, as an operator needs them.
+"""The items of a stage's jobs, as an operator needs them.
 
-The layer's `BatchJobs` refuses a record that breaks the schema. Here, such a record does not hide the others. The table
-has no index by time, so the complete table is scanned: 30 days of records, in concurrent segments. A projection reduces
+The layer's `BatchJobs` refuses an item that breaks the schema. Here, such an item does not hide the others. The table
+has no index by time, so the complete table is scanned: 30 days of jobs, in concurrent segments. A projection reduces
 the data that is sent, but not the data that is read and paid for.
 
 Source: Amazon DynamoDB developer guide, "Scanning tables" (1 MB per page, before the projection; parallel scan).
@@ -27,10 +27,10 @@ from .times import moment
 SEGMENTS = 8
 """Number of concurrent segments of a scan."""
 UNREADABLE = "(unreadable)"
-"""Status of a record that breaks the schema."""
+"""Status of an item that breaks the schema."""
 
 
-class JobRecord(BaseModel):
+class StoredJob(BaseModel):
     """An item of batch-jobs, complete or not. `jobId` is None while the intent has no job."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
@@ -87,11 +87,11 @@ class JobRecord(BaseModel):
         return self.jobId
 
 
-def all_records(stage: Stage) -> list[JobRecord]:
-    """Return the records of all jobs, in any order."""
-    attributes = JobRecord.model_fields
+def all_jobs(stage: Stage) -> list[StoredJob]:
+    """Return all jobs, in any order."""
+    attributes = StoredJob.model_fields
 
-    def scan(segment: int) -> list[JobRecord]:
+    def scan(segment: int) -> list[StoredJob]:
         pages = stage.clients.dynamodb.get_paginator("scan").paginate(
             TableName=stage.settings.batch_jobs_table,
             Segment=segment,
@@ -100,18 +100,18 @@ def all_records(stage: Stage) -> list[JobRecord]:
             # `status` is a reserved word of DynamoDB.
             ExpressionAttributeNames={f"#{name}": name for name in attributes},
         )
-        return [read_record(item) for page in pages for item in page["Items"]]
+        return [read_job(item) for page in pages for item in page["Items"]]
 
     return [*chain.from_iterable(CallPool().map(scan, range(SEGMENTS)))]
 
 
-def find_record(stage: Stage, name: str) -> JobRecord:
-    """Return a record by the id of the job or of its intent. Raises NotFoundError."""
-    return read_record(find_item(stage, name))
+def find_job(stage: Stage, name: str) -> StoredJob:
+    """Return a job by its id or the id of its intent. Raises NotFoundError."""
+    return read_job(find_item(stage, name))
 
 
 def find_item(stage: Stage, name: str) -> Item:
-    """Return a record's complete item by the id of the job or of its intent. Raises NotFoundError."""
+    """Return a job's complete item by the id of the job or of its intent. Raises NotFoundError."""
     client, table = stage.clients.dynamodb, stage.settings.batch_jobs_table
     found: list[Item] = client.query(
         TableName=table,
@@ -130,13 +130,13 @@ def find_item(stage: Stage, name: str) -> Item:
     return answer["Item"]
 
 
-def read_record(item: Item) -> JobRecord:
-    """Return an item as a record. If it breaks the schema, its status is UNREADABLE and its message the reason."""
+def read_job(item: Item) -> StoredJob:
+    """Return the job of an item. If it breaks the schema, the status is UNREADABLE and the message the reason."""
     try:
-        return JobRecord.model_validate(from_item(item))
+        return StoredJob.model_validate(from_item(item))
     except ValidationError as exc:
-        return JobRecord(
+        return StoredJob(
             intentId=item["intentId"]["S"],
             jobId=item.get("jobId", {}).get("S"),
-            bedrockMessage=describe_errors(exc, "the record"),
+            bedrockMessage=describe_errors(exc, "the item"),
         )

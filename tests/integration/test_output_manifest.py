@@ -235,7 +235,7 @@ def test_invalid_manifest_fails_message(stage: Stage, read_logs: LogReader, cont
     assert stage.deliver(stage.put_output(content, key=OUTPUT_MANIFEST_KEY)) == ["message-0"]
 
     [failed] = _entries(read_logs(), "BATCH_RESULT_FAILED")
-    assert failed["error"] == "InvalidManifestError"
+    assert failed["error"] == "InvalidOutputManifestError"
     assert f"'{OUTPUT_MANIFEST_KEY}' is" in failed["detail"]
     assert problem in failed["detail"]
     assert stage.job() == job

@@ -1,0 +1,75 @@
+"""Compares the output manifest with the output that was processed."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from aws_lambda_powertools import Logger
+
+from yorutsuke_common.aws.output_files import read_output_manifest
+from yorutsuke_common.aws.stores import ResultStores
+from yorutsuke_common.errors import NotReconciledError
+from yorutsuke_common.events import OutputManifestObject
+from yorutsuke_common.names import LogEvent
+from yorutsuke_common.records.output_manifest import is_premature, parse_counts, processed_lines
+from yorutsuke_common.schema import BatchJob
+
+from .result_metrics import ResultMetrics
+
+
+@dataclass(frozen=True)
+class OutputManifestReconciler:
+    """Compares output manifests with the processed outputs."""
+
+    stores: ResultStores
+    metrics: ResultMetrics
+    logger: Logger
+
+    def reconcile(self, job: BatchJob, source: OutputManifestObject) -> None:
+        """Store the output manifest's counts in the job's item if the processed output has as many records.
+
+        Bedrock writes the output manifest again while the job runs. A message about an earlier content is skipped,
+        because the later content has its own message. Requests that Bedrock has not processed do not have a record
+        yet. They are reported, and are not a difference.
+
+        Raises:
+            NotReconciledError: The counts differ, or an output file was processed during the comparison. SQS delivers
+                the message again when more output may have arrived.
+            InvalidOutputManifestError: The object is not an output manifest.
+            YorutsukeError, botocore's errors: Something could not be read or written.
+        """
+        etag, content = read_output_manifest(self.stores.s3, source.bucket, source.key)
+        if source.etag not in (None, etag):
+            self._skip("the output manifest was written again since its notification")
+            return
+        counts = parse_counts(content, source.key)
+        lines = processed_lines(job)
+        difference = abs(counts.processedRecordCount - lines)
+        unprocessed = counts.totalRecordCount - counts.processedRecordCount
+        self.metrics.output_manifest_compared(job.jobId, difference, unprocessed)
+        if is_premature(counts, job):
+            self._skip("Bedrock has not processed a record yet")
+            return
+        comparison: dict[str, Any] = {
+            "processedRecords": counts.processedRecordCount,
+            "unprocessedRecords": unprocessed,
+            "lines": lines,
+            "difference": difference,
+        }
+        if difference:
+            problem = (
+                f"{source.key!r} counts {counts.processedRecordCount} records, but the processed output of job "
+                f"{job.jobId!r} has {lines}"
+            )
+        elif not self.stores.jobs.record_counts(job, counts):
+            problem = f"an output file of job {job.jobId!r} was processed while {source.key!r} was compared"
+        else:
+            self.logger.info("output manifest and output agree", event=LogEvent.BATCH_RESULT_RECONCILED, **comparison)
+            return
+        self.logger.warning("output manifest not reconciled", event=LogEvent.BATCH_RESULT_NOT_RECONCILED, **comparison)
+        raise NotReconciledError(
+            f"{problem}. SQS delivers the message again later. If it reaches the dead-letter queue, redrive it "
+            "together with the output's message."
+        )
+
+    def _skip(self, why: str) -> None:
+        self.logger.info("output manifest skipped", event=LogEvent.BATCH_RESULT_MANIFEST_SKIPPED, why=why)
