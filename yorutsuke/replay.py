@@ -154,7 +154,7 @@ def notification(bucket: str, key: str) -> str:
 def forget_outputs(jobs: BatchJobs, job: BatchJob) -> None:
     """Remove the ETags of the job's processed outputs, so that the next message about one is not a duplicate.
 
-    Raises RefusedError if a function has claimed the job, or has processed an output since `job` was read, and the
+    Raises RefusedError if an invocation has claimed the job, or has processed an output since `job` was read, and the
     errors of `BatchJobs.update`.
     """
     unchanged, seen = outputs_unchanged(job)
@@ -162,13 +162,13 @@ def forget_outputs(jobs: BatchJobs, job: BatchJob) -> None:
     forgotten, _ = jobs.update(job, {}, f"{unchanged} AND ({NOT_CLAIMED})", compared, remove=("processedOutputs",))
     if not forgotten:
         raise RefusedError(
-            f"a function has claimed job {job.jobId!r}, or has just processed an output of it. Run the command again "
-            "later."
+            f"an invocation has claimed job {job.jobId!r}, or has just processed an output of it. Run the command "
+            "again later."
         )
 
 
 def restore_outputs(jobs: BatchJobs, job: BatchJob) -> bool:
-    """Undo `forget_outputs`. Return False if a function has claimed the job or has processed an output since.
+    """Undo `forget_outputs`. Return False if an invocation has claimed the job or has processed an output since.
 
     Raises the errors of `BatchJobs.update`.
     """

@@ -1,8 +1,8 @@
 """Creates batch inference jobs in Bedrock, one per intent.
 
-Bedrock recognises a repeated request by its token and ignores it, unless a parameter differs. The token and all
-parameters come from the intent's item and not from the stage's settings, which may have changed. So every run
-requests the same job.
+Bedrock answers a repeated call with the same token with the job that it has, and refuses the call if a parameter
+differs. The token and the parameters come from the intent's item and not from the stage's settings, which may have
+changed. Every invocation therefore requests the same job.
 
 Source: Amazon Bedrock API reference, CreateModelInvocationJob.
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 JOB_NAME_DIGITS = 16
 """Number of the token's hex digits in a job's name, which has up to 63 characters, 38 of them for the prefix."""
 REFUSALS = frozenset({"AccessDeniedException", "ConflictException", "ResourceNotFoundException", "ValidationException"})
-"""Error codes that a retry does not change. Throttling, full quotas and Bedrock's own failures may pass."""
+"""Error codes of causes that last. Throttling, full quotas and Bedrock's own failures end by themselves."""
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from .settings import load_settings
 from .submit_job import JobSubmitter
 
 SUBMISSION_KEYS = ("intentId", "traceId", "userId", "jobId")
-"""The keys of a log entry that describe its submission, as far as they are known."""
+"""The keys that each log entry about a submission has, as far as they are known."""
 
 logger = make_logger(ORCHESTRATOR_SERVICE)
 
@@ -41,9 +41,10 @@ logger = make_logger(ORCHESTRATOR_SERVICE)
 def handler(event: object, context: LambdaContext) -> dict[str, Any]:
     """Submit the job of a request and return it, for API Gateway as an HTTP answer.
 
-    If the request is refused, API Gateway receives 400, or 409 if another request began the intent. The caller of a
-    direct invocation receives `errorType` and `errorMessage`. Other errors are raised in both cases. They count as
-    errors of the function, and API Gateway answers 5xx. Repeating the same request is safe.
+    A direct invocation raises every error, so its caller receives `errorType` and `errorMessage`. Through API Gateway,
+    a refused request is answered with 400, or 409 if a different request began the intent. Other errors are raised,
+    and API Gateway answers 5xx. Each raised error counts as an error of the function. Repeating the same request is
+    safe.
     """
     if not is_http_event(event):
         return submit(event, context)
@@ -72,7 +73,7 @@ def submit(event: object, context: LambdaContext) -> dict[str, Any]:
 def job_submitter() -> JobSubmitter:
     """Return the use case. Its clients are made once per execution environment."""
     settings = load_settings()
-    # The images that are read ahead, and the part of a manifest that is sent meanwhile.
+    # One connection for each image that is read ahead, and one for the manifest's part that is sent meanwhile.
     config = Config(retries={"mode": "standard", "total_max_attempts": 5}, max_pool_connections=READ_AHEAD + 1)
     s3 = boto3.client("s3", config=config)
     dynamodb = boto3.client("dynamodb", config=config)

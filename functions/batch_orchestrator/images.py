@@ -31,15 +31,16 @@ Source: Amazon Nova user guide, "Image understanding".
 FORMATS = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png", "gif": "gif", "webp": "webp"}
 """Nova's names of the formats that it reads, by the extension of the object key."""
 UNREADABLE_CODES = frozenset({"NoSuchKey", "AccessDenied"})
-"""Error codes of GetObject for a missing object. Without s3:ListBucket, S3 returns AccessDenied."""
+"""Error codes of GetObject for an object that is missing or that the function may not read. The function does not have
+s3:ListBucket, so S3 returns AccessDenied for a missing object."""
 
 
 class Unfit(StrEnum):
     """The reasons for which an image is left out of a job.
 
-    `UNKNOWN`: not in pending-images. `FOREIGN`: another user's. `NOT_PENDING`: already read. `UNSUPPORTED`: the
+    `UNKNOWN`: not in pending-images. `FOREIGN`: another user's. `NOT_PENDING`: already processed. `UNSUPPORTED`: the
     extension of its key is not jpg, jpeg, png, gif or webp, or S3 does not accept the key. `UNREADABLE`: missing from
-    the bucket, or not readable. `UNFIT_SIZE`: empty, or too large for a request.
+    the bucket, or not readable. `UNFIT_SIZE`: empty, or too large for a model request.
     """
 
     UNKNOWN = "UNKNOWN"
@@ -65,7 +66,7 @@ def select_images(
     """Split the requested images into those that the user can send, in order of their ids, and the unfit ones."""
     judged = {image_id: _judge(known.get(image_id), user_id) for image_id in sorted(image_ids)}
     images = [image for image in judged.values() if isinstance(image, Image)]
-    return images, {image_id: image for image_id, image in judged.items() if isinstance(image, Unfit)}
+    return images, {image_id: reason for image_id, reason in judged.items() if isinstance(reason, Unfit)}
 
 
 def _judge(stored: StoredImage | None, user_id: str) -> Image | Unfit:
@@ -96,7 +97,7 @@ class ImageReader:
 
         Raises:
             OutOfTimeError: `seconds_left` returned 0 or less. The reads that have started are not waited for.
-            botocore's errors: S3 does not answer, or its answers break off.
+            botocore's or urllib3's errors: S3 does not answer, or its answers break off.
         """
         executor = ThreadPoolExecutor(READ_AHEAD)
         wait = True

@@ -1,4 +1,4 @@
-"""`batch-input/{intentId}/manifest.jsonl`: one request per line, the input of Bedrock's job.
+"""`batch-input/{intentId}/manifest.jsonl`: one model request per line, the input of Bedrock's job.
 
 The content depends only on the images, in order of their ids, so writing it again for the same images gives the same
 bytes. The file is written while the images are read, and is never held completely.
@@ -31,32 +31,34 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 MAX_MANIFEST_BYTES = 1_000_000_000
-"""Maximum size of a manifest, in bytes: 1 GB, read as the smaller of its two meanings. A job has one manifest."""
+"""Maximum size of a manifest, in bytes: 1 GB as 10^9 bytes. A job has one manifest, so the limit per job does not
+matter."""
 SECONDS_TO_SUBMIT = 30
 """Seconds that the function reserves for the steps after the images. These are the last part and the completion of the
-upload, three writes to DynamoDB, and Bedrock's answer. A throttled client waits up to 15 seconds for that answer."""
+upload, three writes to DynamoDB, and Bedrock's answer. If Bedrock throttles, the client waits up to 15 seconds between
+its attempts."""
 
 SecondsLeft = Callable[[], float]
 """Returns how long the function may still run, in seconds."""
 
 
 def manifest_line(image: Image, content: bytes) -> bytes:
-    """Return the line of the manifest that asks for one image, with its newline."""
+    """Return the manifest's line that asks the model to read one image, with its newline."""
     encoded = base64.b64encode(content).decode("ascii")
-    record = {"recordId": image.image_id, "modelInput": model_input(image.format, encoded)}
-    return pydantic_core.to_json(record) + b"\n"
+    line = {"recordId": image.image_id, "modelInput": model_input(image.format, encoded)}
+    return pydantic_core.to_json(line) + b"\n"
 
 
 @dataclass(frozen=True)
 class Draft:
-    """A complete manifest that is not published yet, the images in it, and the images that were left out."""
+    """A manifest that is not visible in the bucket yet, the images in it, and the images that were left out."""
 
     file: ObjectWriter
     image_ids: list[str] = field(default_factory=list[str])
     left_out: dict[str, Unfit] = field(default_factory=dict[str, Unfit])
 
     def publish(self) -> None:
-        """Publish the manifest. Raises botocore's errors."""
+        """Make the complete manifest visible in the bucket. Raises botocore's errors."""
         self.file.close()
 
 
@@ -79,7 +81,7 @@ class Manifests:
 
         Raises:
             InvalidRequestError: The manifest is too large for Bedrock, or takes longer than the function has.
-            botocore's errors: A call failed.
+            botocore's or urllib3's errors: A call failed.
         """
         draft = Draft(ObjectWriter(self.s3, self.bucket, input_key(intent_id)))
         try:
@@ -99,8 +101,7 @@ class Manifests:
             read = len(draft.image_ids) + len(draft.left_out)
             raise InvalidRequestError(
                 f"only {read} of {len(images)} images were read in {seconds_at_start - seconds_left():.0f} seconds. "
-                f"The function reserves its last {SECONDS_TO_SUBMIT} seconds for the submission. Request fewer images, "
-                "with a new intentId."
+                f"The function reserves its last {SECONDS_TO_SUBMIT} seconds for the submission. Request fewer images."
             ) from exc
 
     def _write_lines(self, draft: Draft, contents: Iterable[tuple[Image, bytes | Unfit]], count: int) -> None:
@@ -114,7 +115,7 @@ class Manifests:
             if size > MAX_MANIFEST_BYTES:
                 raise InvalidRequestError(
                     f"the manifest of {count} images is larger than Bedrock's limit of {MAX_MANIFEST_BYTES} bytes. "
-                    f"Only {len(draft.image_ids)} images fit. Request fewer images, with a new intentId."
+                    f"Only {len(draft.image_ids)} images fit. Request fewer images."
                 )
             draft.file.write(line)
             draft.image_ids.append(image.image_id)
@@ -125,7 +126,7 @@ class Manifests:
             draft.file.abort()
         except (ClientError, BotoCoreError) as exc:
             self.logger.warning(
-                "the multipart upload of the manifest was not aborted",
+                "the manifest's multipart upload was not aborted, and expires after a day",
                 event=LogEvent.BATCH_SUBMIT_UPLOAD_KEPT,
                 code=error_code(exc),
             )

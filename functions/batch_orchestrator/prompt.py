@@ -1,6 +1,7 @@
-"""The request to the model: the fields of a transaction, read from the image of one receipt.
+"""The model request that asks for the fields of a transaction, given the image of one receipt.
 
-The choices are those of the layer's `Receipt`, which validates the reply. The form is Amazon Nova's, for InvokeModel.
+The allowed values of `type` and `category` come from the layer's `Receipt`, which validates the reply. The form is that
+of Amazon Nova's InvokeModel request, which a batch job takes as `modelInput`.
 
 Sources: Amazon Nova user guide, "Complete request schema" (images as base64; `maxTokens` up to 5,000) and
 "Troubleshooting tool calls" (a temperature of 0 is greedy decoding).
@@ -46,7 +47,7 @@ QUESTION = (
 
 
 def model_input(image_format: str, image_base64: str) -> dict[str, Any]:
-    """Return the request for one image. `image_format` is jpeg, png, gif or webp."""
+    """Return the model request for one image. `image_format` is jpeg, png, gif or webp."""
     image = {"format": image_format, "source": {"bytes": image_base64}}
     return {
         "schemaVersion": "messages-v1",

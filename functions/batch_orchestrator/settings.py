@@ -12,7 +12,7 @@ class Settings(StageSettings):
     """The function's environment variables, validated as one model.
 
     `model_ids` are the models that a request may name, the first being the default; MODEL_IDS separates them by commas.
-    `job_ttl_days` exceeds the seven days that a Bedrock job may run, so that its output finds the item.
+    `job_ttl_days` must exceed seven, the days that a job may run: the job's item must exist when its output arrives.
     """
 
     bedrock_role_arn: str = Field(pattern=r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/.+$")

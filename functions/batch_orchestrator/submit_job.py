@@ -1,11 +1,11 @@
 """Submits the job of a request: one job per intent, however often the request is repeated.
 
 The order of the steps makes a retry after a crash at any call safe. All checks come before the first visible effect:
-the images are read, and all lines of the manifest go into an unpublished draft. Then the intent is claimed, which fixes
-the submit time, the images and the parameters of the job. Then the manifest is published, and the item is updated.
-Then Bedrock creates the job, and the item receives the job's id. A run that finds a claim without a job continues
-from it, with the published manifest or with the same images. Every run sends Bedrock the claim's token, and so creates
-the same job.
+the images are read, and all lines of the manifest go into an unpublished draft. Then the intent's item is written,
+which fixes the submit time, the images and the parameters of the job. Then the manifest is published, and the item is
+updated. Then Bedrock creates the job, and the item receives the job's id. An invocation that finds an item without a
+job continues from it, with the published manifest or with the same images. Every invocation sends Bedrock the token
+that follows from the item, and so creates the same job.
 """
 
 from collections import Counter
@@ -29,7 +29,8 @@ from .manifest import Draft, Manifests, SecondsLeft
 from .settings import Settings
 
 MAX_IDS_BYTES = 300_000
-"""Maximum size of the image ids in a job's item, in bytes. The item also holds the job's results, in up to 400 KB."""
+"""Maximum size of the image ids in a job's item, in bytes. An item has at most 400 KB and also holds the job's results.
+Larger lists of ids are not stored."""
 REPORTED_IDS = 50
 """Maximum number of ids in an answer or a log entry. A log entry has up to 256 KB, an image id up to 1 KB."""
 
@@ -38,7 +39,7 @@ REPORTED_IDS = 50
 class SubmittedJob:
     """The item of a job that Bedrock has, the number of requested images, and the images that were left out.
 
-    Only the run that began the intent has the reasons.
+    Only the invocation that began the intent has the reasons.
     """
 
     submission: Submission
@@ -49,8 +50,8 @@ class SubmittedJob:
         """Return the answer to the caller.
 
         `{"intentId", "jobId", "status", "submitTime", "modelId", "manifestUri", "traceId", "imageCount",
-        "leftOutCount", "leftOut": [{"imageId", "reason"}]}`. `leftOut` names up to 50 images, with `reason` if this run
-        began the intent.
+        "leftOutCount", "leftOut": [{"imageId", "reason"}]}`. `leftOut` names up to 50 images, with `reason` if
+        this invocation began the intent.
         """
         fields = {"intentId", "jobId", "status", "submitTime", "modelId", "manifestUri", "traceId", "imageCount"}
         named = sorted(self.left_out.items())[:REPORTED_IDS]
@@ -77,12 +78,13 @@ class JobSubmitter:
 
         Args:
             request: The request.
-            trace_id: The trace id of the job, if this run begins the intent.
+            trace_id: The trace id of the job, if this invocation begins the intent.
             seconds_left: Returns how long the function may still run.
 
         Raises:
             InvalidRequestError, IntentConflictError: The request is refused.
-            YorutsukeError, botocore's errors: Repeating the request continues from the step that failed.
+            SubmissionLostError, BedrockRefusedError, JobConflictError: The intent has begun, and a remedy is needed.
+            Other errors: A call failed. Repeating the request is safe.
         """
         found = self.jobs.find_submission(request.intentId)
         if found and found.jobId:
@@ -91,10 +93,10 @@ class JobSubmitter:
             self.logger.info("batch job already submitted", event=LogEvent.BATCH_SUBMIT_DUPLICATE)
             return SubmittedJob(found, len(request.pendingImageIds), left_out_before(request, found))
         if found:
-            claimed, left_out = self._resume(request, found, seconds_left)
+            submission, left_out = self._resume(request, found, seconds_left)
         else:
-            claimed, left_out = self._begin(request, trace_id, seconds_left)
-        submitted = self.jobs.record_job_id(claimed, self.bedrock.create(claimed))
+            submission, left_out = self._begin(request, trace_id, seconds_left)
+        submitted = self.jobs.record_job_id(submission, self.bedrock.create(submission))
         self.logger.append_keys(jobId=submitted.jobId)
         job = SubmittedJob(submitted, len(request.pendingImageIds), left_out)
         self.logger.info(
@@ -109,7 +111,7 @@ class JobSubmitter:
     def _begin(
         self, request: SubmitRequest, trace_id: str, seconds_left: SecondsLeft
     ) -> tuple[Submission, Mapping[str, Unfit | None]]:
-        """Claim the intent, publish its manifest, and return the claim and the images that are left out."""
+        """Begin the intent, publish its manifest, and return the intent's item and the images that are left out."""
         require_allowed(request, self.settings)
         self.logger.info("batch submission started", event=LogEvent.BATCH_SUBMIT_STARTED)
         images, left_out = self._select(request.pendingImageIds, request.userId)
@@ -118,56 +120,60 @@ class JobSubmitter:
             left_out |= draft.left_out
             self._report(left_out)
             self._require_enough(len(draft.image_ids), left_out)
-            # Another function may have claimed the intent first.
-            claimed = self.jobs.claim_intent(self._claim(request, draft.image_ids, trace_id))
-            self.logger.append_keys(traceId=claimed.traceId)
-            require_same_request(claimed, request)
-            require_same_images(claimed, request, draft.image_ids)
-            self._publish(draft, claimed)
-        return claimed, left_out
+            # If another invocation began the intent first, this is its item.
+            submission = self.jobs.begin_intent(self._new_submission(request, draft.image_ids, trace_id))
+            self.logger.append_keys(traceId=submission.traceId)
+            require_same_request(submission, request)
+            require_same_images(submission, request, draft.image_ids)
+            self._publish(draft, submission)
+        return submission, left_out
 
     def _resume(
-        self, request: SubmitRequest, claimed: Submission, seconds_left: SecondsLeft
+        self, request: SubmitRequest, submission: Submission, seconds_left: SecondsLeft
     ) -> tuple[Submission, Mapping[str, Unfit | None]]:
-        """Publish the manifest of an intent that an earlier run claimed, unless it is published.
+        """Publish the manifest of an intent that an earlier invocation began, unless it is published.
 
         The stage's settings are not checked: they may have changed since the intent began.
 
         Raises:
-            SubmissionLostError: The claimed images are not all available.
+            SubmissionLostError: The manifest cannot be written with the images in the intent's item.
+            IntentConflictError: A different request began the intent.
         """
-        require_same_request(claimed, request)
-        self.logger.append_keys(traceId=claimed.traceId)
+        require_same_request(submission, request)
+        self.logger.append_keys(traceId=submission.traceId)
         self.logger.info("batch submission resumed", event=LogEvent.BATCH_SUBMIT_RESUMED)
-        if not claimed.manifestPublished:
-            images, unfit = self._select(selected(request.pendingImageIds, claimed.submittedImages), request.userId)
+        if not submission.manifestPublished:
+            images, unfit = self._select(selected(request.pendingImageIds, submission.submittedImages), request.userId)
             try:
                 with self.manifests.draft(request.intentId, images, seconds_left) as draft:
                     self._report(unfit | draft.left_out)
-                    require_same_images(claimed, request, draft.image_ids)
-                    self._publish(draft, claimed)
+                    require_same_images(submission, request, draft.image_ids)
+                    self._publish(draft, submission)
             except InvalidRequestError as refusal:
-                # The refusal would report that the request had no effect, but the earlier run has claimed the intent.
+                # The refusal would report that the request had no effect, but the earlier invocation has begun the
+                # intent.
                 problem = f"the manifest cannot be written ({str(refusal).removesuffix('.')})"
-                raise submission_lost(claimed, problem) from refusal
-        return claimed, left_out_before(request, claimed)
+                raise submission_lost(submission, problem) from refusal
+        return submission, left_out_before(request, submission)
 
     def _select(self, image_ids: Sequence[str], user_id: str) -> tuple[list[Image], dict[str, Unfit]]:
         return select_images(image_ids, self.pending.find(image_ids), user_id)
 
-    def _publish(self, draft: Draft, claimed: Submission) -> None:
+    def _publish(self, draft: Draft, submission: Submission) -> None:
         draft.publish()
-        # The object's own date is not usable: S3 dates a multipart upload by its start, which is before the claim.
-        self.jobs.mark_manifest_published(claimed)
+        # The date of the object cannot prove the publication: S3 dates a multipart upload by its start, which is before
+        # the intent begins.
+        self.jobs.mark_manifest_published(submission)
 
-    def _claim(self, request: SubmitRequest, image_ids: list[str], trace_id: str) -> Submission:
+    def _new_submission(self, request: SubmitRequest, image_ids: list[str], trace_id: str) -> Submission:
         now = datetime.now(UTC)
-        fit = sum(len(image_id.encode()) + 1 for image_id in image_ids) <= MAX_IDS_BYTES
+        ids_fit = sum(len(image_id.encode()) + 1 for image_id in image_ids) <= MAX_IDS_BYTES
         return Submission(
             intentId=request.intentId,
             userId=request.userId,
             status=JobStatus.SUBMITTING.value,
-            # If the item is deleted, an intent that begins again at once gets a new token, thanks to microseconds.
+            # The token of the job follows from this time. With microseconds, an intent that begins again at once after
+            # its item was deleted has a new token.
             submitTime=iso_utc(now, "microseconds"),
             modelId=request.modelId or self.settings.model_ids[0],
             manifestUri=self.manifests.uri(request.intentId),
@@ -177,7 +183,7 @@ class JobSubmitter:
             requestedImages=images_digest(request.pendingImageIds),
             submittedImages=selection(request.pendingImageIds, image_ids),
             imageCount=len(image_ids),
-            pendingImageIds=image_ids if fit else None,
+            pendingImageIds=image_ids if ids_fit else None,
             ttl=int((now + timedelta(days=self.settings.job_ttl_days)).timestamp()),
         )
 
@@ -215,40 +221,41 @@ def require_allowed(request: SubmitRequest, settings: Settings) -> None:
         )
 
 
-def require_same_request(record: Submission, request: SubmitRequest) -> None:
+def require_same_request(submission: Submission, request: SubmitRequest) -> None:
     """Refuse a request that differs from the one that began the intent. Raises IntentConflictError.
 
     The order of the images may differ, and the model may be omitted.
     """
     differs = {
-        "userId": record.userId != request.userId,
-        "modelId": request.modelId not in (None, record.modelId),
-        "pendingImageIds": record.requestedImages != images_digest(request.pendingImageIds),
+        "userId": submission.userId != request.userId,
+        "modelId": request.modelId not in (None, submission.modelId),
+        "pendingImageIds": submission.requestedImages != images_digest(request.pendingImageIds),
     }
     if any(differs.values()):
         names = ", ".join(name for name, other in differs.items() if other)
         raise IntentConflictError(
-            f"intent {record.intentId!r} began at {record.submitTime} with another {names}. An intent has one request. "
-            "Send this request with a new intentId."
+            f"intent {submission.intentId!r} began at {submission.submitTime} with another {names}. "
+            "All requests of an intent are the same. Send this request with a new intentId."
         )
 
 
-def left_out_before(request: SubmitRequest, record: Submission) -> dict[str, Unfit | None]:
-    """Return the images that an earlier run left out of a request, without reasons."""
-    submitted = selected(request.pendingImageIds, record.submittedImages)
+def left_out_before(request: SubmitRequest, submission: Submission) -> dict[str, Unfit | None]:
+    """Return the images that an earlier invocation left out of a request, without reasons."""
+    submitted = selected(request.pendingImageIds, submission.submittedImages)
     return dict.fromkeys({*request.pendingImageIds}.difference(submitted))
 
 
-def require_same_images(record: Submission, request: SubmitRequest, image_ids: Iterable[str]) -> None:
-    """Refuse a manifest with other images than the claimed ones. Raises SubmissionLostError."""
-    if record.submittedImages != selection(request.pendingImageIds, image_ids):
-        raise submission_lost(record, "the images that can be sent have changed since then")
+def require_same_images(submission: Submission, request: SubmitRequest, image_ids: Iterable[str]) -> None:
+    """Refuse a manifest with other images than those in the intent's item. Raises SubmissionLostError."""
+    if submission.submittedImages != selection(request.pendingImageIds, image_ids):
+        raise submission_lost(submission, "the images that can be sent have changed since then")
 
 
-def submission_lost(record: Submission, problem: str) -> SubmissionLostError:
-    """Return the error of a run that cannot write the manifest of a submission that has begun."""
+def submission_lost(submission: Submission, problem: str) -> SubmissionLostError:
+    """Return the error of an invocation that cannot write the manifest of an intent that has begun."""
     return SubmissionLostError(
-        f"intent {record.intentId!r} began at {record.submitTime} with {record.imageCount} images, and {problem}. "
-        "Another function may be continuing it, so send the request again. If the item is older than 15 minutes and "
-        "has no manifestPublished, Bedrock has no job: delete the item first."
+        f"intent {submission.intentId!r} began at {submission.submitTime} with {submission.imageCount} images, and "
+        f"{problem}. Another invocation may be continuing it, so send the same request again. If this error lasts for "
+        "15 minutes and the intent's item in batch-jobs has no manifestPublished, Bedrock has no job. Delete the item, "
+        "correct the cause, and send the request again."
     )

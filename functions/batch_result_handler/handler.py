@@ -1,4 +1,4 @@
-"""The Lambda entry point: reads the events, finds their job, processes each event, and reports failed messages."""
+"""The Lambda entry point: reads the events, finds the job of each, processes them, and reports failed messages."""
 
 from yorutsuke_common import cold_start
 
@@ -43,7 +43,8 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
 
 LOG_KEYS = ("key", "jobId", "intentId", "traceId", "userId")
-"""The keys that each log entry about an event has, as far as they are known."""
+"""The keys that each log entry about an event has, as far as they are known. Powertools removes them when the context
+ends, because the context names them at its start."""
 
 logger = make_logger(RESULT_SERVICE)
 
@@ -53,11 +54,12 @@ def handler(event: dict[str, Any], context: LambdaContext) -> "PartialItemFailur
     """Process the messages of an SQS event, or an event of S3 or EventBridge.
 
     The ids of failed SQS messages are returned in `batchItemFailures`, and SQS delivers those again. Any other event
-    that fails raises, so that Lambda retries it and then sends it to the on-failure destination.
+    comes from S3, on a stage with `trigger: s3`. If it fails, the error is raised, so that Lambda retries the event and
+    then sends it to the on-failure destination.
     """
     if is_sqs_event(event):
-        messages = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
-        return process_partial_response(event, process_message, messages, context)
+        processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
+        return process_partial_response(event, process_message, processor, context)
     with _log_failure():
         process_events(job_events(event, load_settings().images_bucket), context)
     return {"batchItemFailures": []}
@@ -80,7 +82,10 @@ def process_message(record: SQSRecord, lambda_context: LambdaContext) -> None:
 
 
 def process_events(events: Sequence[JobEvent], context: LambdaContext) -> None:
-    """Process events one after the other. Raises at the first that fails."""
+    """Process events one after the other. Raises at the first that fails.
+
+    S3's test event has no job events.
+    """
     if not events:
         logger.info("S3 sent its test event", event=LogEvent.BATCH_RESULT_TEST_EVENT)
     for event in events:
@@ -126,7 +131,7 @@ def use_cases() -> UseCases:
         retries={"mode": "standard", "total_max_attempts": 5},
         # All concurrent calls, and the output that is being read.
         max_pool_connections=CONCURRENCY + 1,
-        # The models have validated what the calls send. Botocore's validation would take a fifth of a job's CPU.
+        # The pydantic models have validated the parameters. Botocore's validation would take a fifth of the CPU time.
         parameter_validation=False,
     )
     stores = result_stores(boto3.client("s3", config=config), boto3.client("dynamodb", config=config), settings, logger)
@@ -143,8 +148,8 @@ def use_cases() -> UseCases:
 def _log_failure(**keys: str) -> Generator[None]:
     """Log the error that makes an event fail, with the event's keys, and raise it again.
 
-    OutputManifestReconciler has already logged a NotReconciledError. A JobClaimedError is a warning. Both count as
-    failures only if their message reaches the dead-letter queue.
+    Neither a NotReconciledError, which its use case has logged, nor a JobClaimedError is logged as a failure, because a
+    redelivery usually succeeds. If not, the message reaches the dead-letter queue, which has an alarm.
     """
     with logger.append_context_keys(**keys, **dict.fromkeys(LOG_KEYS)):
         try:
@@ -153,7 +158,7 @@ def _log_failure(**keys: str) -> Generator[None]:
             raise
         except JobClaimedError as error:
             logger.warning(
-                "another function has claimed the job",
+                "another invocation has claimed the job",
                 event=LogEvent.BATCH_RESULT_JOB_CLAIMED,
                 claimedUntil=error.until,
             )

@@ -1,9 +1,8 @@
 """Processes an output file: stores its transactions, moves their images, and completes the job.
 
-The order of the steps makes a retry after a crash at any call safe. The job is claimed. Transactions are written.
-Images are copied, marked as processed and deleted from `uploads/`. Dead letters are written. The job is completed.
-Every step before the last is idempotent, and the claim lets only one function at a time repeat it. Only the last step
-marks the output as processed.
+An invocation first claims the job, so that it is the only one that works on it. For each chunk of records, it writes
+the transactions, then moves their images. Then it writes the dead letters, and at last completes the job. The steps
+between the claim and the completion are idempotent, so another invocation may repeat them after a crash at any call.
 """
 
 from collections.abc import Iterable, Sequence
@@ -43,16 +42,16 @@ Each step of a chunk waits for its slowest call, and the other chunk uses the ti
 
 @dataclass(frozen=True)
 class StoredChunk:
-    """The results of one chunk of lines.
+    """The results of one chunk of records.
 
-    `image_ids` are the images that its lines name. `unmoved` has the images that were not moved. `rejected` has the
-    dead letters in the order of their lines.
+    `image_ids` are the images that its records name. `unmoved` has the images that were not moved. `dead_letters` are
+    in the order of their lines.
     """
 
     image_ids: set[str]
     transactions: Sequence[Transaction]
     unmoved: dict[str, MoveFailure]
-    rejected: Sequence[DeadLetter]
+    dead_letters: Sequence[DeadLetter]
 
 
 @dataclass(frozen=True)
@@ -67,15 +66,15 @@ class OutputProcessor:
     def process(self, found: BatchJob, source: OutputObject, remaining_seconds: float) -> None:
         """Process an output file, unless this content was processed before, and report its counts.
 
-        If an error is raised, the steps done so far remain, and running them again changes nothing.
+        If an error is raised, the steps done so far remain, and it is safe to run them again.
 
         Args:
-            found: The job, as the index has it.
+            found: The job, as `jobIdIndex` has it, which may lag behind the table.
             source: The output file.
             remaining_seconds: How long Lambda lets this function run from now on.
 
         Raises:
-            JobClaimedError: Another function is processing the job's output.
+            JobClaimedError: Another invocation is processing the job's output.
             OutputConflictError: The job's results come from another output file.
             YorutsukeError, botocore's errors: The job could not be completed.
         """
@@ -109,19 +108,20 @@ class OutputProcessor:
         parser = RecordParser(job, output.last_modified, self.settings.transaction_ttl_days)
         store_chunk = partial(self._store_chunk, job, processed_date(output.last_modified, self.settings.timezone))
         letters = DeadLetterFile(self.stores.s3, self.stores.bucket, job.jobId)
+        # The images that the job requested.
         missing = set(job.pendingImageIds or ())
         success_count = migration_failed_count = 0
         # Leaving the executor waits for the chunks that are still being stored, also after an error.
         with ThreadPoolExecutor(CONCURRENT_CHUNKS) as executor:
             chunks = read_chunks(output.lines(), parser)
             for stored in map_ahead(executor, store_chunk, chunks, CONCURRENT_CHUNKS):
-                for letter in stored.rejected:
+                for letter in stored.dead_letters:
                     letters.add(letter)
                 self._report_chunk(stored)
                 missing.difference_update(stored.image_ids)
                 success_count += len(stored.transactions)
                 migration_failed_count += len(stored.unmoved)
-        # The file is written even if it is empty: an earlier run may have left the letters of an earlier output.
+        # The file is written even if it is empty: an earlier invocation may have left the letters of an earlier output.
         letters.close()
         stats = ResultStats(
             successCount=success_count,
@@ -156,7 +156,7 @@ class OutputProcessor:
             image_ids=set(chunk.image_ids()),
             transactions=transactions,
             unmoved=unknown | failures,
-            rejected=sorted([*chunk.rejected, *mismatches], key=lambda letter: letter.line),
+            dead_letters=sorted([*chunk.rejected, *mismatches], key=lambda letter: letter.line),
         )
 
     def _release(self, job: BatchJob, token: str) -> None:
@@ -173,7 +173,7 @@ class OutputProcessor:
         self.logger.info("output already processed", event=LogEvent.BATCH_RESULT_DUPLICATE)
 
     def _report_chunk(self, stored: StoredChunk) -> None:
-        for letter in stored.rejected:
+        for letter in stored.dead_letters:
             self.logger.error(
                 "record became a dead letter",
                 event=LogEvent.BATCH_RESULT_LINE_SKIPPED,

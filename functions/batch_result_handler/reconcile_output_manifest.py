@@ -25,15 +25,15 @@ class OutputManifestReconciler:
     logger: Logger
 
     def reconcile(self, job: BatchJob, source: OutputManifestObject) -> None:
-        """Store the output manifest's counts in the job's item if the processed output has as many records.
+        """Store the output manifest's counts in the job's item if they agree with the processed output.
 
         Bedrock writes the output manifest again while the job runs. A message about an earlier content is skipped,
-        because the later content has its own message. Requests that Bedrock has not processed do not have a record
-        yet. They are reported, and are not a difference.
+        because the later content has its own message. Model requests that Bedrock has not processed do not have a
+        record yet. A metric counts them, and they are not a difference.
 
         Raises:
             NotReconciledError: The counts differ, or an output file was processed during the comparison. SQS delivers
-                the message again when more output may have arrived.
+                the message again later, when more output may have arrived.
             InvalidOutputManifestError: The object is not an output manifest.
             YorutsukeError, botocore's errors: Something could not be read or written.
         """
@@ -65,7 +65,9 @@ class OutputManifestReconciler:
         else:
             self.logger.info("output manifest and output agree", event=LogEvent.BATCH_RESULT_RECONCILED, **comparison)
             return
-        self.logger.warning("output manifest not reconciled", event=LogEvent.BATCH_RESULT_NOT_RECONCILED, **comparison)
+        self.logger.warning(
+            "output manifest not reconciled", event=LogEvent.BATCH_RESULT_NOT_RECONCILED, problem=problem, **comparison
+        )
         raise NotReconciledError(
             f"{problem}. SQS delivers the message again later. If it reaches the dead-letter queue, redrive it "
             "together with the output's message."

@@ -14,17 +14,17 @@ from .result_metrics import ResultMetrics
 
 @dataclass(frozen=True)
 class JobEndRecorder:
-    """Records the ends of jobs. EventBridge delivers Bedrock's events on a best-effort basis."""
+    """Records the ends of jobs that Bedrock did not complete."""
 
     stores: ResultStores
     metrics: ResultMetrics
     logger: Logger
 
     def record(self, job: BatchJob, end: JobEnd) -> None:
-        """Report the end and store it in the job's item, once per state.
+        """Report the end and store it in the job's item, unless the item has this end.
 
-        The report comes first, so that a crash in between leads to two reports and not to a missing one. Bedrock's
-        reason is stored in the job's item and not logged, because Bedrock's API marks it as sensitive.
+        The report comes first: a crash in between leads to two reports and not to a missing one. Bedrock's message is
+        stored in the job's item and not logged, because Bedrock's API marks it as sensitive.
 
         Raises botocore's errors, and RetryableError if the item was deleted.
         """

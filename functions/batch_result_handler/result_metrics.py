@@ -1,4 +1,4 @@
-"""The metrics of a job's results, in CloudWatch's embedded metric format: a log entry, without a call."""
+"""The metrics of a job's results, as log entries in CloudWatch's embedded metric format."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class ResultMetrics:
         self._emit(job_id, counts, milliseconds)
 
     def output_manifest_compared(self, job_id: str, difference: int, unprocessed: int) -> None:
-        """Emit the difference between output manifest and output, and the number of unprocessed records."""
+        """Emit the difference between output manifest and output, and the number of model requests without a record."""
         counts = {ResultMetric.MANIFEST_DIFFERENCE: difference, ResultMetric.UNPROCESSED_COUNT: unprocessed}
         self._emit(job_id, counts)
 

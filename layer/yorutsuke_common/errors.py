@@ -3,25 +3,25 @@
     YorutsukeError
     ├── RetryableError           the same event may succeed later
     │   ├── BatchWriteError      DynamoDB returned a part of a chunk unprocessed after every retry
-    │   ├── JobClaimedError      another function is processing the job's output
+    │   ├── JobClaimedError      another invocation is processing the job's output
     │   ├── NotReconciledError   the output manifest and the processed output disagree
-    │   └── SubmissionLostError  this run cannot write the manifest of a submission that has begun
+    │   └── SubmissionLostError  this invocation cannot write the manifest of an intent that has begun
     └── PermanentError           the same event fails again until a person acts
         ├── SettingsError        the function's environment is not valid
         ├── InvalidEventError    the event's envelope or object key is not one that the function processes
         ├── InvalidOutputManifestError the output manifest is not JSON, lacks a count, or is too large
         ├── UnknownJobError      the item of the job is missing, not unique, or breaks the schema
-        ├── OutputConflictError  a second output file for a job that accepts one
+        ├── OutputConflictError  a second output file for a job, which has one
         ├── InvalidRequestError  a request for a job breaks a rule
         ├── IntentConflictError  a request differs from the one that began its intent
         ├── JobConflictError     Bedrock has two jobs for one intent
         └── BedrockRefusedError  Bedrock refuses the job as it is
 
 Both branches make the event fail, so that it is not lost. SQS delivers a failed message again and, after the last
-receive, moves it to the dead-letter queue. Lambda does the same with an event that S3 sends directly. The caller that
-requested a job receives the error. The branch states whether a retry can help.
+delivery, moves it to the dead-letter queue. Lambda retries an event that S3 sends directly, and then sends it there.
+The caller that requested a job receives the error. The branch states whether a retry can help.
 
-Every message names the value, the rule it breaks and the remedy.
+The text of an error names the problem with its value, the rule, and the remedy.
 """
 
 
@@ -38,7 +38,9 @@ class BatchWriteError(RetryableError):
 
 
 class JobClaimedError(RetryableError):
-    """Another function is processing the job's output. It completes the job, or fails and releases it.
+    """Another invocation is processing the job's output.
+
+    The claim ends when that invocation completes the job or fails, or when the claim expires.
 
     `until` is the end of its claim, ISO 8601 UTC.
     """
@@ -53,9 +55,9 @@ class NotReconciledError(RetryableError):
 
 
 class SubmissionLostError(RetryableError):
-    """This run cannot write the manifest of a submission that has begun.
+    """This invocation cannot write the manifest of an intent that has begun.
 
-    Another run is submitting the job, or it ended before it wrote the manifest.
+    Another invocation is submitting the job, or it ended before it wrote the manifest.
     """
 
 
@@ -92,8 +94,11 @@ class IntentConflictError(PermanentError):
 
 
 class JobConflictError(PermanentError):
-    """Bedrock has another job for the intent than the one in the intent's item. One of them must be stopped."""
+    """Bedrock has another job for the intent than the one in the intent's item.
+
+    The job that the item does not name must be stopped.
+    """
 
 
 class BedrockRefusedError(PermanentError):
-    """Bedrock refuses the job because of its role, its model, its input or a quota."""
+    """Bedrock refuses the job because of its role, its model or its input."""

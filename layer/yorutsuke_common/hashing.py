@@ -57,7 +57,7 @@ def selected(among: Iterable[str], chosen: str) -> list[str]:
 def submission_token(intent_id: str, submit_time: str) -> str:
     """Return the token by which Bedrock recognises a repeated request for a job: 64 hex digits.
 
-    `submit_time` comes from the intent's item, so every run that finds the item sends the same token. If the item
-    is deleted and the intent begins again, the token is new, and so is the job.
+    `submit_time` comes from the intent's item, so every invocation that finds the item sends the same token. If the
+    item is deleted and the intent begins again, the token is new, and so is the job.
     """
     return hashlib.sha256(f"{intent_id}#{submit_time}".encode()).hexdigest()

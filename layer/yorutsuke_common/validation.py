@@ -1,8 +1,8 @@
 """Sentences about pydantic's validation errors: the field, the rule and the JSON type that was found. Pure.
 
-pydantic's own messages name Python types, and some of them quote the input. The sentences of this module do not quote
-the input, because they may reach a log or a dead letter. A validator's own ValueError is passed on. A validator of a
-record's fields must therefore not quote its value.
+pydantic's own messages name Python types, and some of them quote the input. The sentences of this module name the
+input's fields and do not quote its values, because they may reach a log or a dead letter. A validator's own ValueError
+is passed on. A validator of a record's fields must therefore not quote its value.
 """
 
 from collections.abc import Mapping
@@ -45,7 +45,8 @@ RULES = {
     "less_than": "must be less than {lt}",
     "less_than_equal": "must be at most {le}",
 }
-"""The sentence of each error type, with the names of the error's context and `found`, the JSON type of the input.
+"""The rule of each error type. Its placeholders are the keys of the error's context, and `found`, the input's JSON
+type.
 
 Source: `pydantic_core.core_schema.ErrorType`, and pydantic's documentation, "Validation Errors".
 """
@@ -68,7 +69,7 @@ def describe_errors(error: ValidationError, subject: str = "it") -> str:
     `subject` names the complete input, in a sentence about it.
     """
     errors = error.errors(include_url=False, include_input=False)
-    # Inputs that were parsed from JSON are converted only if a sentence needs them: a line may have 32 MB.
+    # pydantic converts the inputs to Python objects only if a rule needs them: a line may have 32 MB.
     if any("{found}" in RULES.get(each["type"], "") for each in errors):
         errors = error.errors(include_url=False)
     return "; ".join(

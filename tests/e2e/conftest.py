@@ -170,7 +170,7 @@ def own_receipts(job_run: JobRun, count: int) -> list[Receipt]:
 
 
 def seed(job_run: JobRun, receipts: Sequence[Receipt]) -> None:
-    """Store the images and the record of a submitted job."""
+    """Store the images and the item of a submitted job."""
     job_run.seed_images(receipt.image_id for receipt in receipts)
     job_run.seed_job()
 

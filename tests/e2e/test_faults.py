@@ -154,7 +154,7 @@ def test_only_one_concurrent_function_processes_an_output(faulty_endpoint: Fault
 
     # The queue starts a fifth function. The first of the five functions gets the claim.
     refused = [answer["errorMessage"] for answer in answers if "errorMessage" in answer]
-    assert {f"another function has claimed job {job_run.job_id!r}" in message for message in refused} == {True}
+    assert {f"another invocation has claimed job {job_run.job_id!r}" in message for message in refused} == {True}
     _assert_complete(job_run, RECEIPTS)
     job_run.wait_for_entry("BATCH_RESULT_COMPLETED")
     assert _start_count(job_run) == 1

@@ -108,7 +108,7 @@ PROBLEMS: Mapping[str, tuple[Cause, str, str, str]] = {
     "a function crashed during a job": (
         _job(jobId="wrong0000001", status="SUBMITTED", submitTime=_ago(hours=1), claimedUntil=1),
         "claims",
-        "jobs with an expired claim of a function that ended during processing: 1 (wrong0000001)",
+        "jobs with an expired claim of an invocation that ended during processing: 1 (wrong0000001)",
         "redrive --job wrong0000001 or replay wrong0000001",
     ),
     "a job runs too long": (

@@ -194,7 +194,7 @@ def test_replay_refuses_a_claimed_job(
     result = operator("replay", job_run.job_id, "--yes", "--no-wait")
 
     assert result.code == 1
-    assert result.message.startswith("RefusedError: a function has claimed job")
+    assert result.message.startswith("RefusedError: an invocation has claimed job")
     assert job_run.job()["processedOutputs"] == {"k": "e"}
     assert _queued_messages(job_run) == []
 
@@ -216,7 +216,7 @@ def test_replay_spares_an_output_processed_meanwhile(
 
     result = operator("replay", job_run.job_id, "--yes", "--no-wait")
 
-    assert (result.code, result.message.startswith("RefusedError: a function has claimed job")) == (1, True)
+    assert (result.code, result.message.startswith("RefusedError: an invocation has claimed job")) == (1, True)
     assert job_run.job()["processedOutputs"] == {"k": "e"}
     assert _queued_messages(job_run) == []
 
@@ -251,7 +251,7 @@ def test_replay_does_not_restore_a_changed_record(operator: Operator, new_job_ru
     with patch.object(Queue, "send", lose_response):
         result = operator("replay", job_run.job_id, "--yes")
 
-    assert (result.code, "A function has claimed job" in result.message) == (1, True)
+    assert (result.code, "An invocation has claimed job" in result.message) == (1, True)
     assert job_run.job().get("processedOutputs") == (None if by == "claim" else {"k": "newer"})
 
 
@@ -359,7 +359,7 @@ def test_invalid_manifest_is_a_one_line_error(operator: Operator, new_job_run: N
     result = operator("replay", job_run.job_id, "--manifest", "--yes")
 
     assert result.code == 1
-    assert result.message.startswith(f"InvalidOutputManifestError: '{key}' is not Bedrock's manifest: totalRecordCount")
+    assert result.message.startswith(f"InvalidOutputManifestError: '{key}' is not an output manifest: totalRecordCount")
 
 
 @pytest.mark.usefixtures("paused_function")
@@ -515,7 +515,7 @@ def test_retry_migrations_corrects_the_count_after_edits(
     assert (result.json["found"], result.json["moved"], result.json["edited"], result.json["corrected"]) == (1, 0, 1, 2)
     assert "counts 1 unmoved images more than the 1 in the table, because their transactions" in result.message
     assert "1 transactions were deleted or edited meanwhile" in result.message
-    assert "The record counted 2 unmoved images too many and was corrected." in result.message
+    assert "The job counted 2 unmoved images too many and was corrected." in result.message
     assert job_run.job()["resultStats"]["migrationFailedCount"] == 0
     assert _by_image(job_run)[receipts[1].image_id]["status"] == "archived"
 

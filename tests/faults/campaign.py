@@ -1,6 +1,6 @@
 """Fault campaign: runs one job under many schedules of faults, and compares each result with a clean run.
 
-The schedules are every crash point, every meeting of two functions, and random schedules that a seed determines.
+The schedules are every crash point, every meeting of two invocations, and random schedules that a seed determines.
 """
 
 import re
@@ -149,7 +149,7 @@ def run_schedule(faulty_job: FaultyJob, clean: dict[str, Any], seed: str, faults
 
 
 def migration_failures(state: dict[str, Any]) -> int:
-    """Return the number of failed migrations in the record of a state's job."""
+    """Return the number of failed migrations in the item of a state's job."""
     [job] = map(from_item, state["tables"][BATCH_JOBS].values())
     return int(job.get("resultStats", {}).get("migrationFailedCount", 0))
 

@@ -66,10 +66,10 @@ class Orchestrator:
             job_submitter.cache_clear()
             boto3.DEFAULT_SESSION = first_session
 
-    def record(self, intent_id: str = "intent-1") -> dict[str, Any]:
+    def item(self, intent_id: str = "intent-1") -> dict[str, Any]:
         """Return an intent's item."""
-        [record] = [item for item in self.stage.items(BATCH_JOBS) if item["intentId"] == intent_id]
-        return record
+        [found] = [item for item in self.stage.items(BATCH_JOBS) if item["intentId"] == intent_id]
+        return found
 
     def job(self) -> BedrockJob:
         """Return Bedrock's only job."""

@@ -1,4 +1,4 @@
-"""Concurrent deliveries: one function at a time claims a job, and SQS redelivers other messages."""
+"""Concurrent deliveries: one invocation at a time claims a job, and SQS redelivers other messages."""
 
 import time
 from collections.abc import Callable

@@ -143,11 +143,11 @@ def test_missing_output_fails_message(stage: Stage, read_logs: LogReader) -> Non
 
 
 def test_direct_s3_event_raises_error_on_failure(stage: Stage) -> None:
-    with pytest.raises(Exception, match="has no record in table"):
+    with pytest.raises(Exception, match="has no item in table"):
         stage.invoke(s3_notification("batch-output/unknownjob12/output.jsonl", "0"))
 
 
-def test_invalid_job_record_fails_message(stage: Stage, read_logs: LogReader) -> None:
+def test_invalid_job_item_fails_message(stage: Stage, read_logs: LogReader) -> None:
     stage.put_job(userId="")
     message = stage.put_output(simple_record("img-1"))
 
@@ -166,7 +166,7 @@ def test_ambiguous_job_id_fails_message(stage: Stage, read_logs: LogReader) -> N
 
     [(_, name, detail)] = _failures(read_logs())
     assert name == "UnknownJobError"
-    assert "has several records" in detail
+    assert "has several items" in detail
 
 
 def test_second_output_file_fails_message(stage: Stage, read_logs: LogReader) -> None:

@@ -37,7 +37,7 @@ def test_request_creates_manifest_job_and_record(orchestrator: Orchestrator) -> 
 
     response = orchestrator.invoke(request())
 
-    record = orchestrator.record()
+    record = orchestrator.item()
     submit_time = record["submitTime"]
     token = submission_token("intent-1", submit_time)
     uri = f"s3://{BUCKET}/{MANIFEST}"
@@ -192,7 +192,7 @@ def test_unusable_images_are_left_out_and_logged(orchestrator: Orchestrator, rea
     assert {image["imageId"]: image["reason"] for image in response["leftOut"]} == left_out
     assert orchestrator.job().manifest == manifest_of()
     # One bit for each of img-1, img-2, img-3, img-empty, img-foreign, img-gone, img-processed and img-unknown.
-    record = orchestrator.record()
+    record = orchestrator.item()
     assert (record["pendingImageIds"], record["submittedImages"]) == (IMAGE_IDS, f"{0b11100000:x}")
     warnings = [entry for entry in read_logs() if entry["event"] == "BATCH_SUBMIT_IMAGE_LEFT_OUT"]
     assert {(*entry["imageIds"], entry["reason"], entry["count"], entry["level"]) for entry in warnings} == {
@@ -222,7 +222,7 @@ def test_job_uses_x_ray_trace_id(orchestrator: Orchestrator, monkeypatch: pytest
     monkeypatch.setenv("_X_AMZN_TRACE_ID", f"Root={root};Parent=53995c3f42cd8ad8;Sampled=1")
 
     assert orchestrator.invoke(request())["traceId"] == root
-    assert orchestrator.record()["traceId"] == root
+    assert orchestrator.item()["traceId"] == root
 
 
 def test_too_few_usable_images_are_refused(orchestrator: Orchestrator) -> None:
@@ -273,7 +273,7 @@ def test_request_is_refused_when_time_runs_out(orchestrator: Orchestrator, monke
 
     assert str(raised.value) == (
         "only 2 of 3 images were read in 570 seconds. The function reserves its last 30 seconds for the submission. "
-        "Request fewer images, with a new intentId."
+        "Request fewer images."
     )
     assert _state(orchestrator) == EMPTY_STATE
     assert orchestrator.stage.calls.counts()["AbortMultipartUpload"] == 1

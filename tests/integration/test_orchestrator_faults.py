@@ -162,7 +162,7 @@ def test_concurrent_different_requests_create_one_job(orchestrator: Orchestrator
             _append_response(responses, orchestrator.invoke, request())
 
             assert sorted(response.get("jobId", "409") for response in responses) == ["409", "job000000000"]
-            assert orchestrator.job().manifest == manifest_of(orchestrator.record()["pendingImageIds"])
+            assert orchestrator.job().manifest == manifest_of(orchestrator.item()["pendingImageIds"])
             assert orchestrator.manifests() == {MANIFEST: orchestrator.job().manifest}
 
 
@@ -192,7 +192,7 @@ def test_submission_preserves_concurrent_completion(orchestrator: Orchestrator) 
     _before_call(orchestrator, "UpdateItem", 1, complete)
 
     assert orchestrator.invoke(request())["status"] == "COMPLETED"
-    assert orchestrator.record()["status"] == "COMPLETED"
+    assert orchestrator.item()["status"] == "COMPLETED"
 
 
 def test_conflicting_job_id_raises_error(orchestrator: Orchestrator) -> None:
@@ -212,10 +212,10 @@ def test_conflicting_job_id_raises_error(orchestrator: Orchestrator) -> None:
         orchestrator.invoke(request())
 
     assert str(raised.value) == (
-        "Bedrock has created job 'job000000000' for intent 'intent-1', but the intent's item names another job. An "
-        "intent has one job. Stop job 'job000000000' in Bedrock."
+        "Bedrock has created job 'job000000000' for intent 'intent-1', but the intent's item names job 'otherjob0000'. "
+        "An intent has one job. Stop job 'job000000000' in Bedrock."
     )
-    assert orchestrator.record()["jobId"] == "otherjob0000"
+    assert orchestrator.item()["jobId"] == "otherjob0000"
 
 
 def test_recreated_record_does_not_get_earlier_job(orchestrator: Orchestrator) -> None:
@@ -232,11 +232,11 @@ def test_recreated_record_does_not_get_earlier_job(orchestrator: Orchestrator) -
     with pytest.raises(RetryableError, match=r"was deleted .* Stop that job, then send the request again"):
         orchestrator.invoke(request())
 
-    record = orchestrator.record()
+    record = orchestrator.item()
     assert (record["submitTime"], record.get("jobId")) == ("2026-11-24T00:00:00.000000Z", None)
 
 
-def test_losing_function_keeps_manifest_of_claim(orchestrator: Orchestrator) -> None:
+def test_losing_function_keeps_the_first_manifest(orchestrator: Orchestrator) -> None:
     orchestrator.stage.put_images([*IMAGE_IDS, "img-4"])
     all_images = request([*IMAGE_IDS, "img-4"])
 
@@ -256,13 +256,13 @@ def test_losing_function_keeps_manifest_of_claim(orchestrator: Orchestrator) -> 
     _require_one_job(orchestrator, orchestrator.invoke(all_images))
 
 
-def test_claim_with_deleted_images_raises_error(orchestrator: Orchestrator) -> None:
+def test_begun_intent_with_deleted_images_raises_error(orchestrator: Orchestrator) -> None:
     orchestrator.stage.put_images([*IMAGE_IDS, "img-4"])
     all_images = request([*IMAGE_IDS, "img-4"])
-    _claim_and_crash(orchestrator, all_images)
+    _begin_and_crash(orchestrator, all_images)
     orchestrator.stage.aws.s3.delete_object(Bucket=BUCKET, Key="uploads/user-1/img-4.png")
 
-    with pytest.raises(SubmissionLostError, match="delete the record first"):
+    with pytest.raises(SubmissionLostError, match="Delete the item, correct the cause"):
         orchestrator.invoke(all_images)
 
     assert (orchestrator.manifests(), orchestrator.bedrock.jobs) == ({}, {})
@@ -285,35 +285,35 @@ def test_published_manifest_is_reused_without_images(orchestrator: Orchestrator)
 
 
 @pytest.mark.parametrize(("max_ids_bytes", "stored_ids"), [(300_000, IMAGE_IDS), (0, None)])
-def test_image_added_after_claim_is_left_out(
+def test_image_added_after_begin_is_left_out(
     orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch, max_ids_bytes: int, stored_ids: list[str] | None
 ) -> None:
     monkeypatch.setattr("batch_orchestrator.submit_job.MAX_IDS_BYTES", max_ids_bytes)
     orchestrator.stage.put_images(IMAGE_IDS)
     event = request(["img-0", *IMAGE_IDS, "img-4"])
-    _claim_and_crash(orchestrator, event)
+    _begin_and_crash(orchestrator, event)
     orchestrator.stage.put_images(["img-0", "img-4"])
 
     response = orchestrator.invoke(event)
 
     left_out = [{"imageId": "img-0"}, {"imageId": "img-4"}]
     assert (response["imageCount"], response["leftOutCount"], response["leftOut"]) == (3, 2, left_out)
-    assert orchestrator.record().get("pendingImageIds") == stored_ids
+    assert orchestrator.item().get("pendingImageIds") == stored_ids
     assert orchestrator.job().manifest == manifest_of()
 
 
-def _claim_and_crash(orchestrator: Orchestrator, event: dict[str, Any]) -> None:
-    """Run a function that claims an intent and crashes before it writes the manifest."""
+def _begin_and_crash(orchestrator: Orchestrator, event: dict[str, Any]) -> None:
+    """Run a function that begins an intent and crashes before it writes the manifest."""
     orchestrator.stage.calls.crash_after("PutItem")
     with pytest.raises(FunctionDiedError):
         orchestrator.invoke(event)
     orchestrator.stage.calls.reset()
 
 
-def test_resumed_claim_without_time_raises_error(orchestrator: Orchestrator) -> None:
+def test_resumed_intent_without_time_raises_error(orchestrator: Orchestrator) -> None:
     orchestrator.stage.put_images(IMAGE_IDS)
-    _claim_and_crash(orchestrator, request())
-    claimed, uploads = orchestrator.record(), orchestrator.open_uploads()
+    _begin_and_crash(orchestrator, request())
+    claimed, uploads = orchestrator.item(), orchestrator.open_uploads()
 
     with pytest.raises(SubmissionLostError) as raised:
         orchestrator.invoke(request(), lambda_context(seconds=29))
@@ -321,28 +321,29 @@ def test_resumed_claim_without_time_raises_error(orchestrator: Orchestrator) -> 
     assert str(raised.value) == (
         f"intent 'intent-1' began at {claimed['submitTime']} with 3 images, and the manifest cannot be written (only 0 "
         "of 3 images were read in 0 seconds. The function reserves its last 30 seconds for the submission. Request "
-        "fewer images, with a new intentId). Another function may be continuing it, so send the request again. If the "
-        "record is older than 15 minutes and has no manifestPublished, Bedrock has no job: delete the record first."
+        "fewer images). Another invocation may be continuing it, so send the same request again. If this error lasts "
+        "for 15 minutes and the intent's item in batch-jobs has no manifestPublished, Bedrock has no job. Delete the "
+        "item, correct the cause, and send the request again."
     )
-    assert (orchestrator.record(), orchestrator.manifests(), orchestrator.open_uploads()) == (claimed, {}, uploads)
+    assert (orchestrator.item(), orchestrator.manifests(), orchestrator.open_uploads()) == (claimed, {}, uploads)
     _require_one_job(orchestrator, orchestrator.invoke(request()))
 
 
-def test_resumed_claim_with_oversized_manifest_raises_error(
+def test_resumed_intent_with_oversized_manifest_raises_error(
     orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     orchestrator.stage.put_images(IMAGE_IDS)
-    _claim_and_crash(orchestrator, request())
+    _begin_and_crash(orchestrator, request())
     uploads = orchestrator.open_uploads()
     monkeypatch.setattr("batch_orchestrator.manifest.MAX_MANIFEST_BYTES", len(manifest_of()) - 1)
 
-    with pytest.raises(SubmissionLostError, match=r"Only 2 images fit.*delete the record first"):
+    with pytest.raises(SubmissionLostError, match=r"Only 2 images fit.*Delete the item, correct the cause"):
         orchestrator.invoke(request())
 
     assert (orchestrator.manifests(), orchestrator.open_uploads()) == ({}, uploads)
 
 
-def test_job_uses_role_of_claim(
+def test_job_uses_role_of_begun_intent(
     orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
 ) -> None:
     orchestrator.stage.put_images(IMAGE_IDS)
@@ -362,7 +363,7 @@ def test_job_uses_role_of_claim(
 
             _require_one_job(orchestrator, orchestrator.invoke(request()))
 
-            assert orchestrator.job().request["roleArn"] == orchestrator.record()["roleArn"] == (claims or [other])[0]
+            assert orchestrator.job().request["roleArn"] == orchestrator.item()["roleArn"] == (claims or [other])[0]
 
 
 def test_manifest_of_deleted_record_is_not_reused(orchestrator: Orchestrator) -> None:
@@ -370,7 +371,7 @@ def test_manifest_of_deleted_record_is_not_reused(orchestrator: Orchestrator) ->
     orchestrator.invoke(request([*IMAGE_IDS, "img-4"]))
     orchestrator.stage.aws.dynamodb.delete_item(TableName=BATCH_JOBS, Key=KEY)
     orchestrator.bedrock.jobs.clear()
-    _claim_and_crash(orchestrator, request())
+    _begin_and_crash(orchestrator, request())
 
     _require_one_job(orchestrator, orchestrator.invoke(request()))
 

@@ -55,17 +55,17 @@ def test_invalid_request_returns_400(orchestrator: Orchestrator, read_logs: LogR
 def test_conflicting_request_returns_409(orchestrator: Orchestrator, changes: dict[str, Any]) -> None:
     orchestrator.stage.put_images(IMAGE_IDS)
     orchestrator.invoke(request())
-    record = orchestrator.record()
+    record = orchestrator.item()
 
     response = orchestrator.invoke(api_event(request(**changes)))
 
     assert (response["statusCode"], response["headers"]) == (409, HEADERS)
     assert json.loads(response["body"]) == {
         "error": "IntentConflictError",
-        "message": f"intent 'intent-1' began at {record['submitTime']} with another {next(iter(changes))}. An intent "
-        "has one request. Send this request with a new intentId.",
+        "message": f"intent 'intent-1' began at {record['submitTime']} with another {next(iter(changes))}. "
+        "All requests of an intent are the same. Send this request with a new intentId.",
     }
-    assert orchestrator.record() == record
+    assert orchestrator.item() == record
     assert len(orchestrator.bedrock.jobs) == 1
     with pytest.raises(IntentConflictError):
         orchestrator.invoke(request(**changes))
@@ -85,7 +85,7 @@ def test_retryable_error_is_raised_to_api_gateway(orchestrator: Orchestrator, re
         "CreateModelInvocationJob: ServiceQuotaExceededException",
         "intent-1",
     )
-    assert (orchestrator.record()["status"], orchestrator.record().get("jobId")) == ("SUBMITTING", None)
+    assert (orchestrator.item()["status"], orchestrator.item().get("jobId")) == ("SUBMITTING", None)
     assert orchestrator.invoke(api_event(request()))["statusCode"] == 200
 
 
@@ -96,7 +96,7 @@ def test_next_request_resumes_after_bedrock_refusal(orchestrator: Orchestrator) 
     with pytest.raises(BedrockRefusedError, match=r"with AccessDeniedException: injected"):
         orchestrator.invoke(request())
 
-    claimed = orchestrator.record()
+    claimed = orchestrator.item()
     response = orchestrator.invoke(request())
     assert response["submitTime"] == claimed["submitTime"]
     assert orchestrator.job().job_id == response["jobId"]

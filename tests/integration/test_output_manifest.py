@@ -257,7 +257,7 @@ def test_rewritten_manifest_skips_earlier_message(stage: Stage, read_logs: LogRe
 
     entries = read_logs()
     assert [entry["why"] for entry in _entries(entries, "BATCH_RESULT_MANIFEST_SKIPPED")] == [
-        "the manifest was written again since its notification"
+        "the output manifest was written again since its notification"
     ]
     assert _metrics(entries, "ManifestDifference") == [2]
 

@@ -39,7 +39,7 @@ STUCK = {
     ),
     "claims": Condition(
         lambda job: job.claimedUntil and not job.is_claimed and not job.is_completed,
-        "jobs with an expired claim of a function that ended during processing",
+        "jobs with an expired claim of an invocation that ended during processing",
         "wait for the next delivery; if the job stays in this state, redrive --job {job} or replay {job}",
     ),
     "jobs at Bedrock": Condition(

@@ -76,7 +76,7 @@ def replay(
 def _replay_output(screen: Screen, stage: Stage, stored: StoredJob, named: str | None, yes: bool) -> Sent:  # noqa: FBT001
     if stored.is_claimed:
         raise RefusedError(
-            f"a function has claimed job {stored.name!r} until {stored.claimedUntil} (epoch seconds) at the latest. "
+            f"an invocation has claimed job {stored.name!r} until {stored.claimedUntil} (epoch seconds) at the latest. "
             f"Replay the job after that. `job {stored.name}` shows the claim."
         )
     output = choose_output(stage, stored, named)
@@ -101,7 +101,7 @@ def _send_again(screen: Screen, stage: Stage, job: BatchJob, key: str) -> None:
         if not job.processedOutputs or restore_outputs(stage.stores.jobs, job):
             state = f"The item of job {job.jobId!r} was restored."
         else:
-            state = f"A function has claimed job {job.jobId!r} or processed an output. Run `job {job.jobId}`."
+            state = f"An invocation has claimed job {job.jobId!r} or processed an output. Run `job {job.jobId}`."
         screen.say(f"The message was not sent, or SQS's response was lost. {state}")
         raise
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 NOT_CLAIMED = "attribute_not_exists(claimedUntil) OR claimedUntil < :now"
 """The condition that the job is not claimed, or that its claim has expired. `:now` is in epoch seconds."""
 CLAIM_MARGIN_SECONDS = 5
-"""Seconds by which a claim outlasts its function. Clocks differ, and the last request of an ended function may still
+"""Seconds by which a claim outlasts its invocation. Clocks differ, and the last call of an ended invocation may still
 take effect."""
 
 
@@ -52,8 +52,8 @@ class BatchJobs:
         response = self.client.get_item(TableName=self.table, Key=_key(intent_id), ConsistentRead=True)
         return self._submission(response["Item"]) if "Item" in response else None
 
-    def claim_intent(self, submission: Submission) -> Submission:
-        """Write the intent's item unless it has one, and return the stored item, which may be another function's.
+    def begin_intent(self, submission: Submission) -> Submission:
+        """Write the intent's item unless it has one, and return the stored item, which may be another invocation's.
 
         Raises:
             UnknownJobError: The stored item breaks the schema.
@@ -71,7 +71,7 @@ class BatchJobs:
         return submission
 
     def mark_manifest_published(self, submission: Submission) -> None:
-        """Record that the intent's manifest is complete, so that other runs do not write it or read its images.
+        """Record that the intent's manifest is complete, so that other invocations do not write it or read its images.
 
         Raises:
             RetryableError: The item was deleted.
@@ -118,7 +118,7 @@ class BatchJobs:
             if "jobId" in current:
                 raise JobConflictError(
                     f"Bedrock has created job {job_id!r} for intent {submission.intentId!r}, but the intent's item "
-                    f"names another job. An intent has one job. Stop job {job_id!r} in Bedrock."
+                    f"names job {current['jobId'].get('S')!r}. An intent has one job. Stop job {job_id!r} in Bedrock."
                 ) from exc
             raise RetryableError(
                 f"the item of intent {submission.intentId!r} was deleted from table {self.table!r} while its job "
@@ -145,15 +145,15 @@ class BatchJobs:
             count = "several items" if response["Items"] else "no item"
             raise UnknownJobError(
                 f"job id {job_id!r} has {count} in table {self.table!r}. A job must have exactly one item, which the "
-                "orchestrator writes. Correct the table, then redrive the message."
+                "batch_orchestrator writes. Correct the table, then redrive the message."
             )
         return self._job(job_id, from_item(response["Items"][0]))
 
     def claim(self, job: BatchJob, token: str, remaining_seconds: float) -> BatchJob:
         """Claim the job for this function alone, and return its current item.
 
-        Two functions that process the same output could undo each other's steps, even though each step is idempotent.
-        A claim ends with `complete` or `release`. The claim of a function that ended without either expires.
+        Two invocations that process the same output could undo each other's steps, even though each step is idempotent.
+        A claim ends with `complete` or `release`. If an invocation ends with neither of them, its claim expires.
 
         Args:
             job: The job as it was found through the index.
@@ -161,7 +161,7 @@ class BatchJobs:
             remaining_seconds: How long Lambda lets this function run from now on.
 
         Raises:
-            JobClaimedError: Another function has claimed the job.
+            JobClaimedError: Another invocation has claimed the job.
             RetryableError: The item was deleted.
             UnknownJobError: The item now breaks the schema.
         """
@@ -169,18 +169,18 @@ class BatchJobs:
         claim = {"claimedBy": token, "claimedUntil": int(now + remaining_seconds + CLAIM_MARGIN_SECONDS)}
         # The function's own claim counts as free: the client repeats an UpdateItem if the answer was lost.
         free = f"({NOT_CLAIMED} OR claimedBy = :claimedBy)"
-        claimed, record = self.update(job, claim, free, {":now": int(now)})
+        claimed, current = self.update(job, claim, free, {":now": int(now)})
         if claimed:
-            return self._job(job.jobId, record)
-        until = iso_utc(datetime.fromtimestamp(int(record["claimedUntil"]), UTC))
+            return self._job(job.jobId, current)
+        until = iso_utc(datetime.fromtimestamp(int(current["claimedUntil"]), UTC))
         raise JobClaimedError(
-            f"another function has claimed job {job.jobId!r} until {until} at the latest. SQS delivers the message "
+            f"another invocation has claimed job {job.jobId!r} until {until} at the latest. SQS delivers the message "
             "again after that.",
             until,
         )
 
     def release(self, job: BatchJob, token: str) -> None:
-        """Remove the claim with this token, so that the next delivery does not wait until it expires.
+        """Remove the claim with this token, so that it does not make the next delivery fail.
 
         Raises:
             RetryableError: The item was deleted.
@@ -202,9 +202,9 @@ class BatchJobs:
             "processedOutputs": {**job.processedOutputs, key: etag},
         }
         remove = ("bedrockCounts", "claimedBy", "claimedUntil")
-        completed, record = self.update(job, attributes, *_claimed_by(job.claimedBy), remove=remove)
+        completed, current = self.update(job, attributes, *_claimed_by(job.claimedBy), remove=remove)
         # If the client repeated the UpdateItem because the answer was lost, the first one has ended the claim.
-        if not completed and record.get("processedOutputs", {}).get(key) != etag:
+        if not completed and current.get("processedOutputs", {}).get(key) != etag:
             raise RetryableError(
                 f"the claim on job {job.jobId!r} was lost while {key!r} was processed. SQS delivers the message again, "
                 "and the output is processed again."
@@ -221,7 +221,7 @@ class BatchJobs:
         return recorded
 
     def record_end(self, job: BatchJob, end: BedrockEnd, message: str) -> None:
-        """Store how Bedrock ended the job. The job's status follows, unless its output was processed before.
+        """Store how Bedrock ended the job. Set the job's status to the same end, unless it is COMPLETED.
 
         Raises:
             RetryableError: The item was deleted.
@@ -290,9 +290,9 @@ class BatchJobs:
                 "Correct the item, then send the request again."
             ) from exc
 
-    def _job(self, job_id: str, record: dict[str, Any]) -> BatchJob:
+    def _job(self, job_id: str, attributes: dict[str, Any]) -> BatchJob:
         try:
-            return BatchJob.model_validate(record)
+            return BatchJob.model_validate(attributes)
         except ValidationError as exc:
             raise UnknownJobError(
                 f"the item of job id {job_id!r} in table {self.table!r} is not valid: "
@@ -301,7 +301,10 @@ class BatchJobs:
 
 
 def new_token() -> str:
-    """Return a new token for a claim. The request id is not usable, because a retried invocation has the same id."""
+    """Return a new token for a claim.
+
+    Lambda's request id is not usable, because a retried invocation has the same id.
+    """
     return uuid4().hex
 
 

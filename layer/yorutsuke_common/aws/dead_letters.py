@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class DeadLetterFile:
-    """The dead letters of one run. The file appears with `close`."""
+    """The dead letters of one invocation. The file appears with `close`."""
 
     def __init__(self, s3: "S3Client", bucket: str, job_id: str) -> None:
         self._file = ObjectWriter(s3, bucket, dead_letters_key(job_id))

@@ -81,7 +81,7 @@ class ChunkedClient:
     def get(self, table: str, keys: Sequence[Item]) -> list[Item]:
         """Read the items with these keys, 100 per call, and leave out those that do not exist.
 
-        Reads are consistent, because a run must find the items that an earlier, unfinished run wrote.
+        Reads are consistent, because an invocation must find the items that an earlier, unfinished one wrote.
 
         Raises:
             RetryableError: Some keys stayed unread after 3 retries.

@@ -1,7 +1,7 @@
 """Moves images from `uploads/` to `processed/{date}/`: copy, mark as processed, then delete the source.
 
-At every instant the image is in one of the two places. A reader that does not find it in `uploads/` finds its new key
-in pending-images. Each step is idempotent.
+At every instant the image is in at least one of the two places. A reader that does not find it in `uploads/` finds its
+new key in pending-images. Each step is idempotent.
 """
 
 from collections.abc import Iterable, Sequence
@@ -72,7 +72,7 @@ class ImageMover:
             if image.upload_key
         ]
         failures |= self._copy_and_mark([move for move in moves if not move.image.is_processed])
-        # An earlier run may have ended before it deleted the source of an image that is already processed.
+        # An earlier invocation may have ended before it deleted the source of an image that is already processed.
         return failures | self._delete([move for move in moves if move.image_id not in failures])
 
     def _copy_and_mark(self, moves: Sequence[_Move]) -> dict[str, MoveFailure]:

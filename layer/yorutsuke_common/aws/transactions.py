@@ -16,7 +16,7 @@ class Transactions:
     table: str
 
     def put(self, transactions: Iterable[Transaction]) -> None:
-        """Write transactions, and replace those that the table has. Their ids must be distinct.
+        """Write transactions, and replace those that the table has. No two of them may have the same id.
 
         Raises the errors of `ChunkedClient.put`.
         """

@@ -12,7 +12,6 @@ from yorutsuke_common.errors import (
     JobConflictError,
     SubmissionLostError,
 )
-from yorutsuke_common.names import LogEvent
 from yorutsuke_common.schema import SubmitRequest
 
 SUBMITTING = (Path(__file__).parents[3] / "docs" / "submitting.md").read_text()
@@ -41,7 +40,3 @@ def test_every_error_of_a_submission_is_documented() -> None:
 
 def test_every_variable_is_documented() -> None:
     assert _column("environment") == [field.alias for field in Settings.model_fields.values()]
-
-
-def test_every_event_is_documented() -> None:
-    assert {event for event in LogEvent if event.startswith("BATCH_SUBMIT")} <= set(re.findall(r"\w+", SUBMITTING))

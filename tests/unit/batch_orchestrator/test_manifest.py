@@ -145,7 +145,7 @@ def test_draft_is_refused_when_manifest_too_large(
 
     assert str(raised.value) == (
         f"the manifest of 11 images is larger than Bedrock's limit of {10 * line} bytes. Only 10 images fit. Request "
-        "fewer images, with a new intentId."
+        "fewer images."
     )
     assert bucket.calls[-1] == "AbortMultipartUpload"
 
@@ -160,7 +160,7 @@ def test_draft_is_refused_when_time_runs_out(
 
     assert str(raised.value) == (
         "only 3 of 8 images were read in 870 seconds. The function reserves its last 30 seconds for the submission. "
-        "Request fewer images, with a new intentId."
+        "Request fewer images."
     )
 
 

@@ -34,8 +34,8 @@ def test_different_request_with_same_intent_is_refused(changes: dict[str, object
         require_same_request(SUBMISSION, REQUEST.model_copy(update=changes))
 
     assert str(raised.value) == (
-        f"intent 'intent-1' began at 2026-11-22T15:00:00.000000Z with another {names}. An intent has one request. Send "
-        "this request with a new intentId."
+        f"intent 'intent-1' began at 2026-11-22T15:00:00.000000Z with another {names}. All requests of an "
+        "intent are the same. Send this request with a new intentId."
     )
 
 
@@ -47,8 +47,9 @@ def test_submission_is_refused_when_its_images_changed() -> None:
 
     assert str(raised.value) == (
         "intent 'intent-1' began at 2026-11-22T15:00:00.000000Z with 2 images, and the images that can be sent have "
-        "changed since then. Another function may be continuing it, so send the request again. If the record is older "
-        "than 15 minutes and has no manifestPublished, Bedrock has no job: delete the record first."
+        "changed since then. Another invocation may be continuing it, so send the same request again. If this error "
+        "lasts for 15 minutes and the intent's item in batch-jobs has no manifestPublished, Bedrock has no job. Delete "
+        "the item, correct the cause, and send the request again."
     )
 
 

@@ -59,7 +59,7 @@ def test_log_event_value_equals_its_name() -> None:
 def test_log_entry_is_json_with_utc_time(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POWERTOOLS_LOG_LEVEL", "INFO")
     service = next(_services)
-    make_logger(service).info("batch result started", event=LogEvent.BATCH_RESULT_STARTED, jobId="abcdefgh1234")
+    make_logger(service).info("output processing started", event=LogEvent.BATCH_RESULT_STARTED, jobId="abcdefgh1234")
 
     entry = json.loads(capsys.readouterr().out)
 
@@ -67,7 +67,7 @@ def test_log_entry_is_json_with_utc_time(capsys: pytest.CaptureFixture[str], mon
     del entry["location"]
     assert entry == {
         "level": "INFO",
-        "message": "batch result started",
+        "message": "output processing started",
         "service": service,
         "event": "BATCH_RESULT_STARTED",
         "jobId": "abcdefgh1234",

@@ -56,10 +56,10 @@ def test_description_names_field_rule_and_type(fields: dict[str, object], text: 
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        ("[]", "the manifest must be an object, not an array"),
-        ("7", "the manifest must be an object, not a number"),
-        ("", "the manifest is not valid JSON (line 1, column 0: the text ends inside a value)"),
-        ('{"a":\n x', "the manifest is not valid JSON (line 2, column 2: expected a value)"),
+        ("[]", "the output manifest must be an object, not an array"),
+        ("7", "the output manifest must be an object, not a number"),
+        ("", "the output manifest is not valid JSON (line 1, column 0: the text ends inside a value)"),
+        ('{"a":\n x', "the output manifest is not valid JSON (line 2, column 2: expected a value)"),
         (
             '{"totalRecordCount": "x", "processedRecordCount": 1.5, "successRecordCount": -1}',
             (
@@ -70,7 +70,7 @@ def test_description_names_field_rule_and_type(fields: dict[str, object], text: 
     ],
 )
 def test_description_of_json_names_the_subject(content: str, text: str) -> None:
-    assert described(lambda: RecordCounts.model_validate_json(content), "the manifest") == text
+    assert described(lambda: RecordCounts.model_validate_json(content), "the output manifest") == text
 
 
 def test_description_never_quotes_the_input() -> None:

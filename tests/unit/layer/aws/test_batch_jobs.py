@@ -49,6 +49,6 @@ def test_second_output_is_refused_with_both_keys(processed_outputs: dict[str, st
 
     assert str(raised.value) == (
         f"object key '{KEY}' is a second output file of job 'abcdefgh1234', which was completed from '{OTHER_KEY}'. "
-        "A job has one output file. To process the second file instead, remove processedOutputs from the job's item "
-        "and redrive the message."
+        "A job has one output file. To process the second file instead, run `yorutsuke replay abcdefgh1234 --output "
+        f"{KEY}`."
     )
