@@ -21,8 +21,8 @@ mermaid_output_format = "svg"
 """The build draws the diagrams, so that a reader's browser loads no script."""
 
 html_theme = "furo"
-html_static_path = ["narrow.css"]
-html_css_files = ["narrow.css"]
+html_static_path = ["site.css"]
+html_css_files = ["site.css"]
 html_title = project
 html_extra_path = ["site"]
 html_copy_source = False

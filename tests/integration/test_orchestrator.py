@@ -32,7 +32,7 @@ def _state(orchestrator: Orchestrator) -> dict[str, Any]:
     }
 
 
-def test_request_creates_manifest_job_and_record(orchestrator: Orchestrator) -> None:
+def test_request_creates_manifest_job_and_item(orchestrator: Orchestrator) -> None:
     orchestrator.stage.put_images(IMAGE_IDS)
 
     response = orchestrator.invoke(request())
@@ -211,9 +211,9 @@ def test_oversized_image_ids_are_not_stored(orchestrator: Orchestrator) -> None:
     orchestrator.invoke(request(fitting))
     orchestrator.invoke(request(image_ids, intentId="intent-2"))
 
-    assert orchestrator.record("intent-1")["pendingImageIds"] == fitting
-    assert "pendingImageIds" not in orchestrator.record("intent-2")
-    assert orchestrator.record("intent-2")["imageCount"] == len(image_ids)
+    assert orchestrator.item("intent-1")["pendingImageIds"] == fitting
+    assert "pendingImageIds" not in orchestrator.item("intent-2")
+    assert orchestrator.item("intent-2")["imageCount"] == len(image_ids)
 
 
 def test_job_uses_x_ray_trace_id(orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch) -> None:
