@@ -43,19 +43,18 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
 
 LOG_KEYS = ("key", "jobId", "intentId", "traceId", "userId")
-"""The keys that each log entry about an event has, as far as they are known. Powertools removes them when the context
-ends, because the context names them at its start."""
+"""The keys that each log entry about an event has, as far as they are known."""
 
 logger = make_logger(RESULT_SERVICE)
 
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> "PartialItemFailureResponse":
-    """Process the messages of an SQS event, or an event of S3 or EventBridge.
+    """Process the messages of an SQS event, or a single event of S3 or EventBridge.
 
-    The ids of failed SQS messages are returned in `batchItemFailures`, and SQS delivers those again. Any other event
-    comes from S3, on a stage with `trigger: s3`. If it fails, the error is raised, so that Lambda retries the event and
-    then sends it to the on-failure destination.
+    The ids of failed SQS messages are returned in `batchItemFailures`, and SQS delivers those again. A
+    single event invokes the function on a stage with `trigger: s3`. If it fails, the error is raised, so that Lambda
+    retries the event and then sends it to the on-failure destination.
     """
     if is_sqs_event(event):
         processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
