@@ -5,6 +5,7 @@ the transactions, then moves their images. Then it writes the dead letters, and 
 between the claim and the completion are idempotent, so another invocation may repeat them after a crash at any call.
 """
 
+import shlex
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -215,10 +216,11 @@ def require_sole_output(job: BatchJob, source: OutputObject) -> None:
     """
     others = [key for key in job.processedOutputs if key != source.key]
     if others:
+        replay = shlex.join(["yorutsuke", "replay", job.jobId, "--stage", "STAGE", "--output", source.key])
         raise OutputConflictError(
             f"object key {source.key!r} is a second output file of job {job.jobId!r}, which was completed from "
-            f"{others[0]!r}. A job has one output file. To process the second file instead, run `yorutsuke replay "
-            f"{job.jobId} --output {source.key}`."
+            f"{others[0]!r}. A job has one output file. To process the second file instead, run `{replay}`, then "
+            "redrive the message."
         )
 
 

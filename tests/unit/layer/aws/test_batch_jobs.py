@@ -1,5 +1,7 @@
 """The comparison of an output file with the processed output files of its job."""
 
+import shlex
+
 import pytest
 
 from batch_result_handler.process_output import require_sole_output
@@ -49,6 +51,18 @@ def test_second_output_is_refused_with_both_keys(processed_outputs: dict[str, st
 
     assert str(raised.value) == (
         f"object key '{KEY}' is a second output file of job 'abcdefgh1234', which was completed from '{OTHER_KEY}'. "
-        "A job has one output file. To process the second file instead, run `yorutsuke replay abcdefgh1234 --output "
-        f"{KEY}`."
+        "A job has one output file. To process the second file instead, run `yorutsuke replay abcdefgh1234 --stage "
+        f"STAGE --output {KEY}`, then redrive the message."
     )
+
+
+@pytest.mark.parametrize("name", ["a b", "a;b", "a`b`", "a\nb", "a'b", 'a"b', "$(a)"])
+def test_second_output_remedy_quotes_the_key(name: str) -> None:
+    key = f"batch-output/{name}/{name}.jsonl"
+    refused = job(**{OTHER_KEY: "etag-1"}).model_copy(update={"jobId": name})
+
+    with pytest.raises(OutputConflictError) as raised:
+        require_sole_output(refused, OutputObject("images", key))
+
+    command = str(raised.value).partition(" run `")[2].removesuffix("`, then redrive the message.")
+    assert shlex.split(command) == ["yorutsuke", "replay", name, "--stage", "STAGE", "--output", key]
