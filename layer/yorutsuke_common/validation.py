@@ -97,4 +97,7 @@ def broken_rule(error: ErrorDetails) -> str:
     if error["type"] == "json_invalid":
         context = {"error": json_problem(context["error"])}
     rule = RULES.get(error["type"], OTHER_RULE)
+    if error["type"] == "int_type" and isinstance(error.get("input"), float):
+        # Strict validation reports a fraction by its type. It is a number, so only the rule helps.
+        rule = RULES["int_parsing"]
     return rule.format_map({"type": error["type"], "found": json_type(error.get("input")), **context})

@@ -445,6 +445,7 @@ def test_local_deployer_supports_every_resource_type(run: RunProgram) -> None:
         ({"logLevel": "LOUD"}, "logLevel is 'LOUD': must be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'\n"),
         ({"transactionTtlDays": 0}, "transactionTtlDays is 0: must be greater than 0\n"),
         ({"transactionTtlDays": "730"}, "transactionTtlDays is '730': must be a whole number, not text\n"),
+        ({"transactionTtlDays": 730.5}, "transactionTtlDays is 730.5: must be a whole number\n"),
         ({"functionTimeoutSeconds": 901}, "functionTimeoutSeconds is 901: must be at most 900\n"),
         ({"functionMaxConcurrency": 1}, "functionMaxConcurrency is 1: must be at least 2\n"),
         ({"timezone": "Tokyo"}, "timezone is 'Tokyo': must be an IANA time zone such as Asia/Tokyo"),

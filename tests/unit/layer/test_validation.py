@@ -41,6 +41,7 @@ def test_every_rule_names_a_pydantic_error_type() -> None:
         ({"pid": "7"}, "pid: must be a whole number, not text"),
         ({"pid": None}, "pid: must be a whole number, not null"),
         ({"pid": True}, "pid: must be a whole number, not a boolean"),
+        ({"pid": 7.5}, "pid: must be a whole number"),
         ({"names": ()}, "names: must have 1 or more entries"),
         ({"names": "a"}, "names: must be an array, not text"),
         ({"url": "http:"}, "url: must match ^https:"),
