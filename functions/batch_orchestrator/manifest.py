@@ -100,8 +100,9 @@ class Manifests:
             # Refuse before the timeout: a function that Lambda ends leaves its upload behind, and is retried.
             read = len(draft.image_ids) + len(draft.left_out)
             raise InvalidRequestError(
-                f"only {read} of {len(images)} images were read in {seconds_at_start - seconds_left():.0f} seconds. "
-                f"The function reserves its last {SECONDS_TO_SUBMIT} seconds for the submission. Request fewer images."
+                f"only {read} of {len(images)} images were read in {seconds_at_start - seconds_left():.0f} seconds; "
+                f"the function reserves its last {SECONDS_TO_SUBMIT} seconds for the submission",
+                "Request fewer images.",
             ) from exc
 
     def _write_lines(self, draft: Draft, contents: Iterable[tuple[Image, bytes | Unfit]], count: int) -> None:
@@ -114,8 +115,9 @@ class Manifests:
             size += len(line)
             if size > MAX_MANIFEST_BYTES:
                 raise InvalidRequestError(
-                    f"the manifest of {count} images is larger than Bedrock's limit of {MAX_MANIFEST_BYTES} bytes. "
-                    f"Only {len(draft.image_ids)} images fit. Request fewer images."
+                    f"the manifest of {count} images is larger than Bedrock's limit of {MAX_MANIFEST_BYTES} bytes; "
+                    f"only {len(draft.image_ids)} images fit",
+                    "Request fewer images.",
                 )
             draft.file.write(line)
             draft.image_ids.append(image.image_id)

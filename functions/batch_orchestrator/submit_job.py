@@ -39,7 +39,7 @@ REPORTED_IDS = 50
 class SubmittedJob:
     """The item of a job that Bedrock has, the number of requested images, and the images that were left out.
 
-    Only the invocation that began the intent has the reasons.
+    An invocation that finds the intent's item before it reads the images has no reasons.
     """
 
     submission: Submission
@@ -50,8 +50,8 @@ class SubmittedJob:
         """Return the answer to the caller.
 
         `{"intentId", "jobId", "status", "submitTime", "modelId", "manifestUri", "traceId", "imageCount",
-        "leftOutCount", "leftOut": [{"imageId", "reason"}]}`. `leftOut` names up to 50 images, with `reason` if
-        this invocation began the intent.
+        "leftOutCount", "leftOut": [{"imageId", "reason"}]}`. `leftOut` names up to 50 images. An invocation that finds
+        the intent's item before it reads the images returns no reasons.
         """
         fields = {"intentId", "jobId", "status", "submitTime", "modelId", "manifestUri", "traceId", "imageCount"}
         named = sorted(self.left_out.items())[:REPORTED_IDS]
@@ -151,8 +151,8 @@ class JobSubmitter:
                     self._publish(draft, submission)
             except InvalidRequestError as refusal:
                 # The refusal would report that the request had no effect, but the earlier invocation has begun the
-                # intent.
-                problem = f"the manifest cannot be written ({str(refusal).removesuffix('.')})"
+                # intent. The remedy of the refusal, another request, would be refused under this intent.
+                problem = f"the manifest cannot be written ({refusal.problem})"
                 raise submission_lost(submission, problem) from refusal
         return submission, left_out_before(request, submission)
 
@@ -193,7 +193,8 @@ class JobSubmitter:
             reasons = ", ".join(f"{reason} {number}" for reason, number in sorted(Counter(left_out.values()).items()))
             raise InvalidRequestError(
                 f"only {count} of {count + len(left_out)} images can be sent (left out: {reasons}). A batch job needs "
-                f"at least {self.settings.min_records}. Add pending images of the user that are in the bucket."
+                f"at least {self.settings.min_records}",
+                "Add pending images of the user that are in the bucket.",
             )
 
     def _report(self, left_out: Mapping[str, Unfit]) -> None:
@@ -212,12 +213,13 @@ def require_allowed(request: SubmitRequest, settings: Settings) -> None:
     """Refuse a request that this stage does not accept. Raises InvalidRequestError."""
     if request.modelId is not None and request.modelId not in settings.model_ids:
         raise InvalidRequestError(
-            f"modelId is not a model of this stage. Use one of {', '.join(settings.model_ids)}, or leave it out."
+            "modelId is not a model of this stage", f"Use one of {', '.join(settings.model_ids)}, or leave it out."
         )
     if len(request.pendingImageIds) < settings.min_records:
         raise InvalidRequestError(
             f"pendingImageIds names {len(request.pendingImageIds)} images. A batch job needs at least "
-            f"{settings.min_records}. Send the request when the user has more."
+            f"{settings.min_records}",
+            "Send the request when the user has more.",
         )
 
 

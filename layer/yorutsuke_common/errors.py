@@ -51,7 +51,7 @@ class JobClaimedError(RetryableError):
 
 
 class NotReconciledError(RetryableError):
-    """The output manifest and the processed output disagree, or the output changed during the comparison."""
+    """The output manifest and the processed output disagree, or the processed outputs changed meanwhile."""
 
 
 class SubmissionLostError(RetryableError):
@@ -86,7 +86,14 @@ class OutputConflictError(PermanentError):
 
 
 class InvalidRequestError(PermanentError):
-    """The request for a job breaks a rule, or too few of its images can be sent. Nothing was written."""
+    """The request for a job breaks a rule, or too few of its images can be sent. Nothing was written.
+
+    `problem` is the error's text without its remedy.
+    """
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(f"{problem}. {remedy}")
+        self.problem = problem
 
 
 class IntentConflictError(PermanentError):

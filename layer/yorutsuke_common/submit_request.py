@@ -34,18 +34,19 @@ def parse_request(event: object) -> SubmitRequest:
         return SubmitRequest.model_validate(event)
     except ValidationError as exc:
         found = describe_errors(exc)
-        raise InvalidRequestError(f"the request is not valid: {found}. Send {FORM}. modelId is optional.") from exc
+        raise InvalidRequestError(f"the request is not valid: {found}", f"Send {FORM}. modelId is optional.") from exc
 
 
 def _body(event: Mapping[str, Any]) -> bytes:
     body = event["body"]
     if not isinstance(body, str) or not body:
-        raise InvalidRequestError(f"the request's body is empty or not text. Send {FORM}.")
+        raise InvalidRequestError("the request's body is empty or not text", f"Send {FORM}.")
     if not event.get("isBase64Encoded"):
         return body.encode("utf-8", "replace")
     try:
         return base64.b64decode(body, validate=True)
     except (binascii.Error, ValueError) as exc:
         raise InvalidRequestError(
-            "the request's body is not valid base64, although isBase64Encoded is true. Send the JSON without encoding."
+            "the request's body is not valid base64, although isBase64Encoded is true",
+            "Send the JSON without encoding.",
         ) from exc

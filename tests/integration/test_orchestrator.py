@@ -256,7 +256,7 @@ def test_oversized_manifest_is_refused(orchestrator: Orchestrator, monkeypatch: 
     monkeypatch.setattr("batch_orchestrator.manifest.MAX_MANIFEST_BYTES", len(manifest_of()) - 1)
     orchestrator.stage.put_images(IMAGE_IDS)
 
-    with pytest.raises(InvalidRequestError, match="Only 2 images fit"):
+    with pytest.raises(InvalidRequestError, match="; only 2 images fit"):
         orchestrator.invoke(request())
 
     assert _state(orchestrator) == EMPTY_STATE
@@ -272,7 +272,7 @@ def test_request_is_refused_when_time_runs_out(orchestrator: Orchestrator, monke
         orchestrator.invoke(request(), context)
 
     assert str(raised.value) == (
-        "only 2 of 3 images were read in 570 seconds. The function reserves its last 30 seconds for the submission. "
+        "only 2 of 3 images were read in 570 seconds; the function reserves its last 30 seconds for the submission. "
         "Request fewer images."
     )
     assert _state(orchestrator) == EMPTY_STATE

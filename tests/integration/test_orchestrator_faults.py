@@ -320,10 +320,10 @@ def test_resumed_intent_without_time_raises_error(orchestrator: Orchestrator) ->
 
     assert str(raised.value) == (
         f"intent 'intent-1' began at {claimed['submitTime']} with 3 images, and the manifest cannot be written (only 0 "
-        "of 3 images were read in 0 seconds. The function reserves its last 30 seconds for the submission. Request "
-        "fewer images). Another invocation may be continuing it, so send the same request again. If this error lasts "
-        "for 15 minutes and the intent's item in batch-jobs has no manifestPublished, Bedrock has no job. Delete the "
-        "item, correct the cause, and send the request again."
+        "of 3 images were read in 0 seconds; the function reserves its last 30 seconds for the submission). Another "
+        "invocation may be continuing it, so send the same request again. If this error lasts for 15 minutes and the "
+        "intent's item in batch-jobs has no manifestPublished, Bedrock has no job. Delete the item, correct the cause, "
+        "and send the request again."
     )
     assert (orchestrator.item(), orchestrator.manifests(), orchestrator.open_uploads()) == (claimed, {}, uploads)
     _require_one_job(orchestrator, orchestrator.invoke(request()))
@@ -337,7 +337,7 @@ def test_resumed_intent_with_oversized_manifest_raises_error(
     uploads = orchestrator.open_uploads()
     monkeypatch.setattr("batch_orchestrator.manifest.MAX_MANIFEST_BYTES", len(manifest_of()) - 1)
 
-    with pytest.raises(SubmissionLostError, match=r"Only 2 images fit.*Delete the item, correct the cause"):
+    with pytest.raises(SubmissionLostError, match=r"; only 2 images fit\)\. Another.*Delete the item"):
         orchestrator.invoke(request())
 
     assert (orchestrator.manifests(), orchestrator.open_uploads()) == ({}, uploads)

@@ -144,7 +144,7 @@ def test_draft_is_refused_when_manifest_too_large(
         pass
 
     assert str(raised.value) == (
-        f"the manifest of 11 images is larger than Bedrock's limit of {10 * line} bytes. Only 10 images fit. Request "
+        f"the manifest of 11 images is larger than Bedrock's limit of {10 * line} bytes; only 10 images fit. Request "
         "fewer images."
     )
     assert bucket.calls[-1] == "AbortMultipartUpload"
@@ -159,7 +159,7 @@ def test_draft_is_refused_when_time_runs_out(
         pass
 
     assert str(raised.value) == (
-        "only 3 of 8 images were read in 870 seconds. The function reserves its last 30 seconds for the submission. "
+        "only 3 of 8 images were read in 870 seconds; the function reserves its last 30 seconds for the submission. "
         "Request fewer images."
     )
 
