@@ -32,8 +32,8 @@ class OutputManifestReconciler:
         record yet. A metric counts them, and they are not a difference.
 
         Raises:
-            NotReconciledError: The counts differ, or an output file was processed during the comparison. SQS delivers
-                the message again later, when more output may have arrived.
+            NotReconciledError: The counts differ, or the processed outputs have changed since the job was read. SQS
+                delivers the message again later, when more output may have arrived.
             InvalidOutputManifestError: The object is not an output manifest.
             YorutsukeError, botocore's errors: Something could not be read or written.
         """
@@ -61,7 +61,7 @@ class OutputManifestReconciler:
                 f"{job.jobId!r} has {lines}"
             )
         elif not self.stores.jobs.record_counts(job, counts):
-            problem = f"an output file of job {job.jobId!r} was processed while {source.key!r} was compared"
+            problem = f"the processed outputs of job {job.jobId!r} have changed since the job was read"
         else:
             self.logger.info("output manifest and output agree", event=LogEvent.BATCH_RESULT_RECONCILED, **comparison)
             return

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from yorutsuke_common.errors import NotReconciledError
+
 from .conftest import LogReader
 from .stage import (
     BUCKET,
@@ -178,14 +180,22 @@ def test_differing_manifest_counts_fail_message(stage: Stage, read_logs: LogRead
     read_logs()
 
     assert stage.deliver(manifest) == ["message-0"]
+    with pytest.raises(NotReconciledError) as raised:
+        stage.invoke(json.loads(manifest))
 
     stage.aws.s3.delete_object(Bucket=BUCKET, Key=OUTPUT_MANIFEST_KEY)
     assert stage.state() == before
     entries = read_logs()
-    [entry] = [entry for entry in entries if "_aws" not in entry]
+    entry, of_direct_event = [entry for entry in entries if "_aws" not in entry]
     names = ("event", "level", "jobId", "processedRecords", "lines", "difference")
     assert [entry[name] for name in names] == ["BATCH_RESULT_NOT_RECONCILED", "WARNING", JOB_ID, 10, 6, 4]
-    assert _metrics(entries, "ManifestDifference") == [4]
+    problem = f"'{OUTPUT_MANIFEST_KEY}' counts 10 records, but the processed output of job '{JOB_ID}' has 6"
+    assert (entry["problem"], of_direct_event["problem"]) == (problem, problem)
+    assert str(raised.value) == (
+        f"{problem}. SQS delivers the message again later. If it reaches the dead-letter queue, redrive it together "
+        "with the output's message."
+    )
+    assert _metrics(entries, "ManifestDifference") == [4, 4]
 
 
 def test_extra_records_count_as_difference(stage: Stage, read_logs: LogReader) -> None:
@@ -319,7 +329,9 @@ def test_concurrent_output_update_fails_manifest_message(stage: Stage, read_logs
 
     entries = read_logs()
     assert _entries(entries, "BATCH_RESULT_FAILED") == []
-    assert [entry["lines"] for entry in _entries(entries, "BATCH_RESULT_NOT_RECONCILED")] == [6]
+    problem = f"the processed outputs of job '{JOB_ID}' have changed since the job was read"
+    refusals = _entries(entries, "BATCH_RESULT_NOT_RECONCILED")
+    assert [(entry["lines"], entry["problem"]) for entry in refusals] == [(6, problem)]
     assert stage.job()["resultStats"]["totalCount"] == 10
     assert "bedrockCounts" not in stage.job()
 

@@ -112,13 +112,14 @@ class BatchJobs:
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
         except self.client.exceptions.ConditionalCheckFailedException as exc:
-            current = exc.response.get("Item", {})
-            if current.get("jobId", {}).get("S") == job_id:
-                return self._submission(current)
+            item = exc.response.get("Item", {})
+            current = from_item(item)
+            if current.get("jobId") == job_id:
+                return self._submission(item)
             if "jobId" in current:
                 raise JobConflictError(
                     f"Bedrock has created job {job_id!r} for intent {submission.intentId!r}, but the intent's item "
-                    f"names job {current['jobId'].get('S')!r}. An intent has one job. Stop job {job_id!r} in Bedrock."
+                    f"names job {current['jobId']!r}. An intent has one job. Stop job {job_id!r} in Bedrock."
                 ) from exc
             raise RetryableError(
                 f"the item of intent {submission.intentId!r} was deleted from table {self.table!r} while its job "
@@ -211,7 +212,7 @@ class BatchJobs:
             )
 
     def record_counts(self, job: BatchJob, counts: RecordCounts) -> bool:
-        """Store the counts of the output manifest. Return False if an output was processed since `job` was read.
+        """Store the output manifest's counts. Return False if the processed outputs changed since `job` was read.
 
         Raises:
             RetryableError: The item was deleted.
