@@ -1,21 +1,21 @@
 """The errors that make an event or a request fail, in one tree.
 
     YorutsukeError
-    ├── RetryableError           the same event may succeed later
-    │   ├── BatchWriteError      DynamoDB returned a part of a chunk unprocessed after every retry
-    │   ├── JobClaimedError      another invocation is processing the job's output
-    │   ├── NotReconciledError   the output manifest and the processed output disagree
-    │   └── SubmissionLostError  this invocation cannot write the manifest of an intent that has begun
-    └── PermanentError           the same event fails again until a person acts
-        ├── SettingsError        the function's environment is not valid
-        ├── InvalidEventError    the event's envelope or object key is not one that the function processes
-        ├── InvalidOutputManifestError the output manifest is not JSON, lacks a count, or is too large
-        ├── UnknownJobError      the item of the job is missing, not unique, or breaks the schema
-        ├── OutputConflictError  a second output file for a job, which has one
-        ├── InvalidRequestError  a request for a job breaks a rule
-        ├── IntentConflictError  a request differs from the one that began its intent
-        ├── JobConflictError     Bedrock has two jobs for one intent
-        └── BedrockRefusedError  Bedrock refuses the job as it is
+    ├── RetryableError                  the same event may succeed later
+    │   ├── BatchWriteError             DynamoDB returned a part of a chunk unprocessed after every retry
+    │   ├── JobClaimedError             another invocation is processing the job's output
+    │   ├── NotReconciledError          the output manifest and the processed output disagree
+    │   └── SubmissionLostError         this invocation cannot write the manifest of an intent that has begun
+    └── PermanentError                  the same event fails again until a person acts
+        ├── SettingsError               the function's environment is not valid
+        ├── InvalidEventError           the event's envelope or object key is not one that the function processes
+        ├── InvalidOutputManifestError  the output manifest is not JSON, lacks a count, or is too large
+        ├── UnknownJobError             the item of the job is missing, not unique, or breaks the schema
+        ├── OutputConflictError         a second output file for a job, which has one
+        ├── InvalidRequestError         a request for a job breaks a rule
+        ├── IntentConflictError         a request differs from the one that began its intent
+        ├── JobConflictError            Bedrock has two jobs for one intent
+        └── BedrockRefusedError         Bedrock refuses the job as it is
 
 Both branches make the event fail, so that it is not lost. SQS delivers a failed message again and, after the last
 delivery, moves it to the dead-letter queue. Lambda retries an event that S3 sends directly, and then sends it there.
