@@ -59,7 +59,7 @@ def break_stage(stage: JobRun) -> dict[str, Any]:
         _process(foreign_owner, f" while {MISATTRIBUTED} images belong to {OTHER_USER_ID}")
     with step(f"Ending job {bedrock_fails.job_id} as Failed, as Bedrock does"):
         bedrock_fails.end_job("Failed", "The model could not be reached.")
-        bedrock_fails.wait_until(lambda record: record["status"] == JobStatus.FAILED, "be FAILED")
+        bedrock_fails.wait_until(lambda item: item["status"] == JobStatus.FAILED, "be FAILED")
     _process(nothing_amiss)
     with _denied(stage, "s3:GetObject", f"{output_prefix(output_denied.job_id)}*"), _quick_redelivery(stage):
         output_denied.drop_lines(simple_lines(_receipts(output_denied)))

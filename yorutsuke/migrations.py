@@ -151,8 +151,8 @@ def _current_job(stage: Stage, job: StoredJob) -> StoredJob:
     stored = find_job(stage, job.intentId)
     if stored.is_claimed or stored.processedOutputs != job.processedOutputs:
         raise UnfinishedError(
-            f"a function is processing the output of job {job.name!r}, or has just processed it, which also moves the "
-            f"images. Run `job {job.name}` later to see the result."
+            f"an invocation is processing the output of job {job.name!r}, or has just processed it, which also moves "
+            f"the images. Run `job {job.name}` later to see the result."
         )
     return stored
 

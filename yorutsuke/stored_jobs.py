@@ -70,7 +70,7 @@ class StoredJob(BaseModel):
 
     @property
     def is_claimed(self) -> bool:
-        """Whether a function has a claim on the job that has not expired."""
+        """Whether an invocation has a claim on the job that has not expired."""
         return self.claimedUntil is not None and self.claimedUntil >= time.time()
 
     @property

@@ -109,7 +109,7 @@ class OutputProcessor:
         parser = RecordParser(job, output.last_modified, self.settings.transaction_ttl_days)
         store_chunk = partial(self._store_chunk, job, processed_date(output.last_modified, self.settings.timezone))
         letters = DeadLetterFile(self.stores.s3, self.stores.bucket, job.jobId)
-        # The images that the job requested.
+        # The images in the job's manifest.
         missing = set(job.pendingImageIds or ())
         success_count = migration_failed_count = 0
         # Leaving the executor waits for the chunks that are still being stored, also after an error.

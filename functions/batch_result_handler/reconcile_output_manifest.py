@@ -29,7 +29,7 @@ class OutputManifestReconciler:
 
         Bedrock writes the output manifest again while the job runs. A message about an earlier content is skipped,
         because the later content has its own message. Model requests that Bedrock has not processed do not have a
-        record yet. A metric counts them, and they are not a difference.
+        record yet. They are not a difference, and a metric counts them.
 
         Raises:
             NotReconciledError: The counts differ, or the processed outputs have changed since the job was read. SQS
@@ -47,7 +47,7 @@ class OutputManifestReconciler:
         unprocessed = counts.totalRecordCount - counts.processedRecordCount
         self.metrics.output_manifest_compared(job.jobId, difference, unprocessed)
         if is_premature(counts, job):
-            self._skip("Bedrock has not processed a record yet")
+            self._skip("Bedrock has not processed a model request yet")
             return
         comparison: dict[str, Any] = {
             "processedRecords": counts.processedRecordCount,

@@ -65,7 +65,7 @@ class JobMetrics:
         self.processing_milliseconds = metric("Processing time", ResultMetric.PROCESSING_TIME, "Maximum")
         # Repeated processing emits these values again, so a sum would count them twice.
         self.missing_images = metric("Images without a record", ResultMetric.MISSING_COUNT, "Maximum")
-        self.unprocessed_records = metric("Records not processed", ResultMetric.UNPROCESSED_COUNT, "Maximum")
+        self.unprocessed_records = metric("Model requests not processed", ResultMetric.UNPROCESSED_COUNT, "Maximum")
         self.manifest_difference = metric(
             "Output manifest and output differ", ResultMetric.MANIFEST_DIFFERENCE, "Maximum"
         )

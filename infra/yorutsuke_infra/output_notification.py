@@ -1,7 +1,7 @@
 """The notification of output files: the bucket publishes to a topic or invokes the function directly.
 
 A direct invocation needs fewer resources, for quick validation. Lambda retries a failed event after one minute and
-after two more, then sends it to the dead-letter queue. The claim of a crashed function can outlast these retries.
+after two more, then sends it to the dead-letter queue. The claim of a crashed invocation can outlast these retries.
 
 Source: AWS Lambda developer guide, "Invoking a Lambda function asynchronously".
 """

@@ -201,10 +201,10 @@ Count = Annotated[int, Field(ge=0, le=10**15)]
 
 
 class RecordCounts(_Model):
-    """The content of the output manifest, `manifest.json.out`, in which Bedrock counts a job's records.
+    """The content of the output manifest, `manifest.json.out`, with Bedrock's counts of a job's model requests.
 
-    `processedRecordCount` is the number of lines of the output. It is below `totalRecordCount` while the job runs, and
-    stays below it if the job is only partially completed.
+    `processedRecordCount` is the number of records of the output. It is below `totalRecordCount` while the job runs,
+    and stays below it if the job is only partially completed.
 
     Source: Amazon Bedrock user guide, "View the results of a batch inference job" and "Monitor batch inference jobs".
     """
@@ -224,7 +224,7 @@ class BatchJob(_Model):
     `processedOutputs` maps the object key of each processed output file to its ETag. The attributes that start with
     `bedrock` come from Bedrock: the state in which the job ended if it did not complete, the message, and the
     output manifest's counts once the output agrees with them. `claimedBy` and `claimedUntil` (epoch seconds) belong to
-    the function that is processing the job's output.
+    the invocation that is processing the job's output.
     """
 
     intentId: Annotated[str, Field(min_length=1)]

@@ -124,7 +124,7 @@ def put_job(job_run: JobRun, intent_id: str, **attributes: object) -> None:
 
 
 def delete_jobs(job_run: JobRun, *intent_ids: str) -> None:
-    """Delete the job records of these intents, or all job records if no intent is given."""
+    """Delete the items of these intents, or all job items if no intent is given."""
     table = job_run.outputs["batchJobsTable"]
     stored = job_run.aws.dynamodb.scan(TableName=table)["Items"]
     for intent_id in [item["intentId"] for item in stored]:

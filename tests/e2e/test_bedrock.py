@@ -69,25 +69,25 @@ def _failed_messages(job_run: JobRun) -> int:
 
 
 @pytest.mark.usefixtures("quick_redelivery")
-@pytest.mark.parametrize("manifest_first", [False, True])
+@pytest.mark.parametrize("output_manifest_first", [False, True])
 def test_partial_outputs_end_like_a_single_output(
-    new_job_run: NewJobRun, output_file: OutputFile, *, manifest_first: bool
+    new_job_run: NewJobRun, output_file: OutputFile, *, output_manifest_first: bool
 ) -> None:
     job_run = new_job_run()
     receipts = own_receipts(job_run, 100)
     lines = list(bedrock_lines(receipts))
     seed(job_run, receipts)
 
-    if manifest_first:
+    if output_manifest_first:
         job_run.drop_output_manifest(bedrock_counts(100))
         assert job_run.wait_for_entry("BATCH_RESULT_NOT_RECONCILED")["difference"] == 100
-        until(lambda: _failed_messages(job_run) == 1, REDELIVERY_SECONDS, "only the manifest's message to wait")
+        until(lambda: _failed_messages(job_run) == 1, REDELIVERY_SECONDS, "only the output manifest's message to wait")
         assert job_run.dlq_depth() == 0
     job_run.drop_output(output_file(*lines[:60], name=OUTPUT_NAME))
     job_run.wait_until(_completed_with(60), "have 60 records")
     job_run.drop_output(output_file(*lines, name=OUTPUT_NAME))
     job_run.wait_until(_completed_with(100), "have 100 records")
-    if not manifest_first:
+    if not output_manifest_first:
         job_run.drop_output_manifest(bedrock_counts(100))
     job_run.wait_until(_is_reconciled, "be reconciled")
 
@@ -105,7 +105,7 @@ def test_partial_outputs_end_like_a_single_output(
 @pytest.mark.parametrize(
     ("end", "status"), [("Failed", "FAILED"), ("Expired", "EXPIRED"), ("PartiallyCompleted", "PARTIALLY_COMPLETED")]
 )
-def test_job_end_event_updates_the_job_record(new_job_run: NewJobRun, end: str, status: str) -> None:
+def test_job_end_event_updates_the_item(new_job_run: NewJobRun, end: str, status: str) -> None:
     job_run = new_job_run()
     job_run.seed_job()
     submitted = job_run.job()

@@ -41,7 +41,7 @@ def test_output_reaches_the_function_without_the_queue(
 def test_redrive_completes_the_job_of_a_failed_event(new_job_run: NewJobRun, output_file: OutputFile) -> None:
     job_run = new_job_run()
     receipts = own_receipts(job_run, 5)
-    # The job has no record yet.
+    # The job has no item yet.
     key = job_run.drop_output(output_file(*simple_lines(receipts)))
     [message] = until(lambda: dead_messages(job_run), GIVEN_UP_SECONDS, "the dead-letter queue to hold a message")
 

@@ -171,7 +171,7 @@ def two_deliveries(stage: JobRun) -> Generator[None]:
 @pytest.mark.usefixtures("two_deliveries")
 def test_poison_message_spares_the_other_jobs(submit: Submit, new_job_run: NewJobRun, output_file: OutputFile) -> None:
     job_runs = [submit(5) for _ in range(9)]
-    # This job has no record yet, so its message fails.
+    # This job has no item yet, so its message fails.
     poisoned = new_job_run()
     receipts = own_receipts(poisoned, 5)
     poison = poisoned.drop_output(output_file(*simple_lines(receipts), name="poison.jsonl"))

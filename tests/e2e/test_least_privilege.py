@@ -165,7 +165,8 @@ def submit_a_job(stage: Stage) -> str:
 def abort_an_upload(stage: Stage) -> str:
     """Make a submission fail after it has uploaded parts of its manifest, and count the remaining uploads.
 
-    The image is so large that the manifest needs a multipart upload. The submission fails because the claim is denied.
+    The image is so large that the manifest needs a multipart upload. The intent cannot begin because its
+    PutItem is denied.
     """
     job_run, policy = stage.job_run, stage.policies["orchestrator data"]
     image_id = _new_image(stage)
@@ -174,8 +175,8 @@ def abort_an_upload(stage: Stage) -> str:
     job_run.aws.s3.put_object(Bucket=bucket, Key=key, Body=b"\x89PNG" + bytes(9_000_000))
     assert policy.write
     before = policy.read()
-    [claims] = [grant for grant in grants_of({"": policy}) if grant.action == "dynamodb:PutItem"]
-    policy.write(without_grant(before, claims))
+    [write] = [grant for grant in grants_of({"": policy}) if grant.action == "dynamodb:PutItem"]
+    policy.write(without_grant(before, write))
     try:
         with pytest.raises(LocalStageError, match="PutItem"):
             stage.loop.submit([image_id], f"intent-{image_id}")

@@ -51,8 +51,8 @@ def test_intent_and_trace_follow_every_receipt(loop: Loop) -> None:
     loop.bedrock.finish(answer["jobId"])
     job_run = JobRun(loop.stage.aws, loop.stage.outputs, job_id=answer["jobId"], intent="loop-trace")
     job_run.wait_until_completed()
-    # The manifest's message returns to the queue if it arrived before the output was processed.
-    job_run.wait_until(lambda job: "bedrockCounts" in job, "be reconciled with its manifest")
+    # The output manifest's message returns to the queue if it arrived before the output was processed.
+    job_run.wait_until(lambda job: "bedrockCounts" in job, "be reconciled with its output manifest")
 
     bad = {image_id: REASONS[kind] for image_id in image_ids if (kind := kind_of(image_id)) in REASONS}
     good = [image_id for image_id in image_ids if image_id not in bad]
@@ -70,7 +70,7 @@ def test_intent_and_trace_follow_every_receipt(loop: Loop) -> None:
 
 
 @pytest.mark.usefixtures("quick_redelivery")
-def test_failed_job_updates_record_and_leaves_no_role(loop: Loop) -> None:
+def test_failed_job_updates_item_and_leaves_no_role(loop: Loop) -> None:
     job_id = loop.submit(_seed_images(loop, "loop-failed"), "loop-failed")["jobId"]
     job_run = JobRun(loop.stage.aws, loop.stage.outputs, job_id=job_id, intent="loop-failed")
     [manifest] = [key for key in job_run.object_keys("batch-input/") if "loop-failed" in key]
@@ -104,7 +104,7 @@ def test_different_request_with_the_same_intent_is_refused(loop: Loop) -> None:
         loop.submit(image_ids, "loop-another", userId="user-2")
 
 
-def test_refused_submission_leaves_no_manifest_or_record(loop: Loop) -> None:
+def test_refused_submission_leaves_no_manifest_or_item(loop: Loop) -> None:
     image_ids, before = _seed_images(loop, "loop-few"), len(loop.bedrock.changes)
     [removed] = [key for key in loop.stage.object_keys("uploads/") if image_ids[0] in key]
     loop.stage.aws.s3.delete_object(Bucket=loop.stage.outputs["imagesBucket"], Key=removed)

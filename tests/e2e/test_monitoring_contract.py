@@ -27,7 +27,7 @@ def entries(stage: JobRun, tmp_path_factory: pytest.TempPathFactory) -> Entries:
     """The log entries of a job run that contains every kind of event.
 
     The output file arrives before the job's item. It has a bad record and a record with an unknown image, and it
-    lacks a record for one image. Two submissions fail as well: one has too few images, one has a broken job record.
+    lacks a record for one image. Two submissions fail as well: one has too few images, one has a broken item.
     """
     job_run = JobRun(stage.aws, stage.outputs, job_id=f"jobrun{next(JOB_NUMBERS):06}")
     receipts = own_receipts(job_run, 4)

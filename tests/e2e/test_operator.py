@@ -46,7 +46,7 @@ def operator(emulator: Emulator, stage: JobRun, tmp_path_factory: pytest.TempPat
 
 @pytest.fixture
 def other_jobs(operator: Operator) -> Generator[None]:
-    """A failed job of yesterday, a submission that started an hour ago, and a job record that violates the schema."""
+    """A failed job of yesterday, a submission that started an hour ago, and an item that violates the schema."""
     now = datetime.now(UTC)
     failed = {"jobId": "failed000001", "status": "FAILED", "bedrockStatus": "Failed"}
     put_job(operator.job_run, "intent-failed", submitTime=(now - timedelta(days=1)).isoformat(), **failed)
@@ -66,7 +66,7 @@ def test_jobs_prints_a_table(operator: Operator) -> None:
 
 
 @pytest.mark.usefixtures("other_jobs")
-def test_jobs_lists_the_newest_first_despite_invalid_records(operator: Operator) -> None:
+def test_jobs_lists_the_newest_first_despite_invalid_items(operator: Operator) -> None:
     listed = operator("jobs", "--json").json["jobs"]
 
     intents = ["intent-begun", "intent-failed", INTENT, "intent-broken"]

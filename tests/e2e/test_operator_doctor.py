@@ -102,7 +102,7 @@ PROBLEMS: Mapping[str, tuple[Cause, str, str, str]] = {
     "a submission was interrupted": (
         _job(status="SUBMITTING", submitTime=_ago(minutes=16)),
         "submissions begun",
-        "submissions without a job, although their function has ended: 1 (intent-wrong)",
+        "submissions without a job, although their invocation has ended: 1 (intent-wrong)",
         "send the request of intent-wrong again",
     ),
     "a function crashed during a job": (

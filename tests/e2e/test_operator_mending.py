@@ -223,7 +223,7 @@ def test_replay_spares_an_output_processed_meanwhile(
 
 @pytest.mark.usefixtures("paused_function")
 @pytest.mark.parametrize("error", [UnfinishedError("SQS took none"), KeyboardInterrupt()])
-def test_replay_restores_the_record_after_failed_sending(
+def test_replay_restores_the_item_after_failed_sending(
     operator: Operator, new_job_run: NewJobRun, error: BaseException
 ) -> None:
     job_run, seen = _processed_job(new_job_run)
@@ -238,7 +238,7 @@ def test_replay_restores_the_record_after_failed_sending(
 
 @pytest.mark.usefixtures("paused_function")
 @pytest.mark.parametrize("by", ["claim", "completion"])
-def test_replay_does_not_restore_a_changed_record(operator: Operator, new_job_run: NewJobRun, by: str) -> None:
+def test_replay_does_not_restore_a_changed_item(operator: Operator, new_job_run: NewJobRun, by: str) -> None:
     job_run, _ = _processed_job(new_job_run)
 
     def lose_response(*_: object) -> None:
@@ -586,7 +586,7 @@ def test_retry_migrations_refuses_an_unprocessed_job(
     assert "is SUBMITTED, and its output is still to be processed" in submitted.message
     assert "Pass --yes" in refused.message
     assert "is COMPLETED, and its output is still to be processed" in replayed.message
-    assert "a function is processing the output of job" in raced.message
+    assert "an invocation is processing the output of job" in raced.message
     assert [result.code for result in (submitted, refused, replayed, raced)] == [1, 1, 1, 1]
     assert other.job()["resultStats"]["migrationFailedCount"] == 1
     _update_job(other, "REMOVE claimedUntil")

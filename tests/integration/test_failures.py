@@ -193,7 +193,7 @@ def test_failed_completion_update_fails_message(stage: Stage, read_logs: LogRead
     assert stage.job()["status"] == "SUBMITTED"
 
 
-def test_deleted_job_record_is_not_recreated(stage: Stage, read_logs: LogReader) -> None:
+def test_deleted_item_is_not_recreated(stage: Stage, read_logs: LogReader) -> None:
     message = _seed(stage)
 
     def delete_record(params: dict[str, Any]) -> None:

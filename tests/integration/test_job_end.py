@@ -157,7 +157,7 @@ def test_end_of_unknown_job_fails_message(stage: Stage, read_logs: LogReader) ->
     assert stage.items(BATCH_JOBS) == []
 
 
-def test_deleted_job_record_is_not_recreated(stage: Stage, read_logs: LogReader) -> None:
+def test_deleted_item_is_not_recreated(stage: Stage, read_logs: LogReader) -> None:
     stage.put_job()
 
     def delete_record(_: dict[str, Any]) -> None:

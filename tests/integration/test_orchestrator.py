@@ -19,13 +19,13 @@ from .conftest import LogReader
 from .orchestrator_stage import IMAGE_IDS, MANIFEST, Orchestrator, clear_orchestrator_caches, manifest_of, request
 from .stage import BATCH_JOBS, BUCKET, CONTEXT, PENDING_IMAGES, Stage, nova_record
 
-EMPTY_STATE: dict[str, Any] = {"records": [], "manifests": {}, "jobs": {}, "uploads": 0}
+EMPTY_STATE: dict[str, Any] = {"items": [], "manifests": {}, "jobs": {}, "uploads": 0}
 
 
 def _state(orchestrator: Orchestrator) -> dict[str, Any]:
     """Return the data that a submission writes."""
     return {
-        "records": orchestrator.stage.items(BATCH_JOBS),
+        "items": orchestrator.stage.items(BATCH_JOBS),
         "manifests": orchestrator.manifests(),
         "jobs": orchestrator.bedrock.jobs,
         "uploads": orchestrator.open_uploads(),
@@ -37,8 +37,8 @@ def test_request_creates_manifest_job_and_item(orchestrator: Orchestrator) -> No
 
     response = orchestrator.invoke(request())
 
-    record = orchestrator.item()
-    submit_time = record["submitTime"]
+    item = orchestrator.item()
+    submit_time = item["submitTime"]
     token = submission_token("intent-1", submit_time)
     uri = f"s3://{BUCKET}/{MANIFEST}"
     assert orchestrator.manifests() == {MANIFEST: manifest_of()}
@@ -51,7 +51,7 @@ def test_request_creates_manifest_job_and_item(orchestrator: Orchestrator) -> No
         "inputDataConfig": {"s3InputDataConfig": {"s3InputFormat": "JSONL", "s3Uri": uri}},
         "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": f"s3://{BUCKET}/batch-output/"}},
     }
-    assert record == {
+    assert item == {
         "intentId": "intent-1",
         "userId": "user-1",
         "jobId": "job000000000",
@@ -192,8 +192,8 @@ def test_unusable_images_are_left_out_and_logged(orchestrator: Orchestrator, rea
     assert {image["imageId"]: image["reason"] for image in response["leftOut"]} == left_out
     assert orchestrator.job().manifest == manifest_of()
     # One bit for each of img-1, img-2, img-3, img-empty, img-foreign, img-gone, img-processed and img-unknown.
-    record = orchestrator.item()
-    assert (record["pendingImageIds"], record["submittedImages"]) == (IMAGE_IDS, f"{0b11100000:x}")
+    item = orchestrator.item()
+    assert (item["pendingImageIds"], item["submittedImages"]) == (IMAGE_IDS, f"{0b11100000:x}")
     warnings = [entry for entry in read_logs() if entry["event"] == "BATCH_SUBMIT_IMAGE_LEFT_OUT"]
     assert {(*entry["imageIds"], entry["reason"], entry["count"], entry["level"]) for entry in warnings} == {
         (image_id, reason, 1, "WARNING") for image_id, reason in left_out.items()

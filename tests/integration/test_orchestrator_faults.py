@@ -1,4 +1,4 @@
-"""Tests of crashes and concurrent requests: an intent always ends with one job, one record and one manifest."""
+"""Tests of crashes and concurrent requests: an intent always ends with one job, one item and one manifest."""
 
 import time
 from collections.abc import Callable
@@ -49,7 +49,7 @@ RESUMED_OPERATIONS = ["GetItem", "CreateModelInvocationJob", "UpdateItem"]
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Upload each record of the manifest as its own part, and read one image at a time."""
+    """Upload each line of the manifest as its own part, and read one image at a time."""
     monkeypatch.setattr("yorutsuke_common.aws.object_writer.PART_BYTES", 1)
     monkeypatch.setattr("moto.s3.models.S3_UPLOAD_PART_MIN_SIZE", 1)
     monkeypatch.setattr("yorutsuke_common.aws.calls.CONCURRENCY", 1)
@@ -75,9 +75,9 @@ def _require_one_job(orchestrator: Orchestrator, response: dict[str, Any]) -> No
     job = orchestrator.job()
     assert job.manifest == manifest_of()
     assert orchestrator.manifests() == {MANIFEST: manifest_of()}
-    [record] = orchestrator.stage.items(BATCH_JOBS)
-    assert (record["jobId"], record["status"], record["pendingImageIds"]) == (job.job_id, "SUBMITTED", IMAGE_IDS)
-    assert (response["jobId"], response["submitTime"]) == (job.job_id, record["submitTime"])
+    [item] = orchestrator.stage.items(BATCH_JOBS)
+    assert (item["jobId"], item["status"], item["pendingImageIds"]) == (job.job_id, "SUBMITTED", IMAGE_IDS)
+    assert (response["jobId"], response["submitTime"]) == (job.job_id, item["submitTime"])
 
 
 def test_submission_makes_expected_calls(orchestrator: Orchestrator) -> None:
@@ -91,7 +91,7 @@ def test_submission_makes_expected_calls(orchestrator: Orchestrator) -> None:
 
 
 def _crash_and_retry(orchestrator: Orchestrator, *crashes: Callable[[], None]) -> None:
-    """Run a function for each crash, and check the result of a last function without a crash."""
+    """Invoke once for each crash, and check the result of a last invocation without a crash."""
     orchestrator.reset()
     for prepare in crashes:
         prepare()
@@ -125,9 +125,9 @@ def test_retry_succeeds_after_resumed_submission_crashes(orchestrator: Orchestra
                 _crash_and_retry(orchestrator, published, partial(crash, operation))
     for operation in OPERATIONS:
         if operation != "PutItem":
-            with subtests.test(operation=operation, claimed=True):
-                claimed = partial(calls.crash_after, "PutItem")
-                _crash_and_retry(orchestrator, claimed, partial(calls.crash_before, operation))
+            with subtests.test(operation=operation, begun=True):
+                begun = partial(calls.crash_after, "PutItem")
+                _crash_and_retry(orchestrator, begun, partial(calls.crash_before, operation))
 
 
 def test_concurrent_identical_requests_create_one_job(orchestrator: Orchestrator, subtests: pytest.Subtests) -> None:
@@ -218,30 +218,30 @@ def test_conflicting_job_id_raises_error(orchestrator: Orchestrator) -> None:
     assert orchestrator.item()["jobId"] == "otherjob0000"
 
 
-def test_recreated_record_does_not_get_earlier_job(orchestrator: Orchestrator) -> None:
+def test_recreated_item_does_not_get_earlier_job(orchestrator: Orchestrator) -> None:
     orchestrator.stage.put_images(IMAGE_IDS)
 
-    def recreate_record() -> None:
+    def recreate_item() -> None:
         [item] = orchestrator.stage.items(BATCH_JOBS)
         orchestrator.stage.aws.dynamodb.put_item(
             TableName=BATCH_JOBS, Item=to_item({**item, "submitTime": "2026-11-24T00:00:00.000000Z"})
         )
 
-    _before_call(orchestrator, "UpdateItem", 1, recreate_record)
+    _before_call(orchestrator, "UpdateItem", 1, recreate_item)
 
     with pytest.raises(RetryableError, match=r"was deleted .* Stop that job, then send the request again"):
         orchestrator.invoke(request())
 
-    record = orchestrator.item()
-    assert (record["submitTime"], record.get("jobId")) == ("2026-11-24T00:00:00.000000Z", None)
+    item = orchestrator.item()
+    assert (item["submitTime"], item.get("jobId")) == ("2026-11-24T00:00:00.000000Z", None)
 
 
-def test_losing_function_keeps_the_first_manifest(orchestrator: Orchestrator) -> None:
+def test_losing_invocation_keeps_the_first_manifest(orchestrator: Orchestrator) -> None:
     orchestrator.stage.put_images([*IMAGE_IDS, "img-4"])
     all_images = request([*IMAGE_IDS, "img-4"])
 
     def submit_first() -> None:
-        # The function in the second environment cannot read an image that this function has already read.
+        # The second environment cannot read an image that the first one has already read.
         orchestrator.stage.aws.s3.delete_object(Bucket=BUCKET, Key="uploads/user-1/img-4.png")
         orchestrator.invoke_in_second_environment(all_images)
 
@@ -303,7 +303,7 @@ def test_image_added_after_begin_is_left_out(
 
 
 def _begin_and_crash(orchestrator: Orchestrator, event: dict[str, Any]) -> None:
-    """Run a function that begins an intent and crashes before it writes the manifest."""
+    """Invoke once, and crash after the intent has begun and before the manifest is written."""
     orchestrator.stage.calls.crash_after("PutItem")
     with pytest.raises(FunctionDiedError):
         orchestrator.invoke(event)
@@ -313,19 +313,19 @@ def _begin_and_crash(orchestrator: Orchestrator, event: dict[str, Any]) -> None:
 def test_resumed_intent_without_time_raises_error(orchestrator: Orchestrator) -> None:
     orchestrator.stage.put_images(IMAGE_IDS)
     _begin_and_crash(orchestrator, request())
-    claimed, uploads = orchestrator.item(), orchestrator.open_uploads()
+    begun, uploads = orchestrator.item(), orchestrator.open_uploads()
 
     with pytest.raises(SubmissionLostError) as raised:
         orchestrator.invoke(request(), lambda_context(seconds=29))
 
     assert str(raised.value) == (
-        f"intent 'intent-1' began at {claimed['submitTime']} with 3 images, and the manifest cannot be written (only 0 "
+        f"intent 'intent-1' began at {begun['submitTime']} with 3 images, and the manifest cannot be written (only 0 "
         "of 3 images were read in 0 seconds; the function reserves its last 30 seconds for the submission). Another "
         "invocation may be continuing it, so send the same request again. If this error lasts for 15 minutes and the "
         "intent's item in batch-jobs has no manifestPublished, Bedrock has no job. Delete the item, correct the cause, "
         "and send the request again."
     )
-    assert (orchestrator.item(), orchestrator.manifests(), orchestrator.open_uploads()) == (claimed, {}, uploads)
+    assert (orchestrator.item(), orchestrator.manifests(), orchestrator.open_uploads()) == (begun, {}, uploads)
     _require_one_job(orchestrator, orchestrator.invoke(request()))
 
 
@@ -357,16 +357,16 @@ def test_job_uses_role_of_begun_intent(
             with pytest.raises(FunctionDiedError):
                 orchestrator.invoke(request())
             orchestrator.stage.calls.reset()
-            claims = [record["roleArn"] for record in orchestrator.stage.items(BATCH_JOBS)]
+            begun = [item["roleArn"] for item in orchestrator.stage.items(BATCH_JOBS)]
             monkeypatch.setenv("BEDROCK_ROLE_ARN", other)
             clear_orchestrator_caches()
 
             _require_one_job(orchestrator, orchestrator.invoke(request()))
 
-            assert orchestrator.job().request["roleArn"] == orchestrator.item()["roleArn"] == (claims or [other])[0]
+            assert orchestrator.job().request["roleArn"] == orchestrator.item()["roleArn"] == (begun or [other])[0]
 
 
-def test_manifest_of_deleted_record_is_not_reused(orchestrator: Orchestrator) -> None:
+def test_manifest_of_deleted_item_is_not_reused(orchestrator: Orchestrator) -> None:
     orchestrator.stage.put_images([*IMAGE_IDS, "img-4"])
     orchestrator.invoke(request([*IMAGE_IDS, "img-4"]))
     orchestrator.stage.aws.dynamodb.delete_item(TableName=BATCH_JOBS, Key=KEY)

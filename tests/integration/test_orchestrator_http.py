@@ -55,17 +55,17 @@ def test_invalid_request_returns_400(orchestrator: Orchestrator, read_logs: LogR
 def test_conflicting_request_returns_409(orchestrator: Orchestrator, changes: dict[str, Any]) -> None:
     orchestrator.stage.put_images(IMAGE_IDS)
     orchestrator.invoke(request())
-    record = orchestrator.item()
+    item = orchestrator.item()
 
     response = orchestrator.invoke(api_event(request(**changes)))
 
     assert (response["statusCode"], response["headers"]) == (409, HEADERS)
     assert json.loads(response["body"]) == {
         "error": "IntentConflictError",
-        "message": f"intent 'intent-1' began at {record['submitTime']} with another {next(iter(changes))}. "
+        "message": f"intent 'intent-1' began at {item['submitTime']} with another {next(iter(changes))}. "
         "All requests of an intent are the same. Send this request with a new intentId.",
     }
-    assert orchestrator.item() == record
+    assert orchestrator.item() == item
     assert len(orchestrator.bedrock.jobs) == 1
     with pytest.raises(IntentConflictError):
         orchestrator.invoke(request(**changes))
@@ -96,9 +96,9 @@ def test_next_request_resumes_after_bedrock_refusal(orchestrator: Orchestrator) 
     with pytest.raises(BedrockRefusedError, match=r"with AccessDeniedException: injected"):
         orchestrator.invoke(request())
 
-    claimed = orchestrator.item()
+    begun = orchestrator.item()
     response = orchestrator.invoke(request())
-    assert response["submitTime"] == claimed["submitTime"]
+    assert response["submitTime"] == begun["submitTime"]
     assert orchestrator.job().job_id == response["jobId"]
 
 

@@ -293,7 +293,7 @@ def test_manifest_without_processed_records_is_skipped(stage: Stage, read_logs: 
     assert stage.job() == before
     entries = read_logs()
     assert [entry["why"] for entry in _entries(entries, "BATCH_RESULT_MANIFEST_SKIPPED")] == [
-        "Bedrock has not processed a record yet"
+        "Bedrock has not processed a model request yet"
     ]
     assert _metrics(entries, "UnprocessedCount") == [10]
 

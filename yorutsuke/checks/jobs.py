@@ -32,9 +32,9 @@ class Condition:
 
 STUCK = {
     "submissions begun": Condition(
-        # The function that began an older submission has ended.
+        # The invocation that began an older submission has ended.
         lambda job: job.status == JobStatus.SUBMITTING and age_seconds(job.submitted) > MAX_FUNCTION_SECONDS,
-        "submissions without a job, although their function has ended",
+        "submissions without a job, although their invocation has ended",
         "send the request of {job} again, or redrive --submissions if it was invoked asynchronously",
     ),
     "claims": Condition(
@@ -114,7 +114,7 @@ def _finding(check: str, state: State, condition: Condition, jobs: Sequence[Stor
 
 
 def _is_stopped_replay(job: StoredJob, limit: float) -> bool:
-    """Return whether a job's output is to be processed again, and a function has not begun it in time."""
+    """Return whether a job's output is to be processed again, and an invocation has not started it in time."""
     late = age_seconds(moment(job.completedAt)) > limit
     return job.is_completed and not job.processedOutputs and not job.is_claimed and late
 

@@ -115,7 +115,7 @@ def redrive(
 
 
 def _job_id(stage: Stage, name: str | None) -> str | None:
-    """Return the id of a job. A job without a record may have messages as well."""
+    """Return the id of a job. A job without an item may have messages as well."""
     try:
         return name and (find_job(stage, name).jobId or name)
     except NotFoundError:

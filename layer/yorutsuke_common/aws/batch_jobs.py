@@ -66,7 +66,7 @@ class BatchJobs:
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
         except self.client.exceptions.ConditionalCheckFailedException as exc:
-            # The stored item may be this function's: the client repeats a PutItem if the answer was lost.
+            # The stored item may be this invocation's: the client repeats a PutItem if the answer was lost.
             return self._submission(exc.response.get("Item", {}))
         return submission
 
@@ -151,14 +151,14 @@ class BatchJobs:
         return self._job(job_id, from_item(response["Items"][0]))
 
     def claim(self, job: BatchJob, token: str, remaining_seconds: float) -> BatchJob:
-        """Claim the job for this function alone, and return its current item.
+        """Claim the job for this invocation alone, and return its current item.
 
         Two invocations that process the same output could undo each other's steps, even though each step is idempotent.
         A claim ends with `complete` or `release`. If an invocation ends with neither of them, its claim expires.
 
         Args:
             job: The job as it was found through the index.
-            token: Identifies the function's claim.
+            token: Identifies the invocation's claim.
             remaining_seconds: How long Lambda lets this function run from now on.
 
         Raises:
@@ -168,7 +168,7 @@ class BatchJobs:
         """
         now = time.time()
         claim = {"claimedBy": token, "claimedUntil": int(now + remaining_seconds + CLAIM_MARGIN_SECONDS)}
-        # The function's own claim counts as free: the client repeats an UpdateItem if the answer was lost.
+        # The invocation's own claim counts as free: the client repeats an UpdateItem if the answer was lost.
         free = f"({NOT_CLAIMED} OR claimedBy = :claimedBy)"
         claimed, current = self.update(job, claim, free, {":now": int(now)})
         if claimed:

@@ -1,6 +1,6 @@
 """`dead-letters/{jobId}.jsonl`: each record of an output file that did not become a transaction, with its reason.
 
-Each run writes the complete file, so a replay replaces it. The file may hold 50,000 dead letters of 32 KB.
+Each invocation writes the complete file, so a replay replaces it. The file may hold 50,000 dead letters of 32 KB.
 """
 
 from typing import TYPE_CHECKING
