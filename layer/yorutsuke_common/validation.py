@@ -51,6 +51,26 @@ type.
 Source: `pydantic_core.core_schema.ErrorType`, and pydantic's documentation, "Validation Errors".
 """
 OTHER_RULE = "is not valid ({type})"
+JSON_PROBLEMS = {
+    "EOF while parsing a list": "the text ends inside an array",
+    "EOF while parsing an object": "the text ends inside an object",
+    "EOF while parsing a string": "the text ends inside a string",
+    "EOF while parsing a value": "the text ends inside a value",
+    "expected value": "expected a value",
+    "expected ident": "expected true, false or null",
+    "key must be a string": "expected a key in double quotes",
+    "trailing comma": "expected another entry after the comma",
+    "trailing characters": "expected the end of the text",
+    "invalid unicode code point": "text is not valid UTF-8",
+    "unexpected end of hex escape": "a Unicode escape is incomplete",
+    "lone leading surrogate in hex escape": "a Unicode escape is incomplete",
+    "control character (\\u0000-\\u001F) found while parsing a string": "text has an unescaped control character",
+    "recursion limit exceeded": "arrays or objects are nested too deeply",
+}
+"""Sentences for those messages of pydantic's JSON parser that need an explanation. Other messages stay as they are.
+
+Source: the messages of `JsonErrorType` in the crate jiter.
+"""
 JSON_TYPES: Mapping[Any, str] = {
     NoneType: "null",
     # A boolean is also an integer in Python.
@@ -85,10 +105,9 @@ def json_type(value: object) -> str:
 
 
 def json_problem(message: str) -> str:
-    """Return a JSON parser's message, such as `expected value at line 1 column 2`, with the position first."""
+    """Return a JSON parser's message, such as `expected value at line 1 column 2`, as a sentence after the position."""
     problem, _, position = message.rpartition(" at ")
-    problem = problem.replace("EOF while parsing", "the text ends inside").replace("expected value", "expected a value")
-    return f"{position.replace(' column', ', column')}: {problem}"
+    return f"{position.replace(' column', ', column')}: {JSON_PROBLEMS.get(problem, problem)}"
 
 
 def broken_rule(error: ErrorDetails) -> str:

@@ -13,8 +13,14 @@ from .lines import Line
 from .rejection import Rejection
 from .replies import reply_text
 
+BEDROCK_KEY = "recordId"
+"""The key of the image id in Bedrock's layout."""
 SIMPLE_KEY = "customData"
-"""The key that only records of the simple layout have."""
+"""The key of the image id in the simple layout."""
+NEITHER_LAYOUT = (
+    f"the record must have {BEDROCK_KEY} with modelOutput or error (Bedrock layout), or {SIMPLE_KEY} with output "
+    "(simple layout)"
+)
 
 
 def parse_record(line: Line) -> BedrockRecord | SimpleRecord:
@@ -33,11 +39,11 @@ def parse_record(line: Line) -> BedrockRecord | SimpleRecord:
     except ValidationError as exc:
         keys = _keys(line.content, exc)
         if SIMPLE_KEY not in keys:
-            raise _misfit(keys, exc) from exc
+            raise _misfit(keys, describe_errors(exc) if BEDROCK_KEY in keys else NEITHER_LAYOUT) from exc
     try:
         return SimpleRecord.model_validate_json(line.content)
     except ValidationError as exc:
-        raise _misfit(keys, exc) from exc
+        raise _misfit(keys, describe_errors(exc)) from exc
 
 
 def image_id_of(record: BedrockRecord | SimpleRecord) -> str:
@@ -74,8 +80,8 @@ def _keys(content: bytes, refused: ValidationError) -> list[str]:
     return sorted(cast("dict[str, object]", record))
 
 
-def _misfit(keys: list[str], refused: ValidationError) -> Rejection:
-    return Rejection(Reason.INVALID_RECORD, f"{describe_errors(refused)}. The record has the keys {keys}.")
+def _misfit(keys: list[str], problem: str) -> Rejection:
+    return Rejection(Reason.INVALID_RECORD, f"{problem}. The record has the keys {keys}.")
 
 
 def _model_error(error: JsonValue) -> str:

@@ -112,7 +112,34 @@ def test_json_type_names_every_type(value: object, name: str) -> None:
     assert json_type(value) == name
 
 
-def test_json_problem_puts_the_position_first() -> None:
-    message = "EOF while parsing an object at line 3 column 12"
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b'{"a":\n {"b": 1', "line 2, column 8: the text ends inside an object"),
+        (b"[1", "line 1, column 2: the text ends inside an array"),
+        (b'["a', "line 1, column 3: the text ends inside a string"),
+        (b"", "line 1, column 0: the text ends inside a value"),
+        (b"hello", "line 1, column 1: expected a value"),
+        (b"not json", "line 1, column 2: expected true, false or null"),
+        (b"{a: 1}", "line 1, column 2: expected a key in double quotes"),
+        (b'{"a" 1}', "line 1, column 6: expected `:`"),
+        (b"[1 2]", "line 1, column 4: expected `,` or `]`"),
+        (b"[1,]", "line 1, column 4: expected another entry after the comma"),
+        (b"{} {}", "line 1, column 4: expected the end of the text"),
+        (b'"\xff"', "line 1, column 2: text is not valid UTF-8"),
+        (rb'"\ud800"', "line 1, column 8: a Unicode escape is incomplete"),
+        (rb'"\ud800\u0041"', "line 1, column 13: a Unicode escape is incomplete"),
+        (b'"\x01"', "line 1, column 2: text has an unescaped control character"),
+        (b"[" * 300, "line 1, column 202: arrays or objects are nested too deeply"),
+    ],
+)
+def test_json_problem_explains_the_parsers_message(content: bytes, problem: str) -> None:
+    with pytest.raises(ValidationError) as raised:
+        RecordCounts.model_validate_json(content)
 
-    assert json_problem(message) == "line 3, column 12: the text ends inside an object"
+    [error] = raised.value.errors()
+    assert json_problem(error.get("ctx", {})["error"]) == problem
+
+
+def test_json_problem_keeps_an_unknown_message() -> None:
+    assert json_problem("number out of range at line 3 column 12") == "line 3, column 12: number out of range"

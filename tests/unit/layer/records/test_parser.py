@@ -431,6 +431,12 @@ def test_fence_of_blanks_is_parsed_fast() -> None:
 # Lines that are not records
 
 
+LAYOUTS = (
+    "the record must have recordId with modelOutput or error (Bedrock layout), or customData with output (simple "
+    "layout)"
+)
+
+
 def does_not_fit(problem: str, *keys: str) -> str:
     """Return the detail of a record with these keys and this problem."""
     return f"{problem}. The record has the keys {list(keys)}."
@@ -440,14 +446,14 @@ def does_not_fit(problem: str, *keys: str) -> str:
     ("content", "problem"),
     [
         (b"{", "column 1: the text ends inside an object"),
-        (b"hello", "expected"),
-        (b'{"customData": "\xff\xfe", "output": {"text": ""}}', "invalid unicode code point"),
-        (b'{"recordId": "\xed\xa0\x80", "error": "x"}', "invalid unicode code point"),
-        (rb'{"recordId": "\ud800", "error": "x"}', "hex escape"),
-        (b"[" * 10_000, "recursion limit exceeded"),
-        (b'{"recordId": "a", "modelInput": ' + b"[" * 10_000 + b"]" * 10_000 + b"}", "recursion limit exceeded"),
+        (b"not json", "the line is not valid JSON (column 2: expected true, false or null)"),
+        (b'{"customData": "\xff\xfe", "output": {"text": ""}}', "text is not valid UTF-8"),
+        (b'{"recordId": "\xed\xa0\x80", "error": "x"}', "text is not valid UTF-8"),
+        (rb'{"recordId": "\ud800", "error": "x"}', "a Unicode escape is incomplete"),
+        (b"[" * 10_000, "nested too deeply"),
+        (b'{"recordId": "a", "modelInput": ' + b"[" * 10_000 + b"]" * 10_000 + b"}", "nested too deeply"),
         (b'{"recordId": "a", "modelInput": ' + b"9" * 5_000 + b"}", "number out of range"),
-        (simple_line("{}") + simple_line("{}"), "trailing characters"),
+        (simple_line("{}") + simple_line("{}"), "expected the end of the text"),
     ],
 )
 def test_line_that_is_not_json_is_rejected(content: bytes, problem: str) -> None:
@@ -469,9 +475,10 @@ def test_line_that_is_not_json_is_rejected(content: bytes, problem: str) -> None
         ([1], "the record must be an object, not an array"),
         (7, "the record must be an object, not a number"),
         ("text", "the record must be an object, not text"),
-        ({}, does_not_fit("recordId: is missing")),
-        ({"b": 1, "a": 2}, does_not_fit("recordId: is missing", "a", "b")),
-        ({"output": {"text": "{}"}}, does_not_fit("recordId: is missing", "output")),
+        ({}, does_not_fit(LAYOUTS)),
+        ({"b": 1, "a": 2}, does_not_fit(LAYOUTS, "a", "b")),
+        ({"output": {"text": "{}"}}, does_not_fit(LAYOUTS, "output")),
+        ({"modelOutput": {}}, does_not_fit(LAYOUTS, "modelOutput")),
         ({"customData": "image-1"}, does_not_fit("output: is missing", "customData")),
         (
             {"customData": "image-1", "output": {"text": None}},
