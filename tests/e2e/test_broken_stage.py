@@ -21,7 +21,7 @@ from .demo_command import run_demo
 from .operator_stage import SOURCE, Operator
 
 UNHEALTHY = 3
-PLACEHOLDERS = {"STAGE": "local", "dev": "local"}
+PLACEHOLDERS = {"STAGE": "local", "dev": "local", "tutorial0001": "nothingamiss"}
 SETTLE_SECONDS = 120
 
 
