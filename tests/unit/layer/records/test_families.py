@@ -46,6 +46,16 @@ def test_every_family_is_tested_and_documented() -> None:
     assert [name for name in FAMILIES if name.title() not in outputs] == []
 
 
+def test_documented_records_become_transactions() -> None:
+    section = OUTPUTS.read_text().partition("## Layouts\n")[2].partition("\n## ")[0]
+    samples = [line.strip() for line in section.splitlines() if line.startswith("    ")]
+
+    records = [PARSER.parse(Line(number, sample.encode())) for number, sample in enumerate(samples, 1)]
+
+    assert [isinstance(record, ParsedRecord) for record in records] == [True, True]
+    assert [record.transaction.imageId for record in records if isinstance(record, ParsedRecord)] == ["img-1", "img-2"]
+
+
 def record_of(name: str) -> Record:
     """Return a sample record from tests/events/bedrock/."""
     return json.loads((RECORDS / f"{name}.json").read_text())
