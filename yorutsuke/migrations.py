@@ -75,6 +75,11 @@ def surplus(job: StoredJob, found: int) -> int:
     return max(0, job.unmoved_count - found) if age_seconds(moment(job.completedAt)) > INDEX_SECONDS else 0
 
 
+def target_date(stage: Stage, transaction: Unmoved) -> str:
+    """Return the date in the target of a transaction's image, `processed/{date}/`."""
+    return processed_date(datetime.fromisoformat(transaction.extracted_at), stage.settings.timezone)
+
+
 def retry(stage: Stage, job: StoredJob, transactions: Sequence[Unmoved], advance: Advance) -> RetryResult:
     """Move the images of transactions, and set the status of those that were moved.
 
@@ -101,8 +106,7 @@ def move_images(stage: Stage, chunk: Sequence[Unmoved], result: RetryResult) -> 
             problem = "not in pending-images" if image is None else "belongs to another user"
             result.failures[transaction.image_id] = problem
             continue
-        extracted = datetime.fromisoformat(transaction.extracted_at)
-        by_date.setdefault(processed_date(extracted, stage.settings.timezone), []).append(image)
+        by_date.setdefault(target_date(stage, transaction), []).append(image)
     for date, of_date in by_date.items():
         failures = stage.stores.images.move(of_date, date)
         result.failures |= {image_id: f"{failure.operation}: {failure.code}" for image_id, failure in failures.items()}

@@ -208,6 +208,6 @@ class Queue:
         if action and (failed := answer.get("Failed")):
             codes = ", ".join(sorted({entry["Code"] for entry in failed}))
             raise UnfinishedError(
-                f"{len(failed)} messages were not {action} queue {self.name!r} ({codes}). Run the command again. The "
-                "function recognizes repeated messages."
+                f"messages that were not {action} queue {self.name!r}: {len(failed)} ({codes}). Run the command again. "
+                "The function recognizes repeated messages."
             )

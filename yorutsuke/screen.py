@@ -94,6 +94,11 @@ def facts(title: str, rows: Mapping[str, object]) -> Group:
     return table(title, (), [*rows.items()])
 
 
+def quantity(count: int, noun: str) -> str:
+    """Return a number with its noun, such as `1 message` or `2 messages`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def list_first(names: Sequence[str], count: int, limit: int = 10) -> str:
     """Return the first names of a list, and an ellipsis if there are more. `count` is the number of all names."""
     return f"{', '.join(names[:limit])}{', …' if count > limit else ''}"

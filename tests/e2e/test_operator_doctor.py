@@ -35,7 +35,7 @@ def test_deployed_stage_is_healthy(operator: Operator) -> None:
     result = operator.run_process("doctor")
 
     assert result.code == 0, result.out
-    assert "Stage local: 0 bad, 1 warnings, 0 not checked, of" in result.out
+    assert "Stage local: 0 bad, 1 warning, 0 not checked, of" in result.out
     answer = operator("doctor", "--json").json
     assert answer["healthy"] is True
     assert {finding["check"]: finding["state"] for finding in answer["checks"] if finding["state"] != "ok"} == {
@@ -95,10 +95,10 @@ PROBLEMS: Mapping[str, tuple[Cause, str, str, str]] = {
     "the dead-letter queue holds a message": (
         _dead_message,
         "yorutsuke-batch-output-dlq-local",
-        "1 messages",
+        "1 message, age",
         "redrive --dry-run",
     ),
-    "a submission failed": (_dead_submission, SUBMIT_DLQ, "1 messages", "redrive --submissions"),
+    "a submission failed": (_dead_submission, SUBMIT_DLQ, "1 message, age", "redrive --submissions"),
     "a submission was interrupted": (
         _job(status="SUBMITTING", submitTime=_ago(minutes=16)),
         "submissions begun",
@@ -147,7 +147,7 @@ WARNINGS: Mapping[str, tuple[Cause, str, str, str]] = {
         _job(jobId="wrong0000001", status="COMPLETED", submitTime=_ago(days=1), resultStats=_stats(missingCount=1)),
         "images missing",
         "wrong0000001",
-        "runbook: images without a line",
+        "runbook: images without a record",
     ),
     "many records failed": (
         _job(
@@ -156,9 +156,9 @@ WARNINGS: Mapping[str, tuple[Cause, str, str, str]] = {
             submitTime=_ago(days=1),
             resultStats=_stats(failureCount=5, totalCount=95),
         ),
-        "lines that failed",
+        "failed records",
         "jobs with more than 5% failed records: 1 (wrong0000001)",
-        "dead-letters wrong0000001",
+        "dead-letters wrong0000001 shows the reasons; after their correction, replay wrong0000001",
     ),
 }
 
@@ -298,7 +298,7 @@ def test_health_is_unknown_without_permissions(operator: Operator, tmp_path: Pat
     assert (result.code, answer["healthy"], unchecked) == (1, None, 7)
     assert f"0 bad, 0 warnings, {unchecked} not checked, of {unchecked}" in shown.out
     consequence = "so the health of stage 'local' is not known"
-    assert f"UnfinishedError: {unchecked} checks were not possible, {consequence}" in result.message
+    assert f"UnfinishedError: {unchecked} checks could not be made, {consequence}" in result.message
 
 
 def test_denied_checks_are_reported_beside_the_others(operator: Operator, tmp_path: Path) -> None:

@@ -433,7 +433,11 @@ def test_retry_migrations_keeps_the_users_edits(operator: Operator, new_job_run:
         "corrected": 0,
         "failures": {unmoved: "CopyObject: NoSuchKey"},
     }
-    assert "UnfinishedError: 1 images were not moved (CopyObject: NoSuchKey 1)" in result.message
+    assert f"Effects of moving the images of job {job_run.job_id} " in result.message
+    folder = next(key for key in job_run.object_keys("processed/") if job_run.job_id in key).rpartition("user-1/")[0]
+    assert f"│ images to move │ 3 │ │ from │ uploads/ │ │ to │ {folder} │" in result.message
+    assert "│ unmoved images in the job's item │ 3 → 0, if all images are moved │" in result.message
+    assert "UnfinishedError: images that were not moved: 1 (CopyObject: NoSuchKey 1)" in result.message
     after = _by_image(job_run)
     assert after[receipts[0].image_id] == {**edited, "status": "processed"}
     assert [after[receipt.image_id]["status"] for receipt in receipts[1:]] == ["processed", "migrationFailed"]
@@ -513,8 +517,8 @@ def test_retry_migrations_corrects_the_count_after_edits(
     # One image was moved. The status of the other two transactions is not `migrationFailed` any more.
     assert (fresh.code, json.loads(fresh.out)["corrected"]) == (1, 0)
     assert (result.json["found"], result.json["moved"], result.json["edited"], result.json["corrected"]) == (1, 0, 1, 2)
-    assert "counts 1 unmoved images more than the 1 in the table, because their transactions" in result.message
-    assert "1 transactions were deleted or edited meanwhile" in result.message
+    assert "counts 1 unmoved image more than the 1 in the table, because their transactions" in result.message
+    assert "Transactions that were deleted or edited meanwhile: 1." in result.message
     assert "The job counted 2 unmoved images too many and was corrected." in result.message
     assert job_run.job()["resultStats"]["migrationFailedCount"] == 0
     assert _by_image(job_run)[receipts[1].image_id]["status"] == "archived"

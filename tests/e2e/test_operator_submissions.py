@@ -107,7 +107,7 @@ def test_redrive_resubmits_failed_requests(
     assert [*answer["failures"]] == ["intent-small"]
     # The emulator's runtime sets the error's name, so only the message is compared.
     assert "pendingImageIds names 2 images. A batch job needs at least 100" in answer["failures"]["intent-small"]
-    assert "1 requests failed again and stay" in result.message
+    assert "requests that failed again and stay in yorutsuke-batch-orchestrator-dlq-local: 1." in result.message
     assert _remaining_intents(operator, queue) == ["intent-broken", "intent-small"]
 
 
@@ -138,7 +138,9 @@ def test_redrive_reports_and_keeps_unreadable_messages(operator: Operator, queue
     result = operator("redrive", "--submissions", "--yes", "--json")
 
     answer = result.json
-    assert "1 requests cannot be read and stay in yorutsuke-batch-orchestrator-dlq-local. Delete" in result.message
+    assert (
+        "Requests that cannot be read and stay in yorutsuke-batch-orchestrator-dlq-local: 1. Delete" in result.message
+    )
     [found] = answer["found"]
     assert found["problem"] == "the message is not Lambda's failure record: requestContext: is missing"
     assert (answer["readable"], answer["jobs"], _remaining_intents(operator, queue)) == (0, {}, ["?"])
@@ -203,8 +205,8 @@ def test_redrive_shows_the_first_of_many_failures(
     assert "Requests that failed again: 4, the first 3" in result.out
     assert result.out.count("A batch job needs at least 100") == 3
     assert result.message.endswith(
-        "UnfinishedError: 4 requests failed again and stay in yorutsuke-batch-orchestrator-dlq-local. Correct the "
-        "cause. Run the command again."
+        "UnfinishedError: requests that failed again and stay in yorutsuke-batch-orchestrator-dlq-local: 4. Correct "
+        "the cause. Run the command again."
     )
 
 
@@ -218,10 +220,10 @@ def test_redrive_reports_requests_received_elsewhere(
     asked = operator("redrive", "--submissions", "--yes", "--json")
 
     assert (looked.code, asked.code) == (0, 1)
-    assert "Found 0 matching requests in yorutsuke-batch-orchestrator-dlq-local. 1 mess" in looked.message
+    assert "Found 0 matching requests in yorutsuke-batch-orchestrator-dlq-local. Messages in" in looked.message
     assert (
-        "1 messages of yorutsuke-batch-orchestrator-dlq-local could not be received. Run the command again."
-        in asked.message
+        "UnfinishedError: messages in yorutsuke-batch-orchestrator-dlq-local that could not be received: 1. Run the "
+        "command again." in asked.message
     )
 
 

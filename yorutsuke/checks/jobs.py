@@ -63,14 +63,14 @@ LEFT_TO_DO = {
     "images missing": Condition(
         lambda job: job.resultStats and job.resultStats.missingCount,
         "jobs with requested images that have no record",
-        "job {job} shows some; runbook: images without a line",
+        "job {job} shows some; runbook: images without a record",
     ),
-    "lines that failed": Condition(
+    "failed records": Condition(
         lambda job: (
             job.resultStats and 100 * job.resultStats.failureCount > MAX_FAILURE_PERCENT * job.resultStats.totalCount
         ),
         f"jobs with more than {MAX_FAILURE_PERCENT}% failed records",
-        "dead-letters {job}",
+        "dead-letters {job} shows the reasons; after their correction, replay {job}",
     ),
 }
 """Conditions of recent jobs that leave something to do."""

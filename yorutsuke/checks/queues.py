@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from yorutsuke.errors import is_denied
 from yorutsuke.queues import Queue
+from yorutsuke.screen import quantity
 from yorutsuke.stage import Stage
 from yorutsuke.times import span
 from yorutsuke_common.names import MAX_REDELIVERIES, RESULT_HANDLER
@@ -58,7 +59,9 @@ def redelivery_seconds(stage: Stage) -> int:
 def _emptiness(stage: Stage, queue: Queue, remedy: str) -> Finding:
     if not (count := queue.depth().total):
         return Finding(queue.name, State.OK, "empty")
-    return Finding(queue.name, State.BAD, f"{count} messages, {_age_text(_oldest_seconds(stage, queue))}", remedy)
+    return Finding(
+        queue.name, State.BAD, f"{quantity(count, 'message')}, {_age_text(_oldest_seconds(stage, queue))}", remedy
+    )
 
 
 def _age_text(age: float | str) -> str:

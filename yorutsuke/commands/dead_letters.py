@@ -11,7 +11,7 @@ from rich.console import Group
 from yorutsuke.errors import NotFoundError
 from yorutsuke.letters import exported, read_letters
 from yorutsuke.options import JobName, Yes, stage_command
-from yorutsuke.screen import Screen, table
+from yorutsuke.screen import Screen, quantity, table
 from yorutsuke.stage import Stage
 from yorutsuke.stored_jobs import find_job
 from yorutsuke_common.schema import DeadLetter, Reason
@@ -52,7 +52,7 @@ def dead_letters(
     shown = [letter.model_dump(exclude={"record"}) for letter in first]
     answer = {"jobId": job_id, "count": reasons.total(), "byReason": reasons, "first": shown}
     rows = [[letter.line, letter.imageId, letter.reason.value, letter.detail] for letter in first]
-    title = f"The first {len(rows)} dead letters"
+    title = f"The first {quantity(len(rows), 'dead letter')}"
     tables = [table(title, ("line", "image", "reason", "detail"), rows)] if rows else []
     screen.show(answer, reasons_table(f"Dead letters of job {job_id}", reasons), *tables)
     if export:

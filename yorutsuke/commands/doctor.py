@@ -10,7 +10,7 @@ from yorutsuke.checks.finding import Check, State, run_checks
 from yorutsuke.checks.jobs import JobChecks
 from yorutsuke.errors import UnfinishedError
 from yorutsuke.options import stage_command
-from yorutsuke.screen import Screen, table
+from yorutsuke.screen import Screen, quantity, table
 from yorutsuke.stage import Stage
 from yorutsuke.times import parse_span
 
@@ -42,15 +42,16 @@ def doctor(screen: Screen, stage: Stage, *, since: Since = None) -> None:
     counts = {state: sum(finding.state is state for finding in found) for state in State}
     bad, unchecked = counts[State.BAD], counts[State.NOT_CHECKED]
     healthy = False if bad else None if unchecked else True
-    title = f"Stage {stage.name}: {bad} bad, {counts[State.WARNING]} warnings, {unchecked} not checked, of {len(found)}"
+    warnings = quantity(counts[State.WARNING], "warning")
+    title = f"Stage {stage.name}: {bad} bad, {warnings}, {unchecked} not checked, of {quantity(len(found), 'finding')}"
     worst_first = sorted(found, key=lambda finding: [*State].index(finding.state))
     rows = [[finding.state.value, finding.check, finding.seen, finding.next] for finding in worst_first]
     answer = {"stage": stage.name, "healthy": healthy, "checks": found}
     screen.show(answer, table(title, ("state", "check", "finding", "remedy"), rows))
     if healthy is None:
         raise UnfinishedError(
-            f"{unchecked} checks were not possible, so the health of stage {stage.name!r} is not known. Each finding "
-            "shows the reason. docs/operating.md lists the permissions that doctor needs."
+            f"{quantity(unchecked, 'check')} could not be made, so the health of stage {stage.name!r} is not known. "
+            "Each finding shows the reason. docs/operating.md lists the permissions that doctor needs."
         )
     if not healthy:
         raise typer.Exit(UNHEALTHY)

@@ -10,7 +10,7 @@ from yorutsuke.failed_requests import FailedRequest
 from yorutsuke.options import Yes, stage_command
 from yorutsuke.queues import HIDDEN_SECONDS
 from yorutsuke.redrive import MessageGroup, Redrive, find_messages, find_requests, move_messages, resubmit_requests
-from yorutsuke.screen import SHOWN_ROWS, Screen, table
+from yorutsuke.screen import SHOWN_ROWS, Screen, quantity, table
 from yorutsuke.stage import Stage
 from yorutsuke.stored_jobs import find_job
 from yorutsuke.times import span
@@ -41,11 +41,13 @@ class _Texts:
         elif dry_run:
             text = f"{readable} of {redrive.count} {self.noun} can be {self.participle}. This dry run changed nothing."
         if unreadable := redrive.count - readable:
-            text += f" {unreadable} {self.noun} cannot be read and stay in {queue}. Delete them there."
+            text += (
+                f" {self.noun.capitalize()} that cannot be read and stay in {queue}: {unreadable}. Delete them there."
+            )
         if redrive.hidden:
             text += (
-                f" {redrive.hidden} messages in {queue} could not be received, because another program has received "
-                "them or they are new. After an interrupted command, messages become visible within "
+                f" Messages in {queue} that could not be received: {redrive.hidden}. Another program has received "
+                "them, or they are new. After an interrupted command, messages become visible within "
                 f"{HIDDEN_SECONDS // 60} minutes."
             )
         return text
@@ -55,10 +57,10 @@ class _Texts:
         queue, failed, left = redrive.queue.name, len(redrive.failures), redrive.left
         reason = redrive.stopped.rstrip(".") or "another program has received them"
         remaining = [
-            (failed, f"{failed} {self.noun} failed again and stay in {queue}. Correct the cause."),
+            (failed, f"{self.noun} that failed again and stay in {queue}: {failed}. Correct the cause."),
             (left, f"{left} of {len(redrive.readable)} {self.noun} were not {self.participle} ({reason})."),
             (redrive.stopped and not left, f"{redrive.stopped.rstrip('.')}."),
-            (redrive.hidden, f"{redrive.hidden} messages of {queue} could not be received."),
+            (redrive.hidden, f"messages in {queue} that could not be received: {redrive.hidden}."),
         ]
         if texts := [text for count, text in remaining if count]:
             raise UnfinishedError(f"{' '.join(texts)} Run the command again.")
@@ -89,10 +91,10 @@ def redrive(
     if redrive.rows:
         headers = REQUEST_HEADERS if submissions else MESSAGE_HEADERS
         rows = [_cells(row) for row in redrive.rows]
-        screen.preview(table(f"In {queue.name}: {redrive.count} {texts.noun}", headers, rows, SHOWN_ROWS))
+        screen.preview(table(f"{texts.noun.capitalize()} in {queue.name}: {redrive.count}", headers, rows, SHOWN_ROWS))
     if (count := len(redrive.readable)) and not dry_run:
-        move = f"Move {count} messages from {queue.name} to {stage.queue.name}?"
-        screen.confirm(f"Resubmit {count} requests?" if submissions else move, yes=yes)
+        move = f"Move {quantity(count, 'message')} from {queue.name} to {stage.queue.name}?"
+        screen.confirm(f"Resubmit {quantity(count, 'request')}?" if submissions else move, yes=yes)
         with screen.progress("Redriving", count) as advance:
             (resubmit_requests if submissions else move_messages)(stage, redrive, advance)
     answer = {

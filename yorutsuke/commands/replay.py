@@ -20,7 +20,7 @@ from yorutsuke.replay import (
     require_unchanged,
     restore_outputs,
 )
-from yorutsuke.screen import Screen, facts, list_first
+from yorutsuke.screen import Screen, facts, list_first, quantity
 from yorutsuke.stage import Stage
 from yorutsuke.stored_jobs import StoredJob, find_job
 from yorutsuke.times import parse_span
@@ -151,8 +151,9 @@ def _replay_output_manifest(screen: Screen, stage: Stage, stored: StoredJob, nam
         )
     if counts.processedRecordCount != lines:
         raise RefusedError(
-            f"{key!r} counts {counts.processedRecordCount} records, but the processed output has {lines}, so the "
-            f"message would fail. Process the output first, with redrive --job {job.jobId} or replay {job.jobId}."
+            f"{key!r} counts {quantity(counts.processedRecordCount, 'record')}, but the processed output has {lines}, "
+            "so the message would fail. Process the output first, with "
+            f"redrive --job {job.jobId} or replay {job.jobId}."
         )
     screen.confirm(f"Compare {key} again?", yes=yes)
     stage.queue.send([notification(bucket, key)])

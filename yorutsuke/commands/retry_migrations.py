@@ -1,18 +1,23 @@
 """`retry-migrations`: moves the images of a job that could not be moved, and sets their transactions' status."""
 
 from collections import Counter
+from collections.abc import Sequence
+
+from rich.console import Group
 
 from yorutsuke.errors import RefusedError, UnfinishedError
-from yorutsuke.migrations import RetryResult, find_unmoved, retry, surplus
+from yorutsuke.migrations import RetryResult, Unmoved, find_unmoved, retry, surplus, target_date
 from yorutsuke.options import JobName, Yes, stage_command
-from yorutsuke.screen import SHOWN_ROWS, Screen, table
+from yorutsuke.screen import SHOWN_ROWS, Screen, facts, quantity, table
 from yorutsuke.stage import Stage
 from yorutsuke.stored_jobs import StoredJob, find_job
+from yorutsuke_common.names import PROCESSED_PREFIX, UPLOADS_PREFIX
+from yorutsuke_common.schema import TransactionStatus
 
 
 @stage_command
 def retry_migrations(screen: Screen, stage: Stage, job: JobName, *, yes: Yes = False) -> None:
-    """Move the images that could not be moved. Set the status of their transactions."""
+    """Move the images that could not be moved. Set the status of their transactions. A preview comes first."""
     stored = find_job(stage, job)
     job_id = _require_processed(stored)
     transactions = find_unmoved(stage, job_id)
@@ -20,11 +25,12 @@ def retry_migrations(screen: Screen, stage: Stage, job: JobName, *, yes: Yes = F
     result = RetryResult()
     if more:
         screen.say(
-            f"The item of job {job_id} counts {more} unmoved images more than the {count} in the table, because "
-            "their transactions were deleted or edited. The count is corrected when all images are moved."
+            f"The item of job {job_id} counts {quantity(more, 'unmoved image')} more than the {count} in the table, "
+            "because their transactions were deleted or edited. The count is corrected when all images are moved."
         )
     if count or more:
-        move = f"Move {count} images of job {job_id} that could not be moved?"
+        screen.preview(_effects_table(stage, stored, transactions))
+        move = f"Move {quantity(count, 'image')} of job {job_id} that could not be moved?"
         correct = f"Correct the item of job {job_id} to 0 unmoved images?"
         screen.confirm(move if count else correct, yes=yes)
         with screen.progress("Moving images", count) as advance:
@@ -36,7 +42,7 @@ def retry_migrations(screen: Screen, stage: Stage, job: JobName, *, yes: Yes = F
     if rows:
         reasons = ", ".join(f"{reason} {n}" for reason, n in Counter(result.failures.values()).most_common())
         raise UnfinishedError(
-            f"{len(rows)} images were not moved ({reasons}). Correct the cause, then run the command again."
+            f"images that were not moved: {len(rows)} ({reasons}). Correct the cause, then run the command again."
         )
 
 
@@ -51,13 +57,27 @@ def _require_processed(stored: StoredJob) -> str:
     return stored.name
 
 
+def _effects_table(stage: Stage, stored: StoredJob, transactions: Sequence[Unmoved]) -> Group:
+    folders = sorted({f"{PROCESSED_PREFIX}{target_date(stage, transaction)}/" for transaction in transactions})
+    return facts(
+        f"Effects of moving the images of job {stored.name}",
+        {
+            "images to move": len(transactions),
+            "from": UPLOADS_PREFIX,
+            "to": ", ".join(folders),
+            "status of their transactions": f"{TransactionStatus.MIGRATION_FAILED} → {TransactionStatus.PROCESSED}",
+            "unmoved images in the job's item": f"{stored.unmoved_count} → 0, if all images are moved",
+        },
+    )
+
+
 def _summary(count: int, result: RetryResult) -> str:
     summary = f"{result.moved} of {count} images were moved and their transactions updated."
     if result.edited:
         summary += (
-            f" {result.edited} transactions were deleted or edited meanwhile. Their images were moved, and the "
+            f" Transactions that were deleted or edited meanwhile: {result.edited}. Their images were moved, and the "
             "transactions were left unchanged."
         )
     if result.corrected:
-        summary += f" The job counted {result.corrected} unmoved images too many and was corrected."
+        summary += f" The job counted {quantity(result.corrected, 'unmoved image')} too many and was corrected."
     return summary

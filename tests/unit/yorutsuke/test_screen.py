@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from yorutsuke.errors import RefusedError
-from yorutsuke.screen import Screen, facts, printable, table
+from yorutsuke.screen import Screen, facts, printable, quantity, table
 
 
 class Terminal(io.StringIO):
@@ -38,6 +38,10 @@ def test_markup_and_control_characters_are_escaped(capsys: pytest.CaptureFixture
 
 def test_printable_text_is_unchanged() -> None:
     assert printable("喫茶星 é\nb") == "喫茶星 é\nb"
+
+
+def test_quantity_has_the_singular_of_one_only() -> None:
+    assert [quantity(count, "message") for count in (0, 1, 2)] == ["0 messages", "1 message", "2 messages"]
 
 
 def test_confirm_is_refused_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
