@@ -32,9 +32,9 @@ REDELIVERY_SECONDS = 3
 receives would take half an hour."""
 DEAD_LETTER_SECONDS = 60
 TROUBLES = {
-    "copiesdenied": ("The images could not be copied to processed/.", "retry-migrations copiesdenied"),
     "outputdenied": (f"The output could not be read in {MAX_RECEIVES} deliveries.", "redrive"),
     "foreignowner": (f"{MISATTRIBUTED} images belonged to another user.", "replay foreignowner"),
+    "copiesdenied": ("The images could not be copied to processed/.", "retry-migrations copiesdenied"),
     "bedrockfails": ("Bedrock ended the job as Failed, without an output.", None),
     "nothingamiss": ("The job succeeded.", None),
 }
@@ -48,7 +48,7 @@ def break_stage(stage: JobRun) -> dict[str, Any]:
     """
     started = time.perf_counter()
     jobs = [replace(stage, job_id=job_id) for job_id in TROUBLES]
-    copies_denied, output_denied, foreign_owner, bedrock_fails, nothing_amiss = jobs
+    output_denied, foreign_owner, copies_denied, bedrock_fails, nothing_amiss = jobs
     with step(f"Adding {len(jobs)} jobs with {RECEIPTS} receipt images each"):
         for job in jobs:
             job.seed_images(_image_ids(job))
@@ -75,8 +75,8 @@ def broken_stage_table(job_run: Mapping[str, Any]) -> Table:
     """Return the result of `break_stage` as a table with a row for each job."""
     table = Table(title="Jobs of the broken stage", title_justify="left", caption_justify="left")
     table.caption = (
-        "Each command goes after: ./nox -s yorutsuke -- … --stage local\n"
-        "What Bedrock did not read waits for another job: there is no Bedrock here."
+        "Run each command as: ./nox -s yorutsuke -- COMMAND --stage local\n"
+        "This stage has no Bedrock, so a new job cannot be submitted."
     )
     for title in ("job", "status", "failure", "remains", "repair"):
         table.add_column(title, no_wrap=title in {"job", "repair"})
@@ -89,8 +89,8 @@ def broken_stage_table(job_run: Mapping[str, Any]) -> Table:
             **{f"dead letters ({reason})": count for reason, count in job["deadLetters"].items()},
             "messages in the dead-letter queue": job["deadMessages"],
         }
-        remains = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-        repair = job["command"] or ("a new job" if job["imagesLeft"] else "–")
+        remains = ", ".join(f"{name}: {count}" for name, count in counts.items() if count)
+        repair = job["command"] or ("a new job (not on this stage)" if job["imagesLeft"] else "–")
         table.add_row(*map(escape, (job["jobId"], job["status"], job["broke"], remains, repair)))
     return table
 

@@ -156,7 +156,7 @@ def _image_id(line: Line) -> str | None:
 
 
 def _run(job_run: JobRun, image_ids: list[str], output: Path | list[str], *, bedrock: bool) -> DemoResult:
-    with step(f"Adding a job with {len(image_ids)} receipt images"):
+    with step(f"Adding a job and its receipt images: {len(image_ids)}"):
         job_run.seed_images(image_ids)
         job_run.seed_job()
     way = "S3 → SNS → SQS → Lambda" if job_run.outputs["outputTopicArn"] else "S3 → Lambda"

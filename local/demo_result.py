@@ -14,6 +14,7 @@ from .job_run import JobRun
 
 TRANSACTIONS_SHOWN = 8
 DEAD_LETTERS_SHOWN = 20
+LEFT_SHOWN = 4
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,9 @@ class DemoResult:
 
     def tables(self) -> list[Table]:
         """Return the result as tables."""
+        transactions = [self._transactions_table()] if self.transactions else []
         letters = [self._dead_letters_table()] if self.dead_letters else []
-        return [self._transactions_table(), *letters, self._job_table()]
+        return [*transactions, *letters, self._job_table()]
 
     def _transactions_table(self) -> Table:
         shown = sorted(self.transactions, key=lambda transaction: transaction["imageId"])[:TRANSACTIONS_SHOWN]
@@ -95,22 +97,23 @@ class DemoResult:
     def _job_table(self) -> Table:
         summary, job_run = self.summary(), self.job_run
         stats = " ".join(f"{name}={value}" for name, value in summary["resultStats"].items())
-        folders = ", ".join(sorted({"/".join(key.split("/")[:2]) + "/" for key in self.processed})) or "–"
+        folders = sorted({"/".join(key.split("/")[:2]) + "/" for key in self.processed})
+        left = [*sorted(self.left)[:LEFT_SHOWN], *(["…"] if len(self.left) > LEFT_SHOWN else [])]
         table = Table(show_header=False, title="Job", title_justify="left")
         table.add_row("job", f"{job_run.job_id}  {summary['jobStatus']}  {stats}")
-        table.add_row("images moved", f"{len(self.processed)} in {folders}")
-        left = escape(" ".join(sorted(self.left)[:4]))
-        table.add_row("images not moved", f"{len(self.left)} in {UPLOADS_PREFIX} {left}")
+        table.add_row("images moved", f"{len(self.processed)}" + (f" in {', '.join(folders)}" if folders else ""))
+        table.add_row("images not moved", f"{len(self.left)}" + (f": {escape(', '.join(left))}" if left else ""))
         for entry in self.metrics:
             table.add_row("metrics", " ".join(f"{name}={entry[name][0]:g}" for name in ResultMetric if name in entry))
         if counts := summary["bedrockCounts"]:
             processed, errors = counts["processedRecordCount"], f"{counts['errorRecordCount']} with an error"
             records = f"{processed} of {counts['totalRecordCount']} records processed, {errors}"
             table.add_row("output manifest", f"{records}. The counts agree with the output.")
-        table.add_row("dead-letter queue", f"{self.dlq_depth} messages")
+        table.add_row("dead-letter queue", f"messages: {self.dlq_depth}" if self.dlq_depth else "empty")
         table.add_row("trace", f"intentId={job_run.intent_id} traceId={self.job['traceId']}")
         if self.loop:
-            table.add_row("requests", f"{len(self.loop.answers)} with one intent id")
+            jobs = f"jobs in Bedrock: {len(self.loop.changes)}"
+            table.add_row("requests", f"{len(self.loop.answers)} with one intent id; {jobs}")
             for job_id, changes in self.loop.changes.items():
                 table.add_row("job in Bedrock", f"{job_id}  {' → '.join(change.status for change in changes)}")
         start = "submission" if self.loop else "upload of the output"

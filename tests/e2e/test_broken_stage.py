@@ -74,15 +74,6 @@ def _row(**values: Any) -> dict[str, Any]:
 
 EXPECTED = [
     _row(
-        jobId="copiesdenied",
-        status="COMPLETED",
-        broke="The images could not be copied to processed/.",
-        transactions=40,
-        migrationFailed=40,
-        imagesLeft=40,
-        command="retry-migrations copiesdenied",
-    ),
-    _row(
         jobId="outputdenied",
         status="SUBMITTED",
         broke="The output could not be read in 5 deliveries.",
@@ -99,6 +90,15 @@ EXPECTED = [
         imagesLeft=5,
         deadLetters={"OWNER_MISMATCH": 5},
         command="replay foreignowner",
+    ),
+    _row(
+        jobId="copiesdenied",
+        status="COMPLETED",
+        broke="The images could not be copied to processed/.",
+        transactions=40,
+        migrationFailed=40,
+        imagesLeft=40,
+        command="retry-migrations copiesdenied",
     ),
     _row(
         jobId="bedrockfails",
@@ -136,6 +136,7 @@ def test_report_matches_the_stored_job(broken_stage: BrokenStage, row: dict[str,
     assert job_run.job()["status"] == row["status"]
     assert f"│ {row['status']} " in table_row
     assert row["command"] is None or f"│ {row['command']} " in table_row
+    assert ("│ a new job (not on this stage) " in table_row) == (row["jobId"] == "bedrockfails")
 
 
 def test_dead_letter_queue_holds_the_failed_message(broken_stage: BrokenStage) -> None:
