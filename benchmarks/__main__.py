@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from yorutsuke_common.records.dead_letter import MAX_RECORD_BYTES
+
 from . import ways
 from .cold_start import measure_cold_start
 from .comparison import Comparison, compare_runs
@@ -28,8 +30,12 @@ COMPARED_RECORDS = 1_000
 """Number of records in each run of another way. The slow ways take minutes for more records."""
 LARGE_LINES, LARGE_BYTES = 2_000, 200_000
 """Number of large lines in a run, and the size of each one in bytes."""
+HOSTILE_LINES = 2_860
+"""Number of hostile records in a run: 92 MB of records with the maximum size that a dead letter keeps."""
 READ_LINES = 100
 """Number of large lines in a read-only run. The run reads each line many times."""
+LIMITED_RECORDS = {ways.SMALL: 50_000, ways.LARGE: 10_000, ways.TWO_JOBS: 5_000}
+"""Number of records, for each job, in the runs with limited partitions."""
 IMAGES, IMAGE_BYTES = 2_000, 145_000
 """Number of images in a submitted job, and the size of each one in bytes.
 
@@ -43,6 +49,8 @@ RUNS = [
     ),
     *((ways.HANDLER, records, 0) for records in SIZES),
     (ways.HANDLER, LARGE_LINES, LARGE_BYTES),
+    *((way, records, 0) for way, records in LIMITED_RECORDS.items()),
+    (ways.HOSTILE, HOSTILE_LINES, MAX_RECORD_BYTES),
     *((way, READ_LINES, LARGE_BYTES) for way in (ways.READS, ways.READS_JSON_LOADS)),
     *((way, IMAGES, IMAGE_BYTES) for way in ways.SUBMISSIONS),
 ]

@@ -8,7 +8,7 @@ from math import ceil
 from . import ways
 from .cold_start import ColdStart
 from .measure import Measured
-from .modelled_aws import PENDING_IMAGES, TRANSACTIONS
+from .modelled_aws import PARTITION_UNITS, PENDING_IMAGES, TRANSACTIONS
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Comparison:
 def compare_runs(measured: Sequence[Measured], cold: ColdStart) -> list[Comparison]:
     """Return the figures that compare the handler's runs with the last run of each other way."""
     last = {one.way: one for one in measured}
+    limited = [one for one in measured if one.way in ways.LIMITED]
     baseline = last[ways.BASELINE]
     handler = sorted(
         (one for one in measured if one.way == ways.HANDLER), key=lambda one: (one.line_bytes, one.records)
@@ -41,6 +42,8 @@ def compare_runs(measured: Sequence[Measured], cold: ColdStart) -> list[Comparis
     more = f"MiB more than with {smallest.records} records"
     of_large_lines = f"{large_lines.records:,} lines of {large_lines.line_bytes // 1000} kB"
     of_images = f"{submitted.records:,} images of {submitted.line_bytes // 1000} kB submitted"
+    hostile = last[ways.HOSTILE]
+    of_hostile = f"{hostile.records:,} hostile records of {hostile.line_bytes // 1000} kB"
     writes, reads = last[ways.WRITES], last[ways.READS]
     return [
         _speed_up(f"{baseline.records:,} records: speed-up over the baseline", baseline, beside_baseline, 40),
@@ -52,10 +55,20 @@ def compare_runs(measured: Sequence[Measured], cold: ColdStart) -> list[Comparis
         Comparison(f"{largest.records:,} records: missing writes", _missing_writes(largest), 0, "writes"),
         Comparison(f"{largest.records:,} records: added peak memory", largest.peak_mib - smallest.peak_mib, 64, more),
         Comparison(f"{of_large_lines}: added peak memory", large_lines.peak_mib - smallest.peak_mib, 64, more),
+        Comparison(f"{of_hostile}: peak memory", hostile.peak_mib, 256, "MiB"),
         _speed_up(f"{of_images}: speed-up over sixteen at a time", last[ways.SUBMISSION_BY_SIXTEENS], submitted, 1),
         Comparison(f"{of_images}: peak memory", submitted.peak_mib, 512, "MiB"),
+        *(
+            Comparison(f"{one.way}: time relative to the limit", one.seconds / seconds_of_limit(one), 1.1)
+            for one in limited
+        ),
         Comparison("cold start: time relative to boto3 and its clients", cold.handler / cold.bare, 1.5),
     ]
+
+
+def seconds_of_limit(one: Measured) -> float:
+    """Return the minimum time in which a partition takes the transactions of a run."""
+    return ways.LIMITED[one.way] * one.written[TRANSACTIONS] / PARTITION_UNITS
 
 
 def fewest_calls(records: int) -> dict[str, int]:
@@ -68,7 +81,7 @@ def fewest_calls(records: int) -> dict[str, int]:
         "UpdateItem": 2,
         "GetObject": 1,
         "BatchGetItem": ceil(records / 100),
-        "BatchWriteItem": 2 * ceil(records / 25),
+        "BatchExecuteStatement": 2 * ceil(records / 25),
         "CopyObject": records,
         "DeleteObjects": ceil(records / 1000),
         "PutObject": 1,

@@ -7,14 +7,20 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
-from local.receipts import make_receipts
+from local.receipts import make_receipts, nova_output
+from yorutsuke_common.schema import MAX_DESCRIPTION_CHARACTERS, MAX_MERCHANT_CHARACTERS
 
 from .modelled_aws import ModelledAws
-from .ways import SUBMISSIONS, WAYS, session
+from .ways import HOSTILE, LIMITED, SUBMISSIONS, WAYS, session
 
 LINUX_STATUS = Path("/proc/self/status")
+NESTED = '{"":' * 150 + "0" + "}" * 150
+"""Objects in objects, which take forty times the memory of their text when they are parsed."""
+WIDE = "\U0001f600"
+"""A character that makes each character of a Python string take four bytes."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +42,20 @@ class Measured:
     written: dict[str, int]
 
 
-def output_lines(records: int, line_bytes: int) -> Iterator[bytes]:
-    """Yield the lines of an output file in Bedrock's layout. The image in each line pads it to `line_bytes`."""
-    text = json.dumps(make_receipts(1)[0].fields)
+LARGE_DESCRIPTION = "d" * 1_024
+"""A description that makes a transaction larger than one write unit."""
+
+
+def output_lines(records: int, line_bytes: int, units: int = 1) -> Iterator[bytes]:
+    """Yield the lines of an output file in Bedrock's layout.
+
+    Args:
+        records: Number of lines.
+        line_bytes: Length to which the image in each line pads it.
+        units: Write units of each transaction, 1 or 2.
+    """
+    fields = make_receipts(1)[0].fields
+    text = json.dumps(fields if units == 1 else {**fields, "description": LARGE_DESCRIPTION})
     reply = {"output": {"message": {"role": "assistant", "content": [{"text": text}]}}, "stopReason": "end_turn"}
     for number in range(records):
         record = {"modelInput": {"image": ""}, "modelOutput": reply, "recordId": f"img-{number:06}"}
@@ -47,13 +64,32 @@ def output_lines(records: int, line_bytes: int) -> Iterator[bytes]:
         yield line.replace('"image": ""', f'"image": "{image}"').encode() + b"\n"
 
 
+def hostile_lines(records: int, line_bytes: int) -> Iterator[bytes]:
+    """Yield records that take the most memory. Every second one becomes a dead letter, the others transactions.
+
+    Each record has many small values, up to `line_bytes`. A transaction has the longest texts.
+    """
+    [receipt] = make_receipts(1)
+    texts = {"merchant": MAX_MERCHANT_CHARACTERS, "description": MAX_DESCRIPTION_CHARACTERS}
+    fields = {**receipt.fields, **{name: WIDE.rjust(length, "x") for name, length in texts.items()}}
+    reply = nova_output(json.dumps(fields), "end_turn")
+    outcomes: list[dict[str, object]] = [{"modelOutput": {**reply, "values": "VALUES"}}, {"error": ["VALUES"]}]
+    for number in range(records):
+        line = json.dumps({**outcomes[number % 2], "recordId": f"img-{number:06}"})
+        values = ",".join([NESTED] * ((line_bytes - len(line)) // len(NESTED + ",")))
+        yield line.replace('"VALUES"', f"[{values}]").encode() + b"\n"
+
+
 def measure(way: str, records: int, line_bytes: int) -> Measured:
     """Run a way once in this process and return its figures."""
     if way in SUBMISSIONS:
         mean, aws = line_bytes, ModelledAws(records, lambda: [bytes(line_bytes)], line_bytes)
     else:
-        size = sum(map(len, output_lines(records, line_bytes)))
-        mean, aws = size // records, ModelledAws(records, lambda: output_lines(records, line_bytes), size)
+        lines = partial(output_lines, records, line_bytes, LIMITED.get(way, 1))
+        if way == HOSTILE:
+            lines = partial(hostile_lines, records, line_bytes)
+        size = sum(map(len, lines()))
+        mean, aws = size // records, ModelledAws(records, lines, size, is_limited=way in LIMITED)
     with session(aws):
         run = WAYS[way](aws)
         started, started_cpu = time.perf_counter(), time.process_time()

@@ -21,6 +21,8 @@ LATENCY_SECONDS = {
     "Query": 0.008,
     "BatchGetItem": 0.012,
     "BatchWriteItem": 0.012,
+    "BatchExecuteStatement": 0.012,
+    "HeadObject": 0.020,
     "GetObject": 0.030,
     "PutObject": 0.030,
     "CopyObject": 0.040,
@@ -44,12 +46,25 @@ SUBMITTED = BatchJob(
     submitTime="2026-11-22T14:05:00Z",
 )
 """The job of the processed output file."""
+SECOND = SUBMITTED.model_copy(
+    update={"intentId": "intent-benchmark002", "jobId": "benchmark002", "submitTime": "2026-11-22T19:00:00Z"}
+)
+"""Another job of the same user, for concurrent runs. Its images are older than its submission."""
+CONTENT = b""
+"""The content from which the ETag of every object is derived."""
+PARTITION_UNITS = 1_000
+"""Write units that a partition takes in a second.
+
+Source: Amazon DynamoDB developer guide, "Best practices for designing and using partition keys effectively".
+"""
 PENDING_IMAGE = to_item(
     {
         "userId": SUBMITTED.userId,
         "md5": "0cc175b9c0f1b6a831c399e269772661",
         "uploadedAt": "2026-11-22T09:12:44Z",
         "status": ImageStatus.PENDING.value,
+        "intentId": SUBMITTED.intentId,
+        "uploadETag": f'"{StoredObject(CONTENT, LAST_MODIFIED).etag}"',
     }
 )
 """The attributes that all images share."""
@@ -92,15 +107,17 @@ class GeneratedObject(StoredObject):
 
 
 class GeneratedTable(Table):
-    """A table that generates each item that is read, and counts each write under the table's name."""
+    """A table that generates images when they are read, and counts each write under the table's name."""
 
     def __init__(self, name: str, keys: tuple[str, ...], written: Counter[str]) -> None:
         super().__init__(keys)
         self._name = name
         self._written = written
 
-    def get(self, key: Item, /) -> Item:
-        """Return a pending image with the key's id."""
+    def get(self, key: Item, /) -> Item | None:
+        """Return a pending image with the key's id, or None if the table does not have images."""
+        if self._name != PENDING_IMAGES:
+            return None
         s3_key = f"{UPLOADS_PREFIX}{SUBMITTED.userId}/{key['imageId']['S']}.jpg"
         return {**PENDING_IMAGE, **key, "s3Key": {"S": s3_key}}
 
@@ -113,7 +130,8 @@ class ModelledAws(InMemoryAws):
     """A modelled AWS with one job of `records` records.
 
     `content` yields the content of every object, and `size` is its length in bytes. `written` counts the effects of
-    calls: items put by table, objects copied and deleted, and bytes uploaded.
+    calls: items put by table, objects copied and deleted, and bytes uploaded. `is_limited` limits the write units of
+    the transactions' partitions.
     """
 
     def __init__(
@@ -122,17 +140,23 @@ class ModelledAws(InMemoryAws):
         content: Callable[[], Iterable[bytes]],
         size: int,
         latencies: Mapping[str, float] = LATENCY_SECONDS,
+        *,
+        is_limited: bool = False,
     ) -> None:
         self.records = records
         self.content = content
         self.written: Counter[str] = Counter()
-        self._object = GeneratedObject(b"", LAST_MODIFIED, content, size)
+        self._object = GeneratedObject(CONTENT, LAST_MODIFIED, content, size)
         tables = {
             TRANSACTIONS: GeneratedTable(TRANSACTIONS, ("userId", "transactionId"), self.written),
             PENDING_IMAGES: GeneratedTable(PENDING_IMAGES, ("imageId",), self.written),
             BATCH_JOBS: Table(("intentId",)),
         }
-        tables[BATCH_JOBS].put(to_item(SUBMITTED.model_dump(exclude_unset=True)))
+        if is_limited:
+            tables[TRANSACTIONS].partitions = ("userId", "jobId")
+            tables[TRANSACTIONS].units_per_second = PARTITION_UNITS
+        for job in (SUBMITTED, SECOND):
+            tables[BATCH_JOBS].put(to_item(job.model_dump(exclude_none=True, exclude={"processedOutputs"})))
         super().__init__(tables, latencies=latencies)
 
     def find_object(self, _: str, /) -> StoredObject:

@@ -6,9 +6,9 @@ A way prepares a run inside `session` and returns the run as a function. Only th
 import json
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stdout
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from unittest.mock import patch
@@ -21,6 +21,7 @@ import batch_result_handler.handler as result_handler
 from local.lambda_context import lambda_context
 from yorutsuke_common.aws.calls import chunks
 from yorutsuke_common.aws.dynamodb import WRITE_CHUNK, to_item
+from yorutsuke_common.events import OutputObject
 from yorutsuke_common.names import PROCESSED_PREFIX, UPLOADS_PREFIX
 from yorutsuke_common.object_keys import output_prefix
 from yorutsuke_common.records.lines import Line
@@ -28,7 +29,16 @@ from yorutsuke_common.records.parser import ParsedRecord, RecordParser
 from yorutsuke_common.records.record import parse_record
 from yorutsuke_common.schema import Transaction
 
-from .modelled_aws import BATCH_JOBS, BUCKET, LAST_MODIFIED, PENDING_IMAGES, SUBMITTED, TRANSACTIONS, ModelledAws
+from .modelled_aws import (
+    BATCH_JOBS,
+    BUCKET,
+    LAST_MODIFIED,
+    PENDING_IMAGES,
+    SECOND,
+    SUBMITTED,
+    TRANSACTIONS,
+    ModelledAws,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -84,6 +94,19 @@ def run_handler(_: ModelledAws) -> Run:
     return partial(result_handler.handler, {"Records": [record]}, lambda_context(seconds=300))
 
 
+def run_two_jobs(_: ModelledAws) -> Run:
+    """Process the output files of two jobs of one user at the same time, in two execution environments."""
+
+    def run() -> None:
+        with ThreadPoolExecutor() as executor:
+            for job in (SUBMITTED, SECOND):
+                cases = cache(result_handler.use_cases.__wrapped__)()
+                source = OutputObject(BUCKET, f"{output_prefix(job.jobId)}output.jsonl", None)
+                executor.submit(cases.outputs.process, job, source, 300.0)
+
+    return run
+
+
 def run_baseline(_: ModelledAws) -> Run:
     """Process the output file without concurrency.
 
@@ -132,7 +155,7 @@ def write_with_batch_writer(_: ModelledAws) -> Run:
 def write_as_the_handler(_: ModelledAws) -> Run:
     """Write transactions as the handler does."""
     transactions = list(_transactions(boto3.client("s3")))
-    return partial(result_handler.use_cases().stores.transactions.put, transactions)
+    return partial(result_handler.use_cases().stores.transactions.add, transactions)
 
 
 def read_as_the_handler(aws: ModelledAws) -> Run:
@@ -191,12 +214,20 @@ def _transactions(s3: "S3Client") -> Iterator[Transaction]:
 
 
 HANDLER, BASELINE = "handler", "baseline"
+HOSTILE = "handler, hostile records"
 WRITES, WRITES_BATCH_WRITER, WRITES_ONE_BY_ONE = "writes, handler", "writes, batch_writer", "writes, one by one"
 READS, READS_JSON_LOADS = f"{READ_REPEATS} x read, handler", f"{READ_REPEATS} x read, json.loads"
 SUBMISSION, SUBMISSION_BY_SIXTEENS = "submission", f"submission, {IMAGES_AT_A_TIME} images at a time"
+SMALL, LARGE, TWO_JOBS = "one partition, 1 unit", "one partition, 2 units", "one user, two jobs, 2 units"
+LIMITED = {SMALL: 1, LARGE: 2, TWO_JOBS: 2}
+"""The ways with limited partitions, and the write units of each of their transactions."""
 SUBMISSIONS: dict[str, Way] = {SUBMISSION: submit, SUBMISSION_BY_SIXTEENS: submit_by_sixteens}
 WAYS: dict[str, Way] = {
     HANDLER: run_handler,
+    SMALL: run_handler,
+    LARGE: run_handler,
+    TWO_JOBS: run_two_jobs,
+    HOSTILE: run_handler,
     BASELINE: run_baseline,
     WRITES: write_as_the_handler,
     WRITES_BATCH_WRITER: write_with_batch_writer,

@@ -11,7 +11,7 @@ import pulumi_aws as aws
 
 from yorutsuke_common.names import COMMON_LAYER, ORCHESTRATOR, OUTPUT_QUEUE, PROJECT, RESULT_HANDLER, job_name_prefix
 from yorutsuke_infra.artifacts import stage_target
-from yorutsuke_infra.batch_models import Place
+from yorutsuke_infra.batch_models import Origin
 from yorutsuke_infra.batch_results import BatchResults, BatchResultsArgs
 from yorutsuke_infra.batch_submission import BatchSubmission, BatchSubmissionArgs
 from yorutsuke_infra.common_layer import CommonLayer, CommonLayerArgs
@@ -38,7 +38,7 @@ config = load_config(stage)
 target = stage_target(stage, config)
 account_id = aws.get_caller_identity_output().account_id
 region = aws.get_region_output().region
-place = Place(partition=aws.get_partition_output().partition, region=region, account_id=account_id)
+place = Origin(partition=aws.get_partition_output().partition, region=region, account_id=account_id)
 
 storage = Storage(PROJECT, StorageArgs(stage=stage, account_id=account_id, protect_data=config.protect_data))
 

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from yorutsuke_common.names import PROCESSED_PREFIX, UPLOADS_PREFIX
 from yorutsuke_common.object_keys import output_prefix
@@ -74,9 +74,10 @@ def break_stage(stage: JobRun) -> dict[str, Any]:
 def broken_stage_table(job_run: Mapping[str, Any]) -> Table:
     """Return the result of `break_stage` as a table with a row for each job."""
     table = Table(title="Jobs of the broken stage", title_justify="left", caption_justify="left")
-    table.caption = (
+    table.caption = Text(
         "Run each command as: ./nox -s yorutsuke -- COMMAND --stage local\n"
-        "This stage has no Bedrock, so a new job cannot be submitted."
+        "This stage has no Bedrock, so a new job cannot be submitted.",
+        style="table.caption",
     )
     for title in ("job", "status", "failure", "remains", "repair"):
         table.add_column(title, no_wrap=title in {"job", "repair"})
@@ -91,7 +92,7 @@ def broken_stage_table(job_run: Mapping[str, Any]) -> Table:
         }
         remains = ", ".join(f"{name}: {count}" for name, count in counts.items() if count)
         repair = job["command"] or ("a new job (not on this stage)" if job["imagesLeft"] else "–")
-        table.add_row(*map(escape, (job["jobId"], job["status"], job["broke"], remains, repair)))
+        table.add_row(job["jobId"], job["status"], job["broke"], remains, repair)
     return table
 
 

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from yorutsuke_common.names import PROCESSED_PREFIX, UPLOADS_PREFIX, ResultMetric
@@ -82,7 +81,7 @@ class DemoResult:
         table.add_column("amount", justify="right")
         names = ("transactionId", "imageId", "date", "merchant", "category", "amount")
         for transaction in shown:
-            table.add_row(*(escape(str(transaction[name])) for name in names))
+            table.add_row(*(str(transaction[name]) for name in names))
         return table
 
     def _dead_letters_table(self) -> Table:
@@ -90,8 +89,7 @@ class DemoResult:
         title = f"The first {len(shown)} of {len(self.dead_letters)} dead letters in {key}"
         table = Table("line", "image", "reason", "detail", title=title, title_justify="left")
         for letter in shown:
-            row = (str(letter["line"]), letter.get("imageId", "–"), letter["reason"], letter["detail"])
-            table.add_row(*map(escape, row))
+            table.add_row(str(letter["line"]), letter.get("imageId", "–"), letter["reason"], letter["detail"])
         return table
 
     def _job_table(self) -> Table:
@@ -102,7 +100,7 @@ class DemoResult:
         table = Table(show_header=False, title="Job", title_justify="left")
         table.add_row("job", f"{job_run.job_id}  {summary['jobStatus']}  {stats}")
         table.add_row("images moved", f"{len(self.processed)}" + (f" in {', '.join(folders)}" if folders else ""))
-        table.add_row("images not moved", f"{len(self.left)}" + (f": {escape(', '.join(left))}" if left else ""))
+        table.add_row("images not moved", f"{len(self.left)}" + (f": {', '.join(left)}" if left else ""))
         for entry in self.metrics:
             table.add_row("metrics", " ".join(f"{name}={entry[name][0]:g}" for name in ResultMetric if name in entry))
         if counts := summary["bedrockCounts"]:

@@ -153,7 +153,9 @@ def _start(port: int | None) -> Emulator:
     make_temporary_folder(folder / TEMPORARY_FOLDER)
     certificate = str(_make_certificate(folder))
     # MiniStack's own command would also listen on port 443 if it may.
-    command = [python, "-m", "hypercorn", "ministack.app:app", "--workers", "0", "--bind", f"{HOST}:{port}"]
+    # -P keeps the program's folder out of the emulator's imports.
+    command = [python, "-P", str(Path(__file__).with_name("emulator_app.py")), "ministack.app:app"]
+    command += ["--workers", "0", "--bind", f"{HOST}:{port}"]
     command += ["--certfile", certificate, "--keyfile", certificate, "--keep-alive", str(KEEP_ALIVE_SECONDS)]
     with (folder / LOG).open("wb") as output, (folder / LOCK).open("wb") as lock:
         # The process holds the lock until it ends for any reason. Its functions do not inherit the lock.

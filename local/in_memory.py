@@ -1,8 +1,8 @@
 """S3, DynamoDB and Bedrock's creation of jobs in memory, behind botocore's `before-send` event.
 
 The clients do their real work: they build and sign requests, retry them, and parse responses. Only the transport is
-replaced. So each attempt of a call can fail or be delayed, and a complete job takes milliseconds. Operations that the
-functions do not use raise NotImplementedError or KeyError.
+replaced. So each attempt of a call can fail or be delayed, and a complete job takes milliseconds. Operations that
+neither the functions nor the benchmark use raise NotImplementedError or KeyError.
 
 Sources: Amazon S3 API reference; Amazon DynamoDB API reference; botocore's `before-send` event.
 """
@@ -26,6 +26,7 @@ import pydantic_core
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
 
+from .partiql import Insert, parse_statement
 from .wire import (
     Body,
     S3Request,
@@ -81,7 +82,7 @@ class Fault:
     - `reset`: the connection breaks
     - `timeout`: the response does not arrive in time
     - `error`: the response has `code` and `status`
-    - `unprocessed`: DynamoDB returns half of the items or keys as unprocessed
+    - `unprocessed`: DynamoDB throttles half of the statements, or returns half of the keys as unprocessed
     - `refused`: DeleteObjects keeps half of the objects
     - `cut`: the body of a GetObject ends in the middle
     - `stale`: a Query reads an index that lags one write behind
@@ -102,8 +103,12 @@ class StoredObject:
 
     @property
     def etag(self) -> str:
-        """The ETag of an object that was put in one piece."""
+        """The ETag of an object that was put in one piece, without its quotes."""
         return hashlib.md5(self.body, usedforsecurity=False).hexdigest()
+
+    def has(self, etag: str) -> bool:
+        """Return whether a condition on this ETag, which may be quoted or empty, holds."""
+        return etag.strip('"') in ("", self.etag)
 
     @property
     def size(self) -> int:
@@ -123,6 +128,14 @@ class Table:
     items: dict[tuple[str, ...], Item] = field(default_factory=dict[tuple[str, ...], Item])
     earlier: dict[tuple[str, ...], Item] = field(default_factory=dict[tuple[str, ...], Item])
     """Each item before its last write, as a lagging index may still return it."""
+    partitions: tuple[str, ...] = ()
+    """The attributes that are partition keys of the table or of its indexes."""
+    units_per_second: float | None = None
+    """Write units that each partition takes in a second, or None for no limit. It saves up those of one second."""
+    clock: Callable[[], float] = time.monotonic
+    """The time that refills the partitions, in seconds."""
+    buckets: dict[tuple[str, str], list[float]] = field(default_factory=dict[tuple[str, str], list[float]])
+    """The units that each partition still takes, and the time at which this was so, by attribute and value."""
 
     def key_of(self, item: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the values of an item's key attributes, which are strings."""
@@ -131,6 +144,24 @@ class Table:
     def get(self, key: Item, /) -> Item | None:
         """Return the item with this key, or None."""
         return self.items.get(self.key_of(key))
+
+    def accepts(self, item: Item, /) -> bool:
+        """Return whether the partitions of an item take its write now, or throttle it."""
+        if self.units_per_second is None:
+            return True
+        now, units = self.clock(), _write_units(item)
+        buckets = [
+            self.buckets.setdefault((name, item[name]["S"]), [self.units_per_second, now])
+            for name in self.partitions
+            if name in item
+        ]
+        for bucket in buckets:
+            bucket[:] = [min(self.units_per_second, bucket[0] + (now - bucket[1]) * self.units_per_second), now]
+        if any(bucket[0] < units for bucket in buckets):
+            return False
+        for bucket in buckets:
+            bucket[0] -= units
+        return True
 
     def put(self, item: Item, /) -> None:
         """Store an item, and replace the one with its key."""
@@ -189,7 +220,7 @@ class InMemoryAws:
     def _answer_dynamodb(self, request: AWSPreparedRequest, **_: object) -> AWSResponse:
         operation = header(request, "X-Amz-Target").rpartition(".")[2]
         parameters: Parameters = pydantic_core.from_json(body_of(request))
-        name = parameters.get("TableName") or next(iter(parameters["RequestItems"]))
+        name = _table_name(parameters)
         act = {
             "Query": self._query,
             "GetItem": self._get_item,
@@ -197,6 +228,7 @@ class InMemoryAws:
             "UpdateItem": self._update_item,
             "BatchGetItem": self._batch_get_items,
             "BatchWriteItem": self._batch_write_items,
+            "BatchExecuteStatement": self._batch_execute_statements,
         }[operation]
         table = self.tables[name]
         return self._respond(Call(operation, name), lambda fault: act(table, parameters, fault), json_error)
@@ -255,12 +287,39 @@ class InMemoryAws:
             self.changed()
         return json_response(200, {"UnprocessedItems": {name: left} if left else {}})
 
+    def _batch_execute_statements(self, table: Table, parameters: Parameters, fault: Fault | None) -> AWSResponse:
+        requests = parameters["Statements"]
+        if len(requests) > MAX_WRITES:
+            return json_error(400, "ValidationException")
+        done, throttled = _halves(requests, fault)
+        responses = [self._execute_statement(table, request) for request in done]
+        responses += [_statement_error("ProvisionedThroughputExceeded")] * len(throttled)
+        return json_response(200, {"Responses": responses})
+
+    def _execute_statement(self, table: Table, request: Parameters) -> dict[str, Any]:
+        statement = parse_statement(request)
+        if isinstance(statement, Insert):
+            item, current = statement.item, table.get(statement.item)
+            refusal = "DuplicateItem" if current else None
+        else:
+            current = table.get(statement.where)
+            refusal = None if current and statement.holds(current) else "ConditionalCheckFailed"
+            item = {**(current or statement.where), **statement.changes}
+        if not table.accepts(item):
+            return _statement_error("ProvisionedThroughputExceeded")
+        if refusal:
+            return _statement_error(refusal)
+        table.put(item)
+        self.changed()
+        return {"TableName": statement.table}
+
     # S3
 
     def _answer_s3(self, request: AWSPreparedRequest, **_: object) -> AWSResponse:
         parsed = s3_request(request)
         act = {
             "GetObject": self._get_object,
+            "HeadObject": self._head_object,
             "PutObject": self._put_object,
             "CopyObject": self._copy_object,
             "DeleteObject": self._delete_object,
@@ -275,12 +334,11 @@ class InMemoryAws:
         stored = self.find_object(request.key)
         if stored is None:
             return s3_error(404, "NoSuchKey")
-        headers = {
-            "ETag": f'"{stored.etag}"',
-            "Last-Modified": format_datetime(stored.modified.astimezone(UTC), usegmt=True),
-            "Content-Length": str(stored.size),
-        }
-        return response(200, headers, Body(stored.body[: stored.size // 2]) if fault else stored.open())
+        return response(200, _headers(stored), Body(stored.body[: stored.size // 2]) if fault else stored.open())
+
+    def _head_object(self, request: S3Request, _: Fault | None) -> AWSResponse:
+        stored = self.find_object(request.key)
+        return response(404, {}, Body()) if stored is None else response(200, _headers(stored), Body())
 
     def _put_object(self, request: S3Request, _: Fault | None) -> AWSResponse:
         self.put_object(request.key, request.body)
@@ -291,6 +349,8 @@ class InMemoryAws:
         stored = self.find_object(request.copy_source)
         if stored is None:
             return s3_error(404, "NoSuchKey")
+        if not stored.has(request.copy_etag):
+            return s3_error(412, "PreconditionFailed")
         self.put_object(request.key, stored.body)
         self.changed()
         return COPIED
@@ -302,14 +362,20 @@ class InMemoryAws:
 
     def _delete_objects(self, request: S3Request, fault: Fault | None) -> AWSResponse:
         # botocore wrote the XML in this process.
-        keys = [element.text or "" for element in ET.fromstring(request.body).findall(".//{*}Key")]  # noqa: S314
-        if len(keys) > MAX_DELETES:
+        entries = ET.fromstring(request.body).findall(".//{*}Object")  # noqa: S314
+        if len(entries) > MAX_DELETES:
             return s3_error(400, "MalformedXML")
-        done, kept = _halves(keys, fault)
-        for key in done:
-            self.delete_object(key)
-            self.changed()
-        errors = "".join(f"<Error><Key>{escape(key)}</Key><Code>InternalError</Code></Error>" for key in kept)
+        done, kept = _halves(entries, fault)
+        codes = {_text(entry, "Key"): "InternalError" for entry in kept}
+        for entry in done:
+            key = _text(entry, "Key")
+            stored = self.find_object(key)
+            if stored and not stored.has(_text(entry, "ETag")):
+                codes[key] = "PreconditionFailed"
+            elif stored:
+                self.delete_object(key)
+                self.changed()
+        errors = "".join(f"<Error><Key>{escape(key)}</Key><Code>{code}</Code></Error>" for key, code in codes.items())
         return xml_response(200, f"<DeleteResult>{errors}</DeleteResult>")
 
     def _create_upload(self, request: S3Request, _: Fault | None) -> AWSResponse:
@@ -358,6 +424,29 @@ class InMemoryAws:
                 return error(fault.status, fault.code)
 
 
+def _table_name(parameters: Parameters) -> str:
+    """Return the name of the table of a request."""
+    if "Statements" in parameters:
+        return parse_statement(parameters["Statements"][0]).table
+    return parameters.get("TableName") or next(iter(parameters["RequestItems"]))
+
+
+def _statement_error(code: str) -> dict[str, Any]:
+    return {"Error": {"Code": code, "Message": code}}
+
+
+def _headers(stored: StoredObject) -> dict[str, str]:
+    return {
+        "ETag": f'"{stored.etag}"',
+        "Last-Modified": format_datetime(stored.modified.astimezone(UTC), usegmt=True),
+        "Content-Length": str(stored.size),
+    }
+
+
+def _text(element: ET.Element, name: str) -> str:
+    return element.findtext(f"{{*}}{name}") or ""
+
+
 def _refusal(parameters: Parameters, item: Item | None) -> AWSResponse | None:
     """Return the error of a conditional write if its condition does not hold, or None."""
     condition = parameters.get("ConditionExpression")
@@ -381,6 +470,12 @@ def _holds(clause: str, item: Item, names: Mapping[str, str], values: Mapping[st
         name, value = limited.groups()
         return name in item and Decimal(item[name]["N"]) < Decimal(values[value]["N"])
     raise NotImplementedError(f"the condition {clause!r} is not implemented in memory")
+
+
+def _write_units(item: Item) -> int:
+    """Return the write units of an item: one for each KB of its names and values."""
+    size = sum(len(name) + len(str(value)) for name, typed in item.items() for value in typed.values())
+    return -(-size // 1024)
 
 
 def _batch_refusal(keys: list[tuple[str, ...]], limit: int) -> AWSResponse | None:

@@ -60,7 +60,7 @@ class JobRun:
         return self.outputs["imagesBucket"]
 
     def seed_images(self, image_ids: Iterable[str]) -> None:
-        """Put each image into `uploads/`, and its item into pending-images."""
+        """Put each image into `uploads/`, and its item into pending-images as it is after the job's submission."""
         with ThreadPoolExecutor(8) as pool:
             # The list raises the errors of the threads.
             list(pool.map(self._seed_image, image_ids))
@@ -68,8 +68,15 @@ class JobRun:
     def _seed_image(self, image_id: str) -> None:
         is_usable = len(image_id.encode()) <= MAX_FILE_NAME_BYTES and image_id.isprintable()
         key = f"{UPLOADS_PREFIX}{USER_ID}/{image_id if is_usable else image_digest(image_id)}.png"
-        self.aws.s3.put_object(Bucket=self.bucket, Key=key, Body=make_image(image_id))
-        image = PendingImage(imageId=image_id, userId=USER_ID, s3Key=key, uploadedAt=self.submit_time)
+        etag = self.aws.s3.put_object(Bucket=self.bucket, Key=key, Body=make_image(image_id))["ETag"]
+        image = PendingImage(
+            imageId=image_id,
+            userId=USER_ID,
+            s3Key=key,
+            uploadedAt=self.submit_time,
+            intentId=self.intent_id,
+            uploadETag=etag,
+        )
         self._put("pendingImagesTable", image.model_dump(exclude_none=True))
 
     def seed_job(self, image_ids: list[str] | None = None) -> None:

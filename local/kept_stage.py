@@ -14,7 +14,6 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 from rich.box import SIMPLE_HEAD
-from rich.markup import escape
 from rich.table import Table
 
 from yorutsuke_common.schema import iso_utc
@@ -127,7 +126,7 @@ def kept_stage_table(stage: KeptStage, outputs: Mapping[str, str], file: Path = 
     """Return the addresses of a kept stage, and the commands to use and to end it, as a table."""
     table = Table(title="Local stage, still running", title_justify="left", box=SIMPLE_HEAD, show_header=False)
     for name, value in {"endpoint": stage.endpoint, **outputs, "emulator log": stage.folder / LOG}.items():
-        table.add_row(name, escape(str(value)))
+        table.add_row(name, str(value))
     table.add_section()
     exports = {
         "AWS_ENDPOINT_URL": stage.endpoint,
@@ -137,10 +136,10 @@ def kept_stage_table(stage: KeptStage, outputs: Mapping[str, str], file: Path = 
         "AWS_SECRET_ACCESS_KEY": stage.secret_access_key,
     }
     for number, (name, value) in enumerate(exports.items()):
-        table.add_row("" if number else "for AWS tools", escape(f"export {name}={value}"))
+        table.add_row("" if number else "for AWS tools", f"export {name}={value}")
     table.add_section()
     table.add_row("check it", f"{NOX} yorutsuke -- doctor --stage local")
-    table.add_row("stop it", escape(_stop_command(file)))
+    table.add_row("stop it", _stop_command(file))
     return table
 
 

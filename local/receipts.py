@@ -44,7 +44,7 @@ def receipt_fields(dice: random.Random) -> dict[str, object]:
     return {
         "amount": dice.randrange(110, 30_000),
         "type": "income" if category == "sale" else "expense",
-        "date": f"2026-{dice.randrange(1, 12):02}-{dice.randrange(1, 29):02}",
+        "date": f"2025-{dice.randrange(1, 12):02}-{dice.randrange(1, 29):02}",
         "merchant": merchant,
         "category": category,
         "description": dice.choice(goods),

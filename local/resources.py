@@ -296,7 +296,7 @@ def metric_alarm(aws: Aws, inputs: Inputs) -> Created:
     aws.cloudwatch.put_metric_alarm(
         AlarmName=name,
         **inputs.take_pascal_case("alarmDescription", "comparisonOperator", "threshold", "evaluationPeriods"),
-        **inputs.take_pascal_case("treatMissingData", "alarmActions"),
+        **inputs.take_pascal_case("datapointsToAlarm", "treatMissingData", "alarmActions"),
         OKActions=inputs.take("okActions"),
         Metrics=[_metric_query(query) for query in inputs.take("metricQueries")],
         Tags=inputs.take_tags(),

@@ -9,24 +9,25 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.cells import cell_len
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
 from rich.table import Table
+
+from yorutsuke.console import SafeConsole, TitleColumn
 
 WIDTH = 120
 """Width of tables without a terminal, in characters."""
-_console = Console(stderr=True)
+_console = SafeConsole(stderr=True)
 
 
 def say(text: str, style: str = "none") -> None:
-    """Print a line of text as it is."""
-    _console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+    """Print a line of text."""
+    _console.print(text, style=style, soft_wrap=True)
 
 
 @contextmanager
 def step(title: str) -> Generator[Callable[[str], None]]:
     """Show a step and its duration while it runs, and yield a function that shows its progress."""
-    columns = (SpinnerColumn(finished_text="[green]✓[/green]"), TextColumn("{task.description}"), TimeElapsedColumn())
+    columns = (SpinnerColumn(finished_text="[green]✓[/green]"), TitleColumn(), TimeElapsedColumn())
     with Progress(*columns, console=_console) as progress:
         task = progress.add_task(title, total=1)
         yield lambda so_far: progress.update(task, description=f"{title}: {so_far}")
@@ -35,10 +36,10 @@ def step(title: str) -> Generator[Callable[[str], None]]:
 
 def show(picture: Path | None, *tables: Table) -> None:
     """Print tables, as wide as the terminal. Draw them into an SVG file as well, if one is given."""
-    Console(stderr=True, width=None if sys.stderr.isatty() else WIDTH, highlight=False).print(*tables)
+    SafeConsole(stderr=True, width=None if sys.stderr.isatty() else WIDTH).print(*tables)
     if picture:
         with Path(os.devnull).open("w") as nowhere:
-            console = Console(file=nowhere, record=True, width=WIDTH, highlight=False)
+            console = SafeConsole(file=nowhere, record=True, width=WIDTH)
             console.print(*tables)
         svg = console.export_svg(title="./nox -s demo", unique_id="terminal")
         # Rich's picture would load web fonts.
@@ -54,7 +55,7 @@ def _with_text_length(text: re.Match[str]) -> str:
 
 def show_whole(table: Table) -> None:
     """Print a table without folding its cells, so that values can be copied from any terminal."""
-    console = Console(stderr=True, width=100_000, highlight=False)
+    console = SafeConsole(stderr=True, width=100_000)
     with console.capture() as printed:
         console.print(table)
     # A narrow terminal would show the padding at the end of a line as empty lines.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 S3_OPERATIONS = {
     ("GET", ""): "GetObject",
+    ("HEAD", ""): "HeadObject",
     ("PUT", ""): "PutObject",
     ("PUT", "uploadId"): "UploadPart",
     ("DELETE", ""): "DeleteObject",
@@ -37,12 +38,17 @@ class Body(io.BytesIO):
 
 @dataclass(frozen=True)
 class S3Request:
-    """A request to the bucket. `copy_source` is the source's object key; it is empty unless the request is a copy."""
+    """A request to the bucket.
+
+    `copy_source` is the source's object key, and `copy_etag` the ETag that it must have. Both are empty unless the
+    request is a copy.
+    """
 
     operation: str
     key: str
     query: Mapping[str, str]
     copy_source: str
+    copy_etag: str
     body: bytes
 
 
@@ -60,6 +66,7 @@ def s3_request(request: AWSPreparedRequest) -> S3Request:
         key=unquote(url.path)[1:],
         query=query,
         copy_source=unquote(source).partition("/")[2],
+        copy_etag=header(request, "x-amz-copy-source-if-match"),
         body=body_of(request),
     )
 

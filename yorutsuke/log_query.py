@@ -10,9 +10,12 @@ import shlex
 from collections.abc import Sequence
 from datetime import datetime
 
-QUERY = """fields @timestamp, service, event, level, messageId, error, detail, reason, imageId
-| filter intentId = "{intent}" or jobId = "{job}"
-| sort @timestamp"""
+QUERY = (
+    "fields @timestamp, service, event, level, messageId, error, detail, reason, imageId"
+    ' | filter intentId = "{intent}" or jobId = "{job}"'
+    " | sort @timestamp"
+)
+"""The query, in one line: a line break in an id must not look like one of the query."""
 
 
 def job_query(intent_id: str, job_id: str | None) -> str:

@@ -1,8 +1,7 @@
 """Moves images that could not be moved before, and sets the status of their transactions.
 
-A replay would write the transactions again and overwrite edits. Here, each status is set only if it is still
-`migrationFailed`. One DynamoDB transaction sets the statuses and the job's count, so the item always agrees with the
-table.
+Each status is set only if it is still `migrationFailed`, and the rest of a transaction is not changed. One DynamoDB
+transaction sets the statuses and the job's count, so the item always agrees with the table.
 
 Source: Amazon DynamoDB API reference, TransactWriteItems (at most 100 actions, all or none; cancellation reasons in the
 order of the actions).
@@ -12,11 +11,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from yorutsuke_common.aws.batch_jobs import NOT_CLAIMED
 from yorutsuke_common.aws.calls import chunks
 from yorutsuke_common.aws.dynamodb import Item, to_item
+from yorutsuke_common.aws.image_moves import ReadImage, Submitted
 from yorutsuke_common.object_keys import processed_date
 from yorutsuke_common.records.reader import CHUNK_RECORDS
 from yorutsuke_common.schema import TransactionStatus
@@ -25,11 +25,8 @@ from .errors import UnfinishedError
 from .screen import Advance
 from .stage import Stage
 from .stored_jobs import StoredJob, find_job
-from .times import age_seconds, moment
+from .times import age_seconds
 from .transactions import job_transactions
-
-if TYPE_CHECKING:
-    from yorutsuke_common.aws.pending_images import StoredImage
 
 STATUSES_PER_WRITE = 99
 """Number of statuses that one DynamoDB transaction sets. The hundredth action updates the job's count."""
@@ -72,7 +69,7 @@ def find_unmoved(stage: Stage, job_id: str) -> list[Unmoved]:
 
 def surplus(job: StoredJob, found: int) -> int:
     """Return how many unmoved images a job's item counts beyond those in the index, or 0 while the index may lag."""
-    return max(0, job.unmoved_count - found) if age_seconds(moment(job.completedAt)) > INDEX_SECONDS else 0
+    return max(0, job.unmoved_count - found) if age_seconds(job.completed) > INDEX_SECONDS else 0
 
 
 def target_date(stage: Stage, transaction: Unmoved) -> str:
@@ -87,7 +84,7 @@ def retry(stage: Stage, job: StoredJob, transactions: Sequence[Unmoved], advance
     """
     result = RetryResult()
     for chunk in chunks(transactions, CHUNK_RECORDS):
-        moved = move_images(stage, chunk, result)
+        moved = move_images(stage, job, chunk, result)
         for part in chunks(moved, STATUSES_PER_WRITE):
             _settle(stage, job, part, result)
         advance(len(chunk))
@@ -96,19 +93,21 @@ def retry(stage: Stage, job: StoredJob, transactions: Sequence[Unmoved], advance
     return result
 
 
-def move_images(stage: Stage, chunk: Sequence[Unmoved], result: RetryResult) -> list[Unmoved]:
+def move_images(stage: Stage, job: StoredJob, chunk: Sequence[Unmoved], result: RetryResult) -> list[Unmoved]:
     """Move the images of transactions, and return the transactions with a moved image."""
     images = stage.stores.pending.find([transaction.image_id for transaction in chunk])
-    by_date: dict[str, list[StoredImage]] = {}
+    by_date: dict[str, list[ReadImage]] = {}
     for transaction in chunk:
         image = images.get(transaction.image_id)
         if image is None or image.user_id != transaction.user_id:
             problem = "not in pending-images" if image is None else "belongs to another user"
             result.failures[transaction.image_id] = problem
             continue
-        by_date.setdefault(target_date(stage, transaction), []).append(image)
+        read = ReadImage(image, transaction.transaction_id)
+        by_date.setdefault(target_date(stage, transaction), []).append(read)
+    submitted = Submitted(job.intentId, job.submitted)
     for date, of_date in by_date.items():
-        failures = stage.stores.images.move(of_date, date)
+        failures = stage.stores.images.move(of_date, submitted, date)
         result.failures |= {image_id: f"{failure.operation}: {failure.code}" for image_id, failure in failures.items()}
     return [transaction for transaction in chunk if transaction.image_id not in result.failures]
 

@@ -13,10 +13,12 @@ from enum import StrEnum
 from yorutsuke_common.errors import InvalidEventError
 from yorutsuke_common.events import (
     JobEnd,
+    Origin,
     OutputManifestObject,
     OutputObject,
     is_lambda_failure_record,
     job_events_in_message,
+    origin_of,
 )
 
 from .failed_requests import FailedRequest, read_failed_request, resubmit
@@ -93,9 +95,10 @@ def find_messages(stage: Stage, job_id: str | None, advance: Advance) -> Redrive
     """Return the dead messages of a job, or of all jobs. Raises UnfinishedError as `Queue.look`."""
     redrive = Redrive(stage.dead_letter_queue)
     groups: dict[_Content, MessageGroup] = {}
+    place = origin_of(stage.function_arn, stage.settings.images_bucket)
 
     def see(message: Message) -> None:
-        content = _read(message.body, stage.settings.images_bucket)
+        content = _read(message.body, place)
         _, subject, problem = content
         if job_id in {None, subject}:
             groups.setdefault(content, MessageGroup(*content)).add(message)
@@ -106,10 +109,10 @@ def find_messages(stage: Stage, job_id: str | None, advance: Advance) -> Redrive
     return redrive
 
 
-def _read(body: str, bucket: str) -> _Content:
+def _read(body: str, place: Origin) -> _Content:
     """Return the content of a message, parsed as the function parses it."""
     try:
-        events = job_events_in_message(body, bucket)
+        events = job_events_in_message(body, place)
     except InvalidEventError as exc:
         return Kind.UNKNOWN, None, str(exc)
     if not events:

@@ -7,76 +7,54 @@ import json
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import quote_plus
 
 from yorutsuke_common.aws.batch_jobs import NOT_CLAIMED, BatchJobs, outputs_unchanged
-from yorutsuke_common.aws.dynamodb import Item, from_item
 from yorutsuke_common.aws.output_files import open_output
 from yorutsuke_common.aws.pending_images import StoredImage
 from yorutsuke_common.object_keys import is_output_key, output_prefix
 from yorutsuke_common.records.parser import RecordParser
 from yorutsuke_common.records.reader import RecordChunk, read_chunks
-from yorutsuke_common.schema import BatchJob, Reason, Transaction, TransactionStatus
+from yorutsuke_common.schema import BatchJob, Reason, Transaction
 
 from .errors import NotFoundError, RefusedError
 from .outputs import JobOutput, OutputState, job_outputs
 from .stage import Stage
 from .stored_jobs import StoredJob
-from .transactions import stored_transactions
-
-NAMED = 10
-"""Maximum number of transactions that the effects name."""
-OWN_ATTRIBUTES = {"status", "extractedAt", "ttl"}
-"""Attributes of a transaction in which two runs differ although the transaction was not edited."""
+from .transactions import stored_ids
 
 
 @dataclass
 class Effects:
     """The effects of processing an output again, as in the JSON answer.
 
-    `changed` counts transactions that were edited since, or that come from other content: a replay overwrites them.
-    `gone` counts transactions of a processed output that are not stored: they were deleted, or their lines failed.
+    `new` counts transactions that are added. `unchanged` counts stored transactions, edited or not: only their `status`
+    may follow the move of their image. `deleted` counts transactions that were deleted after the move of their image,
+    and stay deleted.
     """
 
     new: int = 0
-    gone: int = 0
-    goneIds: list[str] = field(default_factory=list[str])
-    same: int = 0
-    changed: int = 0
-    changedIds: list[str] = field(default_factory=list[str])
+    unchanged: int = 0
+    deleted: int = 0
     imagesToMove: int = 0
     imagesMovedBefore: int = 0
     imagesUnknown: int = 0
     failures: Counter[Reason] = field(default_factory=Counter[Reason])
 
-    def compare(self, transaction: Transaction, stored: Item | None, *, was_processed: bool) -> None:
-        """Count a transaction, by the item that is stored in its place."""
-        if stored is None and was_processed:
-            self.gone += 1
-            self.goneIds = [*self.goneIds, transaction.transactionId][:NAMED]
-        elif stored is None:
-            self.new += 1
-        elif _content(transaction.item()) == _content(from_item(stored)):
-            self.same += 1
+    def add(self, transaction_id: str, image: StoredImage | None, *, is_stored: bool) -> None:
+        """Count a transaction and its image."""
+        if is_stored:
+            self.unchanged += 1
+        elif image and image.was_moved_for(transaction_id):
+            self.deleted += 1
         else:
-            self.changed += 1
-            self.changedIds = [*self.changedIds, transaction.transactionId][:NAMED]
-
-    def move(self, image: StoredImage | None) -> None:
-        """Count an image, by its place."""
+            self.new += 1
         if image is None:
             self.imagesUnknown += 1
         elif image.is_processed:
             self.imagesMovedBefore += 1
         else:
             self.imagesToMove += 1
-
-
-def _content(attributes: dict[str, Any]) -> dict[str, Any]:
-    """Return the attributes in which a difference is an edit. A status that the app has set is one of them."""
-    own = OWN_ATTRIBUTES if attributes.get("status") in [*TransactionStatus] else OWN_ATTRIBUTES - {"status"}
-    return {name: value for name, value in attributes.items() if name not in own}
 
 
 def choose_output(stage: Stage, job: StoredJob, named: str | None) -> JobOutput:
@@ -110,28 +88,30 @@ def choose_output_manifest(stage: Stage, job: StoredJob) -> JobOutput:
 def preview_effects(stage: Stage, job: BatchJob, key: str) -> tuple[str, Effects]:
     """Return the ETag of an output file and the effects of processing it again, without writing anything."""
     effects = Effects()
+    requested = frozenset(job.pendingImageIds or ())
     with open_output(stage.clients.s3, stage.settings.images_bucket, key) as output:
-        was_processed = job.processedOutputs.get(key) == output.etag
         parser = RecordParser(job, output.last_modified, stage.settings.transaction_ttl_days)
         for chunk in read_chunks(output.lines(), parser):
-            _add_chunk(stage, job, chunk, effects, was_processed=was_processed)
+            _add_chunk(stage, job, requested, chunk, effects)
     return output.etag, effects
 
 
-def _add_chunk(stage: Stage, job: BatchJob, chunk: RecordChunk, effects: Effects, *, was_processed: bool) -> None:
+def _add_chunk(stage: Stage, job: BatchJob, requested: frozenset[str], chunk: RecordChunk, effects: Effects) -> None:
     effects.failures.update(letter.reason for letter in chunk.rejected)
     images = stage.stores.pending.find([record.transaction.imageId for record in chunk.parsed])
     own: list[Transaction] = []
     for record in chunk.parsed:
-        image = images.get(record.transaction.imageId)
-        if image and image.user_id != job.userId:
+        image_id = record.transaction.imageId
+        if image_id in images and images[image_id].user_id != job.userId:
             effects.failures[Reason.OWNER_MISMATCH] += 1
+        elif image_id not in images and image_id not in requested:
+            effects.failures[Reason.UNKNOWN_IMAGE] += 1
         else:
             own.append(record.transaction)
-            effects.move(image)
-    stored = stored_transactions(stage, own)
+    stored = stored_ids(stage, own)
     for transaction in own:
-        effects.compare(transaction, stored.get(transaction.transactionId), was_processed=was_processed)
+        transaction_id = transaction.transactionId
+        effects.add(transaction_id, images.get(transaction.imageId), is_stored=transaction_id in stored)
 
 
 def require_unchanged(stage: Stage, key: str, etag: str) -> None:

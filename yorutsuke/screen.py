@@ -3,6 +3,7 @@
 Previews, questions, progress and messages go to standard error.
 """
 
+import json
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,11 +11,12 @@ from functools import partial
 from typing import Any
 
 import pydantic_core
-from rich.console import Console, Group
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.console import Group
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
+from .console import SafeConsole, TitleColumn, printable
 from .errors import RefusedError
 
 WIDTH = 140
@@ -31,13 +33,16 @@ class Screen:
 
     def __init__(self, *, json: bool = False) -> None:
         self.json = json
-        self._out = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else WIDTH)
-        self._err = Console(stderr=True, markup=False, highlight=False, width=None if sys.stderr.isatty() else WIDTH)
+        self._out = SafeConsole(width=None if sys.stdout.isatty() else WIDTH)
+        self._err = SafeConsole(stderr=True, width=None if sys.stderr.isatty() else WIDTH)
 
     def show(self, answer: Mapping[str, Any], *tables: Group) -> None:
-        """Print an answer: its tables, or itself as JSON. Decimals become strings, so that they stay exact."""
+        """Print an answer: its tables, or itself as JSON. Decimals become strings, so that they stay exact.
+
+        The JSON has only ASCII characters. A terminal therefore shows escapes, and a parser returns the exact text.
+        """
         if self.json:
-            print(pydantic_core.to_json(answer).decode())
+            print(json.dumps(answer, default=pydantic_core.to_jsonable_python))
             return
         for table in tables:
             self._out.print(table)
@@ -47,9 +52,10 @@ class Screen:
         for table in tables:
             (self._err if self.json else self._out).print(table)
 
-    def say(self, text: str) -> None:
-        """Print a message to standard error."""
-        self._err.print(printable(text), soft_wrap=True)
+    def say(self, *lines: str) -> None:
+        """Print the lines of a message to standard error."""
+        for line in lines:
+            self._err.print(line, soft_wrap=True)
 
     def confirm(self, question: str, *, yes: bool) -> None:
         """Ask a question unless `yes` is set.
@@ -71,7 +77,7 @@ class Screen:
     def progress(self, title: str, total: int = 0) -> Generator[Advance]:
         """Show progress on a terminal: a bar if the number of steps is known, and else the time."""
         bar = [BarColumn(), MofNCompleteColumn()] if total else []
-        columns = [SpinnerColumn(), TextColumn("{task.description}"), *bar, TimeElapsedColumn()]
+        columns = [SpinnerColumn(), TitleColumn(), *bar, TimeElapsedColumn()]
         with Progress(*columns, console=self._err, transient=True) as progress:
             yield partial(progress.advance, progress.add_task(title, total=total or None))
 
@@ -105,9 +111,4 @@ def list_first(names: Sequence[str], count: int, limit: int = 10) -> str:
 
 
 def _cell(value: object) -> str:
-    return "–" if value is None or value == "" else printable(str(value))
-
-
-def printable(text: str) -> str:
-    """Return a text with escaped control characters. Ids and details are written by a model or by a user."""
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+    return "–" if value is None or value == "" else str(value)

@@ -17,12 +17,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from yorutsuke_common.aws.calls import CallPool
 from yorutsuke_common.aws.dynamodb import Item, from_item
 from yorutsuke_common.names import JOB_ID_INDEX
-from yorutsuke_common.schema import JobStatus, RecordCounts, ResultStats
+from yorutsuke_common.schema import JobStatus, RecordCounts, ResultStats, instant
 from yorutsuke_common.validation import describe_errors
 
 from .errors import NotFoundError
 from .stage import Stage
-from .times import moment
 
 SEGMENTS = 8
 """Number of concurrent segments of a scan."""
@@ -60,8 +59,13 @@ class StoredJob(BaseModel):
 
     @property
     def submitted(self) -> datetime | None:
-        """The time of the submission."""
-        return moment(self.submitTime)
+        """The time of the submission, if it is known."""
+        return instant(self.submitTime or "")
+
+    @property
+    def completed(self) -> datetime | None:
+        """The time of the completion, if the job is completed."""
+        return instant(self.completedAt or "")
 
     @property
     def unmoved_count(self) -> int:

@@ -27,15 +27,6 @@ def span(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def moment(text: str | None) -> datetime | None:
-    """Return an instant written in ISO 8601, in UTC unless it has a zone, or None if it is written otherwise."""
-    try:
-        instant = datetime.fromisoformat(text or "")
-    except ValueError:
-        return None
-    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
-
-
 def age_seconds(instant: datetime | None) -> float:
     """Return the number of seconds since an instant, or 0 if it is not known or in the future."""
     return 0.0 if instant is None else max(0.0, (datetime.now(UTC) - instant).total_seconds())

@@ -27,11 +27,8 @@ def job_transactions(
         yield from page["Items"]
 
 
-def stored_transactions(stage: Stage, transactions: Iterable[Transaction]) -> dict[str, Item]:
-    """Return the items that the table has for these transactions, by transaction id.
-
-    Raises the errors of `ChunkedClient.get`.
-    """
+def stored_ids(stage: Stage, transactions: Iterable[Transaction]) -> set[str]:
+    """Return the ids of the transactions that the table has. Raises the errors of `ChunkedClient.get`."""
     store = stage.stores.transactions
     keys = [to_item({"userId": t.userId, "transactionId": t.transactionId}) for t in transactions]
-    return {item["transactionId"]["S"]: item for item in store.items.get(store.table, keys)}
+    return {item["transactionId"]["S"] for item in store.items.get(store.table, keys, ["transactionId"])}

@@ -8,7 +8,7 @@ Source: Amazon Bedrock API reference, CreateModelInvocationJob.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
@@ -21,6 +21,9 @@ from yorutsuke_common.schema import MAX_DETAIL_CHARACTERS, Submission
 if TYPE_CHECKING:
     from mypy_boto3_bedrock import BedrockClient
 
+CREATE_SECONDS = 30
+"""Maximum time for Bedrock's answer, in seconds. Bedrock checks the request, the role and the model before it answers.
+AWS does not document how long that takes."""
 JOB_NAME_DIGITS = 16
 """Number of the token's hex digits in a job's name, which has up to 63 characters, 38 of them for the prefix."""
 REFUSALS = frozenset({"AccessDeniedException", "ConflictException", "ResourceNotFoundException", "ValidationException"})
@@ -42,6 +45,10 @@ class BedrockJobs:
             botocore's errors: A retry may help.
         """
         token = submission_token(submission.intentId, submission.submitTime)
+        timeout: Any = {}
+        # An earlier version of this function may have created the job without a timeout.
+        if submission.jobTimeoutHours is not None:
+            timeout = {"timeoutDurationInHours": submission.jobTimeoutHours}
         try:
             response = self.client.create_model_invocation_job(
                 jobName=job_name(self.stage, token),
@@ -50,6 +57,7 @@ class BedrockJobs:
                 modelId=submission.modelId,
                 inputDataConfig={"s3InputDataConfig": {"s3InputFormat": "JSONL", "s3Uri": submission.manifestUri}},
                 outputDataConfig={"s3OutputDataConfig": {"s3Uri": submission.outputUri}},
+                **timeout,
             )
         except ClientError as exc:
             code = error_code(exc)

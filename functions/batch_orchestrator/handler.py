@@ -14,10 +14,10 @@ from typing import Any
 
 import boto3
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from botocore.config import Config
 
 from yorutsuke_common.aws.batch_jobs import BatchJobs
-from yorutsuke_common.aws.calls import CallPool
+from yorutsuke_common.aws.calls import CallPool, TimeLimit
+from yorutsuke_common.aws.clients import client_config
 from yorutsuke_common.aws.dynamodb import ChunkedClient
 from yorutsuke_common.aws.pending_images import PendingImages
 from yorutsuke_common.errors import IntentConflictError, InvalidRequestError, PermanentError
@@ -25,7 +25,7 @@ from yorutsuke_common.logger import error_fields, make_logger
 from yorutsuke_common.names import ORCHESTRATOR_SERVICE, LogEvent
 from yorutsuke_common.submit_request import is_http_event, parse_request
 
-from .bedrock_jobs import BedrockJobs
+from .bedrock_jobs import CREATE_SECONDS, BedrockJobs
 from .images import READ_AHEAD, ImageReader
 from .manifest import Manifests
 from .settings import load_settings
@@ -74,16 +74,20 @@ def job_submitter() -> JobSubmitter:
     """Return the use case. Its clients are made once per execution environment."""
     settings = load_settings()
     # One connection for each image that is read ahead, and one for the manifest's part that is sent meanwhile.
-    config = Config(retries={"mode": "standard", "total_max_attempts": 5}, max_pool_connections=READ_AHEAD + 1)
+    config = client_config(READ_AHEAD + 1)
     s3 = boto3.client("s3", config=config)
     dynamodb = boto3.client("dynamodb", config=config)
-    items = ChunkedClient(dynamodb, CallPool(), logger)
+    time_limit = TimeLimit()
+    items = ChunkedClient(dynamodb, CallPool(), time_limit, logger)
     return JobSubmitter(
         jobs=BatchJobs(dynamodb, settings.batch_jobs_table),
         pending=PendingImages(items, settings.pending_images_table),
         manifests=Manifests(s3, settings.images_bucket, ImageReader(s3, settings.images_bucket), logger),
-        bedrock=BedrockJobs(boto3.client("bedrock", config=config), settings.stage),
+        bedrock=BedrockJobs(
+            boto3.client("bedrock", config=client_config(1, read_timeout=CREATE_SECONDS)), settings.stage
+        ),
         settings=settings,
+        time_limit=time_limit,
         logger=logger,
     )
 

@@ -39,8 +39,8 @@ class Unfit(StrEnum):
     """The reasons for which an image is left out of a job.
 
     `UNKNOWN`: not in pending-images. `FOREIGN`: another user's. `NOT_PENDING`: already processed. `UNSUPPORTED`: the
-    extension of its key is not jpg, jpeg, png, gif or webp, or S3 does not accept the key. `UNREADABLE`: missing from
-    the bucket, or not readable. `UNFIT_SIZE`: empty, or too large for a model request.
+    extension of its key is not jpg, jpeg, png, gif or webp, or its owner may not have this key. `UNREADABLE`: missing
+    from the bucket, or not readable. `UNFIT_SIZE`: empty, or too large for a model request.
     """
 
     UNKNOWN = "UNKNOWN"
@@ -55,9 +55,22 @@ class Unfit(StrEnum):
 class Image:
     """An image to be read. `format` is Nova's name of its format."""
 
-    image_id: str
+    stored: StoredImage
     key: str
     format: str
+
+    @property
+    def image_id(self) -> str:
+        """The id of the image."""
+        return self.stored.image_id
+
+
+@dataclass(frozen=True)
+class Content:
+    """The content of an image, and its ETag as S3 returned it."""
+
+    body: bytes
+    etag: str
 
 
 def select_images(
@@ -78,7 +91,7 @@ def _judge(stored: StoredImage | None, user_id: str) -> Image | Unfit:
         return Unfit.NOT_PENDING
     key = stored.upload_key
     image_format = FORMATS.get((key or "").rpartition(".")[2].lower())
-    return Image(stored.image_id, key, image_format) if key and image_format else Unfit.UNSUPPORTED
+    return Image(stored, key, image_format) if key and image_format else Unfit.UNSUPPORTED
 
 
 @dataclass(frozen=True)
@@ -90,7 +103,7 @@ class ImageReader:
 
     def read(
         self, images: Sequence[Image], seconds_left: Callable[[], float]
-    ) -> Generator[tuple[Image, bytes | Unfit]]:
+    ) -> Generator[tuple[Image, Content | Unfit]]:
         """Yield each image with its content or the reason why it cannot be sent, in order, and read ahead.
 
         Close the iterator to stop early: it waits for the reads that have started.
@@ -109,7 +122,7 @@ class ImageReader:
         finally:
             executor.shutdown(wait=wait, cancel_futures=True)
 
-    def _content(self, image: Image, attempts: int = READ_ATTEMPTS) -> bytes | Unfit:
+    def _content(self, image: Image, attempts: int = READ_ATTEMPTS) -> Content | Unfit:
         try:
             response = self.s3.get_object(Bucket=self.bucket, Key=image.key)
         except ClientError as exc:
@@ -121,7 +134,7 @@ class ImageReader:
             if not 0 < response["ContentLength"] <= MAX_IMAGE_BYTES:
                 return Unfit.UNFIT_SIZE
             try:
-                return body.read()
+                return Content(body.read(), response["ETag"])
             # Botocore wraps urllib3's errors of reading a body, except those of TLS.
             except (BotoCoreError, HTTPError):
                 if attempts == 1:

@@ -24,7 +24,7 @@ from yorutsuke_common.errors import InvalidRequestError
 from yorutsuke_common.names import LogEvent
 from yorutsuke_common.object_keys import input_key
 
-from .images import Image, ImageReader, Unfit
+from .images import Content, Image, ImageReader, Unfit
 from .prompt import model_input
 
 if TYPE_CHECKING:
@@ -33,10 +33,12 @@ if TYPE_CHECKING:
 MAX_MANIFEST_BYTES = 1_000_000_000
 """Maximum size of a manifest, in bytes: 1 GB as 10^9 bytes. A job has one manifest, so the limit per job does not
 matter."""
-SECONDS_TO_SUBMIT = 30
-"""Seconds that the function reserves for the steps after the images. These are the last part and the completion of the
-upload, three writes to DynamoDB, and Bedrock's answer. If Bedrock throttles, the client waits up to 15 seconds between
-its attempts."""
+SECONDS_TO_SUBMIT = 45
+"""Seconds that the function reserves for the steps after the images.
+
+The function completes the upload, records up to 50,000 ETags, writes three times to DynamoDB, and creates the job. If
+Bedrock throttles, the client waits up to 15 seconds between its attempts.
+"""
 
 SecondsLeft = Callable[[], float]
 """Returns how long the function may still run, in seconds."""
@@ -51,10 +53,10 @@ def manifest_line(image: Image, content: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class Draft:
-    """A manifest that is not visible in the bucket yet, the images in it, and the images that were left out."""
+    """A manifest that is not visible in the bucket yet, the ETag of each image in it, and the images left out."""
 
     file: ObjectWriter
-    image_ids: list[str] = field(default_factory=list[str])
+    etags: dict[str, str] = field(default_factory=dict[str, str])
     left_out: dict[str, Unfit] = field(default_factory=dict[str, Unfit])
 
     def publish(self) -> None:
@@ -98,29 +100,29 @@ class Manifests:
                 self._write_lines(draft, contents, len(images))
         except OutOfTimeError as exc:
             # Refuse before the timeout: a function that Lambda ends leaves its upload behind, and is retried.
-            read = len(draft.image_ids) + len(draft.left_out)
+            read = len(draft.etags) + len(draft.left_out)
             raise InvalidRequestError(
                 f"only {read} of {len(images)} images were read in {seconds_at_start - seconds_left():.0f} seconds; "
                 f"the function reserves its last {SECONDS_TO_SUBMIT} seconds for the submission",
                 "Request fewer images.",
             ) from exc
 
-    def _write_lines(self, draft: Draft, contents: Iterable[tuple[Image, bytes | Unfit]], count: int) -> None:
+    def _write_lines(self, draft: Draft, contents: Iterable[tuple[Image, Content | Unfit]], count: int) -> None:
         size = 0
         for image, content in contents:
             if isinstance(content, Unfit):
                 draft.left_out[image.image_id] = content
                 continue
-            line = manifest_line(image, content)
+            line = manifest_line(image, content.body)
             size += len(line)
             if size > MAX_MANIFEST_BYTES:
                 raise InvalidRequestError(
                     f"the manifest of {count} images is larger than Bedrock's limit of {MAX_MANIFEST_BYTES} bytes; "
-                    f"only {len(draft.image_ids)} images fit",
+                    f"only {len(draft.etags)} images fit",
                     "Request fewer images.",
                 )
             draft.file.write(line)
-            draft.image_ids.append(image.image_id)
+            draft.etags[image.image_id] = content.etag
 
     def _discard(self, draft: Draft) -> None:
         """Discard the draft. If that fails, the bucket's lifecycle rule discards it."""

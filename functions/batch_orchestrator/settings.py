@@ -4,7 +4,13 @@ from functools import cache
 
 from pydantic import Field, field_validator
 
-from yorutsuke_common.names import BEDROCK_MIN_RECORDS, MAX_RECORDS
+from yorutsuke_common.names import (
+    BEDROCK_MAX_TIMEOUT_HOURS,
+    BEDROCK_MIN_RECORDS,
+    BEDROCK_MIN_TIMEOUT_HOURS,
+    JOB_TIMEOUT_HOURS,
+    MAX_RECORDS,
+)
 from yorutsuke_common.settings import StageSettings, read_settings
 
 
@@ -12,13 +18,15 @@ class Settings(StageSettings):
     """The function's environment variables, validated as one model.
 
     `model_ids` are the models that a request may name, the first being the default; MODEL_IDS separates them by commas.
-    `job_ttl_days` must exceed seven, the days that a job may run: the job's item must exist when its output arrives.
+    `job_timeout_hours` is the time after which Bedrock ends a job. `job_ttl_days` must exceed its maximum, seven days:
+    the job's item must exist when its output arrives.
     """
 
     bedrock_role_arn: str = Field(pattern=r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/.+$")
     model_ids: tuple[str, ...] = Field(min_length=1)
     min_records: int = Field(BEDROCK_MIN_RECORDS, ge=1, le=MAX_RECORDS)
-    job_ttl_days: int = Field(30, gt=7, le=36_500)
+    job_timeout_hours: int = Field(JOB_TIMEOUT_HOURS, ge=BEDROCK_MIN_TIMEOUT_HOURS, le=BEDROCK_MAX_TIMEOUT_HOURS)
+    job_ttl_days: int = Field(30, gt=BEDROCK_MAX_TIMEOUT_HOURS // 24, le=36_500)
 
     @field_validator("model_ids", mode="before")
     @classmethod

@@ -17,6 +17,7 @@ from typing import Any
 from aws_lambda_powertools import Logger
 
 from yorutsuke_common.aws.batch_jobs import BatchJobs
+from yorutsuke_common.aws.calls import RESERVED_SECONDS, TimeLimit
 from yorutsuke_common.aws.pending_images import PendingImages
 from yorutsuke_common.errors import IntentConflictError, InvalidRequestError, SubmissionLostError
 from yorutsuke_common.hashing import images_digest, selected, selection
@@ -71,6 +72,7 @@ class JobSubmitter:
     manifests: Manifests
     bedrock: BedrockJobs
     settings: Settings
+    time_limit: TimeLimit
     logger: Logger
 
     def submit(self, request: SubmitRequest, trace_id: str, seconds_left: SecondsLeft) -> SubmittedJob:
@@ -86,6 +88,7 @@ class JobSubmitter:
             SubmissionLostError, BedrockRefusedError, JobConflictError: The intent has begun, and a remedy is needed.
             Other errors: A call failed. Repeating the request is safe.
         """
+        self.time_limit.start(seconds_left() - RESERVED_SECONDS)
         found = self.jobs.find_submission(request.intentId)
         if found and found.jobId:
             require_same_request(found, request)
@@ -114,18 +117,22 @@ class JobSubmitter:
         """Begin the intent, publish its manifest, and return the intent's item and the images that are left out."""
         require_allowed(request, self.settings)
         self.logger.info("batch submission started", event=LogEvent.BATCH_SUBMIT_STARTED)
+        # Before the first read. The result handler takes an upload that is newer than this time for one that was not
+        # read, unless the image's item names its ETag.
+        submit_time = datetime.now(UTC)
         images, left_out = self._select(request.pendingImageIds, request.userId)
         self._require_enough(len(images), left_out)
         with self.manifests.draft(request.intentId, images, seconds_left) as draft:
             left_out |= draft.left_out
             self._report(left_out)
-            self._require_enough(len(draft.image_ids), left_out)
+            self._require_enough(len(draft.etags), left_out)
             # If another invocation began the intent first, this is its item.
-            submission = self.jobs.begin_intent(self._new_submission(request, draft.image_ids, trace_id))
+            new = self._new_submission(request, list(draft.etags), trace_id, submit_time)
+            submission = self.jobs.begin_intent(new)
             self.logger.append_keys(traceId=submission.traceId)
             require_same_request(submission, request)
-            require_same_images(submission, request, draft.image_ids)
-            self._publish(draft, submission)
+            require_same_images(submission, request, draft.etags)
+            self._publish(draft, images, submission)
         return submission, left_out
 
     def _resume(
@@ -147,8 +154,8 @@ class JobSubmitter:
             try:
                 with self.manifests.draft(request.intentId, images, seconds_left) as draft:
                     self._report(unfit | draft.left_out)
-                    require_same_images(submission, request, draft.image_ids)
-                    self._publish(draft, submission)
+                    require_same_images(submission, request, draft.etags)
+                    self._publish(draft, images, submission)
             except InvalidRequestError as refusal:
                 # The refusal would report that the request had no effect, but the earlier invocation has begun the
                 # intent. The remedy of the refusal, another request, would be refused under this intent.
@@ -159,14 +166,18 @@ class JobSubmitter:
     def _select(self, image_ids: Sequence[str], user_id: str) -> tuple[list[Image], dict[str, Unfit]]:
         return select_images(image_ids, self.pending.find(image_ids), user_id)
 
-    def _publish(self, draft: Draft, submission: Submission) -> None:
+    def _publish(self, draft: Draft, images: Sequence[Image], submission: Submission) -> None:
+        """Publish the manifest, and record in the images' items the contents that it has."""
         draft.publish()
+        read = [(image.stored, draft.etags[image.image_id]) for image in images if image.image_id in draft.etags]
+        self.pending.mark_submitted(submission.intentId, read)
         # The date of the object cannot prove the publication: S3 dates a multipart upload by its start, which is before
         # the intent begins.
         self.jobs.mark_manifest_published(submission)
 
-    def _new_submission(self, request: SubmitRequest, image_ids: list[str], trace_id: str) -> Submission:
-        now = datetime.now(UTC)
+    def _new_submission(
+        self, request: SubmitRequest, image_ids: list[str], trace_id: str, submit_time: datetime
+    ) -> Submission:
         ids_fit = sum(len(image_id.encode()) + 1 for image_id in image_ids) <= MAX_IDS_BYTES
         return Submission(
             intentId=request.intentId,
@@ -174,17 +185,18 @@ class JobSubmitter:
             status=JobStatus.SUBMITTING.value,
             # The token of the job follows from this time. With microseconds, an intent that begins again at once after
             # its item was deleted has a new token.
-            submitTime=iso_utc(now, "microseconds"),
+            submitTime=iso_utc(submit_time, "microseconds"),
             modelId=request.modelId or self.settings.model_ids[0],
             manifestUri=self.manifests.uri(request.intentId),
             outputUri=f"s3://{self.settings.images_bucket}/{BATCH_OUTPUT_PREFIX}",
             roleArn=self.settings.bedrock_role_arn,
+            jobTimeoutHours=self.settings.job_timeout_hours,
             traceId=trace_id,
             requestedImages=images_digest(request.pendingImageIds),
             submittedImages=selection(request.pendingImageIds, image_ids),
             imageCount=len(image_ids),
             pendingImageIds=image_ids if ids_fit else None,
-            ttl=int((now + timedelta(days=self.settings.job_ttl_days)).timestamp()),
+            ttl=int((submit_time + timedelta(days=self.settings.job_ttl_days)).timestamp()),
         )
 
     def _require_enough(self, count: int, left_out: Mapping[str, Unfit]) -> None:

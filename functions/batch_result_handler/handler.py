@@ -17,18 +17,20 @@ from aws_lambda_powertools.utilities.batch import (
 )
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from botocore.config import Config
 
 from yorutsuke_common.aws.calls import CONCURRENCY
+from yorutsuke_common.aws.clients import client_config
 from yorutsuke_common.aws.stores import ResultStores, result_stores
 from yorutsuke_common.errors import JobClaimedError, NotReconciledError
 from yorutsuke_common.events import (
     JobEnd,
     JobEvent,
+    Origin,
     OutputManifestObject,
     OutputObject,
     job_events,
     job_events_in_message,
+    origin_of,
 )
 from yorutsuke_common.logger import error_fields, make_logger
 from yorutsuke_common.names import RESULT_SERVICE, LogEvent
@@ -60,7 +62,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> "PartialItemFailur
         processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
         return process_partial_response(event, process_message, processor, context)
     with _log_failure():
-        process_events(job_events(event, load_settings().images_bucket), context)
+        process_events(job_events(event, _origin(context)), context)
     return {"batchItemFailures": []}
 
 
@@ -76,8 +78,12 @@ def is_sqs_event(event: Mapping[str, Any]) -> bool:
 def process_message(record: SQSRecord, lambda_context: LambdaContext) -> None:
     """Process the events in one SQS message. Raises if one of them fails."""
     # Powertools passes both arguments by these names.
-    with _log_failure(messageId=record.message_id):
-        process_events(job_events_in_message(record.body, load_settings().images_bucket), lambda_context)
+    with _log_failure(messageId=record.message_id), _count_failed_redelivery(record):
+        process_events(job_events_in_message(record.body, _origin(lambda_context)), lambda_context)
+
+
+def _origin(context: LambdaContext) -> Origin:
+    return origin_of(context.invoked_function_arn, load_settings().images_bucket)
 
 
 def process_events(events: Sequence[JobEvent], context: LambdaContext) -> None:
@@ -93,13 +99,17 @@ def process_events(events: Sequence[JobEvent], context: LambdaContext) -> None:
 
 def process_event(event: JobEvent, cases: "UseCases", context: LambdaContext) -> None:
     """Find the event's job and process the event."""
+
+    def seconds_left() -> float:
+        return context.get_remaining_time_in_millis() / 1000
+
     key = None if isinstance(event, JobEnd) else event.key
     logger.append_keys(key=key, jobId=event.job_id, intentId=None, traceId=None, userId=None)
-    job = cases.stores.jobs.find(event.job_id)
+    job = cases.stores.jobs.find(event.job_id, seconds_left)
     logger.append_keys(intentId=job.intentId, traceId=job.trace_id, userId=job.userId)
     match event:
         case OutputObject():
-            cases.outputs.process(job, event, context.get_remaining_time_in_millis() / 1000)
+            cases.outputs.process(job, event, seconds_left())
         case OutputManifestObject():
             cases.output_manifests.reconcile(job, event)
         case JobEnd():
@@ -126,10 +136,9 @@ def load_settings() -> ResultSettings:
 def use_cases() -> UseCases:
     """Return the use cases. Their clients are made once per execution environment."""
     settings = load_settings()
-    config = Config(
-        retries={"mode": "standard", "total_max_attempts": 5},
+    config = client_config(
         # All concurrent calls, and the output that is being read.
-        max_pool_connections=CONCURRENCY + 1,
+        CONCURRENCY + 1,
         # The pydantic models have validated the parameters. Botocore's validation would take a fifth of the CPU time.
         parameter_validation=False,
     )
@@ -144,11 +153,28 @@ def use_cases() -> UseCases:
 
 
 @contextmanager
+def _count_failed_redelivery(record: SQSRecord) -> Generator[None]:
+    """Count an error from the message's second receive on, and raise it again.
+
+    A first failure is normal: an output manifest may arrive before its output, and another invocation may have the
+    claim. SQS omits a message from the age of the oldest message after its third receive, so its age cannot show that
+    it fails. Source: Amazon SQS developer guide, "Available CloudWatch metrics for Amazon SQS".
+    """
+    try:
+        yield
+    except Exception:
+        if int(record.attributes.approximate_receive_count) > 1:
+            # Not the use cases' metrics: an error in making the use cases counts as well.
+            ResultMetrics(load_settings().stage).redelivery_failed(record.message_id)
+        raise
+
+
+@contextmanager
 def _log_failure(**keys: str) -> Generator[None]:
     """Log the error that makes an event fail, with the event's keys, and raise it again.
 
     Neither a NotReconciledError, which its use case has logged, nor a JobClaimedError is logged as a failure, because a
-    redelivery usually succeeds. If not, the message reaches the dead-letter queue, which has an alarm.
+    redelivery usually succeeds. If it does not, `_count_failed_redelivery` counts it, and an alarm fires.
     """
     with logger.append_context_keys(**keys, **dict.fromkeys(LOG_KEYS)):
         try:

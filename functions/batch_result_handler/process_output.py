@@ -6,7 +6,7 @@ between the claim and the completion are idempotent, so another invocation may r
 """
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,10 +17,11 @@ from aws_lambda_powertools import Logger
 from botocore.exceptions import BotoCoreError, ClientError
 
 from yorutsuke_common.aws.batch_jobs import is_processed, new_token
-from yorutsuke_common.aws.calls import map_ahead
+from yorutsuke_common.aws.calls import RESERVED_SECONDS, map_ahead
 from yorutsuke_common.aws.dead_letters import DeadLetterFile
-from yorutsuke_common.aws.image_moves import NOT_IN_PENDING_IMAGES, MoveFailure
+from yorutsuke_common.aws.image_moves import NOT_IN_PENDING_IMAGES, MoveFailure, ReadImage, Submitted
 from yorutsuke_common.aws.output_files import Output, open_output
+from yorutsuke_common.aws.pending_images import StoredImage
 from yorutsuke_common.aws.stores import ResultStores
 from yorutsuke_common.error_codes import error_code
 from yorutsuke_common.errors import JobClaimedError, OutputConflictError, RetryableError
@@ -84,6 +85,7 @@ class OutputProcessor:
             self._report_duplicate()
             return
         token = new_token()
+        self.stores.time_limit.start(remaining_seconds - RESERVED_SECONDS)
         try:
             job = self.stores.jobs.claim(found, token, remaining_seconds)
             require_sole_output(job, source)
@@ -94,6 +96,8 @@ class OutputProcessor:
                     return
                 self.logger.info("output processing started", event=LogEvent.BATCH_RESULT_STARTED)
                 stats, missing = self._store(job, output)
+            # Before the completion: a function that ends in between would otherwise hide the failures of the job.
+            self.metrics.job_completed(job.jobId, stats, (perf_counter() - started) * 1000)
             self.stores.jobs.complete(job, source.key, output.etag, stats, iso_utc(datetime.now(UTC)))
         except JobClaimedError:
             raise
@@ -102,15 +106,16 @@ class OutputProcessor:
             self._release(found, token)
             raise
         self._report_completion(stats, missing)
-        self.metrics.job_completed(job.jobId, stats, (perf_counter() - started) * 1000)
 
     def _store(self, job: BatchJob, output: Output) -> tuple[ResultStats, set[str]]:
         """Store every record of an output. Return the counts, and the ids of requested images without a record."""
+        requested = None if job.pendingImageIds is None else frozenset(job.pendingImageIds)
         parser = RecordParser(job, output.last_modified, self.settings.transaction_ttl_days)
-        store_chunk = partial(self._store_chunk, job, processed_date(output.last_modified, self.settings.timezone))
+        date = processed_date(output.last_modified, self.settings.timezone)
+        store_chunk = partial(self._store_chunk, job, requested, date)
         letters = DeadLetterFile(self.stores.s3, self.stores.bucket, job.jobId)
         # The images in the job's manifest.
-        missing = set(job.pendingImageIds or ())
+        missing = set(requested or ())
         success_count = migration_failed_count = 0
         # Leaving the executor waits for the chunks that are still being stored, also after an error.
         with ThreadPoolExecutor(CONCURRENT_CHUNKS) as executor:
@@ -129,36 +134,72 @@ class OutputProcessor:
             failureCount=letters.count,
             totalCount=success_count + letters.count,
             migrationFailedCount=migration_failed_count,
-            missingCount=None if job.pendingImageIds is None else len(missing),
+            missingCount=None if requested is None else len(missing),
         )
         return stats, missing
 
-    def _store_chunk(self, job: BatchJob, date: str, chunk: RecordChunk) -> StoredChunk:
-        """Write transactions, move their images, then set transactions with an unmoved image to MIGRATION_FAILED.
+    def _store_chunk(
+        self, job: BatchJob, requested: frozenset[str] | None, date: str, chunk: RecordChunk
+    ) -> StoredChunk:
+        """Add the missing transactions of a chunk, move their images, and set the statuses that the moves change.
 
-        A transaction has that status from the start if `pending-images` does not have its image. A record becomes a
-        dead letter if its image does not belong to the job's owner.
+        A record becomes a dead letter if its image does not belong to the job's owner, or is in neither the job nor
+        `pending-images`.
+
+        Args:
+            job: The claimed job.
+            requested: The ids of the images that the job requested, or None if they are not known.
+            date: The date in the new keys of the images.
+            chunk: The records.
         """
         images = self.stores.pending.find([record.transaction.imageId for record in chunk.parsed])
-        foreign = {image.image_id for image in images.values() if image.user_id != job.userId}
-        transactions = [r.transaction for r in chunk.parsed if r.transaction.imageId not in foreign]
-        unknown = {t.imageId: NOT_IN_PENDING_IMAGES for t in transactions if t.imageId not in images}
-        self.stores.transactions.put(_migration_failed(t) if t.imageId in unknown else t for t in transactions)
-        failures = self.stores.images.move([images[t.imageId] for t in transactions if t.imageId in images], date)
-        self.stores.transactions.put(_migration_failed(t) for t in transactions if t.imageId in failures)
-        mismatches = [
-            record.reject(
-                Reason.OWNER_MISMATCH, "the image must belong to the job's owner, but belongs to another user"
-            )
-            for record in chunk.parsed
-            if record.transaction.imageId in foreign
-        ]
+        transactions: list[Transaction] = []
+        dead_letters = [*chunk.rejected]
+        for record in chunk.parsed:
+            image_id = record.transaction.imageId
+            if image_id in images and images[image_id].user_id != job.userId:
+                detail = "the image must belong to the job's owner, but belongs to another user"
+                dead_letters.append(record.reject(Reason.OWNER_MISMATCH, detail))
+            elif image_id not in images and image_id not in (requested or ()):
+                detail = "the image must be one of the job's images or have an item in pending-images"
+                dead_letters.append(record.reject(Reason.UNKNOWN_IMAGE, detail))
+            else:
+                transactions.append(record.transaction)
+        unmoved = self._store_transactions(job, transactions, images, date)
         return StoredChunk(
             image_ids=set(chunk.image_ids()),
             transactions=transactions,
-            unmoved=unknown | failures,
-            dead_letters=sorted([*chunk.rejected, *mismatches], key=lambda letter: letter.line),
+            unmoved=unmoved,
+            dead_letters=sorted(dead_letters, key=lambda letter: letter.line),
         )
+
+    def _store_transactions(
+        self, job: BatchJob, transactions: Sequence[Transaction], images: Mapping[str, StoredImage], date: str
+    ) -> dict[str, MoveFailure]:
+        """Add transactions that are missing, move the images, and set the statuses. Return the images not moved.
+
+        A moved image names its transaction, which is therefore stored. So an invocation that follows a crash continues
+        where the earlier one stopped, and a transaction that its user deleted stays deleted.
+        """
+        images = {t.imageId: images[t.imageId] for t in transactions if t.imageId in images}
+        unmoved = {t.imageId: NOT_IN_PENDING_IMAGES for t in transactions if t.imageId not in images}
+        stored = [t for t in transactions if t.imageId in images and images[t.imageId].was_moved_for(t.transactionId)]
+        stored_ids = {t.transactionId for t in stored}
+        stored += self.stores.transactions.add(
+            [
+                t.model_copy(update={"status": TransactionStatus.MIGRATION_FAILED}) if t.imageId in unmoved else t
+                for t in transactions
+                if t.transactionId not in stored_ids
+            ]
+        )
+        read = [ReadImage(images[t.imageId], t.transactionId) for t in transactions if t.imageId in images]
+        unmoved |= self.stores.images.move(read, Submitted(job.intentId, job.submitted_at), date)
+        processed, failed = TransactionStatus.PROCESSED, TransactionStatus.MIGRATION_FAILED
+        self.stores.transactions.set_status([t for t in transactions if t.imageId in unmoved], processed, failed)
+        # An earlier invocation may have stored them before their images could be moved.
+        moved = [t for t in stored if t.imageId not in unmoved]
+        self.stores.transactions.set_status(self.stores.transactions.with_status(moved, failed), failed, processed)
+        return unmoved
 
     def _release(self, job: BatchJob, token: str) -> None:
         """Release the claim. If that fails, the claim expires."""
@@ -222,7 +263,3 @@ def require_sole_output(job: BatchJob, source: OutputObject) -> None:
             f"{others[0]!r}. A job has one output file. To process the second file instead, run `{replay}`, then "
             "redrive the message."
         )
-
-
-def _migration_failed(transaction: Transaction) -> Transaction:
-    return transaction.model_copy(update={"status": TransactionStatus.MIGRATION_FAILED})

@@ -12,7 +12,7 @@ from yorutsuke_common.schema import ResultStats
 
 @dataclass(frozen=True)
 class ResultMetrics:
-    """Emits metrics with the dimensions `service` and `stage`. The job id is searchable metadata."""
+    """Emits metrics with the dimensions `service` and `stage`. The job id or message id is searchable metadata."""
 
     stage: str
 
@@ -25,18 +25,22 @@ class ResultMetrics:
         }
         if stats.missingCount is not None:
             counts[ResultMetric.MISSING_COUNT] = stats.missingCount
-        self._emit(job_id, counts, milliseconds)
+        self._emit(counts, milliseconds, jobId=job_id)
 
     def output_manifest_compared(self, job_id: str, difference: int, unprocessed: int) -> None:
         """Emit the difference between output manifest and output, and the number of model requests without a record."""
         counts = {ResultMetric.MANIFEST_DIFFERENCE: difference, ResultMetric.UNPROCESSED_COUNT: unprocessed}
-        self._emit(job_id, counts)
+        self._emit(counts, jobId=job_id)
 
     def job_failed(self, job_id: str) -> None:
         """Count a job that ended as Failed, Expired, Stopped or PartiallyCompleted."""
-        self._emit(job_id, {ResultMetric.JOB_FAILED: 1})
+        self._emit({ResultMetric.JOB_FAILED: 1}, jobId=job_id)
 
-    def _emit(self, job_id: str, counts: Mapping[ResultMetric, int], milliseconds: float | None = None) -> None:
+    def redelivery_failed(self, message_id: str) -> None:
+        """Count a message that failed at its second or a later receive."""
+        self._emit({ResultMetric.REDELIVERY_FAILED: 1}, messageId=message_id)
+
+    def _emit(self, counts: Mapping[ResultMetric, int], milliseconds: float | None = None, **metadata: str) -> None:
         metrics = Metrics(namespace=METRIC_NAMESPACE, service=RESULT_SERVICE)
         metrics.add_dimension(name="stage", value=self.stage)
         for name, value in counts.items():
@@ -45,5 +49,6 @@ class ResultMetrics:
             metrics.add_metric(
                 name=ResultMetric.PROCESSING_TIME.value, unit=MetricUnit.Milliseconds, value=milliseconds
             )
-        metrics.add_metadata(key="jobId", value=job_id)
+        for key, value in metadata.items():
+            metrics.add_metadata(key=key, value=value)
         metrics.flush_metrics()

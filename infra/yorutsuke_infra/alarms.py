@@ -2,16 +2,17 @@
 
 from dataclasses import dataclass
 
-from yorutsuke_common.names import MAX_FAILURE_PERCENT, MAX_REDELIVERIES
+from yorutsuke_common.names import MAX_FAILURE_PERCENT
 
 from .metrics import MAX_PROCESSING_MILLISECONDS, MAX_TIMEOUT_SHARE, PERIOD_SECONDS, Metric, Rate, StageMetrics
 
 
 @dataclass(frozen=True)
 class Alarm:
-    """An alarm that fires if `metric` exceeds `threshold` in a period.
+    """An alarm that fires if `metric` exceeds `threshold` in one of the latest periods.
 
     Attributes:
+        periods: Number of the latest periods.
         lasting: Whether the alarm is about a state rather than an event. A lasting alarm also notifies when the state
             ends. Missing data does not change its state, because SQS stops the metrics of an inactive queue.
             Source: Amazon SQS developer guide, "Available CloudWatch metrics for Amazon SQS".
@@ -21,11 +22,12 @@ class Alarm:
     description: str
     metric: Metric | Rate
     threshold: float = 0
+    periods: int = 1
     lasting: bool = False
 
 
 def stage_alarms(metrics: StageMetrics) -> tuple[Alarm, ...]:
-    """Return the alarms of a stage. The runbook has a section on each alarm."""
+    """Return the alarms of a stage. docs/events.md has the situation in which the metric of each alarm changes."""
     jobs, handler, orchestrator = metrics.jobs, metrics.handler, metrics.orchestrator
     return (
         Alarm(
@@ -52,10 +54,16 @@ def stage_alarms(metrics: StageMetrics) -> tuple[Alarm, ...]:
             metrics.dead_letters.waiting,
             lasting=True,
         ),
-        # The function reports each failed message in its response, so Lambda's error metric does not count them.
+        # The function reports each failed message in its response, so Lambda's error metric does not count them. The
+        # age of the message does not show the failures either, because SQS omits the message after its third receive.
+        Alarm(
+            "failed-redeliveries",
+            "A message failed at its second or a later delivery. After the fifth, it is in the dead-letter queue.",
+            jobs.failed_redeliveries,
+        ),
         Alarm(
             "message-age",
-            f"A message failed at least {MAX_REDELIVERIES} times, or the batch_result_handler cannot receive it.",
+            "The batch_result_handler does not receive the messages of its queue.",
             metrics.queue.age_seconds,
             handler.max_message_age_seconds,
             lasting=True,
@@ -74,6 +82,7 @@ def stage_alarms(metrics: StageMetrics) -> tuple[Alarm, ...]:
             "function-errors",
             "An invocation of the batch_result_handler failed: it timed out, ran out of memory, or did not start.",
             handler.errors,
+            periods=handler.periods,
         ),
         Alarm(
             "function-throttles",
@@ -86,11 +95,13 @@ def stage_alarms(metrics: StageMetrics) -> tuple[Alarm, ...]:
             "A job that times out starts again.",
             handler.milliseconds,
             handler.max_milliseconds,
+            handler.periods,
         ),
         Alarm(
             "submit-errors",
             "A request failed: the batch_orchestrator raised an error, timed out, or refused it.",
             orchestrator.errors,
+            periods=orchestrator.periods,
         ),
         Alarm(
             "submit-throttles",

@@ -12,7 +12,7 @@ import pulumi_aws as aws
 
 from yorutsuke_common.names import MAX_FUNCTION_SECONDS, ORCHESTRATOR_SERVICE, dead_letter_queue, physical_name
 
-from .batch_models import Place, batch_models
+from .batch_models import Origin, batch_models
 from .messaging import DLQ_RETENTION_SECONDS, NO_SOURCE_QUEUES
 from .policies import (
     BatchSubmissionResources,
@@ -34,7 +34,7 @@ class BatchSubmissionArgs:
 
     common: CommonArgs
     storage: Storage
-    place: Place
+    place: Origin
 
 
 class BatchSubmission(pulumi.ComponentResource):
@@ -115,6 +115,7 @@ class BatchSubmission(pulumi.ComponentResource):
                     "BEDROCK_ROLE_ARN": self.bedrock_role.arn,
                     "MODEL_IDS": ",".join(args.common.config.model_ids),
                     "MIN_RECORDS": str(args.common.config.min_records),
+                    "JOB_TIMEOUT_HOURS": str(args.common.config.job_timeout_hours),
                 },
                 policies={
                     "data": submission_policy(resources),

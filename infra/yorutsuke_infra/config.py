@@ -12,10 +12,18 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
-from yorutsuke_common.names import BEDROCK_MIN_RECORDS, MAX_FUNCTION_SECONDS, MAX_RECORDS, PROJECT
+from yorutsuke_common.names import (
+    BEDROCK_MAX_TIMEOUT_HOURS,
+    BEDROCK_MIN_RECORDS,
+    BEDROCK_MIN_TIMEOUT_HOURS,
+    JOB_TIMEOUT_HOURS,
+    MAX_FUNCTION_SECONDS,
+    MAX_RECORDS,
+    PROJECT,
+)
 from yorutsuke_common.validation import broken_rule
 
-from .batch_models import GEOGRAPHIES
+from .batch_models import GEOGRAPHIES, callable_geographies, is_callable
 from .errors import ConfigError
 
 CONFIG_KEY = "stage"
@@ -124,11 +132,20 @@ class StageConfig(BaseModel):
     model_ids: Annotated[tuple[ModelId, ...], Field(strict=False, min_length=1)] = ("apac.amazon.nova-lite-v1:0",)
     """Ids, in the stage's Region, of the Amazon Nova models or inference profiles that a request may name.
 
-    The first is the default for requests without a model. The default value is an inference profile of Asia Pacific.
+    The first is the default for requests without a model. The default value is an inference profile of Asia Pacific,
+    so a stage elsewhere must set its own.
     """
 
     min_records: Annotated[int, Field(ge=1, le=MAX_RECORDS)] = BEDROCK_MIN_RECORDS
     """Minimum number of images in a job. The default is Bedrock's quota for most models. It rejects smaller jobs."""
+
+    job_timeout_hours: Annotated[int, Field(ge=BEDROCK_MIN_TIMEOUT_HOURS, le=BEDROCK_MAX_TIMEOUT_HOURS)] = (
+        JOB_TIMEOUT_HOURS
+    )
+    """Number of hours after which Bedrock ends a job. The bounds are Bedrock's.
+
+    A job that has not started by then expires. A job that has started ends with the records that it has processed.
+    """
 
     trigger: Literal["sqs", "s3"] = "sqs"
     """Path of an output file's notification to the function.
@@ -157,8 +174,9 @@ def load_config(stage: str) -> StageConfig:
         ConfigError: The configuration is not valid.
     """
     aws = pulumi.Config("aws")
+    region = aws.get("region")
     # The environment contains every configured key. Pulumi's API returns only keys that the program names.
-    require_well_formed(stage, pulumi.runtime.get_config_env(), aws.get("region"), decode_json(aws.get("defaultTags")))
+    require_well_formed(stage, pulumi.runtime.get_config_env(), region, decode_json(aws.get("defaultTags")))
     try:
         values: object = pulumi.Config(PROJECT).get_object(CONFIG_KEY)
     except pulumi.ConfigTypeError as exc:
@@ -166,7 +184,7 @@ def load_config(stage: str) -> StageConfig:
             f"{PROJECT}:{CONFIG_KEY} in Pulumi.{stage}.yaml is not an object. Write the settings as keys below it."
         ) from exc
     secret = pulumi.runtime.is_config_secret(f"{PROJECT}:{CONFIG_KEY}")
-    return parse_config({} if values is None else values, stage, secret=secret)
+    return parse_config({} if values is None else values, stage, str(region), secret=secret)
 
 
 def stage_tags(stage: str) -> dict[str, str]:
@@ -220,36 +238,59 @@ def decode_json(text: str | None) -> object:
         return text
 
 
-def parse_config(values: object, stage: str, *, secret: bool = False) -> StageConfig:
+def parse_config(values: object, stage: str, region: str, *, secret: bool = False) -> StageConfig:
     """Return the validated configuration.
 
     Args:
         values: The object under `yorutsuke:stage`.
         stage: The name of the stage.
+        region: The Region of the stage.
         secret: Whether the object contains a secret. The error then omits all values, because Pulumi does not report
             which value is encrypted.
 
     Raises:
-        ConfigError: Keys are unknown or values are not valid. The message lists all of them.
+        ConfigError: Keys are unknown, values are not valid, or the Region cannot call a model. The message lists all of
+            them.
     """
     try:
-        return StageConfig.model_validate(values)
+        config = StageConfig.model_validate(values)
     except ValidationError as exc:
-        keys = sorted(field.alias or name for name, field in StageConfig.model_fields.items())
-        problems = "\n".join(
-            f"  {'.'.join(map(str, error['loc'])) or 'the value'} is "
-            f"{'[secret]' if secret else repr(error['input'])}: {_rule(error, keys)}"
-            for error in exc.errors()
-        )
-        raise ConfigError(
-            f"{PROJECT}:{CONFIG_KEY} in Pulumi.{stage}.yaml is not valid:\n{problems}\n"
-            f"Correct it and run the command again. Known keys: {', '.join(keys)}."
-        ) from exc
+        problems = [(".".join(map(str, error["loc"])), error["input"], _rule(error)) for error in exc.errors()]
+        raise _config_error(stage, problems, secret=secret) from exc
+    # The default of modelIds is checked as well.
+    foreign = [
+        (f"modelIds.{number}", model_id, _callable_rule(region))
+        for number, model_id in enumerate(config.model_ids)
+        if not is_callable(model_id, region)
+    ]
+    if foreign:
+        raise _config_error(stage, foreign, secret=secret)
+    return config
 
 
-def _rule(error: ErrorDetails, keys: list[str]) -> str:
+def _config_error(stage: str, problems: Iterable[tuple[str, object, str]], *, secret: bool) -> ConfigError:
+    """Return the error of a configuration with these problems: the path of a value, the value and the broken rule."""
+    lines = "\n".join(
+        f"  {path or 'the value'} is {'[secret]' if secret else repr(value)}: {rule}" for path, value, rule in problems
+    )
+    return ConfigError(
+        f"{PROJECT}:{CONFIG_KEY} in Pulumi.{stage}.yaml is not valid:\n{lines}\n"
+        f"Correct it and run the command again. Known keys: {', '.join(_known_keys())}."
+    )
+
+
+def _known_keys() -> list[str]:
+    return sorted(field.alias or name for name, field in StageConfig.model_fields.items())
+
+
+def _callable_rule(region: str) -> str:
+    prefixes = " or ".join(f"{geography}." for geography in callable_geographies(region))
+    return f"must be callable from {REGION_KEY} {region}: begin with {prefixes}, or be the id of a foundation model"
+
+
+def _rule(error: ErrorDetails) -> str:
     """Return the rule that a value breaks."""
     if error["type"] == "extra_forbidden":
-        similar = difflib.get_close_matches(str(error["loc"][-1]), keys, n=1)
+        similar = difflib.get_close_matches(str(error["loc"][-1]), _known_keys(), n=1)
         return f"unknown key; did you mean {similar[0]}?" if similar else "unknown key"
     return broken_rule(error)

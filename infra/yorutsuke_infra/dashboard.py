@@ -132,7 +132,7 @@ def _service_rows(show: Widgets, metrics: StageMetrics) -> Iterator[Row]:
     lost = [metrics.lost_outputs, metrics.lost_requests, metrics.lost_job_ends]
     yield equal_widths(
         6,
-        show.graph("Queue", "messages", [queue.waiting, queue.in_flight]),
+        show.graph("Queue", "messages", [queue.waiting, queue.in_flight, metrics.jobs.failed_redeliveries]),
         show.graph("Oldest message", "seconds", [queue.age_seconds], {"alarm": handler.max_message_age_seconds}),
         show.graph("Dead-letter queue", "messages", [metrics.dead_letters.waiting]),
     )

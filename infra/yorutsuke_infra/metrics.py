@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import ceil
 
 from pulumi import Input
 
 from yorutsuke_common.names import (
     JOB_TRANSACTIONS_INDEX,
-    MAX_REDELIVERIES,
+    MAX_AGE_INTERVALS,
     METRIC_NAMESPACE,
     RESULT_SERVICE,
     ResultMetric,
@@ -62,6 +63,7 @@ class JobMetrics:
         )
         self.failed_migrations = metric("Images not moved", ResultMetric.MIGRATION_FAILED_COUNT, "Sum")
         self.failed_jobs = metric("Jobs not completed by Bedrock", ResultMetric.JOB_FAILED, "Sum")
+        self.failed_redeliveries = metric("Failed redeliveries", ResultMetric.REDELIVERY_FAILED, "Sum")
         self.processing_milliseconds = metric("Processing time", ResultMetric.PROCESSING_TIME, "Maximum")
         # Repeated processing emits these values again, so a sum would count them twice.
         self.missing_images = metric("Images without a record", ResultMetric.MISSING_COUNT, "Maximum")
@@ -84,7 +86,10 @@ class QueueMetrics:
 
 
 class FunctionMetrics:
-    """The metrics and limits of a function, given its name and its timeout."""
+    """The metrics and limits of a function, given its name and its timeout.
+
+    `periods` is the number of periods in which the metrics of an ended invocation may be.
+    """
 
     def __init__(self, function: Input[str], timeout_seconds: int) -> None:
         def metric(label: str, name: str, stat: str) -> Metric:
@@ -97,7 +102,10 @@ class FunctionMetrics:
         self.milliseconds = metric("Duration", "Duration", "Maximum")
         self.timeout_milliseconds = 1000 * timeout_seconds
         self.max_milliseconds = MAX_TIMEOUT_SHARE * self.timeout_milliseconds
-        self.max_message_age_seconds = MAX_REDELIVERIES * VISIBILITY_PER_TIMEOUT * timeout_seconds
+        self.max_message_age_seconds = MAX_AGE_INTERVALS * VISIBILITY_PER_TIMEOUT * timeout_seconds
+        # Lambda dates the metrics of an invocation by its start and emits them at its end. One more period is for the
+        # delay of the metric. Source: AWS Lambda developer guide, "Viewing metrics for Lambda functions".
+        self.periods = 1 + ceil(timeout_seconds / PERIOD_SECONDS)
 
 
 class TableMetrics:

@@ -36,7 +36,7 @@ class BatchResultResources:
 def batch_result_policy(arns: BatchResultResources) -> Document:
     """Return the permissions of the batch_result_handler on a job's data: exactly the calls that its code makes."""
     return _document(
-        # CopyObject needs GetObject on its source.
+        # CopyObject, HeadObject and conditional deletes need GetObject.
         _allow(
             "ReadOutputAndImages",
             ["s3:GetObject"],
@@ -49,10 +49,17 @@ def batch_result_policy(arns: BatchResultResources) -> Document:
             # For any date and any job.
             [_under(arns.bucket, f"{PROCESSED_PREFIX}*"), _under(arns.bucket, f"{DEAD_LETTERS_PREFIX}*")],
         ),
+        # CopyObject copies the tags of an image, such as that of a malware scan, and fails without these two grants.
+        # Source: AWS re:Post Knowledge Center, "Why can't I copy an object between two Amazon S3 buckets?".
+        # For every user.
+        _allow("ReadTagsOfUploads", ["s3:GetObjectTagging"], [_under(arns.bucket, f"{UPLOADS_PREFIX}*")]),
+        # For any date.
+        _allow("WriteTagsOfCopies", ["s3:PutObjectTagging"], [_under(arns.bucket, f"{PROCESSED_PREFIX}*")]),
         # The grant covers every user. Deleted images can be restored, because the function may not delete versions.
         _allow("DeleteMovedImages", ["s3:DeleteObject"], [_under(arns.bucket, f"{UPLOADS_PREFIX}*")]),
-        _allow("WriteResults", ["dynamodb:BatchWriteItem"], [arns.transactions, arns.pending_images]),
-        _allow("LookUpImages", ["dynamodb:BatchGetItem"], [arns.pending_images]),
+        _allow("AddTransactions", ["dynamodb:PartiQLInsert"], [arns.transactions]),
+        _allow("SetStatuses", ["dynamodb:PartiQLUpdate"], [arns.transactions, arns.pending_images]),
+        _allow("LookUpItems", ["dynamodb:BatchGetItem"], [arns.transactions, arns.pending_images]),
         _allow("FindJob", ["dynamodb:Query"], [_under(arns.batch_jobs, f"index/{JOB_ID_INDEX}")]),
         _allow("CompleteJob", ["dynamodb:UpdateItem"], [arns.batch_jobs]),
     )
@@ -81,7 +88,7 @@ def submission_policy(arns: BatchSubmissionResources) -> Document:
     """
     return _document(
         _allow("KeepJobs", ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"], [arns.batch_jobs]),
-        _allow("LookUpImages", ["dynamodb:BatchGetItem"], [arns.pending_images]),
+        _allow("KeepImages", ["dynamodb:BatchGetItem", "dynamodb:PartiQLUpdate"], [arns.pending_images]),
         # The grant covers every user, because a request names the images.
         _allow("ReadImages", ["s3:GetObject"], [_under(arns.bucket, f"{UPLOADS_PREFIX}*")]),
         # The function aborts a multipart upload that fails.
@@ -116,36 +123,20 @@ def bedrock_trust_policy(account_id: Input[str], jobs: Input[str]) -> Document:
 
 
 def bedrock_policy(bucket: Input[str], models: BatchModels) -> Document:
-    """Return the permissions of Bedrock's role: read manifests, write output files, and run the models of profiles.
+    """Return the permissions of Bedrock's role: the documented ones, on the prefixes of manifests and output files.
 
-    Bedrock also lists the bucket to find its input. The guide does not document a prefix, so the policy has none. A
-    foundation model that the job names directly needs no permission.
+    Bedrock validates its access to both locations when a job starts. The guide lists the bucket without a prefix, and
+    it runs a profile's model without a condition. A foundation model that the job names directly needs no permission.
 
     Source: Amazon Bedrock user guide, "Create a custom service role for batch inference".
     """
+    # For any intent and any job.
+    locations = [_under(bucket, f"{prefix}*") for prefix in (BATCH_INPUT_PREFIX, BATCH_OUTPUT_PREFIX)]
     return _document(
-        _allow("FindManifests", ["s3:ListBucket"], [bucket]),
-        # The grant covers every intent.
-        _allow("ReadManifests", ["s3:GetObject"], [_under(bucket, f"{BATCH_INPUT_PREFIX}*")]),
-        # The grant covers every job, because Bedrock assigns the id.
-        _allow("WriteOutputs", ["s3:PutObject"], [_under(bucket, f"{BATCH_OUTPUT_PREFIX}*")]),
-        *(statement for number, profile in enumerate(models.profiles) for statement in _by_profile(number, *profile)),
+        _allow("ListLocations", ["s3:ListBucket"], [bucket]),
+        _allow("UseManifestsAndOutputs", ["s3:GetObject", "s3:PutObject"], locations),
+        *([_allow("RunProfiles", ["bedrock:InvokeModel"], models.profiles)] if models.profiles else []),
     )
-
-
-def _by_profile(number: int, profile: Input[str], model: Input[str]) -> list[Document]:
-    """Allow a foundation model to run through its inference profile only, in any Region of the profile.
-
-    Source: Amazon Bedrock user guide, "Prerequisites for inference profiles".
-    """
-    action = ["bedrock:InvokeModel"]
-    return [
-        _allow(f"UseProfile{number}", action, [profile]),
-        {
-            **_allow(f"RunModelOfProfile{number}", action, [model]),
-            "Condition": {"StringEquals": {"bedrock:InferenceProfileArn": profile}},
-        },
-    ]
 
 
 def consume_policy(queue: Input[str]) -> Document:

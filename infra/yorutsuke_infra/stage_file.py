@@ -44,12 +44,13 @@ def read_stage_file(stage: str) -> StageConfig:
     Raises:
         ConfigError: The file is missing or not valid, or it has an encrypted value other than an email address.
     """
-    settings = read_stage_values(stage).get(f"{PROJECT}:{CONFIG_KEY}", {})
+    values = read_stage_values(stage)
+    settings = values.get(f"{PROJECT}:{CONFIG_KEY}", {})
     if isinstance(settings, dict):
         settings = {
             key: _remove_secrets(key, value, stage) for key, value in cast("dict[str, object]", settings).items()
         }
-    return parse_config(settings, stage)
+    return parse_config(settings, stage, str(values[REGION_KEY]))
 
 
 def _remove_secrets(key: str, value: object, stage: str) -> object:

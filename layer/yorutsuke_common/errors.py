@@ -2,10 +2,10 @@
 
     YorutsukeError
     ├── RetryableError                  the same event may succeed later
-    │   ├── BatchWriteError             DynamoDB returned a part of a chunk unprocessed after every retry
     │   ├── JobClaimedError             another invocation is processing the job's output
     │   ├── NotReconciledError          the output manifest and the processed output disagree
-    │   └── SubmissionLostError         this invocation cannot write the manifest of an intent that has begun
+    │   ├── SubmissionLostError         this invocation cannot write the manifest of an intent that has begun
+    │   └── ThrottledError              DynamoDB throttled a call until the time of the function was used up
     └── PermanentError                  the same event fails again until a person acts
         ├── SettingsError               the function's environment is not valid
         ├── InvalidEventError           the event's envelope or object key is not one that the function processes
@@ -33,10 +33,6 @@ class RetryableError(YorutsukeError):
     """The cause may pass without action. SQS or Lambda delivers the event again. A caller sends its request again."""
 
 
-class BatchWriteError(RetryableError):
-    """DynamoDB returned items of a chunk unprocessed after every retry."""
-
-
 class JobClaimedError(RetryableError):
     """Another invocation is processing the job's output.
 
@@ -59,6 +55,10 @@ class SubmissionLostError(RetryableError):
 
     Another invocation is submitting the job, or it ended before it wrote the manifest.
     """
+
+
+class ThrottledError(RetryableError):
+    """DynamoDB throttled a part of a call until the time of the function was used up."""
 
 
 class PermanentError(YorutsukeError):

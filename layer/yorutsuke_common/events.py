@@ -5,8 +5,8 @@ in an SNS notification in an SQS message. EventBridge events are in an SQS messa
 that still failed after Lambda's retries is in Lambda's failure record in an SQS message, after a redrive.
 
 Sources: Amazon S3 user guide, "Event message structure"; Amazon SNS developer guide, "Amazon SNS message formats";
-Amazon Bedrock user guide, "How EventBridge for Amazon Bedrock works"; AWS Lambda developer guide, "Capturing records
-of Lambda asynchronous invocations".
+Amazon Bedrock user guide, "How EventBridge for Amazon Bedrock works"; Amazon EventBridge user guide, "Event structure
+reference"; AWS Lambda developer guide, "Capturing records of Lambda asynchronous invocations".
 """
 
 import json
@@ -23,6 +23,22 @@ from .object_keys import is_output_key, is_output_manifest_key
 from .validation import describe_errors, json_type
 
 REMEDY = "Send only events of S3 and EventBridge."
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The account, the Region and the images bucket of a stage, to which its events must belong."""
+
+    account_id: str
+    region: str
+    bucket: str
+
+
+def origin_of(function_arn: str, bucket: str) -> Origin:
+    """Return the origin of a stage's events, from the ARN of one of its functions and its images bucket."""
+    # arn:PARTITION:lambda:REGION:ACCOUNT:function:NAME
+    _, _, _, region, account_id, *_ = function_arn.split(":")
+    return Origin(account_id, region, bucket)
 
 
 @dataclass(frozen=True)
@@ -87,6 +103,8 @@ class _Detail(BaseModel):
 
 
 class _StateChange(BaseModel):
+    account: str
+    region: str
     detail: _Detail
 
 
@@ -99,7 +117,7 @@ def is_lambda_failure_record(message: Mapping[str, Any]) -> bool:
             return False
 
 
-def job_events_in_message(body: str, bucket: str) -> list[JobEvent]:
+def job_events_in_message(body: str, origin: Origin) -> list[JobEvent]:
     """Return the events in the body of an SQS message, which may wrap them in SNS's or Lambda's envelope.
 
     Raises:
@@ -110,24 +128,24 @@ def job_events_in_message(body: str, bucket: str) -> list[JobEvent]:
         message = _json_object(message.get("Message"), "the SNS message")
     elif is_lambda_failure_record(message):
         message = _as_object(message["requestPayload"], "the event in Lambda's failure record")
-    return job_events(message, bucket)
+    return job_events(message, origin)
 
 
-def job_events(event: Mapping[str, Any], bucket: str) -> list[JobEvent]:
+def job_events(event: Mapping[str, Any], origin: Origin) -> list[JobEvent]:
     """Return the job events in an event of S3 or EventBridge, or an empty list for `s3:TestEvent`.
 
     Output manifests come last. An output manifest that differs from the processed output fails the message, and the
     missing output may be in the same message.
 
     Raises:
-        InvalidEventError: The event is of another kind. Or the object is outside `bucket`, or is neither an output
-            file nor an output manifest. Or the state change is not an end, or is a completion, which the output file
-            announces.
+        InvalidEventError: The event is of another kind. Or the object is outside the stage's bucket, or is neither an
+            output file nor an output manifest. Or the state change is of another account or Region, is not an end, or
+            is a completion, which the output file announces.
     """
     if event.get("Event") == "s3:TestEvent":
         return []
     if event.get("detail-type") == JOB_STATE_CHANGE:
-        return [_job_end(event)]
+        return [_job_end(event, origin)]
     records = event.get("Records")
     if not isinstance(records, list) or not records:
         raise InvalidEventError(
@@ -135,7 +153,7 @@ def job_events(event: Mapping[str, Any], bucket: str) -> list[JobEvent]:
             f"{JOB_STATE_CHANGE}. Send S3 ObjectCreated notifications (directly, through SQS, or through SNS and SQS), "
             "or Bedrock's job state changes (directly or through SQS)."
         )
-    objects = [_job_object(record, bucket) for record in cast("list[object]", records)]
+    objects = [_job_object(record, origin.bucket) for record in cast("list[object]", records)]
     return sorted(objects, key=lambda found: isinstance(found, OutputManifestObject))
 
 
@@ -163,15 +181,25 @@ def _job_object(record: object, bucket: str) -> OutputObject | OutputManifestObj
     )
 
 
-def _job_end(event: Mapping[str, Any]) -> JobEnd:
+def _job_end(event: Mapping[str, Any], origin: Origin) -> JobEnd:
     try:
-        detail = _StateChange.model_validate(event).detail
+        change = _StateChange.model_validate(event)
     except ValidationError as exc:
         raise InvalidEventError(
             f"the {JOB_STATE_CHANGE} is not valid: {describe_errors(exc)}. Send Bedrock's own events, and only of jobs "
             "that Bedrock did not complete."
         ) from exc
-    return JobEnd(detail.batchJobArn.rpartition("/")[2], detail.status, detail.failureMessage or "")
+    detail = change.detail
+    # arn:PARTITION:bedrock:REGION:ACCOUNT:model-invocation-job/ID
+    _, _, _, region, account_id, job = detail.batchJobArn.split(":")
+    # EventBridge writes the account and the Region of the event, and the sender writes the ARN.
+    if {(change.account, change.region), (account_id, region)} != {(origin.account_id, origin.region)}:
+        raise InvalidEventError(
+            f"the {JOB_STATE_CHANGE} of job {detail.batchJobArn!r}, sent in Region {change.region!r} of account "
+            f"{change.account!r}, is not of this stage's Region {origin.region!r} and account {origin.account_id!r}. "
+            "Correct the rule that sends the event."
+        )
+    return JobEnd(job.rpartition("/")[2], detail.status, detail.failureMessage or "")
 
 
 def _json_object(text: object, subject: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ def transaction_id(job_id: str, image_id: str, timestamp: str) -> str:
     """Return the id of the transaction that a job read from an image: 24 hex digits.
 
     `timestamp` is the job's submitTime exactly as stored, and never the time of processing. A replay then finds the
-    same id and overwrites its own item instead of adding a second one.
+    same id, and does not add a second transaction.
     """
     digest = hashlib.sha256(f"{job_id}#{image_id}#{timestamp}".encode())
     return digest.hexdigest()[:TRANSACTION_ID_LENGTH]

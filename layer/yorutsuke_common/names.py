@@ -49,8 +49,13 @@ def log_group(function: str) -> str:
 # Limits that alarms and the operator's `doctor` have in common.
 MAX_FAILURE_PERCENT = 5
 """Maximum share of records that become dead letters, in percent of all records of a stage in five minutes."""
-MAX_REDELIVERIES = 2
-"""Maximum number of redeliveries of a message. An output manifest before its output is redelivered once."""
+MAX_AGE_INTERVALS = 3
+"""Maximum age of a message, in intervals between its deliveries.
+
+SQS omits a message from the age of the oldest message after its third receive. A failing message is received at the
+start of each interval, so it leaves the metric after two intervals. An older message is not received. Source: Amazon
+SQS developer guide, "Available CloudWatch metrics for Amazon SQS".
+"""
 MAX_FUNCTION_SECONDS = 900
 """Lambda's maximum timeout of a function, in seconds."""
 
@@ -85,6 +90,7 @@ class ResultMetric(StrEnum):
     MISSING_COUNT = "MissingCount"
     PROCESSING_TIME = "ProcessingTime"
     JOB_FAILED = "JobFailed"
+    REDELIVERY_FAILED = "RedeliveryFailed"
     UNPROCESSED_COUNT = "UnprocessedCount"
     MANIFEST_DIFFERENCE = "ManifestDifference"
 
@@ -115,6 +121,14 @@ BEDROCK_MIN_RECORDS = 100
 MAX_RECORDS = 50_000
 """Maximum number of records of a job, by Bedrock's default quota."""
 
+# Bounds of a batch inference job's `timeoutDurationInHours`. Source: Amazon Bedrock API reference,
+# CreateModelInvocationJob.
+BEDROCK_MIN_TIMEOUT_HOURS = 24
+BEDROCK_MAX_TIMEOUT_HOURS = 168
+JOB_TIMEOUT_HOURS = 72
+"""Default timeout of a job, in hours. The minimum could end jobs that wait for capacity, and the maximum would leave
+their images unread for a week."""
+
 
 class LogEvent(StrEnum):
     """The `event` key of a log entry. Queries and dashboards rely on these names."""
@@ -122,9 +136,10 @@ class LogEvent(StrEnum):
     BATCH_RESULT_STARTED = "BATCH_RESULT_STARTED"
     BATCH_RESULT_PER_TRANSACTION = "BATCH_RESULT_PER_TRANSACTION"
     BATCH_RESULT_LINE_SKIPPED = "BATCH_RESULT_LINE_SKIPPED"
-    BATCH_WRITE_RETRIED = "BATCH_WRITE_RETRIED"
-    BATCH_WRITE_FAILED_FINAL = "BATCH_WRITE_FAILED_FINAL"
+    DYNAMODB_THROTTLED = "DYNAMODB_THROTTLED"
+    DYNAMODB_THROTTLED_FINAL = "DYNAMODB_THROTTLED_FINAL"
     BATCH_RESULT_IMAGE_MIGRATION_FAILED = "BATCH_RESULT_IMAGE_MIGRATION_FAILED"
+    BATCH_RESULT_UPLOAD_KEPT = "BATCH_RESULT_UPLOAD_KEPT"
     BATCH_RESULT_COPIER_GAVE_UP = "BATCH_RESULT_COPIER_GAVE_UP"
     BATCH_RESULT_DUPLICATE = "BATCH_RESULT_DUPLICATE"
     BATCH_RESULT_JOB_CLAIMED = "BATCH_RESULT_JOB_CLAIMED"

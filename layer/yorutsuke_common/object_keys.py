@@ -14,8 +14,8 @@ from .names import (
     UPLOADS_PREFIX,
 )
 
-MAX_KEY_BYTES = 1024
-"""S3's maximum length of an object key, in bytes."""
+MAX_UPLOAD_KEY_BYTES = 998
+"""Maximum length of an upload's key, in bytes. S3's limit is 1,024, and `processed_key` is 26 bytes longer."""
 
 _INVALID_XML_CHARACTER = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _OUTPUT_KEY = re.compile(rf"{BATCH_OUTPUT_PREFIX}[^/]+/[^/]+\.jsonl(\.out)?", re.DOTALL)
@@ -47,15 +47,16 @@ def dead_letters_key(job_id: str) -> str:
     return f"{DEAD_LETTERS_PREFIX}{job_id}.jsonl"
 
 
-def upload_key(s3_key: str) -> str | None:
+def upload_key(s3_key: str, user_id: str) -> str | None:
     """Return the key of an uploaded image, from an `s3Key` with or without the leading `uploads/`.
 
-    Returns None if S3's requests cannot carry the key. DeleteObjects refuses a complete request if one key in it is
-    not valid XML or is too long.
+    Returns None if the key is not in the user's folder `uploads/{userId}/`, or if S3's requests cannot carry it or its
+    target. DeleteObjects refuses a complete request if one key in it is not valid XML or is too long.
     """
-    file = s3_key.removeprefix(UPLOADS_PREFIX)
-    key = UPLOADS_PREFIX + file
-    usable = file and not _INVALID_XML_CHARACTER.search(file) and len(key.encode()) <= MAX_KEY_BYTES
+    key = UPLOADS_PREFIX + s3_key.removeprefix(UPLOADS_PREFIX)
+    folder = f"{UPLOADS_PREFIX}{user_id}/"
+    owned = "/" not in user_id and key.startswith(folder) and key != folder
+    usable = owned and not _INVALID_XML_CHARACTER.search(key) and len(key.encode()) <= MAX_UPLOAD_KEY_BYTES
     return key if usable else None
 
 

@@ -21,6 +21,7 @@ from pydantic import (
     JsonValue,
     StringConstraints,
 )
+from pydantic_core import to_json
 
 from .hashing import derived_trace_id
 from .names import MAX_RECORDS
@@ -33,6 +34,10 @@ MAX_DESCRIPTION_CHARACTERS = 10_000
 """Maximum length of a description, in characters. Keeps an item far below DynamoDB's 400 KB."""
 MAX_DETAIL_CHARACTERS = 1_000
 """Maximum length of a message from a model or from Bedrock that is stored, in characters."""
+MILLISECONDS_FROM = 100_000_000_000
+"""Smallest number that is read as milliseconds since the epoch. In seconds, it is in the year 5138."""
+EARLIEST_DATE = "2000-01-01"
+"""Earliest date of a receipt. A model may copy a year as it is printed, such as 0008 for the eighth of an era."""
 MAX_AMOUNT_DIGITS = 38
 """Maximum number of digits of an amount. DynamoDB keeps 38 significant digits and refuses more."""
 
@@ -57,7 +62,8 @@ class JobStatus(StrEnum):
 class TransactionStatus(StrEnum):
     """The statuses of a transaction.
 
-    `migrationFailed`: the transaction is stored, but its image is still in `uploads/`.
+    `migrationFailed`: the transaction is stored, but its image is still in `uploads/`. Other values belong to the app,
+    such as a mark for a deleted transaction, and are never changed.
     """
 
     PROCESSED = "processed"
@@ -76,13 +82,17 @@ class ImageStatus(StrEnum):
 
 
 class Reason(StrEnum):
-    """The reasons for which a line of an output file becomes a dead letter."""
+    """The reasons for which a line of an output file becomes a dead letter.
+
+    Tests compare every list of reasons in the documents with this one.
+    """
 
     INVALID_JSON = "INVALID_JSON"
     INVALID_RECORD = "INVALID_RECORD"
     LINE_TOO_LONG = "LINE_TOO_LONG"
     DUPLICATE_IMAGE = "DUPLICATE_IMAGE"
     OWNER_MISMATCH = "OWNER_MISMATCH"
+    UNKNOWN_IMAGE = "UNKNOWN_IMAGE"
     MODEL_ERROR = "MODEL_ERROR"
     TRUNCATED_OUTPUT = "TRUNCATED_OUTPUT"
     INVALID_AI_JSON = "INVALID_AI_JSON"
@@ -114,6 +124,8 @@ def _real_date(value: str) -> str:
         calendar_date.fromisoformat(value)
     except ValueError:
         raise ValueError("must be a day of the calendar") from None
+    if value < EARLIEST_DATE:
+        raise ValueError(f"must be at least {EARLIEST_DATE}")
     return value
 
 
@@ -137,6 +149,15 @@ def _each_once(values: list[str]) -> list[str]:
     if repeats:
         raise ValueError(f"must name each image once, but {repeats} of the {len(values)} ids are repeats")
     return values
+
+
+def serialize_json(value: JsonValue) -> bytes:
+    """Return a value as JSON. Numbers that JSON cannot express become strings."""
+    return to_json(value, inf_nan_mode="strings")
+
+
+def _serialized(value: JsonValue | bytes) -> bytes:
+    return value if isinstance(value, bytes) else serialize_json(value)
 
 
 ImageId = Annotated[str, Field(min_length=1), AfterValidator(_within_key_limit)]
@@ -224,7 +245,7 @@ class BatchJob(_Model):
     `processedOutputs` maps the object key of each processed output file to its ETag. The attributes that start with
     `bedrock` come from Bedrock: the state in which the job ended if it did not complete, the message, and the
     output manifest's counts once the output agrees with them. `claimedBy` and `claimedUntil` (epoch seconds) belong to
-    the invocation that is processing the job's output.
+    the invocation that is processing the job's output. `completedBy` is the `claimedBy` of the last completion.
     """
 
     intentId: Annotated[str, Field(min_length=1)]
@@ -237,6 +258,7 @@ class BatchJob(_Model):
     pendingImageIds: list[str] | None = None
     traceId: str | None = None
     completedAt: str | None = None
+    completedBy: str | None = None
     resultStats: ResultStats | None = None
     processedOutputs: dict[str, str] = Field(default_factory=dict)
     bedrockStatus: str | None = None
@@ -249,6 +271,11 @@ class BatchJob(_Model):
     def trace_id(self) -> str:
         """The trace id of the submission, or one derived from the job's id: the same for every delivery."""
         return self.traceId or derived_trace_id(self.jobId)
+
+    @property
+    def submitted_at(self) -> datetime | None:
+        """The time of the submission, or None if `submitTime` is neither ISO 8601 nor a number since the epoch."""
+        return instant(self.submitTime)
 
 
 class SubmitRequest(_Model):
@@ -273,9 +300,10 @@ class Submission(_Model):
     """An item of the batch-jobs table as the orchestrator writes it, before and after Bedrock creates the job.
 
     The first write fixes `submitTime` (to the microsecond) and the parameters of the job: `modelId`, `manifestUri`,
-    `outputUri` and `roleArn`. `requestedImages` is a digest of the requested ids. `submittedImages` is the `selection`
-    of those that are in the manifest, `imageCount` their number, and `pendingImageIds` lists them if they fit into an
-    item. `manifestPublished` is set once the manifest is complete. `ttl` is in epoch seconds.
+    `outputUri`, `roleArn` and `jobTimeoutHours`, which items of earlier versions lack. `requestedImages` is a digest of
+    the requested ids. `submittedImages` is the `selection` of those that are in the manifest, `imageCount` is their
+    number, and `pendingImageIds` lists them if they fit into an item. `manifestPublished` is set once the manifest is
+    complete. `ttl` is in epoch seconds.
     """
 
     intentId: str
@@ -286,6 +314,7 @@ class Submission(_Model):
     manifestUri: str
     outputUri: str
     roleArn: str
+    jobTimeoutHours: int | None = None
     traceId: str
     requestedImages: str
     submittedImages: str
@@ -303,7 +332,9 @@ class Submission(_Model):
 class PendingImage(_Model):
     """An item of the pending-images table: partition key `imageId`.
 
-    `s3Key` occurs with and without the leading `uploads/`.
+    `s3Key` occurs with and without the leading `uploads/`. `intentId` and `uploadETag` name the last submission that
+    read the image and the ETag of the content that it read. `processedKey` and `transactionId` are set when the image
+    has been moved.
     """
 
     imageId: str
@@ -312,7 +343,10 @@ class PendingImage(_Model):
     md5: str | None = None
     uploadedAt: str | None = None
     status: str = ImageStatus.PENDING.value
+    intentId: str | None = None
+    uploadETag: str | None = None
     processedKey: str | None = None
+    transactionId: str | None = None
 
 
 class SimpleOutput(_Model):
@@ -337,6 +371,8 @@ class BedrockRecord(_Model):
     Source: Amazon Bedrock user guide, "View the results of a batch inference job".
     """
 
+    model_config = ConfigDict(ser_json_inf_nan="strings")
+
     recordId: ImageId
     modelOutput: JsonValue = None
     error: JsonValue = None
@@ -345,18 +381,37 @@ class BedrockRecord(_Model):
 class DeadLetter(_Model):
     """One line of `dead-letters/{jobId}.jsonl`.
 
-    `line` counts from 1. `detail` may quote the model's error and is truncated. `record` is the line's JSON without
-    `modelInput`, or the beginning of its text if the line is not JSON or is too large. Numbers that JSON cannot express
-    become strings, such as "Infinity" for 1e400.
+    `line` counts from 1. `detail` may quote the model's error and is truncated. `record` is JSON, kept as text because
+    parsed values may take forty times the memory: the line without `modelInput`, or a string with the beginning of its
+    text if the line is not JSON or is too large. Numbers that JSON cannot express become strings, such as "Infinity"
+    for 1e400.
     """
-
-    model_config = ConfigDict(ser_json_inf_nan="strings")
 
     line: int
     imageId: str | None = None
     reason: Reason
     detail: Annotated[str, AfterValidator(_cut_detail)]
-    record: JsonValue
+    record: Annotated[bytes, BeforeValidator(_serialized)]
+
+    def as_json(self) -> bytes:
+        """Return the line, without its newline. Leave `imageId` out if it is not known."""
+        rest = self.model_dump_json(exclude={"record"} if self.imageId else {"record", "imageId"})
+        return rest.removesuffix("}").encode() + b',"record":' + self.record + b"}"
+
+
+def instant(text: str) -> datetime | None:
+    """Return an instant in ISO 8601, in UTC unless it has a zone, or since the epoch. Return None for other text."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        pass
+    else:
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    try:
+        seconds = float(text)
+        return datetime.fromtimestamp(seconds / 1000 if seconds > MILLISECONDS_FROM else seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def iso_utc(moment: datetime, precision: Literal["seconds", "microseconds"] = "seconds") -> str:

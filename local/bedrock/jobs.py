@@ -143,7 +143,7 @@ class Bedrock:
             self._change(job_id, "Validating")
             with acting_as(self._aws, request["roleArn"], job_id) as s3:
                 for uri in (output_uri, input_uri):
-                    s3.list_objects_v2(**_place(uri, "Prefix"), MaxKeys=1)
+                    s3.list_objects_v2(**_origin(uri, "Prefix"), MaxKeys=1)
                 records = self._read_manifest(s3, input_uri)
                 self._change(job_id, "Scheduled")
                 self._change(job_id, "InProgress")
@@ -167,7 +167,7 @@ class Bedrock:
         """
         if not uri.endswith(".jsonl"):
             raise UnusableInputError(f"has input {uri}, which is not a .jsonl file.")
-        lines = s3.get_object(**_place(uri))["Body"].read().splitlines()
+        lines = s3.get_object(**_origin(uri))["Body"].read().splitlines()
         records = [_record(number, line) for number, line in enumerate(lines, 1) if line.strip()]
         count, minimum = len(records), self._min_records
         if count < minimum:
@@ -194,10 +194,10 @@ def _write_output(s3: "S3Client", folder_uri: str, name: str, records: list[Reco
     counts = record_counts(len(lines), errors=sum("error" in line for line in lines))
     output = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     for file, body in ((name, output), (OUTPUT_MANIFEST_NAME, counts.model_dump_json())):
-        s3.put_object(**_place(f"{folder_uri}/{file}"), Body=body.encode())
+        s3.put_object(**_origin(f"{folder_uri}/{file}"), Body=body.encode())
 
 
-def _place(uri: str, key: str = "Key") -> Any:
+def _origin(uri: str, key: str = "Key") -> Any:
     """Return the parameters of S3's operations that name an S3 URI."""
     bucket, _, path = uri.removeprefix("s3://").partition("/")
     return {"Bucket": bucket, key: path}

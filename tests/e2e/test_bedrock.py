@@ -18,15 +18,21 @@ REDELIVERY_SECONDS = 30
 
 
 def _final_state(job_run: JobRun) -> dict[str, Any]:
-    """Return the final items and objects of a job, without its completion time."""
+    """Return the final items and objects of a job, without the times that differ between two runs.
+
+    A transaction keeps the times of the output file's version from which it was added.
+    """
     job = job_run.job()
-    del job["completedAt"]
+    del job["completedAt"], job["completedBy"]
+    transactions = job_run.transactions()
+    for transaction in transactions:
+        del transaction["extractedAt"], transaction["ttl"]
     bucket = job_run.outputs["imagesBucket"]
     dead_letters = job_run.aws.s3.get_object(Bucket=bucket, Key=f"dead-letters/{job_run.job_id}.jsonl")["Body"].read()
     images = job_run.aws.dynamodb.scan(TableName=job_run.outputs["pendingImagesTable"])["Items"]
     return {
         "job": job,
-        "transactions": sorted(job_run.transactions(), key=repr),
+        "transactions": sorted(transactions, key=repr),
         "pendingImages": sorted((image for image in images if job_run.job_id in str(image)), key=repr),
         "processed": sorted(key for key in job_run.object_keys("processed/") if job_run.job_id in key),
         "uploads": sorted(key for key in job_run.object_keys("uploads/") if job_run.job_id in key),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 RECEIPT = {
     "amount": 1280,
     "type": "expense",
-    "date": "2026-11-20",
+    "date": "2025-11-20",
     "merchant": "喫茶星",
     "category": "other",
     "description": "Coffee",

@@ -124,7 +124,7 @@ def test_throttled_calls_are_retried_within_one_delivery(faulty_endpoint: Faulty
     job_run, file = submit(RECEIPTS)
     throttled = {"code": "ProvisionedThroughputExceededException"}
     faulty_endpoint.fail(
-        {"service": "dynamodb", "operation": "BatchWriteItem", "times": 2, "error": throttled},
+        {"service": "dynamodb", "operation": "BatchExecuteStatement", "times": 2, "error": throttled},
         {**COPIES, "times": 3, "error": {"code": "SlowDown", "status": 503}},
     )
 

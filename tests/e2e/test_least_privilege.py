@@ -33,6 +33,7 @@ from local.receipts import simple_lines
 from tests.integration.stage import s3_notification
 
 from .conftest import JOB_NUMBERS, deploy_stage, emulator_with_artifacts, own_receipts
+from .copy_actions import COPY_ACTIONS
 from .policy_grants import Document, Policy, as_list, grants_of, policies_of, without_grant
 from .policy_lint import problems
 from .probe_function import Probe, deploy_probe
@@ -98,20 +99,31 @@ def _failure(message: str) -> str:
 
 def process_a_job(stage: Stage) -> str:
     """Process an output with a good record, a bad one and one with a missing image. Return any other failure."""
+    return _process(stage, times=1)
+
+
+def process_a_job_again(stage: Stage) -> str:
+    """Process such an output twice, as after a replay. The second time, the function reads the transactions."""
+    return _process(stage, times=2)
+
+
+def _process(stage: Stage, times: int) -> str:
     job_run = JobRun(stage.job_run.aws, stage.job_run.outputs, job_id=f"jobrun{next(JOB_NUMBERS):06}")
     bucket, receipts = job_run.outputs["imagesBucket"], own_receipts(job_run, 2)
     job_run.seed_images(receipt.image_id for receipt in receipts)
-    job_run.seed_job()
     [missing] = [key for key in job_run.object_keys("uploads/") if receipts[1].image_id in key]
     job_run.aws.s3.delete_object(Bucket=bucket, Key=missing)
     key = f"batch-output/{job_run.job_id}/output.jsonl"
     job_run.aws.s3.put_object(Bucket=bucket, Key=key, Body="\n".join([*simple_lines(receipts), "{"]).encode())
     event = json.dumps(s3_notification(key, etag="unknown", bucket=bucket))
-    answer = json.load(
-        job_run.aws.lambda_.invoke(FunctionName=job_run.outputs["functionName"], Payload=event)["Payload"]
-    )
-    if "errorMessage" in answer:
-        return _failure(answer["errorMessage"])
+    for _ in range(times):
+        # The item of a submitted job lets the function process the output again.
+        job_run.seed_job()
+        answer = json.load(
+            job_run.aws.lambda_.invoke(FunctionName=job_run.outputs["functionName"], Payload=event)["Payload"]
+        )
+        if "errorMessage" in answer:
+            return _failure(answer["errorMessage"])
     job_run.wait_for_entry("BATCH_RESULT_COMPLETED")
     entries = job_run.log_entries(f'"BATCH_RESULT_IMAGE_MIGRATION_FAILED" "{job_run.job_id}"')
     failed = {f"{entry['operation']}: {entry['code']}" for entry in entries}
@@ -120,6 +132,16 @@ def process_a_job(stage: Stage) -> str:
     stats = job_run.job()["resultStats"]
     assert (stats["successCount"], stats["failureCount"], stats["migrationFailedCount"]) == (2, 1, 1)
     return WORKS
+
+
+def simulate_a_tagged_copy(stage: Stage) -> str:
+    """Simulate the checks that S3 makes when the handler copies an image with tags. Return the denied actions."""
+    denied = [
+        action
+        for action, prefix in COPY_ACTIONS
+        if _simulate(stage, "functionRoleArn", [action], f"{BUCKET_ARN}/{prefix}user-1/image.png") != WORKS
+    ]
+    return ", ".join(denied) or WORKS
 
 
 def poll_the_queue(stage: Stage) -> str:
@@ -209,19 +231,19 @@ CREATE = "bedrock:CreateModelInvocationJob"
 RUN = "bedrock:InvokeModel"
 
 
-def run_the_model(stage: Stage) -> str:
-    """Evaluate running the profile's model in the profile's regions, which the fake Bedrock does without a check.
+def simulate_bedrocks_calls(stage: Stage) -> str:
+    """Simulate the calls in Bedrock's role that the fake Bedrock does not make.
 
-    Source: Amazon Bedrock user guide, "Create a custom service role for batch inference".
+    Bedrock validates that its role may read and write at both locations, and it runs the profile's model in any of the
+    profile's regions. Sources: Amazon Bedrock user guide, "Create a custom service role for batch inference"; Amazon
+    Bedrock API reference, GetModelInvocationJob (Validating).
     """
-    document = stage.policies["bedrock data"].read()
-
-    def decided(resource: str, profile: str) -> str:
-        return _evaluate({"policy": document, "action": RUN, "resource": resource, "inferenceProfile": profile})
-
-    assert decided(MODEL_IN_OTHER_REGION, "") == "ImplicitDeny"
-    assert decided(MODEL_IN_OTHER_REGION, PROFILE.replace("lite", "pro")) == "ImplicitDeny"
-    return ", ".join(arn for arn in (PROFILE, MODEL_IN_OTHER_REGION) if decided(arn, PROFILE) != "Allow") or WORKS
+    calls = [
+        *((action, arn) for action in ("s3:GetObject", "s3:PutObject") for arn in (MANIFEST, OUTPUT)),
+        *((RUN, arn) for arn in (PROFILE, MODEL_IN_OTHER_REGION)),
+    ]
+    denied = [f"{action} {arn}" for action, arn in calls if _simulate(stage, "bedrockRoleArn", [action], arn) != WORKS]
+    return ", ".join(denied) or WORKS
 
 
 def send_a_failed_request(stage: Stage) -> str:
@@ -311,12 +333,15 @@ def read_without_tls(stage: Stage) -> str:
 
 Check = Callable[[Stage], str]
 IMAGES = "yorutsuke-images-local-000000000000"
+BUCKET_ARN = f"arn:aws:s3:::{IMAGES}"
 ORCHESTRATOR_LOG = "log-group:/aws/lambda/yorutsuke-batch-orchestrator-local:log-stream:*"
 JOB = f"arn:aws:bedrock:{REGION}:000000000000:model-invocation-job/abcdefgh1234"
 BEDROCK_ROLE = "role/yorutsuke-batch-orchestrator-bedrock-local"
 LOG = "log-group:/aws/lambda/yorutsuke-batch-result-handler-local:log-stream:*"
 QUEUE, DLQ = "yorutsuke-batch-output-local", "yorutsuke-batch-output-dlq-local"
 SUBMIT_DLQ = "yorutsuke-batch-orchestrator-dlq-local"
+MANIFEST = f"{BUCKET_ARN}/batch-input/intent/manifest.jsonl"
+OUTPUT = f"{BUCKET_ARN}/batch-output/abcdefgh1234/manifest.jsonl.out"
 PROFILE = f"arn:aws:bedrock:{REGION}:000000000000:inference-profile/{MODEL_ID}"
 MODEL = f"foundation-model/{MODEL_ID.removeprefix('apac.')}"
 MODEL_IN_OTHER_REGION = f"arn:aws:bedrock:ap-southeast-2::{MODEL}"
@@ -360,23 +385,34 @@ REMOVED_GRANTS: list[tuple[str, str, Check, str]] = [
         process_a_job,
         "DeleteObjects: AccessDenied",
     ),
-    (
-        "sqs",
-        f"{ROLE_DATA}: WriteResults dynamodb:BatchWriteItem {TABLE.format('transactions')}",
-        process_a_job,
-        f"BatchWriteItem: {DYNAMODB_DENIED}",
+    *(
+        ("sqs", f"{ROLE_DATA}: {sid} {action} {IMAGES}/{prefix}*", simulate_a_tagged_copy, action)
+        for sid, action, prefix in (
+            ("ReadTagsOfUploads", "s3:GetObjectTagging", "uploads/"),
+            ("WriteTagsOfCopies", "s3:PutObjectTagging", "processed/"),
+        )
     ),
-    (
-        "sqs",
-        f"{ROLE_DATA}: WriteResults dynamodb:BatchWriteItem {TABLE.format('pending-images')}",
-        process_a_job,
-        f"BatchWriteItem: {DYNAMODB_DENIED}",
-    ),
-    (
-        "sqs",
-        f"{ROLE_DATA}: LookUpImages dynamodb:BatchGetItem {TABLE.format('pending-images')}",
-        process_a_job,
-        f"BatchGetItem: {DYNAMODB_DENIED}",
+    *(
+        ("sqs", f"{ROLE_DATA}: {grant}", check, f"{operation}: {DYNAMODB_DENIED}")
+        for grant, check, operation in (
+            (
+                f"AddTransactions dynamodb:PartiQLInsert {TABLE.format('transactions')}",
+                process_a_job,
+                "BatchExecuteStatement",
+            ),
+            (
+                f"SetStatuses dynamodb:PartiQLUpdate {TABLE.format('transactions')}",
+                process_a_job,
+                "BatchExecuteStatement",
+            ),
+            (
+                f"SetStatuses dynamodb:PartiQLUpdate {TABLE.format('pending-images')}",
+                process_a_job,
+                "BatchExecuteStatement",
+            ),
+            (f"LookUpItems dynamodb:BatchGetItem {TABLE.format('transactions')}", process_a_job_again, "BatchGetItem"),
+            (f"LookUpItems dynamodb:BatchGetItem {TABLE.format('pending-images')}", process_a_job, "BatchGetItem"),
+        )
     ),
     (
         "sqs",
@@ -402,7 +438,10 @@ REMOVED_GRANTS: list[tuple[str, str, Check, str]] = [
             f"KeepJobs dynamodb:GetItem {TABLE.format('batch-jobs')}": f"GetItem: {DYNAMODB_DENIED}",
             f"KeepJobs dynamodb:PutItem {TABLE.format('batch-jobs')}": f"PutItem: {DYNAMODB_DENIED}",
             f"KeepJobs dynamodb:UpdateItem {TABLE.format('batch-jobs')}": f"UpdateItem: {DYNAMODB_DENIED}",
-            f"LookUpImages dynamodb:BatchGetItem {TABLE.format('pending-images')}": f"BatchGetItem: {DYNAMODB_DENIED}",
+            f"KeepImages dynamodb:BatchGetItem {TABLE.format('pending-images')}": f"BatchGetItem: {DYNAMODB_DENIED}",
+            f"KeepImages dynamodb:PartiQLUpdate {TABLE.format('pending-images')}": (
+                f"BatchExecuteStatement: {DYNAMODB_DENIED}"
+            ),
             f"ReadImages s3:GetObject {IMAGES}/uploads/*": "left out: UNREADABLE 1",
             f"WriteManifests s3:PutObject {IMAGES}/batch-input/*": "PutObject: AccessDenied",
         }.items()
@@ -415,8 +454,15 @@ REMOVED_GRANTS: list[tuple[str, str, Check, str]] = [
     ),
     ("sqs", f"orchestrator data: SubmitJobs {CREATE} inference-profile/{MODEL_ID}", simulate_job_creation, PROFILE),
     ("sqs", f"orchestrator data: SubmitJobs {CREATE} {MODEL}", simulate_job_creation, MODEL_IN_OTHER_REGION),
-    ("sqs", f"bedrock data: UseProfile0 {RUN} inference-profile/{MODEL_ID}", run_the_model, PROFILE),
-    ("sqs", f"bedrock data: RunModelOfProfile0 {RUN} {MODEL}", run_the_model, MODEL_IN_OTHER_REGION),
+    *(
+        ("sqs", f"bedrock data: {grant}", simulate_bedrocks_calls, failure)
+        for grant, failure in {
+            f"RunProfiles {RUN} inference-profile/{MODEL_ID}": f"{RUN} {PROFILE}",
+            f"RunProfiles {RUN} {MODEL}": f"{RUN} {MODEL_IN_OTHER_REGION}",
+            f"UseManifestsAndOutputs s3:PutObject {IMAGES}/batch-input/*": f"s3:PutObject {MANIFEST}",
+            f"UseManifestsAndOutputs s3:GetObject {IMAGES}/batch-output/*": f"s3:GetObject {OUTPUT}",
+        }.items()
+    ),
     (
         "sqs",
         f"orchestrator on-failure: HandOverFailedEvents sqs:SendMessage {SUBMIT_DLQ}",
@@ -434,16 +480,16 @@ REMOVED_GRANTS: list[tuple[str, str, Check, str]] = [
         ("sqs", f"orchestrator log: WriteLog {action} {ORCHESTRATOR_LOG}", write_the_orchestrators_log, action)
         for action in ("logs:CreateLogStream", "logs:PutLogEvents")
     ),
-    ("sqs", f"bedrock data: FindManifests s3:ListBucket {IMAGES}", submit_a_job, "Failed, ListObjectsV2: AccessDenied"),
+    ("sqs", f"bedrock data: ListLocations s3:ListBucket {IMAGES}", submit_a_job, "Failed, ListObjectsV2: AccessDenied"),
     (
         "sqs",
-        f"bedrock data: ReadManifests s3:GetObject {IMAGES}/batch-input/*",
+        f"bedrock data: UseManifestsAndOutputs s3:GetObject {IMAGES}/batch-input/*",
         submit_a_job,
         "Failed, GetObject: AccessDenied",
     ),
     (
         "sqs",
-        f"bedrock data: WriteOutputs s3:PutObject {IMAGES}/batch-output/*",
+        f"bedrock data: UseManifestsAndOutputs s3:PutObject {IMAGES}/batch-output/*",
         submit_a_job,
         "Failed, PutObject: AccessDenied",
     ),
@@ -469,7 +515,6 @@ class Sender:
     account: str
 
 
-BUCKET_ARN = f"arn:aws:s3:::{IMAGES}"
 ACCOUNT = IMAGES.rpartition("-")[2]
 SCOPE = f"{REGION}:{ACCOUNT}"
 """The region and the account in the stage's ARNs."""

@@ -26,8 +26,9 @@ SETTLE_SECONDS = 120
 def entries(stage: JobRun, tmp_path_factory: pytest.TempPathFactory) -> Entries:
     """The log entries of a job run that contains every kind of event.
 
-    The output file arrives before the job's item. It has a bad record and a record with an unknown image, and it
-    lacks a record for one image. Two submissions fail as well: one has too few images, one has a broken item.
+    The output file arrives before the job's item, and its message fails twice. The output has a bad record and a record
+    with an unknown image, and it lacks a record for one image. Two submissions fail as well: one has too few images,
+    one has a broken item.
     """
     job_run = JobRun(stage.aws, stage.outputs, job_id=f"jobrun{next(JOB_NUMBERS):06}")
     receipts = own_receipts(job_run, 4)
@@ -37,7 +38,11 @@ def entries(stage: JobRun, tmp_path_factory: pytest.TempPathFactory) -> Entries:
     job_run.seed_images(images[1:])
     with redelivered_after(stage, REDELIVERY_SECONDS):
         job_run.drop_output(file)
-        job_run.wait_for_entry("BATCH_RESULT_FAILED")
+        message_id = job_run.wait_for_entry("BATCH_RESULT_FAILED")["messageId"]
+        about_message = f'"RedeliveryFailed" "{message_id}"'
+        redelivered = until(
+            lambda: [*job_run.log_entries(about_message)], SETTLE_SECONDS, "the metric of a failed redelivery"
+        )
         job_run.seed_job([*images, f"{job_run.job_id}-without-a-record"])
         until(lambda: job_run.job()["status"] == "COMPLETED", SETTLE_SECONDS, "the job to be COMPLETED")
         job_run.drop_output_manifest(bedrock_counts(job_run.job()["resultStats"]["totalCount"]))
@@ -45,7 +50,7 @@ def entries(stage: JobRun, tmp_path_factory: pytest.TempPathFactory) -> Entries:
         job_run.end_job("PartiallyCompleted", "Not all records could be processed in time.")
         job_run.wait_for_entry("BATCH_RESULT_JOB_FAILED")
     submissions = _failed_submissions(stage, refused=f"{job_run.job_id}-refused", failed=f"{job_run.job_id}-failed")
-    return [*job_run.log_entries(f'"{job_run.job_id}"'), *submissions]
+    return [*job_run.log_entries(f'"{job_run.job_id}"'), *redelivered, *submissions]
 
 
 def _failed_submissions(stage: JobRun, refused: str, failed: str) -> Entries:

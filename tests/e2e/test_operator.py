@@ -15,7 +15,7 @@ from local.job_run import JobRun
 from local.receipts import simple_lines
 from yorutsuke.app import main
 from yorutsuke.local_stage import STAGE_FILE_VARIABLE
-from yorutsuke_common.schema import DeadLetter, Reason, RecordCounts, iso_utc
+from yorutsuke_common.schema import DeadLetter, Reason, RecordCounts, iso_utc, serialize_json
 
 from .conftest import own_receipts
 from .operator_stage import Operator, delete_jobs, make_operator, put_job
@@ -191,8 +191,8 @@ def test_dead_letters_limits_its_output(operator: Operator) -> None:
     aws, outputs = operator.job_run.aws, operator.job_run.outputs
     key = f"dead-letters/{JOB}.jsonl"
     kept = aws.s3.get_object(Bucket=outputs["imagesBucket"], Key=key)["Body"].read()
-    letter = DeadLetter(line=1, imageId="img", reason=Reason.MODEL_ERROR, detail="no", record="r" * 100)
-    body = (letter.model_dump_json() + "\n").encode() * 50_000
+    letter = DeadLetter(line=1, imageId="img", reason=Reason.MODEL_ERROR, detail="no", record=serialize_json("r" * 100))
+    body = (letter.as_json() + b"\n") * 50_000
     aws.s3.put_object(Bucket=outputs["imagesBucket"], Key=key, Body=body)
     try:
         result = operator("dead-letters", JOB)

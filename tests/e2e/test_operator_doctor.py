@@ -295,7 +295,7 @@ def test_health_is_unknown_without_permissions(operator: Operator, tmp_path: Pat
 
     answer = json.loads(result.out)
     unchecked = sum(finding["state"] == "not checked" for finding in answer["checks"])
-    assert (result.code, answer["healthy"], unchecked) == (1, None, 7)
+    assert (result.code, answer["healthy"], unchecked) == (1, None, 8)
     assert f"0 bad, 0 warnings, {unchecked} not checked, of {unchecked}" in shown.out
     consequence = "so the health of stage 'local' is not known"
     assert f"UnfinishedError: {unchecked} checks could not be made, {consequence}" in result.message
@@ -313,6 +313,7 @@ def test_denied_checks_are_reported_beside_the_others(operator: Operator, tmp_pa
         "alarms",
         "alarm subscriptions",
         "yorutsuke-batch-output-local",
+        "failed redeliveries",
     }
     assert answer["healthy"] is None
     assert (states["event source mapping"], states["outputs"]) == ("ok", "ok")

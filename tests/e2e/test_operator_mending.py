@@ -66,6 +66,14 @@ def _edit(job_run: JobRun, transaction: dict[str, Any], **attributes: object) ->
     job_run.aws.dynamodb.put_item(TableName=table, Item=to_item({**transaction, **attributes}))
 
 
+def _delete(job_run: JobRun, transaction: dict[str, Any]) -> None:
+    """Delete a transaction from the table."""
+    job_run.aws.dynamodb.delete_item(
+        TableName=job_run.outputs["transactionsTable"],
+        Key=to_item({name: transaction[name] for name in ("userId", "transactionId")}),
+    )
+
+
 def _by_image(job_run: JobRun) -> dict[str, dict[str, Any]]:
     return {transaction["imageId"]: transaction for transaction in job_run.transactions()}
 
@@ -87,68 +95,66 @@ def _processed_job(new_job_run: NewJobRun) -> tuple[JobRun, dict[str, str]]:
     return job_run, seen
 
 
-def test_replay_reports_and_makes_its_changes(operator: Operator, new_job_run: NewJobRun, tmp_path: Path) -> None:
+def test_replay_keeps_edited_and_deleted_transactions(
+    operator: Operator, new_job_run: NewJobRun, tmp_path: Path
+) -> None:
     job_run = new_job_run()
     receipts = own_receipts(job_run, 4)
     seed(job_run, receipts)
     key = _complete(job_run, tmp_path, receipts, "{")
+    edited, marked, removed, _ = (_by_image(job_run)[receipt.image_id] for receipt in receipts)
+    _edit(job_run, edited, merchant="Edited merchant", note="tax-free")
+    _edit(job_run, marked, status="deleted")
+    _delete(job_run, removed)
     before = _by_image(job_run)
-    edited, deleted, noted, _ = (before[receipt.image_id] for receipt in receipts)
-    _edit(job_run, edited, merchant="Edited merchant")
-    _edit(job_run, noted, note="tax-free")
-    job_run.aws.dynamodb.delete_item(
-        TableName=job_run.outputs["transactionsTable"],
-        Key=to_item({"userId": deleted["userId"], "transactionId": deleted["transactionId"]}),
-    )
     job_run.aws.s3.delete_object(Bucket=job_run.outputs["imagesBucket"], Key=f"dead-letters/{job_run.job_id}.jsonl")
 
     result = operator.run_process("replay", job_run.job_id, "--yes", "--json")
 
     answer = result.json
-    effects = answer["effects"]
     assert answer["key"] == key
-    assert effects == {
+    assert answer["effects"] == {
         "new": 0,
-        "gone": 1,
-        "goneIds": [deleted["transactionId"]],
-        "same": 1,
-        "changed": 2,
-        "changedIds": effects["changedIds"],
+        "unchanged": 3,
+        "deleted": 1,
         "imagesToMove": 0,
         "imagesMovedBefore": 4,
         "imagesUnknown": 0,
         "failures": {"INVALID_JSON": 1},
     }
-    assert {*effects["changedIds"]} == {edited["transactionId"], noted["transactionId"]}
     assert answer["done"] is True
     assert answer["resultStats"]["successCount"] == 4
-    assert "0 new, 1 unchanged, 2 overwritten" in result.message
-    assert f"missing, written again │ 1: {deleted['transactionId']}" in result.message
+    assert "0 new, 3 unchanged, 1 deleted before" in result.message
+    assert len(before) == 3
     assert _by_image(job_run) == before
     assert [letter["reason"] for letter in job_run.dead_letters()] == ["INVALID_JSON"]
 
 
-def test_replay_counts_pending_and_foreign_images(operator: Operator, new_job_run: NewJobRun, tmp_path: Path) -> None:
+def test_replay_previews_images_and_new_transactions(
+    operator: Operator, new_job_run: NewJobRun, tmp_path: Path
+) -> None:
     job_run = new_job_run()
-    receipts = own_receipts(job_run, 3)
-    job_run.seed_images(receipt.image_id for receipt in receipts[:2])
-    job_run.seed_job()
-    foreign = {"imageId": receipts[2].image_id, "userId": "another", "s3Key": "uploads/another/x.png"}
-    job_run.aws.dynamodb.put_item(TableName=job_run.outputs["pendingImagesTable"], Item=to_item(foreign))
+    receipts = own_receipts(job_run, 4)
+    pending, requested, foreign, unknown = (receipt.image_id for receipt in receipts)
+    job_run.seed_images([pending, requested, unknown])
+    job_run.seed_job([pending, requested])
+    dynamodb, table = job_run.aws.dynamodb, job_run.outputs["pendingImagesTable"]
+    item = {"imageId": foreign, "userId": "another", "s3Key": "uploads/another/x.png"}
+    dynamodb.put_item(TableName=table, Item=to_item(item))
     _complete(job_run, tmp_path, receipts)
-    again = {"imageId": receipts[0].image_id, "userId": "user-1", "s3Key": "uploads/user-1/gone.png"}
-    job_run.aws.dynamodb.put_item(TableName=job_run.outputs["pendingImagesTable"], Item=to_item(again))
-    job_run.aws.dynamodb.delete_item(
-        TableName=job_run.outputs["pendingImagesTable"], Key={"imageId": {"S": receipts[1].image_id}}
-    )
+    again = {"imageId": pending, "userId": "user-1", "s3Key": "uploads/user-1/gone.png"}
+    dynamodb.put_item(TableName=table, Item=to_item(again))
+    _delete(job_run, _by_image(job_run)[pending])
+    for image_id in (requested, unknown):
+        dynamodb.delete_item(TableName=table, Key=to_item({"imageId": image_id}))
 
     result = operator("replay", job_run.job_id, answer="n\n")
 
     assert result.code == 1
     shown = " ".join(result.out.split())
-    assert "0 new, 2 unchanged, 0 overwritten" in shown
+    assert "1 new, 1 unchanged, 0 deleted before" in shown
     assert "1 to move, 0 moved before, 1 unknown" in shown
-    assert "OWNER_MISMATCH=1" in shown
+    assert "OWNER_MISMATCH=1 UNKNOWN_IMAGE=1" in shown
 
 
 @pytest.mark.usefixtures("paused_function")
@@ -485,13 +491,6 @@ def test_retry_migrations_keeps_a_concurrently_changed_status(
     after = _by_image(job_run)
     assert [after[receipt.image_id]["status"] for receipt in receipts] == ["archived", "processed"]
     assert job_run.job()["resultStats"]["migrationFailedCount"] == 1
-
-
-def _delete(job_run: JobRun, transaction: dict[str, Any]) -> None:
-    job_run.aws.dynamodb.delete_item(
-        TableName=job_run.outputs["transactionsTable"],
-        Key=to_item({name: transaction[name] for name in ("userId", "transactionId")}),
-    )
 
 
 def test_retry_migrations_corrects_the_count_after_edits(

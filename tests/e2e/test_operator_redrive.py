@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 import pytest
 
-from local.emulator import Emulator
+from local.emulator import REGION, Emulator
 from local.job_run import JobRun
 from yorutsuke import queues
 from yorutsuke.errors import UnfinishedError
@@ -43,10 +43,11 @@ def _output(job_run: JobRun, job_id: str, file: str = "output.jsonl") -> str:
     return json.dumps({"Records": [{"s3": s3}]})
 
 
-def _job_end(job_id: str) -> str:
+def _job_end(job_run: JobRun, job_id: str) -> str:
     event = json.loads((EVENTS / "bedrock" / "job_state_change.json").read_text())
-    event["detail"]["batchJobArn"] = event["detail"]["batchJobArn"].rpartition("/")[0] + f"/{job_id}"
-    return json.dumps(event)
+    account = job_run.outputs["functionRoleArn"].split(":")[4]
+    arn = f"arn:aws:bedrock:{REGION}:{account}:model-invocation-job/{job_id}"
+    return json.dumps({**event, "account": account, "detail": {**event["detail"], "batchJobArn": arn}})
 
 
 def _failed_event(job_run: JobRun, job_id: str) -> str:
@@ -82,7 +83,7 @@ def test_redrive_groups_and_moves_the_readable_messages(operator: Operator) -> N
         _output(job_run, "jobone000001"),
         _output(job_run, "jobone000001"),
         _output(job_run, "jobone000001", "manifest.json.out"),
-        _job_end("jobtwo000002"),
+        _job_end(job_run, "jobtwo000002"),
         _failed_event(job_run, "jobtwo000002"),
     ]
     _put_dead_messages(job_run, *readable, "no JSON")

@@ -28,7 +28,7 @@ def _stored(job_run: JobRun) -> dict[str, Any]:
     """Return every item and object of the job, with the objects' content."""
     bucket = job_run.outputs["imagesBucket"]
     prefixes = ("uploads/", "processed/", "dead-letters/")
-    keys = [key for prefix in prefixes for key in job_run.object_keys(prefix) if job_run.job_id in key]
+    keys = [key for prefix in prefixes for key in _own_keys(job_run, prefix)]
     items = job_run.aws.dynamodb.scan(TableName=job_run.outputs["pendingImagesTable"])["Items"]
     images = [item for item in items if job_run.job_id in item["imageId"].get("S", "")]
     return {
@@ -49,6 +49,27 @@ def test_output_file_becomes_transactions(new_job_run: NewJobRun, output_file: O
     assert job_run.job()["status"] == "COMPLETED"
     assert len(job_run.transactions()) == 30
     assert {item["status"] for item in job_run.transactions()} == {"processed"}
+
+
+def test_malware_scan_tags_survive_the_move(new_job_run: NewJobRun, output_file: OutputFile) -> None:
+    """GuardDuty tags each upload. Source: Amazon GuardDuty user guide, "Using tag-based access control"."""
+    job_run = new_job_run()
+    lines = _seed(job_run, 3)
+    tags: Any = [{"Key": "GuardDutyMalwareScanStatus", "Value": "NO_THREATS_FOUND"}]
+    for key in _own_keys(job_run, "uploads/"):
+        job_run.aws.s3.put_object_tagging(Bucket=job_run.bucket, Key=key, Tagging={"TagSet": tags})
+
+    job_run.drop_output(output_file(*lines))
+    job_run.wait_until_completed()
+
+    moved = _own_keys(job_run, "processed/")
+    found = [job_run.aws.s3.get_object_tagging(Bucket=job_run.bucket, Key=key)["TagSet"] for key in moved]
+    assert found == [tags] * 3
+
+
+def _own_keys(job_run: JobRun, prefix: str) -> list[str]:
+    """Return the keys of the job's objects below a prefix."""
+    return [key for key in job_run.object_keys(prefix) if job_run.job_id in key]
 
 
 def test_log_entries_identify_the_job(new_job_run: NewJobRun, output_file: OutputFile) -> None:

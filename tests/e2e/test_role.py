@@ -70,7 +70,7 @@ FORBIDDEN: list[tuple[str, str, dict[str, Any]]] = [
     ("s3", "put_bucket_versioning", {"Bucket": BUCKET, "VersioningConfiguration": {"Status": "Suspended"}}),
     ("s3", "delete_object", {"Bucket": BUCKET, "Key": KEYS[3], "VersionId": "null"}),
     ("dynamodb", "delete_table", {"TableName": TRANSACTIONS}),
-    ("dynamodb", "batch_get_item", {"RequestItems": {"yorutsuke-transactions-local": {"Keys": [{}]}}}),
+    ("dynamodb", "batch_get_item", {"RequestItems": {"yorutsuke-batch-jobs-local": {"Keys": [KEY]}}}),
     (
         "dynamodb",
         "batch_write_item",

@@ -1,8 +1,10 @@
 """Fault campaign: runs one job under many schedules of faults, and compares each result with a clean run.
 
-The schedules are every crash point, every meeting of two invocations, and random schedules that a seed determines.
+The schedules are every crash point, every meeting of two invocations, every moment of a user's change, and random
+schedules that a seed determines.
 """
 
+import copy
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -11,10 +13,18 @@ from typing import Any
 
 from batch_result_handler import handler as handler_module
 from local.in_memory import Call, Fault
-from tests.integration.stage import BATCH_JOBS
+from tests.integration.stage import BATCH_JOBS, PENDING_IMAGES, TRANSACTIONS
 from yorutsuke_common.aws.dynamodb import from_item
 
-from .faulty_job import REDELIVERY_DELAYS, ConcurrentDelivery, Faults, FaultyJob, seeded_random
+from .faulty_job import (
+    REDELIVERY_DELAYS,
+    ChangeByUser,
+    ConcurrentDelivery,
+    Faults,
+    FaultyJob,
+    UserChange,
+    seeded_random,
+)
 
 FAULTY_DELIVERIES = 8
 """Number of deliveries with random faults. Later deliveries have none, so that a schedule can end."""
@@ -34,10 +44,12 @@ FAULTS = (
     Fault("error", code="ThrottlingException", status=400),
     Fault("error", code="SlowDown", status=503),
     Fault("error", code="AccessDenied", status=403),
+    Fault("error", code="ProvisionedThroughputExceededException", status=400),
     *(ConcurrentDelivery(message=number) for number in range(MESSAGES)),
+    *(ChangeByUser(change=change, image=image) for change in UserChange for image in (0, 3)),
 )
 PARTIAL_FAULT_KINDS = {
-    "BatchWriteItem": "unprocessed",
+    "BatchExecuteStatement": "unprocessed",
     "BatchGetItem": "unprocessed",
     "DeleteObjects": "refused",
     "GetObject": "cut",
@@ -54,17 +66,19 @@ class CampaignResult:
     schedules: int = 0
     crash_points: int = 0
     meetings: int = 0
+    changes: int = 0
     violations: Counter[str] = field(default_factory=Counter[str])
     failures: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
 
     def summary(self) -> dict[str, int]:
         """Return the counts for the report."""
-        names = ("lost", "doubled", "diverged", "images_nowhere")
+        names = ("lost", "doubled", "diverged", "images_nowhere", "edits_lost")
         return {
             "seed": self.seed,
             "schedules": self.schedules,
             "crash_points": self.crash_points,
             "meetings": self.meetings,
+            "changes": self.changes,
             **{name: self.violations[name] for name in names},
         }
 
@@ -90,6 +104,13 @@ def meeting_schedules(calls: int) -> Iterator[tuple[str, Faults]]:
     for message in range(MESSAGES):
         for number in range(1, calls + 1):
             yield f"meeting-{message}-before-{number}", _fault_at(number, ConcurrentDelivery(message=message))
+
+
+def change_schedules(calls: int) -> Iterator[tuple[str, Faults]]:
+    """Yield the schedules in which a user changes data before one call of a clean run, and the output is replayed."""
+    for change in UserChange:
+        for number in range(1, calls + 1):
+            yield f"change-{change}-before-{number}", _fault_at(number, ChangeByUser(change=change))
 
 
 def _fault_at(number: int, fault: Fault) -> Faults:
@@ -133,25 +154,61 @@ def run_schedule(faulty_job: FaultyJob, clean: dict[str, Any], seed: str, faults
     Returns:
         The violations, each in the form `counter: description`.
     """
-    faulty_job.seed()
+    faulty_job.seed(units_per_call=seeded_random(seed, "partition").choice((None, None, 2)))
     # Each client has its own retry quota. Without this reset, a schedule could start with an exhausted quota.
     handler_module.use_cases.cache_clear()
     settled = _deliver_all(faulty_job, seed, faulty_job.messages(), faults)
-    if settled and migration_failures(faulty_job.state()) > migration_failures(clean):
-        # Failed migrations are the only reason for an operator to replay this output.
+    if settled and (faulty_job.expected or migration_failures(faulty_job.state()) > migration_failures(clean)):
+        # An operator replays the output because of failed migrations. A replay must also keep the changes of users.
         faulty_job.replay()
         settled = _deliver_all(faulty_job, seed, faulty_job.messages(), no_faults)
     violations = [f"images_nowhere: {image_id}" for image_id in sorted(faulty_job.violations.images_nowhere)]
     violations += [f"lost: {description}" for description in sorted(faulty_job.violations.lost)]
     if not settled:
         return [*violations, f"diverged: messages still fail after {MAX_DELIVERIES} deliveries"]
-    return violations + _differences(faulty_job.state(), clean) + _reverted_edits(faulty_job)
+    violations += [f"edits_lost: {description}" for description in sorted(faulty_job.lost_changes())]
+    differences = _differences(faulty_job.state(), with_changes(clean, faulty_job))
+    return violations + differences + _reverted_edits(faulty_job)
 
 
 def migration_failures(state: dict[str, Any]) -> int:
     """Return the number of failed migrations in the item of a state's job."""
     [job] = map(from_item, state["tables"][BATCH_JOBS].values())
     return int(job.get("resultStats", {}).get("migrationFailedCount", 0))
+
+
+def with_changes(clean: dict[str, Any], faulty_job: FaultyJob) -> dict[str, Any]:
+    """Return the state of a clean run with the changes of users.
+
+    A user may have replaced or deleted an image. The items and objects of such an image are as they are now, and so is
+    the count of unmoved images. `lost_changes` has checked them.
+    """
+    state, now = copy.deepcopy(clean), faulty_job.state()
+    for (name, key), attributes in faulty_job.expected.items():
+        if attributes and key in state["tables"][name]:
+            state["tables"][name][key] |= attributes
+    if not faulty_job.changed_images:
+        return state
+    for name in (TRANSACTIONS, PENDING_IMAGES):
+        for key, item in now["tables"][name].items():
+            if item["imageId"]["S"] in faulty_job.changed_images and (
+                name == PENDING_IMAGES or key in state["tables"][name]
+            ):
+                state["tables"][name][key] = item
+    for image_id in faulty_job.changed_images:
+        if (image_id,) not in now["tables"][PENDING_IMAGES]:
+            state["tables"][PENDING_IMAGES].pop((image_id,), None)
+    state["objects"] = {key: body for key, body in state["objects"].items() if not _is_of(faulty_job, key)}
+    state["objects"] |= {key: body for key, body in now["objects"].items() if _is_of(faulty_job, key)}
+    [job], [job_now] = state["tables"][BATCH_JOBS].values(), now["tables"][BATCH_JOBS].values()
+    job["resultStats"]["M"]["migrationFailedCount"] = job_now["resultStats"]["M"]["migrationFailedCount"]
+    return state
+
+
+def _is_of(faulty_job: FaultyJob, key: str) -> bool:
+    """Return whether an object is a photograph of an image that a user changed."""
+    folders = key.startswith(("uploads/", "processed/"))
+    return folders and any(re.search(rf"{image_id}[-.]", key) for image_id in faulty_job.changed_images)
 
 
 def _deliver_all(faulty_job: FaultyJob, seed: str, messages: list[str], faults: Faults) -> bool:
@@ -220,7 +277,7 @@ def run_campaign(
     only: str | None = None,
     progress: Callable[[int, int], None] = lambda _, __: None,
 ) -> CampaignResult:
-    """Run every crash point, every meeting and random schedules, or one schedule.
+    """Run every crash point, meeting and change, and random schedules, or run one schedule.
 
     Args:
         faulty_job: The job under test.
@@ -231,11 +288,12 @@ def run_campaign(
         progress: Called after each schedule with the number of finished schedules and the total.
 
     Raises:
-        ValueError: A schedule named `only` does not exist, or `schedules` is smaller than the number of crash points
-            and meetings.
+        ValueError: A schedule named `only` does not exist, or `schedules` is smaller than the number of crash points,
+            meetings and changes.
     """
     crashes, meetings = dict(crash_schedules(clean.calls)), dict(meeting_schedules(clean.calls))
-    planned = {**crashes, **meetings}
+    changes = dict(change_schedules(clean.calls))
+    planned = {**crashes, **meetings, **changes}
     if only and only not in planned and not re.fullmatch(r"\d+-\d+", only):
         patterns = ", ".join(sorted({_name_pattern(name) for name in planned}))
         raise ValueError(
@@ -243,7 +301,8 @@ def run_campaign(
         )
     if schedules < len(planned):
         raise ValueError(
-            f"{schedules} schedules are too few. Use at least {len(planned)}, the number of crash points and meetings."
+            f"{schedules} schedules are too few. Use at least {len(planned)}, the number of crash points, meetings and "
+            "changes."
         )
     randoms = (f"{seed}-{number}" for number in range(schedules - len(planned)))
     names = [only] if only else [*planned, *randoms]
@@ -252,6 +311,7 @@ def run_campaign(
         result.schedules += 1
         result.crash_points += name in crashes
         result.meetings += name in meetings
+        result.changes += name in changes
         faults = planned.get(name) or random_faults(name)
         if violations := run_schedule(faulty_job, clean.state, name, faults):
             result.failures[name] = violations

@@ -5,10 +5,12 @@ import json
 import logging
 import os
 import random
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +21,7 @@ import boto3
 
 from batch_result_handler import handler as handler_module
 from local.emulator import REGION
-from local.in_memory import Call, Fault, FunctionDiedError, InMemoryAws, Table
+from local.in_memory import Call, Fault, FunctionDiedError, InMemoryAws, Item, Table
 from tests.integration.stage import (
     BATCH_JOBS,
     CONTEXT,
@@ -42,6 +44,7 @@ VISIBILITY_TIMEOUT_SECONDS = 360
 """Seconds until SQS redelivers a failed message: six times the function timeout."""
 REDELIVERY_DELAYS = (1, 30, 120, VISIBILITY_TIMEOUT_SECONDS)
 """Seconds between deliveries. The claim of a crashed function is still valid after the first two delays."""
+INTENT_ID = f"intent-{JOB_ID}"
 VALID_IMAGE_IDS = [f"img-{number}" for number in range(5)]
 RECORDS = [
     *(nova_record(image_id) for image_id in VALID_IMAGE_IDS),
@@ -64,6 +67,32 @@ class ConcurrentDelivery(Fault):
     message: int = 0
 
 
+class UserChange(StrEnum):
+    """A change that the app makes for a user while the job is processed."""
+
+    EDIT = "edit"
+    """Correct a transaction and add an attribute to it."""
+    DELETE = "delete"
+    """Replace a transaction with the mark of a deleted one."""
+    TAG_IMAGE = "tag-image"
+    """Add an attribute to an image's item."""
+    UPLOAD_AGAIN = "upload-again"
+    """Upload another photograph under the key of an image."""
+    REPLACE_IMAGE = "replace-image"
+    """Point an image's item to a new upload."""
+    DELETE_IMAGE = "delete-image"
+    """Delete an image's item and its upload."""
+
+
+@dataclass(frozen=True)
+class ChangeByUser(Fault):
+    """The app changes data of the image with this number before the call. The call itself succeeds."""
+
+    kind: str = "change-by-user"
+    change: UserChange = UserChange.EDIT
+    image: int = 0
+
+
 EDITED_MERCHANT = {"S": "Kissa Tsuki"}
 
 Faults = Callable[[int, Call], Fault | None]
@@ -75,6 +104,7 @@ class Violations:
     """The violations of invariants. Each field is a counter of the campaign."""
 
     images_nowhere: set[str] = field(default_factory=set[str])
+    edits_lost: set[str] = field(default_factory=set[str])
     lost: set[str] = field(default_factory=set[str])
 
 
@@ -91,10 +121,25 @@ class FaultyJob:
     """The number of records in each version of the output file, by its ETag."""
     concurrent_deliveries: int = 0
     """Number of messages that a second function handled during a delivery."""
+    expected: dict[tuple[str, tuple[str, ...]], dict[str, Any] | None] = field(
+        default_factory=dict[tuple[str, tuple[str, ...]], "dict[str, Any] | None"]
+    )
+    """The attributes that a user's change gave to an item, by table and key, or None for a deleted item."""
+    uploaded: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    """The photographs that users uploaded under a key during the job."""
+    changed_images: set[str] = field(default_factory=set[str])
+    """The images whose upload or item users replaced or deleted. Their first photograph may be anywhere."""
 
-    def seed(self) -> None:
-        """Reset the stage to the state after Bedrock has written the job's output."""
+    def seed(self, units_per_call: float | None = None) -> None:
+        """Reset the stage to the state after Bedrock has written the job's output.
+
+        `units_per_call` are the write units that a partition of the transactions takes with each call, or None for no
+        limit.
+        """
         self.violations = Violations()
+        self.expected, self.uploaded, self.changed_images = {}, {}, set()
+        self.aws.tables[TRANSACTIONS].units_per_second = units_per_call
+        self.aws.tables[TRANSACTIONS].buckets.clear()
         self.delivery = self.concurrent_deliveries = 0
         self.clock = WRITTEN_AT.timestamp()
         self.aws.objects.clear()
@@ -102,7 +147,7 @@ class FaultyJob:
             table.items.clear()
             table.earlier.clear()
         job = {
-            "intentId": f"intent-{JOB_ID}",
+            "intentId": INTENT_ID,
             "jobId": JOB_ID,
             "userId": "user-1",
             "status": "SUBMITTED",
@@ -112,10 +157,11 @@ class FaultyJob:
         self.aws.tables[BATCH_JOBS].put(to_item(job))
         for image_id, user_id in {**IMAGES, "img-lost": "user-1"}.items():
             key = f"uploads/{user_id}/{image_id}.png"
-            item = {"imageId": image_id, "userId": user_id, "s3Key": key, "status": "pending"}
-            self.aws.tables[PENDING_IMAGES].put(to_item(item))
+            item = {"imageId": image_id, "userId": user_id, "s3Key": key, "status": "pending", "intentId": INTENT_ID}
             if image_id in IMAGES:
                 self.aws.put_object(key, image_id.encode())
+                item["uploadETag"] = f'"{self.aws.objects[key].etag}"'
+            self.aws.tables[PENDING_IMAGES].put(to_item(item))
         counts = dict.fromkeys(("totalRecordCount", "processedRecordCount", "successRecordCount"), len(RECORDS))
         self.write_output(len(RECORDS))
         self.aws.put_object(OUTPUT_MANIFEST_KEY, json.dumps({**counts, "errorRecordCount": 0}).encode())
@@ -161,6 +207,9 @@ class FaultyJob:
                     errors.append(exc)
                     raise
                 return None
+            if isinstance(found, ChangeByUser):
+                self.change(found.change, VALID_IMAGE_IDS[found.image])
+                return None
             return found
 
         with patch.object(self.aws, "fault", fault):
@@ -191,15 +240,69 @@ class FaultyJob:
         for item in self.aws.tables[TRANSACTIONS].items.values():
             item["merchant"] = EDITED_MERCHANT
 
+    def change(self, change: UserChange, image_id: str) -> None:
+        """Make a change of a user, if the data to change exists."""
+        images, transactions = self.aws.tables[PENDING_IMAGES], self.aws.tables[TRANSACTIONS]
+        image, upload = images.items.get((image_id,)), f"uploads/user-1/{image_id}.png"
+        stored = next((i for i in transactions.items.values() if i["imageId"]["S"] == image_id and "amount" in i), None)
+        match change:
+            case UserChange.EDIT | UserChange.DELETE if stored:
+                edit = {"amount": {"N": "1"}, "note": {"S": "by the user"}}
+                attributes = edit if change == UserChange.EDIT else {"status": {"S": "deleted"}}
+                self._expect(transactions, TRANSACTIONS, {**stored, **attributes}, attributes)
+            case UserChange.TAG_IMAGE if image:
+                self._expect(images, PENDING_IMAGES, {**image, "album": {"S": "taxes"}}, {"album": {"S": "taxes"}})
+            case UserChange.UPLOAD_AGAIN:
+                self.changed_images.add(image_id)
+                self._upload(upload, f"another photograph of {image_id}")
+            case UserChange.REPLACE_IMAGE if image:
+                self.changed_images.add(image_id)
+                key = f"uploads/user-1/{image_id}-new.png"
+                self._upload(key, f"a new photograph of {image_id}")
+                pointed = {"s3Key": {"S": key}, "status": {"S": "pending"}}
+                self._expect(images, PENDING_IMAGES, {**image, **pointed}, pointed)
+            case UserChange.DELETE_IMAGE:
+                self.changed_images.add(image_id)
+                self.uploaded.pop(upload, None)
+                self.aws.delete_object(upload)
+                images.items.pop((image_id,), None)
+                self.expected[PENDING_IMAGES, (image_id,)] = None
+            case _:
+                pass
+
+    def _expect(self, table: Table, name: str, item: Item, attributes: Item) -> None:
+        table.put(item)
+        key = name, table.key_of(item)
+        self.expected[key] = {**(self.expected.get(key) or {}), **attributes}
+
+    def _upload(self, key: str, content: str) -> None:
+        self.uploaded[key] = content.encode()
+        self.aws.put_object(key, content.encode())
+
+    def lost_changes(self) -> set[str]:
+        """Return the changes of users that do not last."""
+        lost: set[str] = set()
+        for (name, key), attributes in self.expected.items():
+            item = self.aws.tables[name].items.get(key)
+            if attributes is None:
+                lost |= {f"{key} came back in {name}"} if item else set()
+            elif item is None or any(item.get(attribute) != value for attribute, value in attributes.items()):
+                lost.add(f"{key} in {name}")
+        kept = {key: stored.body for key, stored in self.aws.objects.items()}
+        lost |= {f"the new photograph {key}" for key, body in self.uploaded.items() if kept.get(key) != body}
+        filed = {body for key, body in kept.items() if key.startswith("processed/")}
+        return lost | {f"{body!r} was filed as the image that was read" for body in filed & {*self.uploaded.values()}}
+
     def replay(self) -> None:
         """Mark the output as unprocessed, as an operator's replay does."""
-        self.aws.tables[BATCH_JOBS].items[f"intent-{JOB_ID}",].pop("processedOutputs", None)
+        self.aws.tables[BATCH_JOBS].items[INTENT_ID,].pop("processedOutputs", None)
 
     def state(self) -> dict[str, Any]:
-        """Return all items and objects, without completion times and expired claims."""
+        """Return all items and objects, without the times and tokens of completions, and without expired claims."""
         tables = {name: copy.deepcopy(table.items) for name, table in self.aws.tables.items()}
         for job in tables[BATCH_JOBS].values():
             job.pop("completedAt", None)
+            job.pop("completedBy", None)
             if float(job.get("claimedUntil", {"N": "inf"})["N"]) < self.clock:
                 del job["claimedBy"], job["claimedUntil"]
         return {"tables": tables, "objects": {key: stored.body for key, stored in self.aws.objects.items()}}
@@ -211,7 +314,7 @@ class FaultyJob:
             if key.startswith(("uploads/", "processed/")):
                 places.setdefault(stored.body, []).append(key)
         stored_ids = {item["imageId"]["S"] for item in self.aws.tables[TRANSACTIONS].items.values()}
-        for image_id in IMAGES:
+        for image_id in IMAGES.keys() - self.changed_images:
             keys = places.get(image_id.encode(), [])
             if not keys:
                 self.violations.images_nowhere.add(image_id)
@@ -238,6 +341,8 @@ def serve_faulty_job() -> Generator[FaultyJob]:
         },
         now=lambda: WRITTEN_AT,
     )
+    transactions = aws.tables[TRANSACTIONS]
+    transactions.partitions, transactions.clock = ("userId", "jobId"), lambda: float(aws.calls.total())
     faulty_job = FaultyJob(aws)
     aws.changed = faulty_job.check
     environment = {
@@ -255,6 +360,7 @@ def serve_faulty_job() -> Generator[FaultyJob]:
         patch.dict(os.environ, environment),
         patch.object(boto3, "DEFAULT_SESSION", session),
         patch("yorutsuke_common.aws.dynamodb.BASE_DELAY_SECONDS", 0),
+        patch("yorutsuke_common.aws.write_rate.time", SimpleNamespace(sleep=_no_sleep, monotonic=time.monotonic)),
         # Sequential calls make the schedule of a seed reproducible.
         patch("yorutsuke_common.aws.calls.CONCURRENCY", 1),
         patch("botocore.endpoint.time", SimpleNamespace(sleep=_no_sleep)),

@@ -1,23 +1,42 @@
-"""Stateful test: random sequences of deliveries, faults, output versions and edits keep the job's invariants."""
+"""Stateful test: random deliveries, faults, output versions and changes of users keep the job's invariants."""
 
 from contextlib import ExitStack
 from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from local.in_memory import Call, Fault
 from tests.integration.stage import BATCH_JOBS, DEAD_LETTERS_KEY, OUTPUT_KEY, TRANSACTIONS
 from yorutsuke_common.aws.dynamodb import from_item
 
-from .campaign import FAULTS, MESSAGES, PARTIAL_FAULT_KINDS, migration_failures, no_faults, run_without_faults
-from .faulty_job import EDITED_MERCHANT, RECORDS, REDELIVERY_DELAYS, Faults, serve_faulty_job
+from .campaign import (
+    FAULTS,
+    MESSAGES,
+    PARTIAL_FAULT_KINDS,
+    migration_failures,
+    no_faults,
+    run_without_faults,
+    with_changes,
+)
+from .faulty_job import (
+    RECORDS,
+    REDELIVERY_DELAYS,
+    VALID_IMAGE_IDS,
+    ChangeByUser,
+    Faults,
+    UserChange,
+    serve_faulty_job,
+)
 
 MAX_ROUNDS = 20
 """Maximum number of times that all messages are delivered at the end of an example."""
 CALL_NUMBERS = st.integers(1, 20)
 """The numbers of the calls within one delivery that can have a fault."""
+FAILURES = [fault for fault in FAULTS if not isinstance(fault, ChangeByUser)]
+CHANGES = [UserChange.EDIT, UserChange.DELETE, UserChange.TAG_IMAGE]
+"""The changes of users that do not replace an image, so that the final state can be compared with a clean run."""
 PARTIAL_FAULTS = [Fault(kind) for kind in dict.fromkeys(PARTIAL_FAULT_KINDS.values())]
 
 
@@ -36,7 +55,7 @@ def _faults_at(planned: dict[int, Fault]) -> Faults:
 
 
 class JobUnderFaults(RuleBasedStateMachine):
-    """A job with deliveries in any order, faults at any call, a growing output file, edits by users, and replays."""
+    """A job with deliveries in any order, faults at any call, a growing output file, changes by users, and replays."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,7 +69,7 @@ class JobUnderFaults(RuleBasedStateMachine):
     @rule(
         message=st.integers(0, MESSAGES - 1),
         delay=st.sampled_from(REDELIVERY_DELAYS),
-        planned=st.dictionaries(CALL_NUMBERS, st.sampled_from([*FAULTS, *PARTIAL_FAULTS]), max_size=4),
+        planned=st.dictionaries(CALL_NUMBERS, st.sampled_from([*FAILURES, *PARTIAL_FAULTS]), max_size=4),
     )
     def deliver(self, message: int, delay: int, planned: dict[int, Fault]) -> None:
         """Deliver a message to a function with faults."""
@@ -61,20 +80,16 @@ class JobUnderFaults(RuleBasedStateMachine):
         """Write another version of the output file, as Bedrock does."""
         self.version += 1
         self.faulty_job.write_output(records, self.version)
-        self.edited = False
 
-    @precondition(lambda self: self.is_output_processed())
-    @rule()
-    def edit_transactions(self) -> None:
-        """Edit the stored transactions, as a user does."""
-        self.faulty_job.edit_transactions()
-        self.edited = True
+    @rule(change=st.sampled_from(CHANGES), image_id=st.sampled_from(VALID_IMAGE_IDS))
+    def change(self, change: UserChange, image_id: str) -> None:
+        """Change a transaction or an image's item, as the app does for a user."""
+        self.faulty_job.change(change, image_id)
 
     @rule()
     def replay(self) -> None:
         """Replay the output, as an operator does."""
         self.faulty_job.replay()
-        self.edited = False
 
     @invariant()
     def images_exist_and_move_after_their_transactions(self) -> None:
@@ -97,27 +112,25 @@ class JobUnderFaults(RuleBasedStateMachine):
 
     @invariant()
     def transactions_match_clean_run(self) -> None:
-        """Check that each transaction has the same key and amount as in the clean run."""
+        """Check that each transaction has the same key and merchant as in the clean run."""
         expected = self.clean.state["tables"][TRANSACTIONS]
         for key, item in self.faulty_job.aws.tables[TRANSACTIONS].items.items():
-            assert item["amount"] == expected[key]["amount"]
+            assert item["merchant"] == expected[key]["merchant"]
 
     @invariant()
-    def edits_persist(self) -> None:
-        """Check that edits persist until the next version of the output or the next replay."""
-        if self.edited:
-            items = self.faulty_job.aws.tables[TRANSACTIONS].items.values()
-            assert all(item["merchant"] == EDITED_MERCHANT for item in items)
+    def changes_of_users_persist(self) -> None:
+        """Check that the changes of users last through redeliveries, longer outputs and replays."""
+        assert self.faulty_job.lost_changes() == set()
 
     def teardown(self) -> None:
         """Write all records, deliver without faults, and compare the state with a clean run."""
         try:
             self.faulty_job.write_output(len(RECORDS))
             self._deliver_all()
-            if self.edited or migration_failures(self.faulty_job.state()) > migration_failures(self.clean.state):
+            if migration_failures(self.faulty_job.state()) > migration_failures(self.clean.state):
                 self.faulty_job.replay()
                 self._deliver_all()
-            assert self.faulty_job.state() == self.clean.state
+            assert self.faulty_job.state() == with_changes(self.clean.state, self.faulty_job)
         finally:
             self.resources.close()
 

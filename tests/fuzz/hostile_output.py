@@ -119,7 +119,20 @@ NUMBERS = [
     *("9223372036854775808", "-9223372036854775809", "18446744073709551616", "9" * 4_300, "-" + "9" * 4_300),
 ]
 WORDS = ["null", "true", "false", "[]", "{}", "", "undefined", "'x'", '"', "[1,", "/**/1", '{"a": 1, "a": 2}']
-DATES = ["2026-02-30", "0000-01-01", "0001-01-01", "9999-12-31", "２０２６-01-01", "2026-1-1", "20260101", "2024-02-29"]
+DATES = [
+    "2026-02-30",
+    "0000-01-01",
+    "0001-01-01",
+    "9999-12-31",
+    "２０２６-01-01",
+    "2026-1-1",
+    "20260101",
+    "2024-02-29",
+    "1999-12-31",
+    "2000-01-01",
+    "2026-11-23",
+    "2026-11-24",
+]
 TEXTS = [
     *(
         "",
@@ -188,10 +201,10 @@ def _json(value: Any, *, ascii_only: bool) -> str:
             return json.dumps(value, ensure_ascii=ascii_only)
 
 
-Place = tuple[str | int, ...]
+Origin = tuple[str | int, ...]
 
 
-def _places(value: Any) -> Iterator[Place]:
+def _places(value: Any) -> Iterator[Origin]:
     """Yield the places of all values inside a value. The first place is that of the value itself."""
     yield ()
     members: Any = ()
@@ -204,13 +217,13 @@ def _places(value: Any) -> Iterator[Place]:
             yield key, *place
 
 
-def _at(value: Any, place: Place) -> Any:
+def _at(value: Any, place: Origin) -> Any:
     for key in place:
         value = value[key]
     return value
 
 
-def _put(value: Any, place: Place, new: Any) -> Any:
+def _put(value: Any, place: Origin, new: Any) -> Any:
     """Return a copy of a value with a new value in the given place."""
     if not place:
         return new
@@ -219,7 +232,7 @@ def _put(value: Any, place: Place, new: Any) -> Any:
     return copy
 
 
-def _corrupted(value: Any, place: Place, method: str, literal: str) -> Any:
+def _corrupted(value: Any, place: Origin, method: str, literal: str) -> Any:
     """Return a copy of a value that is corrupted in one place."""
     parent = _at(value, place[:-1])
     if method == "instead" or not place or not isinstance(parent, dict):
@@ -244,8 +257,8 @@ class Sample:
     """A real record or receipt, and the places in it that can be corrupted."""
 
     value: Any
-    places: st.SearchStrategy[Place]
-    reply: Place | None
+    places: st.SearchStrategy[Origin]
+    reply: Origin | None
 
     @classmethod
     def from_value(cls, value: Any) -> "Sample":

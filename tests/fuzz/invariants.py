@@ -15,8 +15,9 @@ from tests.unit.layer.samples import EXTRACTED_AT, JOB, RECEIPT
 from yorutsuke_common.aws.dead_letters import DeadLetterFile
 from yorutsuke_common.aws.dynamodb import Item, from_item, to_item
 from yorutsuke_common.aws.output_files import open_output
-from yorutsuke_common.records.lines import BOM, MAX_LINE_BYTES, split_lines
+from yorutsuke_common.records.lines import BOM, MAX_LINE_BYTES, Line, split_lines
 from yorutsuke_common.records.parser import ParsedRecord, RecordParser
+from yorutsuke_common.records.record import parse_record, reply_of
 from yorutsuke_common.schema import (
     MAX_DETAIL_CHARACTERS,
     MAX_IMAGE_ID_BYTES,
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 PARSER = RecordParser(JOB, EXTRACTED_AT, ttl_days=730)
 KEY_BYTES = {"userId": 2_048, "transactionId": 1_024, "jobId": 1_024, "imageId": 2_048, "extractedAt": 1_024}
 """Maximum size in bytes of each attribute that is a key of the table or of an index. `jobId` is also a sort key."""
+EARLIEST_DATE, LATEST_DATE = "2000-01-01", "2026-11-23"
+"""Bounds of a receipt's date. The output file of EXTRACTED_AT was written on the day before the latest date."""
 MAX_ITEM_BYTES = 400 * 1024
 MAX_DIGITS = 38
 MAX_NUMBER_BYTES = 21
@@ -105,9 +108,17 @@ def _checked_item(good: ParsedRecord, line: bytes) -> Item:
         assert 1 <= len(item[name]["S"].encode()) <= most, f"{name} is not a valid DynamoDB key"
     assert re.fullmatch("[0-9a-f]{24}", good.transaction.transactionId)
     _check_amount(good.transaction.amount, item["amount"]["N"], line)
+    reply = reply_of(parse_record(Line(good.line, line)))
+    json.loads(reply[reply.index("{") : reply.rindex("}") + 1], object_pairs_hook=_check_keys)
     assert date.fromisoformat(good.transaction.date).isoformat() == good.transaction.date
+    assert EARLIEST_DATE <= good.transaction.date <= LATEST_DATE, "the date is not plausible"
     assert good.transaction.merchant.strip(" \t\r\n\u3000")
     return item
+
+
+def _check_keys(pairs: list[tuple[str, Any]]) -> None:
+    names = [name for name, _ in pairs]
+    assert len(set(names)) == len(names), "the reply repeats a key"
 
 
 def _value_bytes(value: dict[str, str]) -> int:

@@ -6,6 +6,7 @@ The role may only read and delete `uploads/*` and write `processed/*`.
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from urllib.parse import quote_plus
 
 import boto3
@@ -15,12 +16,12 @@ from hypothesis import strategies as st
 
 from local.in_memory import InMemoryAws, Table
 from tests.unit.logs import Logs
-from yorutsuke_common.aws.calls import CallPool
+from yorutsuke_common.aws.calls import CallPool, TimeLimit
 from yorutsuke_common.aws.dynamodb import ChunkedClient, Item
-from yorutsuke_common.aws.image_moves import INVALID_KEY, ImageMover
+from yorutsuke_common.aws.image_moves import INVALID_KEY, ImageMover, ReadImage, Submitted
 from yorutsuke_common.aws.object_copier import ObjectCopier
 from yorutsuke_common.aws.pending_images import PendingImages, StoredImage
-from yorutsuke_common.events import OutputObject, job_events
+from yorutsuke_common.events import Origin, OutputObject, job_events
 from yorutsuke_common.object_keys import processed_key
 
 from .runs import FUZZ
@@ -63,7 +64,8 @@ NAMES = st.sampled_from(
 )
 # DynamoDB stores only valid Unicode. The texts exclude lone surrogates.
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
-S3_KEYS = st.lists(NAMES | WORDS, min_size=1, max_size=4).map("/".join)
+PATHS = st.lists(NAMES | WORDS, min_size=1, max_size=4).map("/".join)
+S3_KEYS = st.builds("".join, st.tuples(st.sampled_from(["user-1/", "uploads/user-1/", "", "user-2/"]), PATHS))
 IMAGE_IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6)
 
 
@@ -97,27 +99,28 @@ def bucket() -> Iterator[Bucket]:
     aws.serve(session)
     logger, pool = Logs().logger, CallPool()
     with closing(session.client("s3")) as s3, closing(session.client("dynamodb")) as dynamodb:
-        pending = PendingImages(ChunkedClient(dynamodb, pool, logger), "pending-images")
+        pending = PendingImages(ChunkedClient(dynamodb, pool, TimeLimit(), logger), "pending-images")
         copier = ObjectCopier(s3, "images", 1, logger)
-        yield Bucket(aws, ImageMover(s3, "images", copier, pending, pool))
+        yield Bucket(aws, ImageMover(s3, "images", copier, pending, pool, logger))
 
 
 @settings(FUZZ, max_examples=60, derandomize=True)
 @given(s3_keys=st.dictionaries(IMAGE_IDS, S3_KEYS, min_size=1, max_size=5))
-@example(s3_keys={"a": "x.jpg", "b": "uploads/x.jpg", "c": "uploads/uploads/x.jpg"})
-@example(s3_keys={"a": "u/\r.jpg", "b": "u/\n.jpg", "c": "u/\r\n.jpg"})
-@example(s3_keys={"a": "processed/2026-11-23/x.jpg", "b": "/x.jpg", "c": "../x.jpg"})
+@example(s3_keys={"a": "user-1/x.jpg", "b": "uploads/user-1/x.jpg", "c": "uploads/uploads/user-1/x.jpg"})
+@example(s3_keys={"a": "user-1/\r.jpg", "b": "user-1/\n.jpg", "c": "user-1/\r\n.jpg"})
+@example(s3_keys={"a": "processed/2026-11-23/x.jpg", "b": "user-1//x.jpg", "c": "user-1/../x.jpg"})
 def test_image_moves_only_from_uploads_to_processed(bucket: Bucket, s3_keys: dict[str, str]) -> None:
     images = bucket.fill(s3_keys)
     moves = {
         processed_key(image.image_id, image.upload_key, DATE): image.upload_key for image in images if image.upload_key
     }
 
-    failures = bucket.mover.move(images, DATE)
+    submitted = Submitted("intent-1", datetime.now(UTC) + timedelta(seconds=1))
+    failures = bucket.mover.move([ReadImage(image, "t-1") for image in images], submitted, DATE)
 
     assert failures == {image.image_id: INVALID_KEY for image in images if not image.upload_key}
     assert len(moves) == len(s3_keys) - len(failures)
-    assert all(key.startswith("uploads/") for key in moves.values())
+    assert all(key.startswith("uploads/user-1/") for key in moves.values())
     assert all(key.startswith(f"processed/{DATE}/") for key in moves)
     # The in-memory AWS parses the XML of DeleteObjects, so a key that is escaped wrongly stays in `objects`.
     found = {key: stored.body.decode() for key, stored in bucket.aws.objects.items()}
@@ -142,4 +145,4 @@ def test_notification_with_any_output_name_is_decoded(name: str, ending: str) ->
     key = f"batch-output/abcdefgh1234/output{name.replace('/', '')}{ending}"
     event = {"Records": [{"s3": {"bucket": {"name": "images"}, "object": {"key": quote_plus(key)}}}]}
 
-    assert job_events(event, "images") == [OutputObject("images", key)]
+    assert job_events(event, Origin("123456789012", "eu-west-1", "images")) == [OutputObject("images", key)]

@@ -81,8 +81,9 @@ RunProgram = Callable[..., Program]
 def run() -> RunProgram:
     """A function that runs the program for a stage with these settings. `secret` marks the settings as a secret."""
 
-    def run_stage(stage: str = "dev", *, secret: bool = False, **config: object) -> Program:
-        return _program(stage, tuple(stage_config(stage, **config).items()), ("yorutsuke:stage",) if secret else ())
+    def run_stage(stage: str = "dev", *, region: str = REGION, secret: bool = False, **settings: object) -> Program:
+        config = {**stage_config(stage, **settings), "aws:region": region}
+        return _program(stage, tuple(config.items()), ("yorutsuke:stage",) if secret else ())
 
     return run_stage
 

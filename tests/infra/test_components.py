@@ -12,7 +12,7 @@ import pytest
 import yorutsuke_infra
 from local.deployer import infra_program, run_program
 from yorutsuke_infra.artifacts import Target
-from yorutsuke_infra.batch_models import Place
+from yorutsuke_infra.batch_models import Origin
 from yorutsuke_infra.batch_results import BatchResults, BatchResultsArgs
 from yorutsuke_infra.batch_submission import BatchSubmission, BatchSubmissionArgs
 from yorutsuke_infra.common_layer import CommonLayer, CommonLayerArgs
@@ -30,7 +30,7 @@ from .conftest import ACCOUNT, PARTITION, REGION, Program, stage_config
 STAGE = "dev"
 TARGET = Target("3.13", "arm64")
 LAYER = "arn:layer"
-PLACE = Place(PARTITION, REGION, ACCOUNT)
+ORIGIN = Origin(PARTITION, REGION, ACCOUNT)
 
 PHYSICAL_NAMES = {
     "Bucket": ("bucket",),
@@ -99,7 +99,7 @@ def _declare_all_components(name: str, config: StageConfig) -> None:
     CommonLayer(f"{name}-layer", CommonLayerArgs(STAGE, TARGET))
     common = CommonArgs(STAGE, config, TARGET, LAYER)
     handler = BatchResults(f"{name}-results", BatchResultsArgs(common, storage, messaging)).handler.function
-    BatchSubmission(f"{name}-submission", BatchSubmissionArgs(common, storage, PLACE))
+    BatchSubmission(f"{name}-submission", BatchSubmissionArgs(common, storage, ORIGIN))
     OutputNotification(f"{name}-output", OutputNotificationArgs(ACCOUNT, storage.images, messaging, handler))
     queue, function = QueueMetrics(messaging.queue.name), FunctionMetrics(handler.name, 60)
     tables = TableMetrics(storage.transactions.name, storage.pending_images.name)

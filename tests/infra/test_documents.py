@@ -17,7 +17,9 @@ from tests.documented import (
     sessions_of_ci,
     unchecked_beginnings,
 )
+from yorutsuke_common.schema import Reason
 from yorutsuke_common.settings import ResultSettings, StageSettings
+from yorutsuke_infra.batch_models import GEOGRAPHIES
 from yorutsuke_infra.config import StageConfig
 from yorutsuke_infra.stage_file import ROOT
 
@@ -28,6 +30,7 @@ CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
 DECISIONS = ROOT / "docs" / "decisions"
 DEPLOYING = (ROOT / "docs" / "deploying.md").read_text()
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
+COUNTED_REASONS = re.compile(r"\b(?:\d+|six|seven|eight|nine|ten|eleven|twelve) reasons\b", re.IGNORECASE)
 
 
 def _section(text: str, heading: str) -> str:
@@ -105,6 +108,16 @@ def test_program_sets_the_documented_environment_variables(run: RunProgram) -> N
     assert given == {*documented, "POWERTOOLS_LOG_LEVEL"}
 
 
+def test_deploying_page_lists_the_regions_of_geographies() -> None:
+    rows = {ids.partition(",")[0]: regions for ids, regions in _rows(_section(DEPLOYING, "Regions"))}
+
+    assert rows == {
+        f"`{geography}.`": ", ".join(f"`{start}*`" if start.endswith("-") else f"`{start}`" for start in starts)
+        for geography, starts in GEOGRAPHIES.items()
+        if geography != "global"
+    } | {"`global.`": "every Region"}
+
+
 def test_every_stage_setting_has_a_docstring() -> None:
     assert [name for name, field in StageConfig.model_fields.items() if not field.description] == []
 
@@ -113,6 +126,21 @@ def test_runbook_sections_match_the_alarms(run: RunProgram) -> None:
     alarms = re.findall(r"^### ([a-z-]+)$", RUNBOOK, re.MULTILINE)
 
     assert sorted(alarms) == sorted(run().names("MetricAlarm"))
+
+
+def test_runbook_lists_every_reason_once() -> None:
+    table = RUNBOOK[RUNBOOK.index("| reason |") :].partition("\n\n")[0]
+
+    named = [name for reasons, *_ in _rows(table) for name in re.findall(r"`(\w+)`", reasons)]
+    assert sorted(named) == sorted(Reason)
+
+
+def test_documents_do_not_count_the_reasons() -> None:
+    """A count in words would be a second place to change with each new reason."""
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+
+    counts = {page.name: found for page in pages if (found := COUNTED_REASONS.findall(page.read_text()))}
+    assert counts == {}
 
 
 @pytest.mark.parametrize("trigger", ["sqs", "s3"])

@@ -51,24 +51,81 @@ def test_orchestrator_may_create_jobs_with_models_and_profiles(run: RunProgram) 
     assert granted == [(["bedrock:CreateModelInvocationJob"], [JOBS, LITE, PRO, PRO_ANYWHERE], None)]
 
 
-def test_bedrock_may_run_models_only_through_profiles(run: RunProgram) -> None:
+def test_bedrock_role_has_exactly_the_documented_permissions(run: RunProgram) -> None:
+    """Source: Amazon Bedrock user guide, "Create a custom service role for batch inference"."""
     program = run(modelIds=["amazon.nova-lite-v1:0", "apac.amazon.nova-pro-v1:0"])
 
-    granted = _bedrock_grants(policy(program.inputs("RolePolicy", "batch-orchestrator-bedrock-data")["policy"]))
+    statements = policy(program.inputs("RolePolicy", "batch-orchestrator-bedrock-data")["policy"])
 
-    through = {"StringEquals": {"bedrock:InferenceProfileArn": PRO}}
-    assert granted == [
-        (["bedrock:InvokeModel"], [PRO], None),
-        (["bedrock:InvokeModel"], [PRO_ANYWHERE], through),
+    bucket = "arn:Bucket:yorutsuke-images"
+    assert [(statement["Action"], statement["Resource"]) for statement in statements] == [
+        (["s3:ListBucket"], [bucket]),
+        (["s3:GetObject", "s3:PutObject"], [f"{bucket}/batch-input/*", f"{bucket}/batch-output/*"]),
+        (["bedrock:InvokeModel"], [PRO, PRO_ANYWHERE]),
     ]
+    assert [statement for statement in statements if "Condition" in statement] == []
 
 
-@pytest.mark.parametrize("geography", batch_models.GEOGRAPHIES)
+def test_bedrock_role_without_profiles_runs_no_model(run: RunProgram) -> None:
+    program = run(modelIds=["amazon.nova-lite-v1:0"])
+
+    assert _bedrock_grants(policy(program.inputs("RolePolicy", "batch-orchestrator-bedrock-data")["policy"])) == []
+
+
+SOURCE_REGIONS = {
+    "apac": ["ap-northeast-1", "ap-east-2", "ap-southeast-7", "me-central-1"],
+    "au": ["ap-southeast-2", "ap-southeast-4", "ap-southeast-6"],
+    "ca": ["ca-central-1", "ca-west-1"],
+    "eu": ["eu-central-1", "eu-north-1", "eu-south-2", "eu-west-3", "il-central-1"],
+    "global": ["ap-northeast-1", "eu-west-1", "us-east-1", "sa-east-1", "af-south-1"],
+    "jp": ["ap-northeast-1", "ap-northeast-3"],
+    "us": ["us-east-1", "us-east-2", "us-west-1", "us-west-2", "ca-central-1", "ca-west-1"],
+    "us-gov": ["us-gov-east-1", "us-gov-west-1"],
+}
+"""Documented source Regions of inference profiles.
+
+Source: Amazon Bedrock user guide, "Supported Regions and models for inference profiles".
+"""
+
+
+def test_source_regions_cover_every_geography() -> None:
+    assert [*SOURCE_REGIONS] == [*batch_models.GEOGRAPHIES]
+
+
+@pytest.mark.parametrize("geography", SOURCE_REGIONS)
 def test_model_id_with_geography_becomes_a_profile(run: RunProgram, geography: str) -> None:
     model_id = f"{geography}.amazon.nova-2-lite-v1:0"
+    program = run(region=SOURCE_REGIONS[geography][0], modelIds=[model_id])
 
-    statements = policy(run(modelIds=[model_id]).inputs("RolePolicy", "batch-orchestrator-bedrock-data")["policy"])
+    statements = policy(program.inputs("RolePolicy", "batch-orchestrator-bedrock-data")["policy"])
 
-    [profile, model] = [resources for _, resources, _ in _bedrock_grants(statements)]
-    assert profile[0].endswith(f":inference-profile/{model_id}")
-    assert model[0].endswith("::foundation-model/amazon.nova-2-lite-v1:0")
+    [(_, [profile, model], _)] = _bedrock_grants(statements)
+    assert profile.endswith(f":inference-profile/{model_id}")
+    assert model.endswith("::foundation-model/amazon.nova-2-lite-v1:0")
+
+
+@pytest.mark.parametrize(("geography", "regions"), SOURCE_REGIONS.items())
+def test_profile_is_accepted_in_its_source_regions(geography: str, regions: list[str]) -> None:
+    assert [region for region in regions if not batch_models.is_callable(f"{geography}.model", region)] == []
+
+
+@pytest.mark.parametrize(
+    ("geography", "region"),
+    [
+        ("apac", "us-east-1"),
+        ("apac", "me-south-1"),
+        ("au", "ap-southeast-1"),
+        ("ca", "us-east-1"),
+        ("eu", "us-east-1"),
+        ("jp", "ap-northeast-2"),
+        ("us", "us-gov-west-1"),
+        ("us", "eu-west-1"),
+        ("us-gov", "us-west-2"),
+    ],
+)
+def test_profile_is_refused_outside_its_source_regions(geography: str, region: str) -> None:
+    assert not batch_models.is_callable(f"{geography}.model", region)
+
+
+def test_foundation_model_is_accepted_in_every_region() -> None:
+    assert batch_models.is_callable("amazon.nova-lite-v1:0", "us-gov-west-1")

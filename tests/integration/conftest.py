@@ -25,6 +25,7 @@ from yorutsuke_infra.storage import Storage, StorageArgs
 from .aws_calls import AwsCalls
 from .bedrock import Bedrock
 from .orchestrator_stage import ORCHESTRATOR_ENVIRONMENT, Orchestrator, clear_orchestrator_caches
+from .partiql import serve_statements
 from .stage import BUCKET, ENVIRONMENT, Stage, clear_handler_caches
 
 LogReader = Callable[[], list[dict[str, Any]]]
@@ -50,7 +51,10 @@ def deployed_stage() -> Generator[Stage]:
         boto3.setup_default_session(region_name=REGION)
         assert boto3.DEFAULT_SESSION
         calls.watch(boto3.DEFAULT_SESSION)
-        yield Stage(aws, calls, second_session=boto3.Session(region_name=REGION))
+        second_session = boto3.Session(region_name=REGION)
+        for session in (boto3.DEFAULT_SESSION, second_session):
+            serve_statements(session)
+        yield Stage(aws, calls, second_session=second_session)
         boto3.DEFAULT_SESSION = None
 
 
@@ -60,6 +64,7 @@ def stage(deployed_stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Generator[S
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("yorutsuke_common.aws.dynamodb.BASE_DELAY_SECONDS", 0)
+    monkeypatch.setattr("yorutsuke_common.aws.batch_jobs.INDEX_DELAYS_SECONDS", (0,) * 4)
     handler_module.logger.setLevel("DEBUG")
     clear_handler_caches()
     yield deployed_stage

@@ -1,6 +1,7 @@
 """A stage on moto, the orchestrator, and a fake of Bedrock."""
 
 import base64
+import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,16 +12,19 @@ import boto3
 from batch_orchestrator.handler import handler, job_submitter
 from batch_orchestrator.prompt import model_input
 from batch_orchestrator.settings import load_settings
+from local.lambda_context import lambda_context
 
 from .bedrock import Bedrock, BedrockJob
-from .stage import BATCH_JOBS, BUCKET, CONTEXT, Stage
+from .stage import BATCH_JOBS, BUCKET, PENDING_IMAGES, Stage
 
 ORCHESTRATOR_ENVIRONMENT = {
     "BEDROCK_ROLE_ARN": "arn:aws:iam::123456789012:role/yorutsuke-bedrock-test",
     "MODEL_IDS": "amazon.nova-lite-v1:0,apac.amazon.nova-pro-v1:0",
     "MIN_RECORDS": "3",
+    "JOB_TIMEOUT_HOURS": "48",
 }
 IMAGE_IDS = ["img-1", "img-2", "img-3"]
+ORCHESTRATOR_CONTEXT = lambda_context(seconds=900)
 MANIFEST = "batch-input/intent-1/manifest.jsonl"
 
 
@@ -39,6 +43,12 @@ def manifest_of(image_ids: Iterable[str] = IMAGE_IDS) -> bytes:
     return "".join(f"{line}\n" for line in lines).encode()
 
 
+def submissions_of(image_ids: Iterable[str] = IMAGE_IDS) -> dict[str, tuple[str | None, str | None]]:
+    """Return the intent and the ETag that the items name after the submission of images from `Stage.put_images`."""
+    digests = {image_id: hashlib.md5(image_id.encode(), usedforsecurity=False) for image_id in image_ids}
+    return {image_id: ("intent-1", f'"{digest.hexdigest()}"') for image_id, digest in digests.items()}
+
+
 def clear_orchestrator_caches() -> None:
     """Clear the caches of the execution environment, as a cold start does."""
     load_settings.cache_clear()
@@ -52,7 +62,7 @@ class Orchestrator:
     stage: Stage
     bedrock: Bedrock
 
-    def invoke(self, event: object, context: Any = CONTEXT) -> dict[str, Any]:
+    def invoke(self, event: object, context: Any = ORCHESTRATOR_CONTEXT) -> dict[str, Any]:
         """Invoke the orchestrator."""
         return handler(event, context)
 
@@ -71,6 +81,17 @@ class Orchestrator:
         [found] = [item for item in self.stage.items(BATCH_JOBS) if item["intentId"] == intent_id]
         return found
 
+    def put_unsubmitted_images(self, image_ids: Iterable[str]) -> None:
+        """Store images, and add them to pending-images as they are before the submission of a job."""
+        self.stage.put_images(image_ids)
+        self._remove_submissions()
+
+    def submissions(self) -> dict[str, tuple[str | None, str | None]]:
+        """Return the intent and the ETag that each image's item names."""
+        return {
+            image_id: (item.get("intentId"), item.get("uploadETag")) for image_id, item in self.stage.images().items()
+        }
+
     def job(self) -> BedrockJob:
         """Return Bedrock's only job."""
         [job] = self.bedrock.jobs.values()
@@ -85,13 +106,23 @@ class Orchestrator:
         return len(self.stage.aws.s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads", []))
 
     def reset(self) -> None:
-        """Delete all intents, manifests, uploads and jobs, and reset the recorded calls."""
-        s3, dynamodb = self.stage.aws.s3, self.stage.aws.dynamodb
+        """Delete all intents, manifests, uploads and jobs, their traces in pending-images, and the recorded calls."""
+        s3 = self.stage.aws.s3
         for item in self.stage.items(BATCH_JOBS):
-            dynamodb.delete_item(TableName=BATCH_JOBS, Key={"intentId": {"S": item["intentId"]}})
+            self.stage.delete(BATCH_JOBS, item)
+        self._remove_submissions()
         for key in self.manifests():
             s3.delete_object(Bucket=BUCKET, Key=key)
         for upload in s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads", []):
             s3.abort_multipart_upload(Bucket=BUCKET, Key=upload.get("Key", ""), UploadId=upload.get("UploadId", ""))
         self.bedrock.jobs.clear()
         self.stage.calls.reset()
+
+    def _remove_submissions(self) -> None:
+        """Remove the intent and the ETag from the item of each image."""
+        for image_id in self.stage.images():
+            self.stage.aws.dynamodb.update_item(
+                TableName=PENDING_IMAGES,
+                Key={"imageId": {"S": image_id}},
+                UpdateExpression="REMOVE intentId, uploadETag",
+            )

@@ -32,7 +32,7 @@ DEAD_LETTERS_KEY = f"dead-letters/{JOB_ID}.jsonl"
 RECEIPT = {
     "amount": 1280,
     "type": "expense",
-    "date": "2026-11-20",
+    "date": "2025-11-20",
     "merchant": "Kissa Hoshi",
     "category": "other",
     "description": "Coffee with a client",
@@ -47,6 +47,8 @@ ENVIRONMENT = {
     "TIMEZONE": "Asia/Tokyo",
 }
 CONTEXT = lambda_context(seconds=60)
+KEYS = {TRANSACTIONS: ("userId", "transactionId"), BATCH_JOBS: ("intentId",), PENDING_IMAGES: ("imageId",)}
+"""The key attributes of each table."""
 
 
 def simple_record(image_id: str, **changes: object) -> str:
@@ -81,9 +83,10 @@ def job_end(status: str, message: str = "", job_id: str = JOB_ID) -> str:
     return json.dumps(event)
 
 
-def sqs_event(*bodies: str) -> dict[str, Any]:
-    """Return an SQS event with these bodies. The message ids are message-0, message-1, …"""
+def sqs_event(*bodies: str, receives: int = 1) -> dict[str, Any]:
+    """Return an SQS event with these bodies, each received this often. The message ids are message-0, message-1, …"""
     template = json.loads((EVENTS / "sqs_s3_event.json").read_text())["Records"][0]
+    template["attributes"]["ApproximateReceiveCount"] = str(receives)
     records = [{**template, "messageId": f"message-{number}", "body": body} for number, body in enumerate(bodies)]
     return {"Records": records}
 
@@ -123,13 +126,18 @@ class Stage:
         }
         self._put(BATCH_JOBS, {**job, **changes})
 
-    def put_images(self, image_ids: Iterable[str], user_id: str = "user-1", prefix: str = "uploads/") -> None:
-        """Store images in `uploads/`, and add them to pending-images with keys that begin with `prefix`."""
+    def put_images(
+        self, image_ids: Iterable[str], user_id: str = "user-1", prefix: str = "uploads/", job_id: str = JOB_ID
+    ) -> None:
+        """Store images in `uploads/`, and add them to pending-images as they are after the submission of a job.
+
+        Their keys begin with `prefix`.
+        """
         for image_id in image_ids:
             key = f"{user_id}/{image_id}.png"
-            self.aws.s3.put_object(Bucket=BUCKET, Key=f"uploads/{key}", Body=image_id.encode())
+            etag = self.aws.s3.put_object(Bucket=BUCKET, Key=f"uploads/{key}", Body=image_id.encode())["ETag"]
             item = {"imageId": image_id, "userId": user_id, "s3Key": prefix + key, "status": "pending", "md5": "m"}
-            self._put(PENDING_IMAGES, item)
+            self._put(PENDING_IMAGES, {**item, "intentId": f"intent-{job_id}", "uploadETag": etag})
 
     def put_output(self, *records: str, key: str = OUTPUT_KEY) -> str:
         """Write an output file, and return the body of its message."""
@@ -143,9 +151,29 @@ class Stage:
         counts |= {"totalRecordCount": processed if total is None else total, "processedRecordCount": processed}
         return self.put_output(json.dumps(counts), key=OUTPUT_MANIFEST_KEY)
 
-    def deliver(self, *bodies: str) -> list[str]:
-        """Deliver messages in one invocation, and return the ids of those that failed."""
-        failures = self.invoke(sqs_event(*bodies))["batchItemFailures"]
+    def change(self, table: str, item: Mapping[str, object], **attributes: object) -> None:
+        """Set attributes of an item, as the app does."""
+        self.aws.dynamodb.update_item(
+            TableName=table,
+            Key=to_item({name: item[name] for name in KEYS[table]}),
+            UpdateExpression="SET " + ", ".join(f"#{name} = :{name}" for name in attributes),
+            ExpressionAttributeNames={f"#{name}": name for name in attributes},
+            ExpressionAttributeValues=to_item({f":{name}": value for name, value in attributes.items()}),
+        )
+
+    def delete(self, table: str, item: Mapping[str, object]) -> None:
+        """Delete an item, as the app does."""
+        self.aws.dynamodb.delete_item(TableName=table, Key=to_item({name: item[name] for name in KEYS[table]}))
+
+    def statements(self, table: str) -> list[list[str]]:
+        """Return the statements of each recorded call of BatchExecuteStatement to a table, without parameters."""
+        calls = self.calls.parameters_of("BatchExecuteStatement")
+        texts = [[statement["Statement"] for statement in call["Statements"]] for call in calls]
+        return [statements for statements in texts if f'"{table}"' in statements[0]]
+
+    def deliver(self, *bodies: str, receives: int = 1, seconds: float = 60) -> list[str]:
+        """Deliver messages in one invocation with this timeout, and return the ids of those that failed."""
+        failures = self.invoke(sqs_event(*bodies, receives=receives), lambda_context(seconds))["batchItemFailures"]
         return [failure["itemIdentifier"] for failure in failures]
 
     def deliver_to_second_environment(self, *bodies: str) -> list[str]:
@@ -158,9 +186,9 @@ class Stage:
             use_cases.cache_clear()
             boto3.DEFAULT_SESSION = first_session
 
-    def invoke(self, event: dict[str, Any]) -> dict[str, Any]:
+    def invoke(self, event: dict[str, Any], context: Any = CONTEXT) -> dict[str, Any]:
         """Invoke the handler with an event in any envelope."""
-        return cast("dict[str, Any]", handler(event, CONTEXT))
+        return cast("dict[str, Any]", handler(event, context))
 
     def transactions(self) -> dict[str, dict[str, Any]]:
         """Return the stored transactions by image id."""
@@ -196,17 +224,17 @@ class Stage:
         return {"objects": self.objects(), **{table: sorted(self.items(table), key=repr) for table in tables}}
 
     def comparable_state(self) -> dict[str, Any]:
-        """Return all objects and items, without the completion times of jobs."""
+        """Return all objects and items, without the times and the tokens of completions."""
         state = self.state()
         for job in state[BATCH_JOBS]:
             job.pop("completedAt", None)
+            job.pop("completedBy", None)
         return state
 
     def restore_inputs(self, image_ids: Iterable[str], **changes: object) -> None:
         """Restore the state before the job's first delivery. Bedrock's files stay as they are."""
         for item in self.items(TRANSACTIONS):
-            key = {name: {"S": item[name]} for name in ("userId", "transactionId")}
-            self.aws.dynamodb.delete_item(TableName=TRANSACTIONS, Key=key)
+            self.delete(TRANSACTIONS, item)
         for key in self.objects():
             if not key.startswith("batch-output/"):
                 self.aws.s3.delete_object(Bucket=BUCKET, Key=key)

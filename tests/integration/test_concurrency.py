@@ -1,7 +1,6 @@
 """Concurrent deliveries: one invocation at a time claims a job, and SQS redelivers other messages."""
 
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,27 +12,17 @@ from .conftest import LogReader
 from .stage import BATCH_JOBS, JOB_ID, OUTPUT_KEY, TRANSACTIONS, Stage, simple_record
 
 IMAGE_IDS = ["img-1", "img-2", "img-3"]
-CLAIMED_OPERATIONS = ["GetObject", "BatchGetItem", "BatchWriteItem", "CopyObject", "DeleteObjects", "PutObject"]
+CLAIMED_OPERATIONS = ["GetObject", "BatchGetItem", "BatchExecuteStatement", "CopyObject", "DeleteObjects", "PutObject"]
 """Operations that the handler calls while it holds the claim."""
 KEY = {"intentId": {"S": f"intent-{JOB_ID}"}}
+SUBMITTED_AT = datetime(2026, 11, 22, 14, 5, tzinfo=UTC)
+"""The time at which the jobs of `Stage.put_job` were submitted."""
 
 
 def _seed(stage: Stage) -> str:
     stage.put_job()
     stage.put_images(IMAGE_IDS)
     return stage.put_output(*map(simple_record, IMAGE_IDS), "{")
-
-
-def _before_first(stage: Stage, operation: str, act: Callable[[], None]) -> None:
-    """Run `act` before the first call of an operation."""
-    calls: list[str] = []
-
-    def respond(_: dict[str, Any]) -> None:
-        calls.append(operation)
-        if len(calls) == 1:
-            act()
-
-    stage.calls.replace_response(operation, respond)
 
 
 @pytest.mark.parametrize("operation", CLAIMED_OPERATIONS)
@@ -49,7 +38,7 @@ def test_message_fails_while_job_is_claimed(
         assert stage.deliver_to_second_environment(message) == ["message-0"]
         assert stage.state() == before
 
-    _before_first(stage, operation, deliver_second)
+    stage.calls.before_call(operation, deliver_second)
 
     assert stage.deliver(message) == []
 
@@ -77,7 +66,7 @@ def test_extended_output_is_processed_on_redelivery(stage: Stage) -> None:
         newer.append(stage.put_output(*map(simple_record, IMAGE_IDS)))
         assert stage.deliver_to_second_environment(*newer) == ["message-0"]
 
-    _before_first(stage, "PutObject", extend_output)
+    stage.calls.before_call("PutObject", extend_output)
 
     assert stage.deliver(older) == []
     assert stage.deliver(*newer) == []
@@ -95,7 +84,7 @@ def test_job_completed_before_claim_is_duplicate(stage: Stage, read_logs: LogRea
         assert stage.deliver_to_second_environment(message) == []
         done.append(stage.state())
 
-    _before_first(stage, "UpdateItem", deliver_first)
+    stage.calls.before_call("UpdateItem", deliver_first)
 
     assert stage.deliver(message) == []
 
@@ -125,7 +114,7 @@ def test_claim_outlasts_timeout_of_crashed_function(stage: Stage) -> None:
 
 def test_failed_delivery_releases_claim(stage: Stage) -> None:
     message = _seed(stage)
-    stage.calls.fail("BatchWriteItem", "InternalServerError")
+    stage.calls.fail("BatchExecuteStatement", "InternalServerError")
 
     assert stage.deliver(message) == ["message-0"]
 
@@ -157,7 +146,7 @@ def test_function_without_claim_cannot_complete_job(stage: Stage, read_logs: Log
             ExpressionAttributeValues={":other": {"S": "another function"}},
         )
 
-    _before_first(stage, "PutObject", replace_claim)
+    stage.calls.before_call("PutObject", replace_claim)
 
     assert stage.deliver(message) == ["message-0"]
 
@@ -168,17 +157,61 @@ def test_function_without_claim_cannot_complete_job(stage: Stage, read_logs: Log
     assert failed["error"] == "RetryableError"
 
 
+def test_completion_by_other_function_is_lost_claim(stage: Stage, read_logs: LogReader) -> None:
+    message = _seed(stage)
+
+    def complete_with_other_claim() -> None:
+        stage.expire_claims()
+        assert stage.deliver_to_second_environment(message) == []
+
+    stage.calls.before_call("PutObject", complete_with_other_claim)
+
+    assert stage.deliver(message) == ["message-0"]
+
+    entries = read_logs()
+    [failed] = [entry for entry in entries if entry.get("event") == "BATCH_RESULT_FAILED"]
+    assert (failed["error"], "was lost while" in failed["detail"]) == ("RetryableError", True)
+    # The metrics precede the completion, so both functions emit the same counts. The failure rate stays the same.
+    assert [entry["SuccessCount"] for entry in entries if "SuccessCount" in entry] == [[3.0], [3.0]]
+    done = stage.state()
+    assert stage.deliver(message) == []
+    assert [entry["event"] for entry in read_logs()] == ["BATCH_RESULT_DUPLICATE"]
+    assert stage.state() == done
+
+
+def test_repeated_completion_with_own_token_is_accepted(stage: Stage) -> None:
+    message = _seed(stage)
+    completions: list[dict[str, Any]] = []
+
+    def complete_first(params: dict[str, Any]) -> None:
+        """Complete the job and let its output be replayed, as if the answer to the completion had been lost."""
+        if "completedAt" in params["UpdateExpression"] and not completions:
+            completions.append(params)
+            stage.aws.dynamodb.update_item(**params)
+            stage.remove_processed_outputs()
+
+    stage.calls.replace_response("UpdateItem", complete_first)
+
+    assert stage.deliver(message) == []
+
+    assert stage.job()["completedBy"] == completions[0]["ExpressionAttributeValues"][":claim"]["S"]
+    assert stage.job()["status"] == "COMPLETED"
+
+
 def test_image_moved_by_other_job_counts_as_moved(stage: Stage) -> None:
     """Two jobs can contain one image if an operator submits the image again."""
     second = "secondjob123"
     stage.put_job(second)
     other = stage.put_output(*map(simple_record, IMAGE_IDS), key=f"batch-output/{second}/output.jsonl")
     message = _seed(stage)
+    for image_id in IMAGE_IDS:
+        # The items name only one of the two submissions. The other one has the time of the upload.
+        stage.set_last_modified(f"uploads/user-1/{image_id}.png", SUBMITTED_AT)
 
     def deliver_first() -> None:
         assert stage.deliver_to_second_environment(other) == []
 
-    _before_first(stage, "CopyObject", deliver_first)
+    stage.calls.before_call("CopyObject", deliver_first)
 
     assert stage.deliver(message) == []
 
@@ -202,7 +235,7 @@ def _put_jobs(stage: Stage) -> list[str]:
     for user_id in USERS:
         image_ids = [f"{user_id}-img-{number}" for number in range(2)]
         stage.put_job(_job_id_of(user_id), userId=user_id)
-        stage.put_images(image_ids, user_id=user_id)
+        stage.put_images(image_ids, user_id=user_id, job_id=_job_id_of(user_id))
         key = f"batch-output/{_job_id_of(user_id)}/output.jsonl"
         messages.append(stage.put_output(*map(simple_record, image_ids), "{", key=key))
     return messages

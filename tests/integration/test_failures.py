@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from local.in_memory import FunctionDiedError
+from yorutsuke_common.aws.calls import RESERVED_SECONDS
 
 from .conftest import LogReader
 from .stage import (
@@ -23,16 +24,16 @@ from .stage import (
 IMAGE_IDS = ["img-1", "img-2", "img-3"]
 
 
-def _unprocessed(table: str, times: int) -> Any:
-    """Return all items of the first calls to a table as unprocessed."""
+def _throttled(table: str, times: int) -> Any:
+    """Throttle all statements of the first calls to a table."""
     remaining = times
 
     def respond(params: dict[str, Any]) -> dict[str, Any] | None:
         nonlocal remaining
-        if table not in params["RequestItems"] or remaining == 0:
+        if f'"{table}"' not in params["Statements"][0]["Statement"] or remaining == 0:
             return None
         remaining -= 1
-        return {"UnprocessedItems": params["RequestItems"]}
+        return {"Responses": [{"Error": {"Code": "ProvisionedThroughputExceeded"}} for _ in params["Statements"]]}
 
     return respond
 
@@ -52,27 +53,30 @@ def _failures(entries: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
     ]
 
 
-def test_unprocessed_items_are_retried(stage: Stage, read_logs: LogReader) -> None:
+def test_throttled_statements_are_retried(stage: Stage, read_logs: LogReader) -> None:
     message = _seed(stage)
-    stage.calls.replace_response("BatchWriteItem", _unprocessed(TRANSACTIONS, times=3))
+    stage.calls.replace_response("BatchExecuteStatement", _throttled(TRANSACTIONS, times=3))
 
     assert stage.deliver(message) == []
 
     assert set(stage.transactions()) == set(IMAGE_IDS)
-    retries = [entry["attempt"] for entry in read_logs() if entry.get("event") == "BATCH_WRITE_RETRIED"]
+    retries = [entry["attempt"] for entry in read_logs() if entry.get("event") == "DYNAMODB_THROTTLED"]
     assert retries == [1, 2, 3]
 
 
 @pytest.mark.parametrize("table", [TRANSACTIONS, PENDING_IMAGES])
-def test_message_fails_when_items_stay_unprocessed(stage: Stage, read_logs: LogReader, table: str) -> None:
+def test_message_fails_when_statements_stay_throttled(stage: Stage, read_logs: LogReader, table: str) -> None:
     message = _seed(stage)
-    stage.calls.replace_response("BatchWriteItem", _unprocessed(table, times=4))
+    stage.calls.replace_response("BatchExecuteStatement", _throttled(table, times=50))
 
-    assert stage.deliver(message) == ["message-0"]
+    # The time is sufficient for the calls, but not for retries of throttled ones.
+    assert stage.deliver(message, seconds=RESERVED_SECONDS) == ["message-0"]
 
     assert stage.job()["status"] == "SUBMITTED"
     events = [entry.get("event") for entry in read_logs()]
-    assert events[-2:] == ["BATCH_WRITE_FAILED_FINAL", "BATCH_RESULT_FAILED"]
+    assert events[-2:] == ["DYNAMODB_THROTTLED_FINAL", "BATCH_RESULT_FAILED"]
+    # The reserved time is sufficient to release the claim.
+    assert "claimedBy" not in stage.job()
     # Every image stays in uploads/ until its transaction and its processed key are stored.
     assert {f"uploads/user-1/{image_id}.png" for image_id in IMAGE_IDS} <= set(stage.objects())
     stage.calls.reset()
@@ -82,13 +86,13 @@ def test_message_fails_when_items_stay_unprocessed(stage: Stage, read_logs: LogR
 
 def test_message_fails_when_keys_stay_unprocessed(stage: Stage) -> None:
     message = _seed(stage)
-    stage.calls.replace_response(
-        "BatchGetItem", lambda params: {"Responses": {}, "UnprocessedKeys": params["RequestItems"]}
-    )
+    answers = [{"Responses": {}, "UnprocessedKeys": {PENDING_IMAGES: {"Keys": [{"imageId": {"S": "img-1"}}]}}}] * 50
+    stage.calls.replace_response("BatchGetItem", lambda _: answers.pop() if answers else None)
 
-    assert stage.deliver(message) == ["message-0"]
+    # The time is sufficient for the calls, but not for retries of throttled ones.
+    assert stage.deliver(message, seconds=RESERVED_SECONDS) == ["message-0"]
 
-    assert stage.calls.counts()["BatchGetItem"] == 4
+    assert stage.calls.counts()["BatchGetItem"] == 1
     assert stage.transactions() == {}
 
 
@@ -250,8 +254,64 @@ def test_failed_delete_call_keeps_all_uploads(stage: Stage) -> None:
     assert stage.job()["resultStats"]["migrationFailedCount"] == 3
 
 
-def test_unknown_image_still_gets_transaction(stage: Stage, read_logs: LogReader) -> None:
-    stage.put_job()
+def test_item_near_400_kb_fails_only_its_migration(stage: Stage, read_logs: LogReader) -> None:
+    message = _seed(stage)
+    size = sum(len(name) + len(value) for name, value in stage.images()["img-2"].items())
+    # moto's limit is 405,000 bytes. 10 bytes are left, fewer than the shortest attribute of a mark needs.
+    stage.change(PENDING_IMAGES, {"imageId": "img-2"}, note="x" * (405_000 - size - len("note") - 10))
+    before = stage.images()["img-2"]
+
+    assert stage.deliver(message) == []
+
+    assert {image_id: item["status"] for image_id, item in stage.transactions().items()} == {
+        "img-1": "processed",
+        "img-2": "migrationFailed",
+        "img-3": "processed",
+    }
+    failed = [entry for entry in read_logs() if entry.get("event") == "BATCH_RESULT_IMAGE_MIGRATION_FAILED"]
+    assert [(entry["imageId"], entry["operation"], entry["code"]) for entry in failed] == [
+        ("img-2", "UpdateItem", "ValidationError")
+    ]
+    assert (stage.job()["status"], stage.job()["resultStats"]["migrationFailedCount"]) == ("COMPLETED", 1)
+    assert stage.images()["img-2"] == before
+    assert [key for key in stage.objects() if key.startswith("uploads/")] == ["uploads/user-1/img-2.png"]
+
+
+@pytest.mark.parametrize("requested", [None, ["img-1", "img-2"]])
+def test_image_without_item_or_request_is_unknown(stage: Stage, requested: list[str] | None) -> None:
+    stage.put_job(pendingImageIds=requested)
+    # A job's images and those of pending-images are known: img-3 is only in pending-images.
+    stage.put_images(["img-1", "img-3"])
+    records = map(simple_record, ["img-1", "img-2", "img-3", "img-4"])
+
+    assert stage.deliver(stage.put_output(*records)) == []
+
+    unknown = ["img-4"] if requested else ["img-2", "img-4"]
+    letters = {letter["imageId"]: (letter["reason"], letter["detail"]) for letter in stage.dead_letters()}
+    detail = "the image must be one of the job's images or have an item in pending-images"
+    assert letters == dict.fromkeys(unknown, ("UNKNOWN_IMAGE", detail))
+    assert sorted(stage.transactions()) == [name for name in ("img-1", "img-2", "img-3") if name not in unknown]
+    counts = stage.job()["resultStats"]
+    assert (counts["successCount"], counts["failureCount"]) == (4 - len(unknown), len(unknown))
+
+
+def test_image_without_owner_is_an_owner_mismatch(stage: Stage) -> None:
+    message = _seed(stage)
+    stage.aws.dynamodb.update_item(
+        TableName=PENDING_IMAGES, Key={"imageId": {"S": "img-2"}}, UpdateExpression="REMOVE userId"
+    )
+
+    assert stage.deliver(message) == []
+
+    letters = {letter.get("imageId"): letter["reason"] for letter in stage.dead_letters()}
+    assert letters == {"img-2": "OWNER_MISMATCH", None: "INVALID_JSON"}
+    assert sorted(stage.transactions()) == ["img-1", "img-3"]
+    assert stage.images()["img-2"]["status"] == "pending"
+    assert "uploads/user-1/img-2.png" in stage.objects()
+
+
+def test_requested_image_without_item_gets_transaction(stage: Stage, read_logs: LogReader) -> None:
+    stage.put_job(pendingImageIds=["img-1"])
 
     assert stage.deliver(stage.put_output(simple_record("img-1"))) == []
 
@@ -292,16 +352,10 @@ def test_images_with_same_upload_name_stay_separate(stage: Stage) -> None:
     stage.deliver(stage.put_output(simple_record("img-1")))
     second = "secondjob123"
     stage.put_job(second)
-    stage.aws.s3.put_object(Bucket=BUCKET, Key="uploads/user-1/img-1.png", Body=b"another image")
-    stage.aws.dynamodb.put_item(
-        TableName=PENDING_IMAGES,
-        Item={
-            "imageId": {"S": "img-2"},
-            "userId": {"S": "user-1"},
-            "s3Key": {"S": "uploads/user-1/img-1.png"},
-            "status": {"S": "pending"},
-        },
-    )
+    stage.put_images(["img-2"], job_id=second)
+    key = "uploads/user-1/img-1.png"
+    etag = stage.aws.s3.put_object(Bucket=BUCKET, Key=key, Body=b"another image")["ETag"]
+    stage.change(PENDING_IMAGES, {"imageId": "img-2"}, s3Key=key, uploadETag=etag)
 
     stage.deliver(stage.put_output(simple_record("img-2"), key=f"batch-output/{second}/output.jsonl"))
 
@@ -312,13 +366,8 @@ def test_images_with_same_upload_name_stay_separate(stage: Stage) -> None:
 
 def test_invalid_upload_key_fails_only_its_migration(stage: Stage) -> None:
     message = _seed(stage)
-    for image_id, key in (("img-2", "uploads/"), ("img-3", "uploads/a\x01.png")):
-        stage.aws.dynamodb.update_item(
-            TableName=PENDING_IMAGES,
-            Key={"imageId": {"S": image_id}},
-            UpdateExpression="SET s3Key = :key",
-            ExpressionAttributeValues={":key": {"S": key}},
-        )
+    for image_id, key in (("img-2", "uploads/user-1/"), ("img-3", "uploads/user-1/a\x01.png")):
+        stage.change(PENDING_IMAGES, {"imageId": image_id}, s3Key=key)
 
     assert stage.deliver(message) == []
 
@@ -334,7 +383,7 @@ CALLS_OF_A_JOB = [
     "UpdateItem",
     "GetObject",
     "BatchGetItem",
-    "BatchWriteItem",
+    "BatchExecuteStatement",
     "CopyObject",
     "DeleteObjects",
     "PutObject",

@@ -1,22 +1,47 @@
-"""Tests of the failures that `ImageMover` returns, on moto."""
+"""Tests of the failures that `ImageMover` returns, and of the uploads that it keeps, on moto."""
+
+from datetime import UTC, datetime
+from typing import Any
 
 import boto3
 
 from tests.unit.logs import Logs
-from yorutsuke_common.aws.calls import CallPool
+from yorutsuke_common.aws.calls import CallPool, TimeLimit
 from yorutsuke_common.aws.dynamodb import ChunkedClient
-from yorutsuke_common.aws.image_moves import INVALID_KEY, ImageMover, MoveFailure
+from yorutsuke_common.aws.image_moves import INVALID_KEY, UPLOADED_LATER, ImageMover, MoveFailure, ReadImage, Submitted
 from yorutsuke_common.aws.object_copier import ObjectCopier
 from yorutsuke_common.aws.pending_images import PendingImages
 
-from .stage import BUCKET, PENDING_IMAGES, Stage
+from .stage import BUCKET, JOB_ID, PENDING_IMAGES, Stage
+
+NOW = datetime(2026, 11, 22, 14, 5, tzinfo=UTC)
+SUBMITTED = Submitted(f"intent-{JOB_ID}", NOW)
 
 
-def image_mover() -> ImageMover:
+def image_mover(logs: Logs | None = None) -> ImageMover:
     """Return an `ImageMover` with clients whose calls the stage records."""
-    s3, logger, pool = boto3.client("s3"), Logs().logger, CallPool()
-    pending = PendingImages(ChunkedClient(boto3.client("dynamodb"), pool, logger), PENDING_IMAGES)
-    return ImageMover(s3, BUCKET, ObjectCopier(s3, BUCKET, 1, logger), pending, pool)
+    s3, logger, pool = boto3.client("s3"), (logs or Logs()).logger, CallPool()
+    items = ChunkedClient(boto3.client("dynamodb"), pool, TimeLimit(), logger)
+    return ImageMover(
+        s3, BUCKET, ObjectCopier(s3, BUCKET, 1, logger), PendingImages(items, PENDING_IMAGES), pool, logger
+    )
+
+
+def move(mover: ImageMover, *image_ids: str, submitted: Submitted = SUBMITTED) -> dict[str, MoveFailure]:
+    """Move images for the transaction t-1, and return the failures."""
+    images = mover.pending.find(image_ids)
+    return mover.move([ReadImage(images[image_id], "t-1") for image_id in image_ids], submitted, "2026-11-23")
+
+
+def change_item(stage: Stage, image_id: str, expression: str, **values: str) -> None:
+    """Change an item of pending-images, as the app does."""
+    parameters: Any = {"ExpressionAttributeValues": {f":{name}": {"S": value} for name, value in values.items()}}
+    stage.aws.dynamodb.update_item(
+        TableName=PENDING_IMAGES,
+        Key={"imageId": {"S": image_id}},
+        UpdateExpression=expression,
+        **(parameters if values else {}),
+    )
 
 
 def test_move_returns_operation_and_code_per_failure(stage: Stage) -> None:
@@ -25,10 +50,8 @@ def test_move_returns_operation_and_code_per_failure(stage: Stage) -> None:
     stage.put_images(["no-key"], prefix="k" * 1024)
     refused = {"Key": "uploads/user-1/not-deleted.png", "Code": "AccessDenied"}
     stage.calls.replace_response("DeleteObjects", lambda _: {"Errors": [refused]})
-    mover = image_mover()
-    images = list(mover.pending.find(["moved", "not-copied", "not-deleted", "no-key"]).values())
 
-    failures = mover.move(images, "2026-11-23")
+    failures = move(image_mover(), "moved", "not-copied", "not-deleted", "no-key")
 
     assert failures == {
         "no-key": INVALID_KEY,
@@ -38,3 +61,140 @@ def test_move_returns_operation_and_code_per_failure(stage: Stage) -> None:
     # An image is marked as processed after its copy and before the deletion of its upload.
     statuses = {image_id: image["status"] for image_id, image in stage.images().items()}
     assert statuses == {"moved": "processed", "not-copied": "pending", "not-deleted": "processed", "no-key": "pending"}
+
+
+def test_copies_and_deletions_name_the_etag(stage: Stage) -> None:
+    stage.put_images(["img-1", "img-2"])
+    etags = {image_id: item["uploadETag"] for image_id, item in stage.images().items()}
+
+    assert move(image_mover(), "img-1", "img-2") == {}
+
+    [first] = [call for call in stage.calls.parameters_of("CopyObject") if "CopySourceIfMatch" in call][:1]
+    assert first["CopySourceIfMatch"] == etags["img-1"]
+    [deletion] = stage.calls.parameters_of("DeleteObjects")
+    assert deletion["Delete"]["Objects"] == [
+        {"Key": f"uploads/user-1/{image_id}.png", "ETag": etag} for image_id, etag in sorted(etags.items())
+    ]
+    moved = stage.images()["img-1"]
+    assert (moved["transactionId"], moved["uploadETag"], moved["md5"]) == ("t-1", etags["img-1"], "m")
+
+
+def test_upload_without_etag_moves_if_not_newer(stage: Stage) -> None:
+    stage.put_images(["older", "newer"])
+    for image_id in ("older", "newer"):
+        change_item(stage, image_id, "REMOVE uploadETag")
+    stage.set_last_modified("uploads/user-1/older.png", NOW)
+
+    assert move(image_mover(), "older", "newer") == {"newer": UPLOADED_LATER}
+    assert "uploads/user-1/newer.png" in stage.objects()
+    assert stage.images()["older"]["status"] == "processed"
+
+
+def test_etag_of_another_intent_is_not_used(stage: Stage) -> None:
+    stage.put_images(["img-1"])
+    change_item(stage, "img-1", "SET intentId = :intent", intent="another")
+
+    assert move(image_mover(), "img-1") == {"img-1": UPLOADED_LATER}
+
+
+def test_upload_without_etag_stays_if_time_is_unknown(stage: Stage) -> None:
+    stage.put_images(["img-1"])
+    change_item(stage, "img-1", "REMOVE uploadETag")
+
+    assert move(image_mover(), "img-1", submitted=Submitted("intent-1", None)) == {"img-1": UPLOADED_LATER}
+
+
+def test_kept_upload_is_logged_and_not_a_failure(stage: Stage) -> None:
+    stage.put_images(["img-1"])
+    logs = Logs()
+    replaced = {"Key": "uploads/user-1/img-1.png", "Code": "PreconditionFailed"}
+    stage.calls.replace_response("DeleteObjects", lambda _: {"Errors": [replaced]})
+
+    assert move(image_mover(logs), "img-1") == {}
+    assert logs.entries("level", "event", "imageId") == [
+        {"level": "WARNING", "event": "BATCH_RESULT_UPLOAD_KEPT", "imageId": "img-1"}
+    ]
+
+
+def test_moved_image_deletes_only_the_moved_content(stage: Stage) -> None:
+    stage.put_images(["img-1"])
+    mover = image_mover()
+    assert move(mover, "img-1") == {}
+    stage.aws.s3.put_object(Bucket=BUCKET, Key="uploads/user-1/img-1.png", Body=b"a photograph under the freed key")
+    stage.calls.reset()
+
+    assert move(mover, "img-1") == {}
+
+    [deletion] = stage.calls.parameters_of("DeleteObjects")
+    assert deletion["Delete"]["Objects"][0]["ETag"] == stage.images()["img-1"]["uploadETag"]
+    assert stage.calls.counts().get("CopyObject") is None
+
+
+def test_processed_status_without_new_key_is_moved(stage: Stage) -> None:
+    stage.put_images(["img-1"])
+    stage.aws.dynamodb.update_item(
+        TableName=PENDING_IMAGES,
+        Key={"imageId": {"S": "img-1"}},
+        UpdateExpression="SET #status = :processed",
+        ExpressionAttributeNames={"#status": "status"},
+        ExpressionAttributeValues={":processed": {"S": "processed"}},
+    )
+
+    assert move(image_mover(), "img-1") == {}
+    assert [key.partition("/")[0] for key in stage.objects()] == ["processed"]
+
+
+def test_item_that_changed_after_the_copy_is_kept(stage: Stage) -> None:
+    stage.put_images(["img-1", "img-2"])
+    mover = image_mover()
+    images = mover.pending.find(["img-1", "img-2"])
+    change_item(stage, "img-1", "SET s3Key = :key, album = :album", key="user-1/new.png", album="taxes")
+
+    failures = mover.move([ReadImage(image, "t-1") for image in images.values()], SUBMITTED, "2026-11-23")
+
+    assert failures == {"img-1": MoveFailure("UpdateItem", "ConditionalCheckFailed")}
+    changed: dict[str, Any] = stage.images()["img-1"]
+    assert (changed["s3Key"], changed["album"], changed["status"]) == ("user-1/new.png", "taxes", "pending")
+    assert "uploads/user-1/img-1.png" in stage.objects()
+    assert stage.images()["img-2"]["status"] == "processed"
+
+
+def test_deleted_item_does_not_come_back(stage: Stage) -> None:
+    stage.put_images(["img-1"])
+    mover = image_mover()
+    images = mover.pending.find(["img-1"])
+    stage.aws.dynamodb.delete_item(TableName=PENDING_IMAGES, Key={"imageId": {"S": "img-1"}})
+
+    failures = mover.move([ReadImage(image, "t-1") for image in images.values()], SUBMITTED, "2026-11-23")
+
+    assert failures == {"img-1": MoveFailure("UpdateItem", "ConditionalCheckFailed")}
+    assert stage.images() == {}
+
+
+def test_image_moved_by_another_job_is_no_failure(stage: Stage) -> None:
+    stage.put_images(["img-1"])
+    mover = image_mover()
+    images = mover.pending.find(["img-1"])
+    assert move(mover, "img-1") == {}
+
+    assert mover.move([ReadImage(images["img-1"], "t-2")], Submitted("another", NOW), "2026-11-24") == {}
+    assert stage.images()["img-1"]["transactionId"] == "t-1"
+
+
+def test_key_in_another_users_folder_is_not_moved(stage: Stage) -> None:
+    stage.put_images(["img-1"], user_id="user-2")
+    change_item(stage, "img-1", "SET userId = :user", user="user-1")
+
+    assert move(image_mover(), "img-1") == {"img-1": INVALID_KEY}
+    assert [*stage.objects()] == ["uploads/user-2/img-1.png"]
+
+
+def test_moved_image_with_another_key_stays_moved(stage: Stage) -> None:
+    stage.put_images(["img-1"])
+    mover = image_mover()
+    assert move(mover, "img-1") == {}
+    before = stage.objects()
+    change_item(stage, "img-1", "SET s3Key = :key", key="elsewhere/img-1.png")
+
+    assert move(mover, "img-1") == {}
+    assert stage.objects() == before

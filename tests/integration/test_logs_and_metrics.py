@@ -2,8 +2,13 @@
 
 import json
 
+import pytest
+
+from local.in_memory import FunctionDiedError
+
+from .aws_calls import crash
 from .conftest import LogReader
-from .stage import JOB_ID, RECEIPT, Stage, s3_notification, simple_record
+from .stage import BUCKET, JOB_ID, RECEIPT, Stage, s3_notification, simple_record
 
 
 def test_log_entries_name_job(stage: Stage, read_logs: LogReader) -> None:
@@ -87,8 +92,9 @@ def test_logs_exclude_receipt_contents(stage: Stage, read_logs: LogReader) -> No
 
 def test_metrics_match_job_results(stage: Stage, read_logs: LogReader) -> None:
     stage.put_job()
-    stage.put_images(["img-1"])
-    stage.deliver(stage.put_output(simple_record("img-1"), simple_record("img-unknown"), "{"))
+    stage.put_images(["img-1", "img-lost"])
+    stage.aws.s3.delete_object(Bucket=BUCKET, Key="uploads/user-1/img-lost.png")
+    stage.deliver(stage.put_output(simple_record("img-1"), simple_record("img-lost"), "{"))
 
     [metrics] = [entry for entry in read_logs() if "_aws" in entry]
 
@@ -110,6 +116,21 @@ def test_metrics_match_job_results(stage: Stage, read_logs: LogReader) -> None:
         "FailureCount": [1.0],
         "MigrationFailedCount": [1.0],
     }
+
+
+def test_metrics_are_emitted_before_the_completion(stage: Stage, read_logs: LogReader) -> None:
+    stage.put_job()
+    stage.put_images(["img-1"])
+    message = stage.put_output(simple_record("img-1"), "{")
+    # The first UpdateItem claims the job, and the second one completes it.
+    stage.calls.before_call("UpdateItem", crash, number=1)
+    with pytest.raises(FunctionDiedError):
+        stage.deliver(message)
+
+    [metrics] = [entry for entry in read_logs() if "_aws" in entry]
+
+    assert (metrics["SuccessCount"], metrics["FailureCount"]) == ([1.0], [1.0])
+    assert stage.job()["status"] == "SUBMITTED"
 
 
 def test_metrics_exclude_duplicates_and_failures(stage: Stage, read_logs: LogReader) -> None:

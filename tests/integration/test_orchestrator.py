@@ -16,8 +16,16 @@ from yorutsuke_common.hashing import images_digest, submission_token
 from yorutsuke_common.schema import BatchJob
 
 from .conftest import LogReader
-from .orchestrator_stage import IMAGE_IDS, MANIFEST, Orchestrator, clear_orchestrator_caches, manifest_of, request
-from .stage import BATCH_JOBS, BUCKET, CONTEXT, PENDING_IMAGES, Stage, nova_record
+from .orchestrator_stage import (
+    IMAGE_IDS,
+    MANIFEST,
+    ORCHESTRATOR_CONTEXT,
+    Orchestrator,
+    clear_orchestrator_caches,
+    manifest_of,
+    request,
+)
+from .stage import BATCH_JOBS, BUCKET, PENDING_IMAGES, Stage, nova_record
 
 EMPTY_STATE: dict[str, Any] = {"items": [], "manifests": {}, "jobs": {}, "uploads": 0}
 
@@ -50,6 +58,7 @@ def test_request_creates_manifest_job_and_item(orchestrator: Orchestrator) -> No
         "modelId": "amazon.nova-lite-v1:0",
         "inputDataConfig": {"s3InputDataConfig": {"s3InputFormat": "JSONL", "s3Uri": uri}},
         "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": f"s3://{BUCKET}/batch-output/"}},
+        "timeoutDurationInHours": 48,
     }
     assert item == {
         "intentId": "intent-1",
@@ -61,6 +70,7 @@ def test_request_creates_manifest_job_and_item(orchestrator: Orchestrator) -> No
         "manifestUri": uri,
         "outputUri": f"s3://{BUCKET}/batch-output/",
         "roleArn": "arn:aws:iam::123456789012:role/yorutsuke-bedrock-test",
+        "jobTimeoutHours": 48,
         "traceId": "request-1",
         "requestedImages": images_digest(IMAGE_IDS),
         "submittedImages": "7",
@@ -96,6 +106,7 @@ def test_submission_makes_minimum_number_of_calls(orchestrator: Orchestrator) ->
         "PutItem": 1,
         "PutObject": 1,
         "CreateModelInvocationJob": 1,
+        "BatchExecuteStatement": 10,
         "UpdateItem": 2,
     }
     assert orchestrator.job().manifest == manifest_of(image_ids)
@@ -266,13 +277,15 @@ def test_request_is_refused_when_time_runs_out(orchestrator: Orchestrator, monke
     monkeypatch.setattr("yorutsuke_common.aws.object_writer.PART_BYTES", 1)
     orchestrator.stage.put_images(IMAGE_IDS)
     seconds_left = running_out(monkeypatch, lines=2, at_first=600)
-    context = SimpleNamespace(**vars(CONTEXT) | {"get_remaining_time_in_millis": lambda: 1000 * seconds_left()})
+    context = SimpleNamespace(
+        **vars(ORCHESTRATOR_CONTEXT) | {"get_remaining_time_in_millis": lambda: 1000 * seconds_left()}
+    )
 
     with pytest.raises(InvalidRequestError) as raised:
         orchestrator.invoke(request(), context)
 
     assert str(raised.value) == (
-        "only 2 of 3 images were read in 570 seconds; the function reserves its last 30 seconds for the submission. "
+        "only 2 of 3 images were read in 555 seconds; the function reserves its last 45 seconds for the submission. "
         "Request fewer images."
     )
     assert _state(orchestrator) == EMPTY_STATE

@@ -16,10 +16,21 @@ from yorutsuke_common.errors import (
     JobConflictError,
     RetryableError,
     SubmissionLostError,
+    ThrottledError,
 )
 
+from .aws_calls import crash
 from .conftest import LogReader
-from .orchestrator_stage import IMAGE_IDS, MANIFEST, Orchestrator, clear_orchestrator_caches, manifest_of, request
+from .orchestrator_stage import (
+    IMAGE_IDS,
+    MANIFEST,
+    ORCHESTRATOR_CONTEXT,
+    Orchestrator,
+    clear_orchestrator_caches,
+    manifest_of,
+    request,
+    submissions_of,
+)
 from .stage import BATCH_JOBS, BUCKET, PENDING_IMAGES
 
 KEY = {"intentId": {"S": "intent-1"}}
@@ -31,6 +42,7 @@ OPERATIONS = [
     "UploadPart",
     "PutItem",
     "CompleteMultipartUpload",
+    "BatchExecuteStatement",
     "UpdateItem",
     "CreateModelInvocationJob",
 ]
@@ -55,22 +67,6 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("yorutsuke_common.aws.calls.CONCURRENCY", 1)
 
 
-def _before_call(orchestrator: Orchestrator, operation: str, number: int, act: Callable[[], None]) -> None:
-    """Run `act` before the call of an operation with this number, counted from 0."""
-    calls: list[str] = []
-
-    def respond(_: dict[str, Any]) -> None:
-        calls.append(operation)
-        if len(calls) == number + 1:
-            act()
-
-    orchestrator.stage.calls.replace_response(operation, respond)
-
-
-def _crash() -> None:
-    raise FunctionDiedError
-
-
 def _require_one_job(orchestrator: Orchestrator, response: dict[str, Any]) -> None:
     job = orchestrator.job()
     assert job.manifest == manifest_of()
@@ -78,6 +74,8 @@ def _require_one_job(orchestrator: Orchestrator, response: dict[str, Any]) -> No
     [item] = orchestrator.stage.items(BATCH_JOBS)
     assert (item["jobId"], item["status"], item["pendingImageIds"]) == (job.job_id, "SUBMITTED", IMAGE_IDS)
     assert (response["jobId"], response["submitTime"]) == (job.job_id, item["submitTime"])
+    expected, recorded = submissions_of(), orchestrator.submissions()
+    assert {image_id: recorded[image_id] for image_id in expected} == expected
 
 
 def test_submission_makes_expected_calls(orchestrator: Orchestrator) -> None:
@@ -105,7 +103,7 @@ def test_retry_succeeds_after_crash_before_any_call(orchestrator: Orchestrator, 
     orchestrator.stage.put_images(IMAGE_IDS)
     for operation, number in CALLS:
         with subtests.test(operation=operation, number=number):
-            _crash_and_retry(orchestrator, partial(_before_call, orchestrator, operation, number, _crash))
+            _crash_and_retry(orchestrator, partial(orchestrator.stage.calls.before_call, operation, crash, number))
 
 
 def test_retry_succeeds_after_crash_after_any_operation(orchestrator: Orchestrator, subtests: pytest.Subtests) -> None:
@@ -119,10 +117,10 @@ def test_retry_succeeds_after_resumed_submission_crashes(orchestrator: Orchestra
     orchestrator.stage.put_images(IMAGE_IDS)
     calls = orchestrator.stage.calls
     for operation in RESUMED_OPERATIONS:
-        for crash in (calls.crash_before, calls.crash_after):
-            with subtests.test(operation=operation, crash=crash.__name__):
+        for crash_at in (calls.crash_before, calls.crash_after):
+            with subtests.test(operation=operation, crash=crash_at.__name__):
                 published = partial(calls.crash_after, "UpdateItem")
-                _crash_and_retry(orchestrator, published, partial(crash, operation))
+                _crash_and_retry(orchestrator, published, partial(crash_at, operation))
     for operation in OPERATIONS:
         if operation != "PutItem":
             with subtests.test(operation=operation, begun=True):
@@ -137,7 +135,7 @@ def test_concurrent_identical_requests_create_one_job(orchestrator: Orchestrator
             orchestrator.reset()
             responses: list[dict[str, Any]] = []
             submit = partial(_append_response, responses, orchestrator.invoke_in_second_environment, request())
-            _before_call(orchestrator, operation, number, submit)
+            orchestrator.stage.calls.before_call(operation, submit, number)
 
             responses.append(orchestrator.invoke(request()))
 
@@ -152,12 +150,8 @@ def test_concurrent_different_requests_create_one_job(orchestrator: Orchestrator
             orchestrator.reset()
             responses: list[dict[str, Any]] = []
             other = request([*IMAGE_IDS, "img-4"])
-            _before_call(
-                orchestrator,
-                operation,
-                number,
-                partial(_append_response, responses, orchestrator.invoke_in_second_environment, other),
-            )
+            submit = partial(_append_response, responses, orchestrator.invoke_in_second_environment, other)
+            orchestrator.stage.calls.before_call(operation, submit, number)
 
             _append_response(responses, orchestrator.invoke, request())
 
@@ -189,7 +183,7 @@ def test_submission_preserves_concurrent_completion(orchestrator: Orchestrator) 
             ExpressionAttributeValues={":completed": {"S": "COMPLETED"}},
         )
 
-    _before_call(orchestrator, "UpdateItem", 1, complete)
+    orchestrator.stage.calls.before_call("UpdateItem", complete, 1)
 
     assert orchestrator.invoke(request())["status"] == "COMPLETED"
     assert orchestrator.item()["status"] == "COMPLETED"
@@ -206,7 +200,7 @@ def test_conflicting_job_id_raises_error(orchestrator: Orchestrator) -> None:
             ExpressionAttributeValues={":other": {"S": "otherjob0000"}},
         )
 
-    _before_call(orchestrator, "UpdateItem", 1, replace_job_id)
+    orchestrator.stage.calls.before_call("UpdateItem", replace_job_id, 1)
 
     with pytest.raises(JobConflictError) as raised:
         orchestrator.invoke(request())
@@ -227,7 +221,7 @@ def test_recreated_item_does_not_get_earlier_job(orchestrator: Orchestrator) -> 
             TableName=BATCH_JOBS, Item=to_item({**item, "submitTime": "2026-11-24T00:00:00.000000Z"})
         )
 
-    _before_call(orchestrator, "UpdateItem", 1, recreate_item)
+    orchestrator.stage.calls.before_call("UpdateItem", recreate_item, 1)
 
     with pytest.raises(RetryableError, match=r"was deleted .* Stop that job, then send the request again"):
         orchestrator.invoke(request())
@@ -245,7 +239,7 @@ def test_losing_invocation_keeps_the_first_manifest(orchestrator: Orchestrator) 
         orchestrator.stage.aws.s3.delete_object(Bucket=BUCKET, Key="uploads/user-1/img-4.png")
         orchestrator.invoke_in_second_environment(all_images)
 
-    _before_call(orchestrator, "PutItem", 0, submit_first)
+    orchestrator.stage.calls.before_call("PutItem", submit_first)
 
     with pytest.raises(SubmissionLostError, match="the images that can be sent have changed"):
         orchestrator.invoke(all_images)
@@ -320,7 +314,7 @@ def test_resumed_intent_without_time_raises_error(orchestrator: Orchestrator) ->
 
     assert str(raised.value) == (
         f"intent 'intent-1' began at {begun['submitTime']} with 3 images, and the manifest cannot be written (only 0 "
-        "of 3 images were read in 0 seconds; the function reserves its last 30 seconds for the submission). Another "
+        "of 3 images were read in 0 seconds; the function reserves its last 45 seconds for the submission). Another "
         "invocation may be continuing it, so send the same request again. If this error lasts for 15 minutes and the "
         "intent's item in batch-jobs has no manifestPublished, Bedrock has no job. Delete the item, correct the cause, "
         "and send the request again."
@@ -366,6 +360,31 @@ def test_job_uses_role_of_begun_intent(
             assert orchestrator.job().request["roleArn"] == orchestrator.item()["roleArn"] == (begun or [other])[0]
 
 
+def test_job_uses_timeout_of_begun_intent(orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch) -> None:
+    orchestrator.stage.put_images(IMAGE_IDS)
+    _begin_and_crash(orchestrator, request())
+    monkeypatch.setenv("JOB_TIMEOUT_HOURS", "168")
+    clear_orchestrator_caches()
+
+    _require_one_job(orchestrator, orchestrator.invoke(request()))
+
+    assert orchestrator.job().request["timeoutDurationInHours"] == orchestrator.item()["jobTimeoutHours"] == 48
+
+
+def test_older_intent_without_timeout_is_resumed(orchestrator: Orchestrator) -> None:
+    """A function of an earlier version has created the job, but did not record it."""
+    orchestrator.stage.put_images(IMAGE_IDS)
+    _begin_and_crash(orchestrator, request())
+    orchestrator.stage.aws.dynamodb.update_item(
+        TableName=BATCH_JOBS, Key=KEY, UpdateExpression="REMOVE jobTimeoutHours"
+    )
+
+    _require_one_job(orchestrator, orchestrator.invoke(request()))
+
+    assert "timeoutDurationInHours" not in orchestrator.job().request
+    assert "jobTimeoutHours" not in orchestrator.item()
+
+
 def test_manifest_of_deleted_item_is_not_reused(orchestrator: Orchestrator) -> None:
     orchestrator.stage.put_images([*IMAGE_IDS, "img-4"])
     orchestrator.invoke(request([*IMAGE_IDS, "img-4"]))
@@ -380,11 +399,12 @@ def test_manifest_of_deleted_item_is_not_reused(orchestrator: Orchestrator) -> N
     ("operation", "code"),
     [
         ("GetItem", "ProvisionedThroughputExceededException"),
-        ("BatchGetItem", "ThrottlingException"),
+        ("BatchGetItem", "InternalServerError"),
         ("GetObject", "SlowDown"),
         ("UploadPart", "InternalError"),
         ("PutItem", "ThrottlingException"),
         ("CompleteMultipartUpload", "SlowDown"),
+        ("BatchExecuteStatement", "InternalServerError"),
         ("CreateModelInvocationJob", "ThrottlingException"),
         ("UpdateItem", "InternalServerError"),
     ],
@@ -400,6 +420,26 @@ def test_retry_succeeds_after_persistent_call_failure(
 
     assert read_logs()[-1]["detail"] == f"{operation}: {code}"
     assert orchestrator.open_uploads() == 0
+    orchestrator.stage.calls.reset()
+    _require_one_job(orchestrator, orchestrator.invoke(request()))
+
+
+@pytest.mark.parametrize("operation", ["BatchGetItem", "BatchExecuteStatement"])
+def test_retry_succeeds_after_persistent_throttling(
+    orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch, read_logs: LogReader, operation: str
+) -> None:
+    # The function has no time for retries.
+    seconds = ORCHESTRATOR_CONTEXT.get_remaining_time_in_millis() / 1000
+    monkeypatch.setattr("batch_orchestrator.submit_job.RESERVED_SECONDS", seconds)
+    orchestrator.stage.put_images(IMAGE_IDS)
+    throttled = iter(range(50))
+    orchestrator.stage.calls.fail(operation, "ThrottlingException", when=lambda _: next(throttled, None) is not None)
+
+    with pytest.raises(ThrottledError, match="of a call 1 times, until the time of the function was used up"):
+        orchestrator.invoke(request())
+
+    assert [entry["event"] for entry in read_logs()][-2:] == ["DYNAMODB_THROTTLED_FINAL", "BATCH_SUBMIT_FAILED"]
+    assert orchestrator.bedrock.jobs == {}
     orchestrator.stage.calls.reset()
     _require_one_job(orchestrator, orchestrator.invoke(request()))
 

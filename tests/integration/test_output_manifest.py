@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from yorutsuke_common.errors import NotReconciledError
+from yorutsuke_common.schema import iso_utc
 
 from .conftest import LogReader
 from .stage import (
@@ -16,6 +17,7 @@ from .stage import (
     JOB_ID,
     OUTPUT_KEY,
     OUTPUT_MANIFEST_KEY,
+    TRANSACTIONS,
     Stage,
     nova_record,
     s3_notification,
@@ -40,6 +42,14 @@ def _complete_output(stage: Stage) -> str:
     message = stage.put_output(*RECORDS)
     stage.set_last_modified(OUTPUT_KEY, LATER)
     return message
+
+
+def _state_without_times(stage: Stage) -> dict[str, Any]:
+    """Return the state without the times of transactions, which follow from the version that each was read from."""
+    state = stage.comparable_state()
+    for transaction in state[TRANSACTIONS]:
+        del transaction["extractedAt"], transaction["ttl"]
+    return state
 
 
 def _entries(entries: Sequence[dict[str, Any]], event: str) -> list[dict[str, Any]]:
@@ -108,7 +118,7 @@ def test_growing_output_ends_like_complete_output(stage: Stage, deliver_all: Cal
 
     deliver_all(stage)
 
-    settled = stage.comparable_state()
+    settled = _state_without_times(stage)
     stage.restore_inputs(IMAGE_IDS, pendingImageIds=[*IMAGE_IDS, "img-unprocessed"])
     assert stage.transactions() == {}
     output, manifest = (
@@ -117,7 +127,7 @@ def test_growing_output_ends_like_complete_output(stage: Stage, deliver_all: Cal
     )
     assert stage.deliver(output) == []
     assert stage.deliver(manifest) == []
-    assert stage.comparable_state() == settled
+    assert _state_without_times(stage) == settled
     assert stage.job()["resultStats"] == {
         "successCount": 8,
         "failureCount": 2,
@@ -128,6 +138,20 @@ def test_growing_output_ends_like_complete_output(stage: Stage, deliver_all: Cal
     }
     assert len(stage.dead_letters()) == 2
     assert len(stage.transactions()) == 8
+
+
+def test_stored_transaction_keeps_its_first_times(stage: Stage) -> None:
+    stage.put_job()
+    stage.put_images(IMAGE_IDS)
+    stage.deliver(_partial_output(stage))
+    first = stage.transactions()
+
+    stage.deliver(_complete_output(stage))
+
+    transactions = stage.transactions()
+    assert {image_id: transactions[image_id] for image_id in first} == first
+    added = [item["extractedAt"] for image_id, item in transactions.items() if image_id not in first]
+    assert added == [iso_utc(LATER)] * 3
 
 
 def test_moved_image_keeps_its_processed_key(stage: Stage) -> None:

@@ -8,15 +8,20 @@ from yorutsuke.outputs import OutputState, job_outputs
 from yorutsuke.screen import list_first
 from yorutsuke.stage import Stage
 from yorutsuke.stored_jobs import StoredJob, all_jobs
-from yorutsuke.times import age_seconds, moment, span
+from yorutsuke.times import age_seconds, span
 from yorutsuke_common.aws.calls import CallPool
-from yorutsuke_common.names import MAX_FAILURE_PERCENT, MAX_FUNCTION_SECONDS, BedrockEnd
+from yorutsuke_common.names import (
+    BEDROCK_MAX_TIMEOUT_HOURS,
+    MAX_FAILURE_PERCENT,
+    MAX_FUNCTION_SECONDS,
+    BedrockEnd,
+)
 from yorutsuke_common.schema import JobStatus
 
 from .finding import Finding, State
 from .queues import redelivery_seconds
 
-MAX_JOB_SECONDS = 7 * 86_400
+MAX_JOB_SECONDS = BEDROCK_MAX_TIMEOUT_HOURS * 3600
 """Maximum duration of a Bedrock job, in seconds."""
 ENDED = {JobStatus[end.name] for end in BedrockEnd}
 
@@ -115,7 +120,7 @@ def _finding(check: str, state: State, condition: Condition, jobs: Sequence[Stor
 
 def _is_stopped_replay(job: StoredJob, limit: float) -> bool:
     """Return whether a job's output is to be processed again, and an invocation has not started it in time."""
-    late = age_seconds(moment(job.completedAt)) > limit
+    late = age_seconds(job.completed) > limit
     return job.is_completed and not job.processedOutputs and not job.is_claimed and late
 
 

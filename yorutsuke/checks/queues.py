@@ -1,17 +1,33 @@
 """Checks the queues: their messages, the dead-letter queues, and the event source mapping."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from yorutsuke.errors import is_denied
 from yorutsuke.queues import Queue
 from yorutsuke.screen import quantity
 from yorutsuke.stage import Stage
 from yorutsuke.times import span
-from yorutsuke_common.names import MAX_REDELIVERIES, RESULT_HANDLER
+from yorutsuke_common.names import (
+    LOCAL_STAGE,
+    MAX_AGE_INTERVALS,
+    METRIC_NAMESPACE,
+    RESULT_HANDLER,
+    RESULT_SERVICE,
+    ResultMetric,
+)
 
 from .finding import Finding, State
 
+if TYPE_CHECKING:
+    from mypy_boto3_cloudwatch.literals import StatisticType
+    from mypy_boto3_cloudwatch.type_defs import DatapointTypeDef
+
+PERIOD_SECONDS = 300
+"""Period of the statistics, in seconds."""
+AGE_SECONDS = 900
+"""Seconds of the past in which the latest age of a message is looked for. SQS emits it every minute."""
 AGE_DENIED = "age not checked (cloudwatch:GetMetricStatistics is not allowed)"
 
 
@@ -26,15 +42,35 @@ def failed_submissions(stage: Stage) -> Iterator[Finding]:
 
 
 def waiting(stage: Stage) -> Iterator[Finding]:
-    """Check the age of the messages that wait for the batch_result_handler."""
+    """Check that the batch_result_handler receives the messages in its queue, by their age."""
     queue, depth = stage.queue, stage.queue.depth()
-    limit = MAX_REDELIVERIES * redelivery_seconds(stage)
+    limit = MAX_AGE_INTERVALS * redelivery_seconds(stage)
     age = _oldest_seconds(stage, queue)
     seen = f"{depth.waiting} waiting, {depth.inFlight} received, {_age_text(age)}"
     if isinstance(age, float) and age > limit:
-        yield Finding(queue.name, State.BAD, f"{seen}, more than {span(limit)}", "runbook: message-age")
+        problem = f"{seen}, more than {span(limit)}, so messages are not consumed"
+        yield Finding(queue.name, State.BAD, problem, "runbook: message-age")
     else:
         yield Finding(queue.name, State.NOT_CHECKED if age == AGE_DENIED else State.OK, seen)
+
+
+def failed_redeliveries(stage: Stage) -> Iterator[Finding]:
+    """Check that messages in the queue have not failed repeatedly.
+
+    SQS omits a message from the age of the oldest message after its third receive, so the age does not show this.
+    """
+    # A message that fails again has failed within the last interval between its deliveries.
+    seconds = redelivery_seconds(stage) + PERIOD_SECONDS
+    dimensions = {"service": RESULT_SERVICE, "stage": stage.name}
+    points = _statistics(stage, METRIC_NAMESPACE, ResultMetric.REDELIVERY_FAILED, dimensions, "Sum", seconds)
+    count, left = sum(int(point.get("Sum", 0)) for point in points), stage.queue.depth().total
+    seen = f"{count} within {span(seconds)}"
+    if count and left:
+        problem = f"{seen}, and the queue has {left} messages"
+        yield Finding("failed redeliveries", State.BAD, problem, "runbook: failed-redeliveries")
+    else:
+        local = " (the emulator does not have this metric)" if stage.name == LOCAL_STAGE else ""
+        yield Finding("failed redeliveries", State.OK, f"{seen}{local}")
 
 
 def event_source(stage: Stage) -> Iterator[Finding]:
@@ -73,21 +109,30 @@ def _oldest_seconds(stage: Stage, queue: Queue) -> float | str:
 
     SQS reports the age to CloudWatch only.
     """
-    now = datetime.now(UTC)
     cloudwatch = stage.clients.cloudwatch
     try:
-        points = cloudwatch.get_metric_statistics(
-            Namespace="AWS/SQS",
-            MetricName="ApproximateAgeOfOldestMessage",
-            Dimensions=[{"Name": "QueueName", "Value": queue.name}],
-            StartTime=now - timedelta(minutes=15),
-            EndTime=now,
-            Period=300,
-            Statistics=["Maximum"],
-        )["Datapoints"]
+        points = _statistics(
+            stage, "AWS/SQS", "ApproximateAgeOfOldestMessage", {"QueueName": queue.name}, "Maximum", AGE_SECONDS
+        )
     except cloudwatch.exceptions.ClientError as exc:
         if not is_denied(exc):
             raise
         return AGE_DENIED
-    latest = max(points, key=lambda point: point.get("Timestamp", now), default=None)
+    latest = max(points, key=lambda point: point.get("Timestamp", datetime.now(UTC)), default=None)
     return "age not yet reported by CloudWatch" if latest is None else float(latest.get("Maximum", 0))
+
+
+def _statistics(
+    stage: Stage, namespace: str, metric: str, dimensions: Mapping[str, str], statistic: "StatisticType", seconds: int
+) -> Sequence["DatapointTypeDef"]:
+    """Return a statistic of a metric for each period of the last seconds, in any order."""
+    now = datetime.now(UTC)
+    return stage.clients.cloudwatch.get_metric_statistics(
+        Namespace=namespace,
+        MetricName=metric,
+        Dimensions=[{"Name": name, "Value": value} for name, value in dimensions.items()],
+        StartTime=now - timedelta(seconds=seconds),
+        EndTime=now,
+        Period=PERIOD_SECONDS,
+        Statistics=[statistic],
+    )["Datapoints"]

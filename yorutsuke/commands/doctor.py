@@ -34,6 +34,7 @@ def doctor(screen: Screen, stage: Stage, *, since: Since = None) -> None:
         "dead-letter queue": queues.dead_letters,
         "dead-letter queue of submissions": queues.failed_submissions,
         "queue": queues.waiting,
+        "failed redeliveries": queues.failed_redeliveries,
         "jobs": JobChecks(datetime.now(UTC) - (DEFAULT_SINCE if since is None else since)),
         "event source mapping": queues.event_source,
     }

@@ -63,7 +63,7 @@ def job(screen: Screen, stage: Stage, job: JobName) -> None:
     tables += [reasons_table(f"Dead letters of job {stored.name}", reasons)] if reasons else []
     screen.show(answer, *tables)
     if not screen.json:
-        screen.say(f"\nLog entries in the CloudWatch console:\n{log['link']}\nwith the AWS CLI:\n{log['command']}")
+        screen.say("", "Log entries in the CloudWatch console:", log["link"], "with the AWS CLI:", log["command"])
 
 
 def _results(stage: Stage, stored: StoredJob, item: Item) -> tuple[Counter[Reason], list[str] | None, int]:

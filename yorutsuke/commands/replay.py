@@ -20,7 +20,7 @@ from yorutsuke.replay import (
     require_unchanged,
     restore_outputs,
 )
-from yorutsuke.screen import Screen, facts, list_first, quantity
+from yorutsuke.screen import Screen, facts, quantity
 from yorutsuke.stage import Stage
 from yorutsuke.stored_jobs import StoredJob, find_job
 from yorutsuke.times import parse_span
@@ -114,9 +114,7 @@ def _effects_table(stored: StoredJob, output: JobOutput, effects: Effects) -> An
         {
             "state": output.state.value,
             "replaces": ", ".join(others),
-            "transactions": f"{effects.new} new, {effects.same} unchanged, {effects.changed} overwritten",
-            "overwritten, including edits": _count(effects.changed, effects.changedIds),
-            "missing, written again": _count(effects.gone, effects.goneIds),
+            "transactions": f"{effects.new} new, {effects.unchanged} unchanged, {effects.deleted} deleted before",
             "images": f"{effects.imagesToMove} to move, {effects.imagesMovedBefore} moved before, "
             f"{effects.imagesUnknown} unknown",
             "failed records": failures or "0",
@@ -124,10 +122,6 @@ def _effects_table(stored: StoredJob, output: JobOutput, effects: Effects) -> An
             "metrics": "the records are counted again",
         },
     )
-
-
-def _count(count: int, ids: list[str]) -> str:
-    return f"{count}: {list_first(ids, count)}" if ids else "0"
 
 
 def _replay_output_manifest(screen: Screen, stage: Stage, stored: StoredJob, named: str | None, yes: bool) -> Sent:  # noqa: FBT001

@@ -1,7 +1,8 @@
 """The batch-jobs table: one item per intent, from the submission of its job to the processing of its output."""
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,14 @@ if TYPE_CHECKING:
 
 NOT_CLAIMED = "attribute_not_exists(claimedUntil) OR claimedUntil < :now"
 """The condition that the job is not claimed, or that its claim has expired. `:now` is in epoch seconds."""
+INDEX_DELAYS_SECONDS = (0.25, 0.5, 1.0, 2.0)
+"""Seconds to wait before each repeated look at `jobIdIndex`, 3.75 seconds together.
+
+A write mostly reaches an index within a second. A message that fails returns only after six times the function's
+timeout. Source: AWS re:Post knowledge center, dynamodb-missing-table-items-gsi.
+"""
+INDEX_RESERVE_SECONDS = 5
+"""Seconds that waiting for the index leaves to the function, so that it can still report the error."""
 CLAIM_MARGIN_SECONDS = 5
 """Seconds by which a claim outlasts its invocation. Clocks differ, and the last call of an ended invocation may still
 take effect."""
@@ -36,10 +45,11 @@ take effect."""
 
 @dataclass(frozen=True)
 class BatchJobs:
-    """The batch-jobs table. Every method raises botocore's errors as well."""
+    """The batch-jobs table. Every method raises botocore's errors as well. `sleep` waits for a number of seconds."""
 
     client: "DynamoDBClient"
     table: str
+    sleep: Callable[[float], object] = time.sleep
 
     # Submission
 
@@ -129,26 +139,40 @@ class BatchJobs:
 
     # Results
 
-    def find(self, job_id: str) -> BatchJob:
+    def find(self, job_id: str, seconds_left: Callable[[], float] = lambda: math.inf) -> BatchJob:
         """Return the job with this id, through `jobIdIndex`, which lags behind the table.
+
+        If the index does not have the job, the method looks again: a message may come seconds after the submission.
+
+        Args:
+            job_id: The id of the job.
+            seconds_left: Returns how long the function may still run.
 
         Raises:
             UnknownJobError: The job does not have exactly one item, or its item breaks the schema.
         """
-        response = self.client.query(
+        items = self._items_in_index(job_id)
+        for delay in INDEX_DELAYS_SECONDS:
+            if items or seconds_left() - delay < INDEX_RESERVE_SECONDS:
+                break
+            self.sleep(delay)
+            items = self._items_in_index(job_id)
+        if len(items) != 1:
+            count = "several items" if items else "no item"
+            raise UnknownJobError(
+                f"job id {job_id!r} has {count} in table {self.table!r}. A job must have exactly one item, which the "
+                "batch_orchestrator writes. Correct the table, then redrive the message."
+            )
+        return self._job(job_id, from_item(items[0]))
+
+    def _items_in_index(self, job_id: str) -> Sequence[Item]:
+        return self.client.query(
             TableName=self.table,
             IndexName=JOB_ID_INDEX,
             KeyConditionExpression="jobId = :jobId",
             ExpressionAttributeValues={":jobId": {"S": job_id}},
             Limit=2,
-        )
-        if len(response["Items"]) != 1:
-            count = "several items" if response["Items"] else "no item"
-            raise UnknownJobError(
-                f"job id {job_id!r} has {count} in table {self.table!r}. A job must have exactly one item, which the "
-                "batch_orchestrator writes. Correct the table, then redrive the message."
-            )
-        return self._job(job_id, from_item(response["Items"][0]))
+        )["Items"]
 
     def claim(self, job: BatchJob, token: str, remaining_seconds: float) -> BatchJob:
         """Claim the job for this invocation alone, and return its current item.
@@ -191,7 +215,8 @@ class BatchJobs:
     def complete(self, job: BatchJob, key: str, etag: str, stats: ResultStats, completed_at: str) -> None:
         """Mark the claimed job as COMPLETED, store its counts and its output's ETag, and end the claim.
 
-        The counts of an earlier output manifest are removed, because they were compared with an earlier output.
+        The claim's token becomes `completedBy`. The counts of an earlier output manifest are removed, because they were
+        compared with an earlier output.
 
         Raises:
             RetryableError: The claim was lost, or the item was deleted.
@@ -199,13 +224,15 @@ class BatchJobs:
         attributes = {
             "status": JobStatus.COMPLETED.value,
             "completedAt": completed_at,
+            "completedBy": job.claimedBy,
             "resultStats": stats.model_dump(exclude_none=True),
             "processedOutputs": {**job.processedOutputs, key: etag},
         }
         remove = ("bedrockCounts", "claimedBy", "claimedUntil")
         completed, current = self.update(job, attributes, *_claimed_by(job.claimedBy), remove=remove)
-        # If the client repeated the UpdateItem because the answer was lost, the first one has ended the claim.
-        if not completed and current.get("processedOutputs", {}).get(key) != etag:
+        # If the client repeated the UpdateItem because the answer was lost, the first one has ended the claim. Another
+        # function that took the claim over may have completed the job with the same ETag, but not with this token.
+        if not completed and current.get("completedBy") != job.claimedBy:
             raise RetryableError(
                 f"the claim on job {job.jobId!r} was lost while {key!r} was processed. SQS delivers the message again, "
                 "and the output is processed again."

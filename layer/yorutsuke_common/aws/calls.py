@@ -1,12 +1,19 @@
 """Chunked and concurrent calls: nearly all of a job's time is spent waiting for AWS's answers."""
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from typing import TypeVar
 
 CONCURRENCY = 96
 """Maximum number of concurrent calls of all kinds together, and number of connections that a client keeps."""
+
+RESERVED_SECONDS = 15
+"""Seconds that a function keeps after its last retry, to release its claim and to fail with a message of its own."""
+DEFAULT_SECONDS = 900
+"""Seconds for retries if a program sets no limit, such as the operator's command: as long as a function may run."""
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -14,6 +21,25 @@ _R = TypeVar("_R")
 
 class OutOfTimeError(Exception):
     """A result was not ready in the time that was left."""
+
+
+@dataclass
+class TimeLimit:
+    """The time until which throttled calls are repeated."""
+
+    until: float = 0
+    """The end, as `time.monotonic()` counts."""
+
+    def __post_init__(self) -> None:
+        self.start(DEFAULT_SECONDS)
+
+    def start(self, seconds: float) -> None:
+        """Allow retries for this time from now on."""
+        self.until = time.monotonic() + seconds
+
+    def seconds_left(self) -> float:
+        """Return the seconds that are left, or less than 0."""
+        return self.until - time.monotonic()
 
 
 def chunks(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:

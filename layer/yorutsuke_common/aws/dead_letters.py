@@ -22,9 +22,8 @@ class DeadLetterFile:
         self.count = 0
 
     def add(self, letter: DeadLetter) -> None:
-        """Add a dead letter as one line. Leave `imageId` out if it is not known."""
-        exclude = None if letter.imageId else {"imageId"}
-        self._file.write(letter.model_dump_json(exclude=exclude).encode() + b"\n")
+        """Add a dead letter as one line."""
+        self._file.write(letter.as_json() + b"\n")
         self.count += 1
 
     def close(self) -> None:

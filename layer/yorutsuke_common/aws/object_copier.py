@@ -1,10 +1,11 @@
 """Copies thousands of objects within a bucket.
 
 A boto3 client takes most of a millisecond of CPU per call: it evaluates endpoint rules, runs its event handlers and
-parses an answer without useful content. For tens of thousands of copies that differ in two keys, that is more
-CPU than the rest of a job. So the client makes only the first copy, and botocore's `before-sign` event supplies the
-request and its signer. Every other copy repeats that request with its own keys. If the response of such a copy does
-not confirm success, the client makes the copy again, with the client's retries and errors. A copy is idempotent.
+parses an answer without useful content. For tens of thousands of copies that differ in two keys and an ETag, that is
+more CPU than the rest of a job. So the client makes only the first copy, and botocore's `before-sign` event supplies
+the request and its signer. Every other copy repeats that request with its own keys and ETag. If the response of such a
+copy does not confirm success, the client makes the copy again, with the client's retries and errors. A copy is
+idempotent.
 
 Sources: Amazon S3 API reference, CopyObject (an answer with status 200 may hold an error); botocore's events
 `before-sign` and `before-send`.
@@ -31,6 +32,8 @@ from urllib3.exceptions import HTTPError
 from yorutsuke_common.logger import error_fields
 from yorutsuke_common.names import LogEvent
 
+from .clients import CONNECT_SECONDS, READ_SECONDS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -38,17 +41,18 @@ if TYPE_CHECKING:
     from botocore.hooks import EventAliaser
     from botocore.signers import RequestSigner
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import CopySourceTypeDef
 
 UNESCAPED_CHARACTERS = "/-._~"
 """Characters of a key that are not percent-encoded, neither in the URL nor in the header."""
 SUCCESS_ELEMENT = b"<CopyObjectResult"
-TIMEOUT = Timeout(connect=60, read=60)
-"""Connect and read timeout in seconds, the same as botocore's."""
+TIMEOUT = Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
+"""Connect and read timeout in seconds, the same as the client's."""
 
 
 @dataclass(frozen=True)
 class _RequestTemplate:
-    """The parts of the client's request that do not depend on keys. `path` is the path up to the key."""
+    """The parts of the client's request that do not depend on the copied object. `path` is the path up to the key."""
 
     origin: str
     path: str
@@ -77,22 +81,23 @@ class ObjectCopier:
         if not get_environ_proxies(s3.meta.endpoint_url):
             self._events.register("before-sign.s3.CopyObject", self._keep_template)
 
-    def copy(self, source: str, target: str) -> None:
-        """Copy an object from one key to another. Raises the client's errors."""
+    def copy(self, source: str, target: str, etag: str) -> None:
+        """Copy an object from one key to another, if its content has this ETag. Raises the client's errors."""
         if not self._first_copy_done:
             # The other threads wait for the template. Otherwise each of them would open a connection of the client.
             with self._first_copy:
                 if not self._first_copy_done:
                     try:
-                        self._copy_with_client(source, target)
+                        self._copy_with_client(source, target, etag)
                     finally:
                         self._first_copy_done = True
                     return
-        if not (self._template and self._copy_with_template(self._template, source, target)):
-            self._copy_with_client(source, target)
+        if not (self._template and self._copy_with_template(self._template, source, target, etag)):
+            self._copy_with_client(source, target, etag)
 
-    def _copy_with_client(self, source: str, target: str) -> None:
-        self._s3.copy_object(Bucket=self._bucket, Key=target, CopySource={"Bucket": self._bucket, "Key": source})
+    def _copy_with_client(self, source: str, target: str, etag: str) -> None:
+        copy_source: CopySourceTypeDef = {"Bucket": self._bucket, "Key": source}
+        self._s3.copy_object(Bucket=self._bucket, Key=target, CopySource=copy_source, CopySourceIfMatch=etag)
 
     def _keep_template(self, **event: Any) -> None:
         """Keep the request that the client is about to sign as a template."""
@@ -120,11 +125,12 @@ class ObjectCopier:
             connections=connections_to(origin, self._connections),
         )
 
-    def _copy_with_template(self, template: _RequestTemplate, source: str, target: str) -> bool:
+    def _copy_with_template(self, template: _RequestTemplate, source: str, target: str, etag: str) -> bool:
         """Copy an object and return whether the response confirms success."""
         headers = {
             "User-Agent": template.user_agent,
             "x-amz-copy-source": percent_encode(f"{self._bucket}/{source}", UNESCAPED_CHARACTERS),
+            "x-amz-copy-source-if-match": etag,
         }
         path = template.path + percent_encode(target, UNESCAPED_CHARACTERS)
         try:

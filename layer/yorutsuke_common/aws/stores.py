@@ -8,7 +8,7 @@ from aws_lambda_powertools import Logger
 from yorutsuke_common.settings import ResultSettings
 
 from .batch_jobs import BatchJobs
-from .calls import CONCURRENCY, CallPool
+from .calls import CONCURRENCY, CallPool, TimeLimit
 from .dynamodb import ChunkedClient
 from .image_moves import ImageMover
 from .object_copier import ObjectCopier
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ResultStores:
-    """The bucket and the tables that a job's results are read from and written to."""
+    """The bucket and the tables that a job's results are read from and written to.
+
+    `time_limit` ends the retries of throttled calls.
+    """
 
     s3: "S3Client"
     bucket: str
@@ -30,13 +33,15 @@ class ResultStores:
     pending: PendingImages
     transactions: Transactions
     images: ImageMover
+    time_limit: TimeLimit
 
 
 def result_stores(s3: "S3Client", dynamodb: "DynamoDBClient", settings: ResultSettings, logger: Logger) -> ResultStores:
     """Return the stores of a stage. The clients need CONCURRENCY + 1 connections."""
     bucket = settings.images_bucket
     pool = CallPool()
-    items = ChunkedClient(dynamodb, pool, logger)
+    time_limit = TimeLimit()
+    items = ChunkedClient(dynamodb, pool, time_limit, logger)
     pending = PendingImages(items, settings.pending_images_table)
     return ResultStores(
         s3=s3,
@@ -44,5 +49,6 @@ def result_stores(s3: "S3Client", dynamodb: "DynamoDBClient", settings: ResultSe
         jobs=BatchJobs(dynamodb, settings.batch_jobs_table),
         pending=pending,
         transactions=Transactions(items, settings.transactions_table),
-        images=ImageMover(s3, bucket, ObjectCopier(s3, bucket, CONCURRENCY, logger), pending, pool),
+        images=ImageMover(s3, bucket, ObjectCopier(s3, bucket, CONCURRENCY, logger), pending, pool, logger),
+        time_limit=time_limit,
     )

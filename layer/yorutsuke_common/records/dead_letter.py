@@ -5,7 +5,7 @@ from bisect import bisect_right
 import pydantic_core
 from pydantic import JsonValue
 
-from yorutsuke_common.schema import MAX_IMAGE_ID_BYTES, DeadLetter
+from yorutsuke_common.schema import MAX_IMAGE_ID_BYTES, DeadLetter, serialize_json
 
 from .limits import has_too_many_values
 from .lines import Line
@@ -18,19 +18,19 @@ MAX_RECORD_BYTES = 32 * 1024
 def dead_letter(line: Line, image_id: str | None, rejection: Rejection) -> DeadLetter:
     """Return the dead letter of a line. Without an `image_id`, it names the id that the record claims, if any."""
     record = _record_of(line)
+    text = serialize_json(record)
     return DeadLetter(
         line=line.number,
-        imageId=image_id or _claimed_image_id(record),
+        imageId=image_id or (_claimed_image_id(record) if len(text) <= MAX_RECORD_BYTES else None),
         reason=rejection.reason,
         detail=rejection.detail,
-        record=record,
+        record=trimmed(text),
     )
 
 
-def trimmed(record: JsonValue) -> JsonValue:
-    """Return a record, or the beginning of its text if the record is too large."""
-    text = _json(record)
-    return record if len(text) <= MAX_RECORD_BYTES else _beginning_of(text)
+def trimmed(record: bytes) -> bytes:
+    """Return the JSON of a record, or of the beginning of its text if the record is too large."""
+    return record if len(record) <= MAX_RECORD_BYTES else serialize_json(_beginning_of(record))
 
 
 def _record_of(line: Line) -> JsonValue:
@@ -43,7 +43,7 @@ def _record_of(line: Line) -> JsonValue:
         return _beginning_of(line.content)
     if isinstance(record, dict):
         record.pop("modelInput", None)
-    return trimmed(record)
+    return record
 
 
 def _claimed_image_id(record: JsonValue) -> str | None:
@@ -57,10 +57,5 @@ def _claimed_image_id(record: JsonValue) -> str | None:
 def _beginning_of(content: bytes) -> str:
     """Return the longest beginning of a text that fits the limit as JSON. A control character becomes six bytes."""
     text = content[:MAX_RECORD_BYTES].decode("utf-8", "replace")
-    too_long = bisect_right(range(len(text) + 1), MAX_RECORD_BYTES, key=lambda size: len(_json(text[:size])))
+    too_long = bisect_right(range(len(text) + 1), MAX_RECORD_BYTES, key=lambda size: len(serialize_json(text[:size])))
     return text[: too_long - 1]
-
-
-def _json(record: JsonValue) -> bytes:
-    """Return a record as the file of dead letters stores it."""
-    return pydantic_core.to_json(record, inf_nan_mode="strings")

@@ -1,11 +1,9 @@
 """Parses each record of an output file into a transaction or a dead letter, and never raises."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
-
-from pydantic import JsonValue
 
 from yorutsuke_common.hashing import transaction_id
 from yorutsuke_common.schema import BatchJob, DeadLetter, Reason, Receipt, Transaction, iso_utc
@@ -21,13 +19,13 @@ from .rejection import Rejection
 class ParsedRecord:
     """A line that was parsed into a transaction. `line` counts from 1.
 
-    `record` is cut to a dead letter's limit. The record still becomes a dead letter if its image repeats or does not
-    belong to the job's owner.
+    `record` is its JSON, cut to a dead letter's limit. The record still becomes a dead letter if its image repeats, is
+    unknown, or does not belong to the job's owner.
     """
 
     line: int
     transaction: Transaction
-    record: JsonValue
+    record: bytes
 
     def reject(self, reason: Reason, detail: str) -> DeadLetter:
         """Return the dead letter of a record that is valid and must still not be stored."""
@@ -50,11 +48,16 @@ class RecordParser:
         try:
             record = parse_record(line)
             image_id = image_id_of(record)
-            receipt = parse_receipt(reply_of(record))
+            receipt = parse_receipt(reply_of(record), self._latest_date)
         except Rejection as rejection:
             return dead_letter(line, image_id, rejection)
-        kept = trimmed(record.model_dump(exclude_unset=True))
+        kept = trimmed(record.model_dump_json(exclude_unset=True).encode())
         return ParsedRecord(line.number, self._transaction(image_id, receipt), kept)
+
+    @cached_property
+    def _latest_date(self) -> str:
+        """The latest date of a receipt, YYYY-MM-DD. A local date is at most one day ahead of the date in UTC."""
+        return (self.extracted_at.astimezone(UTC) + timedelta(days=1)).date().isoformat()
 
     @cached_property
     def _common_attributes(self) -> dict[str, Any]:

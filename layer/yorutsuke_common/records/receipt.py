@@ -1,8 +1,9 @@
 """The receipt in a model's reply."""
 
 import json
+from collections import Counter
 from decimal import Decimal, DecimalException
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from pydantic import ValidationError
 
@@ -19,15 +20,34 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
 
 
-# Only the standard parser passes on a number's digits before they become a float. pydantic's parser does not.
-_DECODER = json.JSONDecoder(parse_float=Decimal, parse_int=Decimal, parse_constant=_refuse_constant)
+def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object. Refuse a repeated key, because either value may be the one on the receipt."""
+    value = dict(members)
+    if len(value) < len(members):
+        counts = Counter(key for key, _ in members)
+        fields = ", ".join(field for field in Receipt.model_fields if counts[field] > 1)
+        repeated = fields or "a key that a receipt does not have"
+        detail = f"an object in the model's reply must have each key once, but repeats {repeated}"
+        raise Rejection(Reason.INVALID_AI_JSON, detail)
+    return value
 
 
-def parse_receipt(text: str) -> Receipt:
+# Only the standard parser passes on a number's digits before they become a float, and repeated keys. pydantic's parser
+# does neither.
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_float=Decimal, parse_int=Decimal, parse_constant=_refuse_constant
+)
+
+
+def parse_receipt(text: str, latest_date: str) -> Receipt:
     """Return the receipt in a model's reply, with exact numbers.
 
+    Args:
+        text: The reply.
+        latest_date: The latest date that the receipt may have, YYYY-MM-DD.
+
     Raises:
-        Rejection: The reply is not JSON, or is not a valid receipt.
+        Rejection: The reply is not JSON, repeats a key, or is not a valid receipt.
     """
     if has_too_many_values(text):
         raise Rejection(Reason.INVALID_TRANSACTION, f"the model's reply must have {MAX_VALUES} or fewer values")
@@ -36,9 +56,13 @@ def parse_receipt(text: str) -> Receipt:
     except (ValueError, DecimalException, RecursionError) as exc:
         raise Rejection(Reason.INVALID_AI_JSON, f"the model's reply is not valid JSON ({_problem(exc)})") from exc
     try:
-        return Receipt.model_validate(value)
+        receipt = Receipt.model_validate(value)
     except ValidationError as exc:
         raise Rejection(Reason.INVALID_TRANSACTION, describe_errors(exc, "the model's reply")) from exc
+    if receipt.date > latest_date:
+        detail = f"date: must be at most {latest_date}, one day after the output file was written"
+        raise Rejection(Reason.INVALID_TRANSACTION, detail)
+    return receipt
 
 
 def _problem(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""A request, the settings of its stage, and the submission that it creates."""
+"""A request, one of its images, the settings of its stage, and the submission that it creates."""
 
 from collections.abc import Callable
 
@@ -7,6 +7,7 @@ import pytest
 from batch_orchestrator.images import Image
 from batch_orchestrator.manifest import SECONDS_TO_SUBMIT, manifest_line
 from batch_orchestrator.settings import Settings
+from yorutsuke_common.aws.pending_images import StoredImage
 from yorutsuke_common.hashing import images_digest, selection
 from yorutsuke_common.schema import Submission, SubmitRequest
 
@@ -29,6 +30,7 @@ SUBMISSION = Submission(
     manifestUri="s3://yorutsuke-images-dev-123456789012/batch-input/intent-1/manifest.jsonl",
     outputUri="s3://yorutsuke-images-dev-123456789012/batch-output/",
     roleArn="arn:aws:iam::123456789012:role/yorutsuke-bedrock-dev",
+    jobTimeoutHours=72,
     traceId="trace-1",
     requestedImages=images_digest(["image-1", "image-2", "image-3"]),
     submittedImages=selection(["image-1", "image-2", "image-3"], ["image-1", "image-2"]),
@@ -37,6 +39,11 @@ SUBMISSION = Submission(
     jobId="abcdefgh1234",
     ttl=1_798_000_000,
 )
+
+
+def image(image_id: str = "image-1", key: str = "uploads/user-1/a.jpg", image_format: str = "jpeg") -> Image:
+    """Return a pending image of user-1."""
+    return Image(StoredImage(image_id, "user-1", key, "pending", None, None, None, None), key, image_format)
 
 
 def running_out(patch: pytest.MonkeyPatch, lines: int, at_first: float) -> Callable[[], float]:
@@ -49,9 +56,9 @@ def running_out(patch: pytest.MonkeyPatch, lines: int, at_first: float) -> Calla
     """
     written: list[str] = []
 
-    def line(image: Image, content: bytes) -> bytes:
-        written.append(image.image_id)
-        return manifest_line(image, content)
+    def line(sent: Image, content: bytes) -> bytes:
+        written.append(sent.image_id)
+        return manifest_line(sent, content)
 
     patch.setattr("batch_orchestrator.manifest.manifest_line", line)
     return lambda: at_first if len(written) < lines else SECONDS_TO_SUBMIT

@@ -50,8 +50,19 @@ def test_bedrock_request_follows_from_the_submission() -> None:
             "modelId": "amazon.nova-lite-v1:0",
             "inputDataConfig": {"s3InputDataConfig": {"s3InputFormat": "JSONL", "s3Uri": SUBMISSION.manifestUri}},
             "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": SUBMISSION.outputUri}},
+            "timeoutDurationInHours": 72,
         }
     ]
+
+
+def test_request_of_older_submission_omits_the_timeout() -> None:
+    """The item of a submission that began before the setting existed. Its token refuses other parameters."""
+    bedrock = Bedrock()
+
+    jobs(bedrock).create(SUBMISSION.model_copy(update={"jobTimeoutHours": None}))
+
+    [request] = bedrock.requests
+    assert "timeoutDurationInHours" not in request
 
 
 def test_job_name_of_longest_stage_is_valid() -> None:

@@ -1,6 +1,7 @@
 """The selection and the reading of a job's images."""
 
 import io
+import itertools
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -20,12 +21,14 @@ from botocore.exceptions import (
     ResponseStreamingError,
 )
 
-from batch_orchestrator.images import MAX_IMAGE_BYTES, Image, ImageReader, Unfit, select_images
+from batch_orchestrator.images import MAX_IMAGE_BYTES, Content, Image, ImageReader, Unfit, select_images
 from batch_orchestrator.manifest import manifest_line
 from tests.unit.logs import Logs
-from yorutsuke_common.aws.calls import CallPool
+from yorutsuke_common.aws.calls import CallPool, TimeLimit
 from yorutsuke_common.aws.dynamodb import ChunkedClient, Item
 from yorutsuke_common.aws.pending_images import PendingImages
+
+from .samples import image
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -37,7 +40,7 @@ PENDING: Item = {
     "s3Key": {"S": "uploads/user-1/a.jpg"},
     "status": {"S": "pending"},
 }
-IMAGE = Image("image-1", "uploads/user-1/a.jpg", "jpeg")
+IMAGE = image()
 
 
 def enough_seconds() -> float:
@@ -83,12 +86,13 @@ class Bucket:
 
 def find(*items: Item, image_ids: tuple[str, ...] = ("image-1",)) -> tuple[list[Image], dict[str, Unfit]]:
     """Return the images that user-1 can submit from a table of these items, and the reasons for the others."""
-    batch = ChunkedClient(cast("DynamoDBClient", Table(list(items))), CallPool(), Logs().logger)
+    batch = ChunkedClient(cast("DynamoDBClient", Table(list(items))), CallPool(), TimeLimit(), Logs().logger)
     return select_images(image_ids, PendingImages(batch, "pending-images").find(image_ids), "user-1")
 
 
 def body(content: bytes) -> dict[str, Any]:
-    return {"ContentLength": len(content), "Body": io.BytesIO(content)}
+    """Return the response for an object whose ETag is its content in quotes."""
+    return {"ContentLength": len(content), "ETag": f'"{content.decode()}"', "Body": io.BytesIO(content)}
 
 
 def refused(code: str) -> Callable[[str], dict[str, Any]]:
@@ -98,17 +102,18 @@ def refused(code: str) -> Callable[[str], dict[str, Any]]:
     return answer
 
 
-def read(answer: Callable[[str], dict[str, Any]], *images: Image) -> list[tuple[Image, bytes | Unfit]]:
+def read(answer: Callable[[str], dict[str, Any]], *images: Image) -> list[tuple[Image, Content | Unfit]]:
     return list(ImageReader(cast("S3Client", Bucket(answer)), "images").read(images, enough_seconds))
 
 
 def test_pending_images_are_selected_in_the_given_order() -> None:
     second = {**PENDING, "imageId": {"S": "image-2"}, "s3Key": {"S": "user-1/b.PNG"}}
 
-    assert find(second, PENDING, image_ids=("image-2", "image-1", "image-3")) == (
-        [IMAGE, Image("image-2", "uploads/user-1/b.PNG", "png")],
-        {"image-3": Unfit.UNKNOWN},
-    )
+    images, left_out = find(second, PENDING, image_ids=("image-2", "image-1", "image-3"))
+
+    selected = [("image-1", "uploads/user-1/a.jpg", "jpeg"), ("image-2", "uploads/user-1/b.PNG", "png")]
+    assert [(found.image_id, found.key, found.format) for found in images] == selected
+    assert left_out == {"image-3": Unfit.UNKNOWN}
 
 
 @pytest.mark.parametrize(
@@ -116,9 +121,9 @@ def test_pending_images_are_selected_in_the_given_order() -> None:
     [("jpg", "jpeg"), ("jpeg", "jpeg"), ("JPG", "jpeg"), ("png", "png"), ("gif", "gif"), ("webp", "webp")],
 )
 def test_image_format_follows_from_the_extension(extension: str, image_format: str) -> None:
-    [image], left_out = find({**PENDING, "s3Key": {"S": f"user-1/a.b.{extension}"}})
+    [found], left_out = find({**PENDING, "s3Key": {"S": f"user-1/a.b.{extension}"}})
 
-    assert (image.format, left_out) == (image_format, {})
+    assert (found.format, left_out) == (image_format, {})
 
 
 @pytest.mark.parametrize(
@@ -132,7 +137,9 @@ def test_image_format_follows_from_the_extension(extension: str, image_format: s
         ({"s3Key": {"S": "uploads/user-1/a.heic"}}, Unfit.UNSUPPORTED),
         ({"s3Key": {"S": "uploads/user-1/png"}}, Unfit.UNSUPPORTED),
         ({"s3Key": {"S": "uploads/"}}, Unfit.UNSUPPORTED),
-        ({"s3Key": {"S": "uploads/\x00.png"}}, Unfit.UNSUPPORTED),
+        ({"s3Key": {"S": "uploads/user-1/\x00.png"}}, Unfit.UNSUPPORTED),
+        ({"s3Key": {"S": "uploads/user-2/a.png"}}, Unfit.UNSUPPORTED),
+        ({"s3Key": {"S": f"uploads/user-1/{'a' * 980}.png"}}, Unfit.UNSUPPORTED),
         ({"s3Key": {"NULL": True}}, Unfit.UNSUPPORTED),
     ],
 )
@@ -145,9 +152,11 @@ def test_image_without_a_status_is_pending() -> None:
 
 
 def test_images_are_read_in_order() -> None:
-    images = [Image(str(number), f"uploads/{number}", "png") for number in range(40)]
+    images = [image(str(number), f"uploads/{number}", "png") for number in range(40)]
 
-    assert read(lambda key: body(key.encode()), *images) == [(image, image.key.encode()) for image in images]
+    assert read(lambda key: body(key.encode()), *images) == [
+        (requested, Content(requested.key.encode(), f'"{requested.key}"')) for requested in images
+    ]
 
 
 def test_reader_limits_the_images_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,13 +164,13 @@ def test_reader_limits_the_images_in_memory(monkeypatch: pytest.MonkeyPatch) -> 
     held: set[str] = set()
 
     def answer(key: str) -> dict[str, Any]:
-        return {"ContentLength": 10, "Body": Body(lambda: held.add(key) or b"0123456789")}
+        return {"ContentLength": 10, "ETag": "", "Body": Body(lambda: held.add(key) or b"0123456789")}
 
-    images = [Image(str(number), f"uploads/{number}", "png") for number in range(200)]
-    for image, _ in ImageReader(cast("S3Client", Bucket(answer)), "images").read(images, enough_seconds):
+    images = [image(str(number), f"uploads/{number}", "png") for number in range(200)]
+    for yielded, _ in ImageReader(cast("S3Client", Bucket(answer)), "images").read(images, enough_seconds):
         # Three images are in the window, and one was yielded.
         assert len(held) <= 4
-        held.remove(image.key)
+        held.remove(yielded.key)
 
 
 def test_closing_the_reader_waits_for_started_reads(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,10 +180,10 @@ def test_closing_the_reader_waits_for_started_reads(monkeypatch: pytest.MonkeyPa
     def answer(key: str) -> dict[str, Any]:
         if key != "uploads/0":
             may_read.wait()
-        return {"ContentLength": 1, "Body": Body(lambda: finished.append(key) or b"0")}
+        return {"ContentLength": 1, "ETag": "", "Body": Body(lambda: finished.append(key) or b"0")}
 
     bucket = Bucket(answer)
-    images = [Image(str(number), f"uploads/{number}", "png") for number in range(9)]
+    images = [image(str(number), f"uploads/{number}", "png") for number in range(9)]
     reading = ImageReader(cast("S3Client", bucket), "images").read(images, enough_seconds)
     next(reading)
     threading.Timer(0.05, may_read.set).start()
@@ -200,9 +209,9 @@ def test_reader_raises_a_throttling_error() -> None:
 def test_image_of_unfit_size_is_not_read(size: int, fits: bool) -> None:  # noqa: FBT001
     content = io.BytesIO(b"content")
 
-    [(_, found)] = read(lambda _: {"ContentLength": size, "Body": content}, IMAGE)
+    [(_, found)] = read(lambda _: {"ContentLength": size, "ETag": "e", "Body": content}, IMAGE)
 
-    assert found == (b"content" if fits else Unfit.UNFIT_SIZE)
+    assert found == (Content(b"content", "e") if fits else Unfit.UNFIT_SIZE)
     assert content.closed
 
 
@@ -211,15 +220,19 @@ def test_largest_image_fits_into_a_nova_request() -> None:
 
 
 def answers_that_break_off(error: Exception, times: int) -> Callable[[str], dict[str, Any]]:
-    """Return answers with a body that breaks off `times` times and is complete afterwards."""
+    """Return answers with a body that breaks off `times` times and is complete afterwards.
+
+    The ETag is the number of the answer, as if the upload changed each time.
+    """
     left = [error] * times
+    number = itertools.count(1)
 
     def content() -> bytes:
         if left:
             raise left.pop()
         return b"content"
 
-    return lambda _: {"ContentLength": 7, "Body": Body(content)}
+    return lambda _: {"ContentLength": 7, "ETag": f"{next(number)}", "Body": Body(content)}
 
 
 BREAK_ERRORS = [
@@ -236,7 +249,7 @@ def test_reader_repeats_a_read_that_breaks_off(error: Exception) -> None:
     bucket = Bucket(answers_that_break_off(error, times=2))
     reader = ImageReader(cast("S3Client", bucket), "images")
 
-    assert list(reader.read([IMAGE], enough_seconds)) == [(IMAGE, b"content")]
+    assert list(reader.read([IMAGE], enough_seconds)) == [(IMAGE, Content(b"content", "3"))]
     assert bucket.requested == [IMAGE.key] * 3
 
 
@@ -263,6 +276,7 @@ class _Server(BaseHTTPRequestHandler):
         breaks = self.requested <= self.breaks
         self.send_response(200)
         self.send_header("Content-Length", "7")
+        self.send_header("ETag", '"e"')
         self.end_headers()
         self.wfile.write(b"con" if breaks else b"content")
         self.close_connection = breaks
@@ -292,7 +306,7 @@ def _reader_of_server(breaks: int) -> "Generator[ImageReader]":
 
 def test_reader_repeats_a_read_after_connection_breaks() -> None:
     with _reader_of_server(breaks=2) as reader:
-        assert list(reader.read([IMAGE], enough_seconds)) == [(IMAGE, b"content")]
+        assert list(reader.read([IMAGE], enough_seconds)) == [(IMAGE, Content(b"content", '"e"'))]
 
     assert _Server.requested == 3
 

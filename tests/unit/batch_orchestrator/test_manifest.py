@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_orchestrator.images import Image, ImageReader
-from batch_orchestrator.manifest import Manifests, manifest_line
+from batch_orchestrator.manifest import SECONDS_TO_SUBMIT, Manifests, manifest_line
 from batch_orchestrator.prompt import model_input
 from tests.unit.logs import Logs
 from yorutsuke_common.aws.object_writer import PART_BYTES
@@ -20,12 +20,13 @@ from yorutsuke_common.errors import InvalidRequestError
 from yorutsuke_common.object_keys import input_key
 from yorutsuke_common.schema import MAX_IMAGE_ID_BYTES
 
-from .samples import running_out
+from .samples import image, running_out
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 IMAGE_BYTES = 1_000_000
+ETAG = '"etag-of-every-image"'
 
 
 class Body:
@@ -47,7 +48,7 @@ class Bucket:
     abort_fails: bool = False
 
     def get_object(self, **_: str) -> dict[str, Any]:
-        return {"ContentLength": IMAGE_BYTES, "Body": Body()}
+        return {"ContentLength": IMAGE_BYTES, "ETag": ETAG, "Body": Body()}
 
     def put_object(self, **request: Any) -> None:
         self.calls.append("PutObject")
@@ -77,7 +78,7 @@ def enough_seconds() -> float:
 
 
 def images(count: int) -> list[Image]:
-    return [Image(f"image-{number:05}", f"uploads/{number}.png", "png") for number in range(count)]
+    return [image(f"image-{number:05}", f"uploads/user-1/{number}.png", "png") for number in range(count)]
 
 
 def manifests(bucket: Bucket, logs: Logs | None = None) -> Manifests:
@@ -92,7 +93,7 @@ def test_manifest_key_contains_the_intent_id() -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=MAX_IMAGE_ID_BYTES // 4), st.binary())
 def test_manifest_line_is_the_request_for_its_image(image_id: str, content: bytes) -> None:
-    line = manifest_line(Image(image_id, "uploads/a.webp", "webp"), content)
+    line = manifest_line(image(image_id, "uploads/user-1/a.webp", "webp"), content)
 
     encoded = base64.b64encode(content).decode()
     assert json.loads(line) == {"recordId": image_id, "modelInput": model_input("webp", encoded)}
@@ -103,11 +104,11 @@ def test_manifest_line_is_the_request_for_its_image(image_id: str, content: byte
 def test_draft_is_written_only_when_published() -> None:
     bucket = Bucket()
     with manifests(bucket).draft("intent-1", images(2), enough_seconds) as draft:
-        assert (draft.image_ids, draft.left_out, bucket.calls) == (["image-00000", "image-00001"], {}, [])
+        assert (draft.etags, draft.left_out, bucket.calls) == ({"image-00000": ETAG, "image-00001": ETAG}, {}, [])
         draft.publish()
 
     assert bucket.calls == ["PutObject"]
-    assert bucket.written == sum(len(manifest_line(image, bytes(IMAGE_BYTES))) for image in images(2))
+    assert bucket.written == sum(len(manifest_line(sent, bytes(IMAGE_BYTES))) for sent in images(2))
 
 
 def test_draft_aborts_its_upload_after_an_error() -> None:
@@ -138,7 +139,7 @@ def test_draft_is_refused_when_manifest_too_large(
     monkeypatch.setattr("batch_orchestrator.manifest.MAX_MANIFEST_BYTES", 10 * line)
     bucket = Bucket()
     with manifests(bucket).draft("intent-1", images(10), enough_seconds) as draft:
-        assert len(draft.image_ids) == 10
+        assert len(draft.etags) == 10
 
     with pytest.raises(InvalidRequestError) as raised, manifests(bucket).draft("intent-1", images(11), enough_seconds):
         pass
@@ -159,14 +160,14 @@ def test_draft_is_refused_when_time_runs_out(
         pass
 
     assert str(raised.value) == (
-        "only 3 of 8 images were read in 870 seconds; the function reserves its last 30 seconds for the submission. "
+        "only 3 of 8 images were read in 855 seconds; the function reserves its last 45 seconds for the submission. "
         "Request fewer images."
     )
 
 
 def test_draft_aborts_its_upload_when_time_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("yorutsuke_common.aws.object_writer.PART_BYTES", 1)
-    seconds_left, bucket = running_out(monkeypatch, lines=1, at_first=31), Bucket()
+    seconds_left, bucket = running_out(monkeypatch, lines=1, at_first=SECONDS_TO_SUBMIT + 1), Bucket()
 
     with pytest.raises(InvalidRequestError), manifests(bucket).draft("intent-1", images(8), seconds_left):
         pass

@@ -8,7 +8,7 @@ from batch_orchestrator.settings import Settings
 from .samples import ENVIRONMENT
 
 
-def test_every_variable_becomes_a_setting_with_two_defaults() -> None:
+def test_every_variable_becomes_a_setting_with_three_defaults() -> None:
     assert Settings.model_validate(ENVIRONMENT).model_dump() == {
         "stage": "dev",
         "images_bucket": "yorutsuke-images-dev-123456789012",
@@ -17,6 +17,7 @@ def test_every_variable_becomes_a_setting_with_two_defaults() -> None:
         "bedrock_role_arn": "arn:aws:iam::123456789012:role/yorutsuke-bedrock-dev",
         "model_ids": ("amazon.nova-lite-v1:0", "apac.amazon.nova-pro-v1:0"),
         "min_records": 100,
+        "job_timeout_hours": 72,
         "job_ttl_days": 30,
     }
 
@@ -40,6 +41,8 @@ def test_missing_variable_is_named(name: str) -> None:
         ("MIN_RECORDS", "0"),
         ("MIN_RECORDS", "50001"),
         ("MIN_RECORDS", "many"),
+        ("JOB_TIMEOUT_HOURS", "23"),
+        ("JOB_TIMEOUT_HOURS", "169"),
         ("JOB_TTL_DAYS", "7"),
         ("JOB_TTL_DAYS", "36501"),
     ],
@@ -52,6 +55,7 @@ def test_malformed_variable_is_named(name: str, value: str) -> None:
 
 
 def test_settings_accept_their_limits() -> None:
-    settings = Settings.model_validate({**ENVIRONMENT, "MIN_RECORDS": "50000", "JOB_TTL_DAYS": "8"})
+    limits = {"MIN_RECORDS": "50000", "JOB_TIMEOUT_HOURS": "168", "JOB_TTL_DAYS": "8"}
+    settings = Settings.model_validate({**ENVIRONMENT, **limits})
 
-    assert (settings.min_records, settings.job_ttl_days) == (50_000, 8)
+    assert (settings.min_records, settings.job_timeout_hours, settings.job_ttl_days) == (50_000, 168, 8)

@@ -61,6 +61,14 @@ def test_manifest_difference_and_unprocessed_records_are_counted(capsys: pytest.
     assert emitted(capsys) == [entry_of("abcdefgh1234", ManifestDifference=40, UnprocessedCount=5)]
 
 
+def test_failed_redelivery_counts_as_one(capsys: pytest.CaptureFixture[str]) -> None:
+    METRICS.redelivery_failed("message-1")
+
+    entry = entry_of("", RedeliveryFailed=1)
+    del entry["jobId"]
+    assert emitted(capsys) == [{**entry, "messageId": "message-1"}]
+
+
 def test_failed_job_counts_as_one(capsys: pytest.CaptureFixture[str]) -> None:
     METRICS.job_failed("abcdefgh1234")
 

@@ -27,7 +27,7 @@ def test_fewest_calls_of_the_largest_job() -> None:
         "UpdateItem": 2,
         "GetObject": 1,
         "BatchGetItem": 500,
-        "BatchWriteItem": 4_000,
+        "BatchExecuteStatement": 4_000,
         "CopyObject": 50_000,
         "DeleteObjects": 50,
         "PutObject": 1,
@@ -50,6 +50,7 @@ def test_submission_makes_the_fewest_calls(way: str) -> None:
         "UploadPart": 3,
         "PutItem": 1,
         "CompleteMultipartUpload": 1,
+        "BatchExecuteStatement": 4,
         "UpdateItem": 2,
         "CreateModelInvocationJob": 1,
     }

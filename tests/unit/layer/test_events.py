@@ -2,17 +2,28 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from yorutsuke_common.errors import InvalidEventError
-from yorutsuke_common.events import JobEnd, OutputManifestObject, OutputObject, job_events, job_events_in_message
+from yorutsuke_common.events import (
+    JobEnd,
+    Origin,
+    OutputManifestObject,
+    OutputObject,
+    job_events,
+    job_events_in_message,
+    origin_of,
+)
 from yorutsuke_common.names import BedrockEnd
 
 EVENTS = Path(__file__).parents[2] / "events"
 BUCKET = "yorutsuke-images-dev-123456789012"
+ORIGIN = Origin("123456789012", "ap-northeast-1", BUCKET)
+IMAGES = replace(ORIGIN, bucket="images")
 OUTPUT = OutputObject(BUCKET, "batch-output/abcdefgh1234/night 1+2.jsonl.out", etag="d41d8cd98f00b204e9800998ecf8427e")
 
 
@@ -34,16 +45,16 @@ def message_of(read: Callable[[], object]) -> str:
 
 
 def test_s3_event_names_its_object() -> None:
-    assert job_events(event("s3_event"), BUCKET) == [OUTPUT]
+    assert job_events(event("s3_event"), ORIGIN) == [OUTPUT]
 
 
 @pytest.mark.parametrize("name", ["sqs_s3_event", "sqs_sns_s3_event", "sqs_lambda_failure_event"])
 def test_sqs_message_names_its_object_in_any_envelope(name: str) -> None:
-    assert job_events_in_message(event(name)["Records"][0]["body"], BUCKET) == [OUTPUT]
+    assert job_events_in_message(event(name)["Records"][0]["body"], ORIGIN) == [OUTPUT]
 
 
 def test_s3_test_event_has_zero_job_events() -> None:
-    assert job_events(event("s3_test_event"), BUCKET) == []
+    assert job_events(event("s3_test_event"), ORIGIN) == []
 
 
 @pytest.mark.parametrize("in_sns", [False, True])
@@ -52,13 +63,13 @@ def test_s3_test_event_is_accepted_in_any_envelope(*, in_sns: bool) -> None:
     if in_sns:
         body = json.dumps({"Type": "Notification", "Message": body})
 
-    assert job_events_in_message(body, BUCKET) == []
+    assert job_events_in_message(body, ORIGIN) == []
 
 
 def test_notification_names_an_object_for_each_record() -> None:
     records = [notification(f"batch-output/job{number}/output.jsonl")["Records"][0] for number in range(3)]
 
-    assert job_events({"Records": records}, "images") == [
+    assert job_events({"Records": records}, IMAGES) == [
         OutputObject("images", "batch-output/job0/output.jsonl"),
         OutputObject("images", "batch-output/job1/output.jsonl"),
         OutputObject("images", "batch-output/job2/output.jsonl"),
@@ -78,7 +89,7 @@ def test_notification_names_an_object_for_each_record() -> None:
     ],
 )
 def test_key_is_form_decoded_once(encoded: str, key: str) -> None:
-    assert job_events(notification(encoded), "images") == [OutputObject("images", key)]
+    assert job_events(notification(encoded), IMAGES) == [OutputObject("images", key)]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +98,7 @@ def test_key_is_form_decoded_once(encoded: str, key: str) -> None:
 def test_etag_is_read_without_quotes(etag: str | None, plain: str | None) -> None:
     key = "batch-output/job/output.jsonl"
 
-    assert job_events(notification(key, eTag=etag), "images") == [OutputObject("images", key, plain)]
+    assert job_events(notification(key, eTag=etag), IMAGES) == [OutputObject("images", key, plain)]
 
 
 def test_job_id_is_the_folder_of_the_output() -> None:
@@ -121,7 +132,7 @@ def test_job_id_is_the_folder_of_the_output() -> None:
     ],
 )
 def test_key_of_another_object_is_refused(key: str) -> None:
-    assert message_of(lambda: job_events(notification(key), "images")) == (
+    assert message_of(lambda: job_events(notification(key), IMAGES)) == (
         f"object key {key!r} is not that of a job's output. It must be batch-output/{{jobId}}/{{file}}, with a file "
         "that ends with .jsonl or .jsonl.out or is manifest.json.out. Put only batch output there."
     )
@@ -131,7 +142,7 @@ def test_output_manifest_is_recognized_and_sorted_last() -> None:
     keys = ["batch-output/job/manifest.json.out", "batch-output/job/manifest.jsonl.out"]
     records = [notification(key, eTag="abc")["Records"][0] for key in keys]
 
-    assert job_events({"Records": records}, "images") == [
+    assert job_events({"Records": records}, IMAGES) == [
         OutputObject("images", keys[1], "abc"),
         OutputManifestObject("images", keys[0], "abc"),
     ]
@@ -151,8 +162,43 @@ def test_state_change_of_an_incomplete_job_is_read(status: BedrockEnd, message: 
         del change["detail"]["failureMessage"]
     ends = [JobEnd("abcdefgh1234", status, read)]
 
-    assert job_events(change, BUCKET) == ends
-    assert job_events_in_message(json.dumps(change), BUCKET) == ends
+    assert job_events(change, ORIGIN) == ends
+    assert job_events_in_message(json.dumps(change), ORIGIN) == ends
+
+
+@pytest.mark.parametrize(
+    ("account", "region", "arn_account", "arn_region"),
+    [
+        ("210987654321", "ap-northeast-1", "123456789012", "ap-northeast-1"),
+        ("123456789012", "eu-west-1", "123456789012", "ap-northeast-1"),
+        ("123456789012", "ap-northeast-1", "210987654321", "ap-northeast-1"),
+        ("123456789012", "ap-northeast-1", "123456789012", "eu-west-1"),
+        ("210987654321", "eu-west-1", "210987654321", "eu-west-1"),
+    ],
+)
+def test_state_change_of_another_place_is_refused(account: str, region: str, arn_account: str, arn_region: str) -> None:
+    arn = f"arn:aws:bedrock:{arn_region}:{arn_account}:model-invocation-job/abcdefgh1234"
+    change = {**state_change(batchJobArn=arn), "account": account, "region": region}
+
+    assert message_of(lambda: job_events(change, ORIGIN)) == (
+        f"the Batch Inference Job State Change of job {arn!r}, sent in Region {region!r} of account {account!r}, is "
+        "not of this stage's Region 'ap-northeast-1' and account '123456789012'. Correct the rule that sends the event."
+    )
+
+
+@pytest.mark.parametrize("field", ["account", "region"])
+def test_state_change_without_its_place_is_refused(field: str) -> None:
+    change = state_change()
+    del change[field]
+
+    assert f"is not valid: {field}: is missing" in message_of(lambda: job_events(change, ORIGIN))
+
+
+@pytest.mark.parametrize("qualifier", ["", ":live", ":7"])
+def test_place_is_read_from_the_function(qualifier: str) -> None:
+    arn = f"arn:aws-cn:lambda:ap-northeast-1:123456789012:function:handler{qualifier}"
+
+    assert origin_of(arn, BUCKET) == ORIGIN
 
 
 @pytest.mark.parametrize(
@@ -176,7 +222,7 @@ def test_state_change_of_an_incomplete_job_is_read(status: BedrockEnd, message: 
     ],
 )
 def test_state_change_of_another_kind_is_refused(changes: dict[str, object], problem: str) -> None:
-    refused = message_of(lambda: job_events(state_change(**changes), BUCKET))
+    refused = message_of(lambda: job_events(state_change(**changes), ORIGIN))
 
     assert refused.startswith(f"the Batch Inference Job State Change is not valid: {problem}")
     assert refused.endswith("Send Bedrock's own events, and only of jobs that Bedrock did not complete.")
@@ -184,15 +230,15 @@ def test_state_change_of_another_kind_is_refused(changes: dict[str, object], pro
 
 @pytest.mark.parametrize("detail", [{}, None, [], "Failed"])
 def test_state_change_without_its_detail_is_refused(detail: object) -> None:
-    change = {"detail-type": "Batch Inference Job State Change", "detail": detail}
+    change = {**state_change(), "detail": detail}
 
-    assert "is not valid: detail" in message_of(lambda: job_events(change, BUCKET))
+    assert "is not valid: detail" in message_of(lambda: job_events(change, ORIGIN))
 
 
 def test_object_in_another_bucket_is_refused() -> None:
     foreign = notification("batch-output/job/output.jsonl", bucket="theirs")
 
-    assert message_of(lambda: job_events(foreign, "images")) == (
+    assert message_of(lambda: job_events(foreign, IMAGES)) == (
         "bucket 'theirs' is not this stage's bucket 'images'. Correct the notification's source."
     )
 
@@ -203,7 +249,7 @@ def test_notification_with_one_wrong_record_is_refused() -> None:
         *notification("uploads/user/a.jpg")["Records"],
     ]
 
-    assert "'uploads/user/a.jpg'" in message_of(lambda: job_events({"Records": records}, "images"))
+    assert "'uploads/user/a.jpg'" in message_of(lambda: job_events({"Records": records}, IMAGES))
 
 
 @pytest.mark.parametrize(
@@ -220,7 +266,7 @@ def test_notification_with_one_wrong_record_is_refused() -> None:
     ],
 )
 def test_event_without_records_is_refused_with_its_keys(value: dict[str, Any], keys: str) -> None:
-    assert message_of(lambda: job_events(value, "images")) == (
+    assert message_of(lambda: job_events(value, IMAGES)) == (
         f"the event with the keys {keys} is not an S3 event notification with Records, and not a Batch Inference Job "
         "State Change. Send S3 ObjectCreated notifications (directly, through SQS, or through SNS and SQS), or "
         "Bedrock's job state changes (directly or through SQS)."
@@ -240,7 +286,7 @@ def test_event_without_records_is_refused_with_its_keys(value: dict[str, Any], k
     ],
 )
 def test_malformed_record_is_refused_with_its_wrong_field(record: object, problem: str) -> None:
-    refused = message_of(lambda: job_events({"Records": [record]}, "images"))
+    refused = message_of(lambda: job_events({"Records": [record]}, IMAGES))
 
     assert refused.startswith("a record of the S3 event notification is not valid: ")
     assert problem in refused
@@ -281,12 +327,12 @@ def test_malformed_record_is_refused_with_its_wrong_field(record: object, proble
     ],
 )
 def test_message_without_a_json_object_is_refused(body: str, message: str) -> None:
-    assert message_of(lambda: job_events_in_message(body, "images")) == message
+    assert message_of(lambda: job_events_in_message(body, IMAGES)) == message
 
 
 def test_sns_message_of_another_type_is_refused() -> None:
     confirmation = json.dumps({"Type": "SubscriptionConfirmation", "Message": json.dumps(event("s3_event"))})
 
     assert "['Message', 'Type'] is not an S3 event notification" in message_of(
-        lambda: job_events_in_message(confirmation, BUCKET)
+        lambda: job_events_in_message(confirmation, ORIGIN)
     )

@@ -1,5 +1,6 @@
 """The names of log events, which queries use, and the form of a log entry."""
 
+import io
 import itertools
 import json
 import time
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.unit.hostile_text import SURROGATE, hostile
 from yorutsuke_common.logger import make_logger
 from yorutsuke_common.names import LogEvent
 
@@ -27,9 +29,10 @@ def test_log_event_value_equals_its_name() -> None:
         "BATCH_RESULT_STARTED",
         "BATCH_RESULT_PER_TRANSACTION",
         "BATCH_RESULT_LINE_SKIPPED",
-        "BATCH_WRITE_RETRIED",
-        "BATCH_WRITE_FAILED_FINAL",
+        "DYNAMODB_THROTTLED",
+        "DYNAMODB_THROTTLED_FINAL",
         "BATCH_RESULT_IMAGE_MIGRATION_FAILED",
+        "BATCH_RESULT_UPLOAD_KEPT",
         "BATCH_RESULT_DUPLICATE",
         "BATCH_RESULT_JOB_CLAIMED",
         "BATCH_RESULT_CLAIM_KEPT",
@@ -86,3 +89,23 @@ def test_log_level_is_read_from_the_environment(
     entries = map(json.loads, capsys.readouterr().out.splitlines())
 
     assert [entry["message"] for entry in entries] == logged
+
+
+def test_log_entry_keeps_text_without_an_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    stream = io.TextIOWrapper(written, encoding="utf-8", errors="strict")
+    monkeypatch.setattr("sys.stdout", stream)
+    text = hostile("喫茶") + SURROGATE
+    logger = make_logger(next(_services))
+
+    with logger.append_context_keys(key=text):
+        # pytest-xdist cannot send a message with a lone surrogate.
+        logger.critical(hostile("喫茶"), imageId=text, imageIds=[text], other=LogEvent)
+
+    stream.flush()
+    [line] = written.getvalue().splitlines()
+    # A terminal that prints the log must not interpret it.
+    assert line.isascii()
+    entry = json.loads(line)
+    assert (entry["key"], entry["imageId"], entry["imageIds"]) == (text, text, [text])
+    assert (entry["message"], entry["other"]) == (hostile("喫茶"), str(LogEvent))

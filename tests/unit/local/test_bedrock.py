@@ -140,6 +140,10 @@ INVALID_REQUESTS: list[tuple[dict[str, Any], str]] = [
     ({"jobName": ""}, "Invalid length for parameter jobName, value: 0, valid min length: 1"),
     ({"jobName": "intent_1"}, _one("intent_1", "jobName", NAME_PATTERN)),
     ({"jobName": "a" * 64}, _one("a" * 64, "jobName", "have length less than or equal to 63")),
+    (
+        {"timeoutDurationInHours": 23},
+        "Invalid value for parameter timeoutDurationInHours, value: 23, valid min value: 24",
+    ),
     ({"timeoutDurationInHours": 169}, _one(169, "timeoutDurationInHours", "have value less than or equal to 168")),
     (
         {"vpcConfig": {"subnetIds": ["subnet-1"], "securityGroupIds": GROUPS}},
@@ -223,10 +227,16 @@ def test_repeated_token_returns_the_same_job(account: Account) -> None:
     ] * 2
 
 
-def test_repeated_token_is_refused_when_the_parameters_differ(account: Account) -> None:
-    job_id = account.create()
+@pytest.mark.parametrize("hours", [24, 168])
+def test_request_accepts_the_limits_of_the_timeout(account: Account, hours: int) -> None:
+    assert len(account.create(timeoutDurationInHours=hours)) == 12
 
-    assert account.refusal(jobName="another") == (
+
+@pytest.mark.parametrize("changes", [{"jobName": "another"}, {"timeoutDurationInHours": 48}, {}])
+def test_repeated_token_is_refused_when_the_parameters_differ(account: Account, changes: dict[str, Any]) -> None:
+    job_id = account.create(timeoutDurationInHours=72)
+
+    assert account.refusal(**changes) == (
         "ConflictException",
         f"Token 'intent-1' created {JOBS}/{job_id} with other parameters.",
     )

@@ -4,8 +4,9 @@ from decimal import Decimal
 
 import pytest
 
+from yorutsuke.console import printable
 from yorutsuke.errors import RefusedError
-from yorutsuke.screen import Screen, facts, printable, quantity, table
+from yorutsuke.screen import Screen, facts, quantity, table
 
 
 class Terminal(io.StringIO):
@@ -28,16 +29,44 @@ def test_json_output_is_one_object_with_exact_decimals(
 
 
 def test_markup_and_control_characters_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
-    Screen().show({}, table("[red]t[/red]", ["a"], [["\x1b[31m[bold]b"]]), facts("f", {"name": "\x07[/]"}))
+    Screen().show({}, table("[red]t[/red]", ["a"], [["\x1b[31m[bold]b:smile:"]]), facts("f", {"name": "\x07[/]"}))
 
     shown = capsys.readouterr().out
     assert "[red]t[/red]" in shown
-    assert "\\x1b[31m[bold]b" in shown
+    assert "\\x1b[31m[bold]b:smile:" in shown
     assert "\\x07[/]" in shown
 
 
-def test_printable_text_is_unchanged() -> None:
-    assert printable("喫茶星 é\nb") == "喫茶星 é\nb"
+@pytest.mark.parametrize("total", [0, 5])
+def test_progress_title_is_escaped(monkeypatch: pytest.MonkeyPatch, total: int) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+
+    with Screen().progress("[red]Reading[/] :smile: \x1b]0;title\x07\u202e", total):
+        pass
+
+    assert r"[red]Reading[/] :smile: \x1b]0;title\x07\u202e" in terminal.getvalue()
+
+
+@pytest.mark.parametrize("text", ["喫茶星 é", "星　野\xa0ｱ", "a\\b"])
+def test_printable_text_is_unchanged(text: str) -> None:
+    assert printable(text) == text
+
+
+@pytest.mark.parametrize(
+    ("character", "shown"),
+    [("\n", r"\n"), ("\t", r"\t"), ("\x7f", r"\x7f"), ("\x85", r"\x85"), ("\u200b", r"\u200b"), ("\ud800", r"\ud800")],
+)
+def test_invisible_character_is_escaped(character: str, shown: str) -> None:
+    assert printable(f"a{character}b") == f"a{shown}b"
+
+
+def test_each_line_of_a_message_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    Screen().say("first", "second\nforged")
+
+    assert capsys.readouterr().err == "first\nsecond\\nforged\n"
 
 
 def test_quantity_has_the_singular_of_one_only() -> None:

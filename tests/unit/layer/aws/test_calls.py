@@ -1,16 +1,33 @@
 """Concurrent calls: their limit, the order of their results, and their end after a failure."""
 
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ALL_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import pytest
 
-from yorutsuke_common.aws.calls import CONCURRENCY, CallPool, OutOfTimeError, chunks, map_ahead
+from yorutsuke_common.aws.calls import CONCURRENCY, CallPool, OutOfTimeError, TimeLimit, chunks, map_ahead
 
 TIMEOUT_SECONDS = 30
 """Timeout of a wait in a test, in seconds. A passing test never reaches it."""
+
+
+def test_time_limit_counts_from_its_last_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    limit = TimeLimit()
+    # The operator's command sets no limit.
+    assert limit.seconds_left() == 900
+
+    limit.start(45)
+    now = 110.0
+    assert limit.seconds_left() == 35
+
+    limit.start(45)
+    now = 160.0
+    assert limit.seconds_left() == -5
 
 
 def test_map_returns_results_in_order() -> None:
@@ -65,6 +82,34 @@ def test_map_starts_nothing_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> 
     assert before < 999
     assert pool.map(lambda number: number, range(3)) == [0, 1, 2]
     assert len(ended) == before
+
+
+def test_failed_map_waits_for_running_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    started, released = threading.Event(), threading.Event()
+    ended: list[int] = []
+
+    def wait_for_all(tasks: Iterable[Future[None]], return_when: str = ALL_COMPLETED) -> Any:
+        # Only a wait for every task lets the second call end.
+        if return_when == ALL_COMPLETED:
+            released.set()
+        return wait(tasks, return_when=return_when)
+
+    def act(number: int) -> None:
+        if number == 0:
+            assert started.wait(TIMEOUT_SECONDS)
+            raise KeyError(number)
+        started.set()
+        assert released.wait(TIMEOUT_SECONDS)
+        ended.append(number)
+
+    monkeypatch.setattr("yorutsuke_common.aws.calls.wait", wait_for_all)
+    try:
+        with pytest.raises(KeyError, match="0"):
+            CallPool().map(act, range(2))
+
+        assert ended == [1]
+    finally:
+        released.set()
 
 
 def test_last_chunk_contains_the_rest() -> None:

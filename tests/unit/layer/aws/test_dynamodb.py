@@ -1,5 +1,6 @@
-"""Chunked writes and reads, and the retries of unprocessed items and keys."""
+"""Chunked statements and reads, and the retries of those that DynamoDB throttles."""
 
+import itertools
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,67 +11,81 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.unit.logs import Logs
-from yorutsuke_common.aws.calls import CallPool, chunks
-from yorutsuke_common.aws.dynamodb import ChunkedClient, Item, from_item, to_item
-from yorutsuke_common.errors import BatchWriteError, RetryableError
+from yorutsuke_common.aws.calls import CallPool, TimeLimit, chunks
+from yorutsuke_common.aws.dynamodb import ChunkedClient, Item, Statement, from_item, insert, to_item, update
+from yorutsuke_common.errors import ThrottledError
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 Chunk = list[dict[str, Any]]
-THROTTLED = ClientError({"Error": {"Code": "ThrottlingException", "Message": "slow down"}}, "BatchWriteItem")
+
+
+def client_error(code: str) -> ClientError:
+    """Return the error of a call that DynamoDB refuses."""
+    return ClientError({"Error": {"Code": code, "Message": code}}, "BatchExecuteStatement")
 
 
 @dataclass
 class Table:
-    """A table with the name "t". `leaves` has the number of requests at the end of each chunk that stay unprocessed."""
+    """A table with the name "t".
+
+    `leaves` has the number of statements or keys at the end of each call that are throttled. `codes` are the error
+    codes of statements by their first parameter. `refusals` are raised by the first calls.
+    """
 
     leaves: Iterator[int]
     stored: dict[str, Item] = field(default_factory=dict[str, Item])
+    codes: dict[str, str] = field(default_factory=dict[str, str])
+    refusals: list[ClientError] = field(default_factory=list[ClientError])
     calls: list[Chunk] = field(default_factory=list[Chunk])
+    requests: list[Any] = field(default_factory=list[Any])
 
-    def batch_write_item(self, **request: dict[str, Chunk]) -> dict[str, Any]:
-        processed, unprocessed = self._process(request["RequestItems"]["t"])
-        self.stored |= {put["PutRequest"]["Item"]["id"]["S"]: put["PutRequest"]["Item"] for put in processed}
-        return {"UnprocessedItems": {"t": unprocessed} if unprocessed else {}}
+    def batch_execute_statement(self, **request: Chunk) -> dict[str, Any]:
+        processed, throttled = self._process(request["Statements"])
+        codes = [self.codes.get(statement["Parameters"][0]["S"]) for statement in processed]
+        codes += ["ProvisionedThroughputExceeded"] * len(throttled)
+        return {"Responses": [{"Error": {"Code": code}} if code else {} for code in codes]}
 
-    def batch_get_item(self, **request: dict[str, dict[str, Chunk]]) -> dict[str, Any]:
+    def batch_get_item(self, **request: Any) -> dict[str, Any]:
+        self.requests.append(request["RequestItems"]["t"])
         processed, unprocessed = self._process(request["RequestItems"]["t"]["Keys"])
         found = [self.stored[key["id"]["S"]] for key in processed if key["id"]["S"] in self.stored]
         return {"Responses": {"t": found}, "UnprocessedKeys": {"t": {"Keys": unprocessed}} if unprocessed else {}}
 
     def _process(self, chunk: Chunk) -> tuple[Chunk, Chunk]:
         self.calls.append(chunk)
-        unprocessed = next(self.leaves, 0)
-        return chunk[: len(chunk) - unprocessed], chunk[len(chunk) - unprocessed :]
-
-
-class Refusing:
-    """A client with calls that DynamoDB refuses."""
-
-    def batch_write_item(self, **_request: object) -> dict[str, Any]:
-        raise THROTTLED
-
-    def batch_get_item(self, **_request: object) -> dict[str, Any]:
-        raise THROTTLED
+        if self.refusals:
+            raise self.refusals.pop(0)
+        throttled = next(self.leaves, 0)
+        return chunk[: len(chunk) - throttled], chunk[len(chunk) - throttled :]
 
 
 @dataclass
 class Setup:
-    """A chunked client of a table, its logs, and the attempts after which it waited."""
+    """A chunked client of a table, its logs, and its waits in seconds."""
 
     table: Table
     logs: Logs = field(default_factory=Logs)
-    waited: list[int] = field(default_factory=list[int])
+    limit: TimeLimit = field(default_factory=TimeLimit)
 
     @property
     def client(self) -> ChunkedClient:
-        return ChunkedClient(cast("DynamoDBClient", self.table), CallPool(), self.logs.logger, self.waited.append)
+        return ChunkedClient(cast("DynamoDBClient", self.table), CallPool(), self.limit, self.logs.logger)
 
 
-def make_setup(*leaves: int, stored: Iterable[Item] = ()) -> Setup:
-    """Return a setup with a table that leaves these numbers of requests unprocessed in its first calls."""
-    return Setup(Table(iter(leaves), {item["id"]["S"]: item for item in stored}))
+@pytest.fixture(autouse=True)
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The waits, none of which takes time. The clock stands still."""
+    seconds: list[float] = []
+    monkeypatch.setattr(time, "sleep", seconds.append)
+    monkeypatch.setattr(time, "monotonic", lambda: 100.0)
+    return seconds
+
+
+def make_setup(*leaves: int, stored: Iterable[Item] = (), **attributes: Any) -> Setup:
+    """Return a setup with a table that throttles these numbers of statements or keys in its first calls."""
+    return Setup(Table(iter(leaves), {item["id"]["S"]: item for item in stored}, **attributes))
 
 
 def items(count: int) -> list[Item]:
@@ -78,9 +93,9 @@ def items(count: int) -> list[Item]:
     return [{"id": {"S": str(number)}, "n": {"N": str(number)}} for number in range(count)]
 
 
-def puts(some: Sequence[Item]) -> Chunk:
-    """Return the requests that put these items."""
-    return [{"PutRequest": {"Item": item}} for item in some]
+def inserts(some: Sequence[Item]) -> list[Statement]:
+    """Return the statements that insert these items."""
+    return [insert("t", item) for item in some]
 
 
 def keys(*numbers: int) -> Chunk:
@@ -120,74 +135,109 @@ def test_chunks_contain_each_item_once(count: int, sizes: list[int]) -> None:
     assert [number for chunk in cut for number in chunk] == list(range(count))
 
 
-def test_put_writes_25_items_per_call() -> None:
+def test_insert_passes_values_as_parameters() -> None:
+    assert insert("t", {"id": {"S": "it's"}, "n": {"N": "1.50"}}) == {
+        "Statement": "INSERT INTO \"t\" VALUE {'id': ?, 'n': ?}",
+        "Parameters": [{"S": "it's"}, {"N": "1.50"}],
+    }
+
+
+def test_update_has_conditions_and_missing_attributes() -> None:
+    statement = update("t", {"status": {"S": "b"}, "key": {"S": "k"}}, {"id": {"S": "1"}, "status": {"S": "a"}}, ["x"])
+
+    assert statement == {
+        "Statement": 'UPDATE "t" SET "status" = ? SET "key" = ? WHERE "id" = ? AND "status" = ? AND "x" IS MISSING',
+        "Parameters": [{"S": "b"}, {"S": "k"}, {"S": "1"}, {"S": "a"}],
+    }
+
+
+def test_execute_sends_25_statements_per_call(waits: list[float]) -> None:
     setup = make_setup()
-    written = items(60)
+    statements = inserts(items(60))
 
-    setup.client.put("t", written)
+    assert setup.client.execute(statements) == [None] * 60
 
-    assert setup.table.calls == [puts(written[:25]), puts(written[25:50]), puts(written[50:])]
-    assert (setup.waited, setup.logs.entries("event")) == ([], [])
+    assert setup.table.calls == [statements[:25], statements[25:50], statements[50:]]
+    assert (waits, setup.logs.entries("event")) == ([], [])
 
 
-def test_empty_put_and_get_make_zero_calls() -> None:
+def test_empty_execute_and_get_make_zero_calls() -> None:
     setup = make_setup()
 
-    setup.client.put("t", [])
-
-    assert (setup.client.get("t", []), setup.table.calls) == ([], [])
+    assert (setup.client.execute([]), setup.client.get("t", []), setup.table.calls) == ([], [], [])
 
 
-def test_put_retries_unprocessed_items_and_logs_it() -> None:
-    setup = make_setup(3, 2, 1)
-    written = items(4)
+def test_execute_returns_the_code_of_each_item() -> None:
+    setup = make_setup(codes={"1": "DuplicateItem", "3": "ConditionalCheckFailed", "4": "ValidationError"})
 
-    setup.client.put("t", written)
+    codes = setup.client.execute(inserts(items(5)))
 
-    assert setup.table.calls == [puts(written), puts(written[1:]), puts(written[2:]), puts(written[3:])]
-    assert list(setup.table.stored.values()) == written
-    assert setup.waited == [0, 1, 2]
-    retry = {"level": "WARNING", "event": "BATCH_WRITE_RETRIED", "table": "t"}
-    assert setup.logs.entries("level", "event", "table", "attempt", "unprocessed") == [
-        {**retry, "attempt": 1, "unprocessed": 3},
-        {**retry, "attempt": 2, "unprocessed": 2},
-        {**retry, "attempt": 3, "unprocessed": 1},
+    assert codes == [None, "DuplicateItem", None, "ConditionalCheckFailed", "ValidationError"]
+    assert len(setup.table.calls) == 1
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "ResourceNotFound"])
+def test_execute_raises_other_codes(code: str) -> None:
+    with pytest.raises(ClientError) as raised:
+        make_setup(codes={"1": code}).client.execute(inserts(items(3)))
+
+    assert raised.value.response.get("Error", {}).get("Code") == code
+
+
+def test_execute_retries_only_throttled_statements() -> None:
+    setup = make_setup(3, 2, 1, codes={"2": "DuplicateItem"})
+    statements = inserts(items(4))
+
+    assert setup.client.execute(statements) == [None, None, "DuplicateItem", None]
+
+    assert setup.table.calls == [statements, statements[1:], statements[2:], statements[3:]]
+    retry = {"level": "WARNING", "event": "DYNAMODB_THROTTLED", "kind": "statements"}
+    assert setup.logs.entries("level", "event", "kind", "attempt", "throttled") == [
+        {**retry, "attempt": 1, "throttled": 3},
+        {**retry, "attempt": 2, "throttled": 2},
+        {**retry, "attempt": 3, "throttled": 1},
     ]
 
 
-def test_put_raises_after_3_retries() -> None:
-    setup = make_setup(3, 2, 2, 2)
+def test_execute_retries_a_throttled_call() -> None:
+    setup = make_setup(refusals=[client_error("ThrottlingException")] * 2)
 
-    with pytest.raises(BatchWriteError) as raised:
-        setup.client.put("t", items(4))
+    assert setup.client.execute(inserts(items(2))) == [None, None]
+    assert len(setup.table.calls) == 3
+
+
+def test_execute_raises_when_time_is_used_up() -> None:
+    setup = make_setup(*[2] * 9)
+    setup.limit.start(0)
+
+    with pytest.raises(ThrottledError) as raised:
+        setup.client.execute([insert("t", {"id": {"S": "1"}, "merchant": {"S": "Kissa"}}), *inserts(items(3))])
 
     assert str(raised.value) == (
-        "DynamoDB returned 2 of 4 items for table 't' unprocessed after 3 retries. A later attempt may succeed. "
-        "If it fails too, check the table's throttling."
+        "DynamoDB throttled 2 statements of a call 1 times, until the time of the function was used up. A later "
+        "attempt continues where this one stopped. If it fails too, check the table's throttling."
     )
-    assert (len(setup.table.calls), setup.waited) == (4, [0, 1, 2])
-    assert setup.logs.entries("level", "event", "table", "unprocessed")[3:] == [
-        {"level": "ERROR", "event": "BATCH_WRITE_FAILED_FINAL", "table": "t", "unprocessed": 2}
-    ]
+    [entry] = setup.logs.entries("level", "event", "attempts", "throttled")
+    assert entry == {"level": "ERROR", "event": "DYNAMODB_THROTTLED_FINAL", "attempts": 1, "throttled": 2}
+    assert "Kissa" not in f"{entry} {raised.value}"
 
 
-def test_put_stops_after_a_failed_chunk() -> None:
-    setup = make_setup(1, 1, 1, 1)
+def test_execute_retries_while_time_is_left() -> None:
+    setup = make_setup(*[1] * 50)
+    setup.limit.start(3)
 
-    with pytest.raises(BatchWriteError):
-        setup.client.put("t", items(26))
-
-    assert [len(call) for call in setup.table.calls] == [25, 1, 1, 1]
+    assert setup.client.execute(inserts(items(1))) == [None]
+    assert len(setup.table.calls) == 51
 
 
-def test_retry_log_and_error_omit_the_items() -> None:
-    setup = make_setup(1, 1, 1, 1)
+def test_execute_stops_after_a_failed_chunk() -> None:
+    setup = make_setup(1)
+    setup.limit.start(0)
 
-    with pytest.raises(BatchWriteError) as raised:
-        setup.client.put("t", [{"id": {"S": "1"}, "merchant": {"S": "Kissa"}, "amount": {"N": "1280"}}])
+    with pytest.raises(ThrottledError):
+        setup.client.execute(inserts(items(26)))
 
-    all_texts = f"{setup.logs.entries('level', 'message', 'event', 'table', 'attempt', 'unprocessed')} {raised.value}"
-    assert [word for word in ("Kissa", "1280") if word in all_texts] == []
+    assert len(setup.table.calls) <= 2
 
 
 def test_get_reads_100_keys_per_call() -> None:
@@ -200,47 +250,71 @@ def test_get_reads_100_keys_per_call() -> None:
     assert setup.table.calls == [keys(*range(100)), keys(*range(100, 200)), keys(*range(200, 250))]
 
 
-def test_get_retries_unprocessed_keys() -> None:
+def test_get_reads_named_attributes_consistently() -> None:
+    setup = make_setup(stored=items(1))
+
+    setup.client.get("t", keys(0), ("id", "status"))
+
+    assert setup.table.requests == [
+        {
+            "Keys": keys(0),
+            "ConsistentRead": True,
+            "ProjectionExpression": "#0, #1",
+            "ExpressionAttributeNames": {"#0": "id", "#1": "status"},
+        }
+    ]
+
+
+def test_get_retries_unprocessed_keys_and_throttled_calls() -> None:
     stored = items(4)
-    setup = make_setup(3, 2, 1, stored=stored)
+    setup = make_setup(3, 2, 1, stored=stored, refusals=[client_error("ProvisionedThroughputExceededException")])
 
     assert setup.client.get("t", keys(0, 1, 2, 3)) == stored
-    assert setup.table.calls == [keys(0, 1, 2, 3), keys(1, 2, 3), keys(2, 3), keys(3)]
-    assert setup.waited == [0, 1, 2]
+    assert setup.table.calls == [keys(0, 1, 2, 3), keys(0, 1, 2, 3), keys(1, 2, 3), keys(2, 3), keys(3)]
 
 
-def test_get_raises_after_3_retries() -> None:
-    setup = make_setup(2, 1, 1, 1, stored=items(2))
+def test_get_raises_when_time_is_used_up() -> None:
+    setup = make_setup(1, stored=items(2))
+    setup.limit.start(0)
 
-    with pytest.raises(RetryableError) as raised:
+    with pytest.raises(ThrottledError, match="throttled 1 keys of a call 1 times"):
         setup.client.get("t", keys(0, 1))
 
-    assert str(raised.value) == (
-        "DynamoDB returned 1 of 2 keys of table 't' unprocessed after 3 retries. A later attempt may succeed. "
-        "If it fails too, check the table's throttling."
-    )
-    assert setup.waited == [0, 1, 2]
 
-
-def test_client_error_is_raised_unchanged() -> None:
-    client = ChunkedClient(cast("DynamoDBClient", Refusing()), CallPool(), Logs().logger)
+def test_other_client_errors_are_raised_unchanged() -> None:
+    denied = client_error("AccessDeniedException")
 
     with pytest.raises(ClientError) as written:
-        client.put("t", items(1))
+        make_setup(refusals=[denied]).client.execute(inserts(items(1)))
     with pytest.raises(ClientError) as read:
-        client.get("t", keys(0))
+        make_setup(refusals=[denied]).client.get("t", keys(0))
 
-    assert [written.value, read.value] == [THROTTLED, THROTTLED]
+    assert [written.value, read.value] == [denied, denied]
 
 
-def test_retry_waits_have_jitter_and_double(monkeypatch: pytest.MonkeyPatch) -> None:
-    waits: list[float] = []
-    monkeypatch.setattr(time, "sleep", waits.append)
-
+def test_retry_waits_have_jitter_and_double(waits: list[float]) -> None:
     for _ in range(200):
-        ChunkedClient(cast("DynamoDBClient", Table(iter([1, 1, 1]))), CallPool(), Logs().logger).put("t", items(1))
+        make_setup(*[1] * 7).client.get("t", keys(0))
 
-    by_attempt = [waits[attempt::3] for attempt in range(3)]
-    for bound, drawn in zip((0.5, 1.0, 2.0), by_attempt, strict=True):
+    by_attempt = [waits[attempt::7] for attempt in range(7)]
+    for bound, drawn in zip((0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0), by_attempt, strict=True):
         assert 0 <= min(drawn) < bound / 4
         assert bound * 3 / 4 < max(drawn) <= bound
+
+
+def test_rate_limits_statements_after_throttling(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count(100.0, 0.01)
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    slept: list[float] = []
+    monkeypatch.setattr("yorutsuke_common.aws.write_rate.time.sleep", slept.append)
+    setup = make_setup(1)
+    client = setup.client
+
+    client.execute(inserts(items(25)))
+    assert slept[1:] == []
+    for _ in range(4):
+        client.execute(inserts(items(25)))
+
+    # The clock advances by less than the 25 ms that 25 statements take at 1,000 per second.
+    assert len(slept) > 2
+    assert max(slept) < 0.2

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 BUCKET = "images"
 COPIED = "<CopyObjectResult><ETag>e</ETag></CopyObjectResult>"
+ETAG = '"0cc175b9c0f1b6a831c399e269772661"'
 CLIENT_HEADERS = {"amz-sdk-invocation-id", "amz-sdk-request"}
 """Headers that identify the retries of one call. The copier sends each request once, without them."""
 
@@ -86,7 +87,7 @@ class Bucket:
         """Yield a copier that has already taken its template from a copy of the client."""
         with self.client() as s3:
             copier = ObjectCopier(s3, BUCKET, 1, self.logs.logger)
-            copier.copy("uploads/first", "processed/first")
+            copier.copy("uploads/first", "processed/first", ETAG)
             self.requests.clear()
             yield copier
 
@@ -128,7 +129,7 @@ def test_copier_sends_the_same_request_as_the_client(endpoint: str | None) -> No
         def copy_any_keys(source: str, target: str) -> None:
             bucket.requests.clear()
             bucket.answers = [failed(503, "SlowDown")]
-            copier.copy(f"uploads/{source}", f"processed/{target}")
+            copier.copy(f"uploads/{source}", f"processed/{target}", ETAG)
 
             assert bucket.senders() == ["copier", "client"]
             by_copier, by_client = map(_comparable_parts, bucket.requests)
@@ -170,8 +171,8 @@ def test_client_repeats_a_copy_that_fails(answer: Answer) -> None:
     bucket = Bucket()
     with bucket.copier() as copier:
         bucket.answers = [answer]
-        copier.copy("uploads/a", "processed/a")
-        copier.copy("uploads/b", "processed/b")
+        copier.copy("uploads/a", "processed/a", ETAG)
+        copier.copy("uploads/b", "processed/b", ETAG)
 
     assert bucket.senders() == ["copier", "client", "copier"]
     assert [urlsplit(str(request.url)).path for request in bucket.requests] == [
@@ -185,7 +186,7 @@ def test_client_makes_only_the_first_concurrent_copy() -> None:
     bucket = Bucket()
     with bucket.client() as s3:
         copier = ObjectCopier(s3, BUCKET, 16, bucket.logs.logger)
-        CallPool().map(lambda number: copier.copy(f"uploads/{number}", f"processed/{number}"), range(200))
+        CallPool().map(lambda number: copier.copy(f"uploads/{number}", f"processed/{number}", ETAG), range(200))
 
     assert Counter(bucket.senders()) == {"client": 1, "copier": 199}
 
@@ -195,8 +196,8 @@ def test_failed_first_copy_does_not_block_others() -> None:
     with bucket.client() as s3:
         copier = ObjectCopier(s3, BUCKET, 1, bucket.logs.logger)
         with pytest.raises(ClientError, match="AccessDenied"):
-            copier.copy("uploads/a", "processed/a")
-        copier.copy("uploads/b", "processed/b")
+            copier.copy("uploads/a", "processed/a", ETAG)
+        copier.copy("uploads/b", "processed/b", ETAG)
 
     assert bucket.senders() == ["client", "copier"]
 
@@ -206,7 +207,7 @@ def test_copier_raises_the_error_of_the_client() -> None:
     with bucket.copier() as copier:
         bucket.answers = [failed(403, "AccessDenied")] * 2
         with pytest.raises(ClientError, match=r"\(AccessDenied\) when calling the CopyObject operation"):
-            copier.copy("uploads/a", "processed/a")
+            copier.copy("uploads/a", "processed/a", ETAG)
 
     assert bucket.senders() == ["copier", "client"]
 
@@ -214,11 +215,11 @@ def test_copier_raises_the_error_of_the_client() -> None:
 def test_copier_signs_with_renewed_credentials() -> None:
     bucket = Bucket()
     with bucket.copier() as copier:
-        copier.copy("uploads/a", "processed/a")
+        copier.copy("uploads/a", "processed/a", ETAG)
         credentials = bucket.session.get_credentials()
         assert credentials
         credentials.token = "another-token"  # noqa: S105
-        copier.copy("uploads/b", "processed/b")
+        copier.copy("uploads/b", "processed/b", ETAG)
 
     tokens = [_headers(request)["x-amz-security-token"] for request in bucket.requests]
     assert (bucket.senders(), tokens) == (["copier"] * 2, ["a-token", "another-token"])
@@ -230,7 +231,7 @@ def test_copier_sends_the_trace_id_in_lambda(monkeypatch: pytest.MonkeyPatch) ->
     with bucket.copier() as copier:
         for trace in ("Root=1-a", "Root=1-b"):
             monkeypatch.setenv("_X_AMZN_TRACE_ID", trace)
-            copier.copy("uploads/a", "processed/a")
+            copier.copy("uploads/a", "processed/a", ETAG)
 
     traces = [_headers(request)["x-amzn-trace-id"] for request in bucket.requests]
     assert (bucket.senders(), traces) == (["copier"] * 2, ["Root=1-a", "Root=1-b"])
@@ -240,7 +241,7 @@ def test_client_makes_every_copy_behind_a_proxy(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
     bucket = Bucket()
     with bucket.copier() as copier:
-        copier.copy("uploads/a", "processed/a")
+        copier.copy("uploads/a", "processed/a", ETAG)
 
     assert bucket.senders() == ["client"]
 
@@ -253,7 +254,7 @@ def test_client_copies_when_the_template_fails(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("yorutsuke_common.aws.object_copier.urlsplit", lambda: None)
     bucket, entry = Bucket(), _gave_up_entry("TypeError")
     with bucket.copier() as copier:
-        copier.copy("uploads/a", "processed/a")
+        copier.copy("uploads/a", "processed/a", ETAG)
 
     assert bucket.senders() == ["client"]
     assert bucket.logs.entries(*entry) == [entry]
@@ -263,8 +264,8 @@ def test_client_copies_when_botocore_classes_changed(monkeypatch: pytest.MonkeyP
     bucket, entry = Bucket(), _gave_up_entry("TypeError")
     with bucket.copier() as copier:
         monkeypatch.setattr("yorutsuke_common.aws.object_copier.AWSRequest", lambda: None)
-        copier.copy("uploads/a", "processed/a")
-        copier.copy("uploads/b", "processed/b")
+        copier.copy("uploads/a", "processed/a", ETAG)
+        copier.copy("uploads/b", "processed/b", ETAG)
 
     assert bucket.senders() == ["client", "client"]
     assert bucket.logs.entries(*entry) == [entry]
@@ -316,7 +317,7 @@ def _copies(url: str, names: str) -> None:
     with closing(session.client("s3", endpoint_url=url, config=config)) as s3:
         copier = ObjectCopier(s3, BUCKET, 1, Logs().logger)
         for name in names:
-            copier.copy(f"uploads/{name}", f"processed/{name}")
+            copier.copy(f"uploads/{name}", f"processed/{name}", ETAG)
 
 
 @pytest.fixture

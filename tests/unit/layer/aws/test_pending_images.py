@@ -1,7 +1,7 @@
 """The item of an image in pending-images, and the keys of the image before and after its migration."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, cast
 from zoneinfo import ZoneInfo
@@ -9,10 +9,10 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from tests.unit.logs import Logs
-from yorutsuke_common.aws.calls import CallPool
+from yorutsuke_common.aws.calls import CallPool, TimeLimit
 from yorutsuke_common.aws.dynamodb import ChunkedClient, Item
-from yorutsuke_common.aws.pending_images import PendingImages, StoredImage
-from yorutsuke_common.object_keys import processed_date, processed_key
+from yorutsuke_common.aws.pending_images import MovedImage, PendingImages, StoredImage
+from yorutsuke_common.object_keys import MAX_UPLOAD_KEY_BYTES, processed_date, processed_key, upload_key
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -20,23 +20,33 @@ if TYPE_CHECKING:
 
 @dataclass
 class Table:
-    """A pending-images table of a few items."""
+    """A pending-images table of a few items. `codes` are the error codes of the statements."""
 
     items: list[Item]
+    codes: list[str | None] = field(default_factory=list["str | None"])
     requests: list[Any] = field(default_factory=list[Any])
 
     def batch_get_item(self, **request: Any) -> dict[str, Any]:
         self.requests.append(request["RequestItems"])
         return {"Responses": {"pending-images": self.items}, "UnprocessedKeys": {}}
 
-    def batch_write_item(self, **request: Any) -> dict[str, Any]:
-        self.requests.append(request["RequestItems"])
-        return {"UnprocessedItems": {}}
+    def batch_execute_statement(self, **request: Any) -> dict[str, Any]:
+        self.requests.append(request["Statements"])
+        codes = self.codes or [None] * len(request["Statements"])
+        return {"Responses": [{"Error": {"Code": code}} if code else {} for code in codes]}
 
 
 def pending_images(table: Table) -> PendingImages:
     """Return the adapter of a table."""
-    return PendingImages(ChunkedClient(cast("DynamoDBClient", table), CallPool(), Logs().logger), "pending-images")
+    client = ChunkedClient(cast("DynamoDBClient", table), CallPool(), TimeLimit(), Logs().logger)
+    return PendingImages(client, "pending-images")
+
+
+def image(**changes: Any) -> StoredImage:
+    """Return a pending image of user-1, with changes."""
+    return replace(
+        StoredImage("image-1", "user-1", "user-1/a.jpg", "pending", "intent-1", '"e"', None, None), **changes
+    )
 
 
 @pytest.mark.parametrize(
@@ -44,8 +54,7 @@ def pending_images(table: Table) -> PendingImages:
     [
         ("uploads/user-1/a.jpg", "processed/2026-11-23/user-1/{digest}-a.jpg"),
         ("uploads/user-1/uploads/a.jpg", "processed/2026-11-23/user-1/uploads/{digest}-a.jpg"),
-        ("uploads/uploads/a.jpg", "processed/2026-11-23/uploads/{digest}-a.jpg"),
-        ("uploads/喫茶 1+2.jpg", "processed/2026-11-23/{digest}-喫茶 1+2.jpg"),
+        ("uploads/user-1/喫茶 1+2.jpg", "processed/2026-11-23/user-1/{digest}-喫茶 1+2.jpg"),
     ],
 )
 def test_processed_key_has_date_path_and_digest(upload_key: str, processed: str) -> None:
@@ -68,35 +77,54 @@ def test_processed_date_is_in_the_given_zone(moment: datetime, zone: str, day: s
     assert processed_date(moment, ZoneInfo(zone)) == day
 
 
+def test_longest_upload_key_has_a_valid_target() -> None:
+    folder = "uploads/user-1/"
+    longest = folder + "a" * (MAX_UPLOAD_KEY_BYTES - len(folder))
+
+    assert upload_key(longest, "user-1") == longest
+    assert len(processed_key("image-1", longest, "2026-11-23")) == 1024
+    assert upload_key(longest + "a", "user-1") is None
+
+
 @pytest.mark.parametrize(
-    ("attributes", "upload_key", "processed"),
+    ("s3_key", "user_id", "key"),
     [
-        ({"s3Key": {"S": "uploads/user-1/a.jpg"}}, "uploads/user-1/a.jpg", False),
-        ({"s3Key": {"S": "user-1/a.jpg"}}, "uploads/user-1/a.jpg", False),
-        ({"s3Key": {"S": "k"}, "status": {"S": "pending"}}, "uploads/k", False),
-        ({"s3Key": {"S": "長" * 338 + "ab"}}, "uploads/" + "長" * 338 + "ab", False),
-        ({"s3Key": {"S": "長" * 338 + "abc"}}, None, False),
-        ({"s3Key": {"S": "k"}, "status": {"S": "processed"}}, "uploads/k", True),
-        ({"s3Key": {"S": "k"}, "status": {"S": "PROCESSED"}}, "uploads/k", False),
-        ({}, None, False),
-        ({"s3Key": {"S": "uploads/"}}, None, False),
-        ({"s3Key": {"S": "a\x01.jpg"}}, None, False),
+        ("uploads/user-1/a.jpg", "user-1", "uploads/user-1/a.jpg"),
+        ("user-1/a.jpg", "user-1", "uploads/user-1/a.jpg"),
+        ("uploads/user-2/a.jpg", "user-1", None),
+        ("uploads/user-10/a.jpg", "user-1", None),
+        ("uploads/a.jpg", "user-1", None),
+        ("uploads/user-1/", "user-1", None),
+        ("uploads/user-1/b/a.jpg", "user-1", "uploads/user-1/b/a.jpg"),
+        ("uploads/user-1/b/a.jpg", "user-1/b", None),
+        ("uploads//a.jpg", "", "uploads//a.jpg"),
+        ("processed/2026-11-23/user-1/a.jpg", "user-1", None),
+        ("", "user-1", None),
+        ("user-1/a\x01.jpg", "user-1", None),
     ],
 )
-def test_find_returns_images_from_their_items(attributes: Item, upload_key: str | None, *, processed: bool) -> None:
-    item = {"imageId": {"S": "image-1"}, "userId": {"S": "user-2"}, "md5": {"S": "m"}, **attributes}
-    table = Table([item])
+def test_upload_key_is_in_the_owners_folder(s3_key: str, user_id: str, key: str | None) -> None:
+    assert upload_key(s3_key, user_id) == key
+
+
+@pytest.mark.parametrize(
+    ("attributes", "processed"),
+    [
+        ({}, False),
+        ({"status": {"S": "pending"}}, False),
+        ({"status": {"S": "processed"}}, False),
+        ({"status": {"S": "processed"}, "processedKey": {"S": "processed/x"}}, True),
+        ({"status": {"S": "PROCESSED"}, "processedKey": {"S": "processed/x"}}, False),
+        ({"status": {"S": "pending"}, "processedKey": {"S": "processed/x"}}, False),
+    ],
+)
+def test_moved_image_has_status_and_new_key(attributes: Item, *, processed: bool) -> None:
+    table = Table([{"imageId": {"S": "image-1"}, "userId": {"S": "user-2"}, **attributes}])
 
     found = pending_images(table).find(["image-1", "image-2"])
 
-    stored = found["image-1"]
     assert found.keys() == {"image-1"}
-    assert (stored.user_id, stored.upload_key, stored.is_processed, stored.item) == (
-        "user-2",
-        upload_key,
-        processed,
-        item,
-    )
+    assert found["image-1"].is_processed is processed
     assert table.requests == [
         {
             "pending-images": {
@@ -112,22 +140,55 @@ def test_image_without_a_user_has_empty_owner() -> None:
 
     found = pending_images(Table([item])).find(["image-1"])
 
-    assert found == {"image-1": StoredImage("image-1", "", "uploads/a.jpg", "pending", item)}
+    assert found == {"image-1": StoredImage("image-1", "", "uploads/a.jpg", "pending", None, None, None, None)}
 
 
-def test_mark_processed_keeps_other_attributes() -> None:
-    item: Item = {"imageId": {"S": "image-1"}, "status": {"S": "pending"}, "size": {"N": "9"}, "tags": {"L": []}}
+WHERE = '"imageId" = ? AND "s3Key" = ? AND "userId" = ?'
+SUBMITTED = 'UPDATE "pending-images" SET "intentId" = ? SET "uploadETag" = ?'
+KEY = [{"S": "image-1"}, {"S": "user-1/a.jpg"}, {"S": "user-1"}]
+
+
+def test_mark_processed_changes_own_attributes_only() -> None:
     table = Table([])
 
-    image = StoredImage("image-1", "user-1", "uploads/user-1/a.jpg", "pending", item)
-    pending_images(table).mark_processed([(image, "processed/2026-11-23/user-1/a.jpg")])
+    failures = pending_images(table).mark_processed([MovedImage(image(), '"e"', "processed/x", "t-1")])
 
-    marked: Item = {
-        "imageId": {"S": "image-1"},
-        "status": {"S": "processed"},
-        "size": {"N": "9"},
-        "tags": {"L": []},
-        "processedKey": {"S": "processed/2026-11-23/user-1/a.jpg"},
-    }
-    assert table.requests == [{"pending-images": [{"PutRequest": {"Item": marked}}]}]
-    assert item["status"] == {"S": "pending"}
+    sets = 'SET "status" = ? SET "processedKey" = ? SET "uploadETag" = ? SET "transactionId" = ?'
+    values = [{"S": "processed"}, {"S": "processed/x"}, {"S": '"e"'}, {"S": "t-1"}]
+    statement = f'UPDATE "pending-images" {sets} WHERE {WHERE} AND "processedKey" IS MISSING'
+    assert table.requests == [[{"Statement": statement, "Parameters": [*values, *KEY]}]]
+    assert failures == {}
+
+
+def test_mark_processed_requires_the_key_that_was_read() -> None:
+    table = Table([])
+
+    pending_images(table).mark_processed([MovedImage(image(processed_key="old"), '"e"', "processed/x", "t-1")])
+
+    [[request]] = table.requests
+    assert request["Statement"].endswith(f'WHERE {WHERE} AND "processedKey" = ?')
+    assert request["Parameters"][-4:] == [*KEY, {"S": "old"}]
+
+
+def test_mark_processed_returns_the_code_per_image() -> None:
+    table = Table([], codes=[None, "ConditionalCheckFailed", "ValidationError"])
+    moved = [MovedImage(image(image_id=f"image-{n}"), '"e"', "processed/x", "t-1") for n in range(3)]
+
+    failures = pending_images(table).mark_processed(moved)
+
+    assert failures == {"image-1": "ConditionalCheckFailed", "image-2": "ValidationError"}
+
+
+def test_mark_submitted_records_intent_and_etag() -> None:
+    table = Table([], codes=["ConditionalCheckFailed"])
+
+    pending_images(table).mark_submitted("intent-9", [(image(), '"new"')])
+
+    assert table.requests == [
+        [
+            {
+                "Statement": f'{SUBMITTED} WHERE {WHERE} AND "processedKey" IS MISSING',
+                "Parameters": [{"S": "intent-9"}, {"S": '"new"'}, *KEY],
+            }
+        ]
+    ]

@@ -14,7 +14,7 @@ from tests.unit.layer.samples import JOB
 from yorutsuke_common.records.lines import Line
 from yorutsuke_common.records.parser import ParsedRecord, RecordParser
 from yorutsuke_common.records.replies import Reply
-from yorutsuke_common.schema import DeadLetter, Reason, Receipt
+from yorutsuke_common.schema import DeadLetter, Reason, Receipt, serialize_json
 
 RECORDS = Path(__file__).parents[3] / "events" / "bedrock"
 OUTPUTS = Path(__file__).parents[4] / "docs" / "outputs.md"
@@ -79,7 +79,7 @@ def changed(record: Record, path: tuple[str | int, ...], change: Callable[[str],
 def letter(record: Record, reason: Reason, detail: str) -> DeadLetter:
     """Return the dead letter of a record on line 7."""
     kept = {name: value for name, value in record.items() if name != "modelInput"}
-    return DeadLetter(line=7, imageId="img-00001", reason=reason, detail=detail, record=kept)
+    return DeadLetter(line=7, imageId="img-00001", reason=reason, detail=detail, record=serialize_json(kept))
 
 
 def receipt_of(result: ParsedRecord | DeadLetter) -> dict[str, Any]:

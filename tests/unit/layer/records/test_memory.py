@@ -1,4 +1,7 @@
-"""The memory for the request that Bedrock repeats in each record does not grow with the number of records."""
+"""The memory of parsed records is bounded.
+
+The request that Bedrock repeats in each record is not kept. A record that is kept takes the memory of its JSON.
+"""
 
 import json
 import tracemalloc
@@ -7,13 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.layer.samples import EXTRACTED_AT, JOB
+from tests.unit.layer.samples import EXTRACTED_AT, JOB, bedrock_line, nova_output, receipt_text
 from yorutsuke_common.aws.output_files import CHUNK_BYTES
-from yorutsuke_common.records.lines import split_lines
+from yorutsuke_common.records.dead_letter import MAX_RECORD_BYTES
+from yorutsuke_common.records.lines import Line, split_lines
 from yorutsuke_common.records.parser import ParsedRecord, RecordParser
+from yorutsuke_common.schema import DeadLetter, Reason
 
 RECORDS = Path(__file__).parents[3] / "events" / "bedrock"
 IMAGE_CHARACTERS = 1_000_000
+SMALL_VALUES = "[" + ",".join(['{"":{}}'] * 4_000) + "]"
+"""Objects in objects: their parsed values take thirty times the memory of their text."""
 
 
 def _output(name: str, lines: int) -> Iterator[bytes]:
@@ -44,3 +51,32 @@ def test_memory_does_not_grow_with_the_records(name: str) -> None:
 
     assert few > IMAGE_CHARACTERS
     assert many - few < IMAGE_CHARACTERS
+
+
+def _held_bytes(line: bytes, *, reject: bool) -> float:
+    """Return the memory of one result of parsing a line, in bytes: the mean of 50 results that are held."""
+    line, count = line.replace(b'"VALUES"', SMALL_VALUES.encode()), 50
+    parser = RecordParser(JOB, EXTRACTED_AT, ttl_days=730)
+
+    def result(number: int) -> ParsedRecord | DeadLetter:
+        parsed = parser.parse(Line(number, line))
+        return parsed.reject(Reason.DUPLICATE_IMAGE, "") if reject and isinstance(parsed, ParsedRecord) else parsed
+
+    tracemalloc.start()
+    held = [result(number) for number in range(count)]
+    current, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert {type(one) for one in held} == {ParsedRecord if b"modelOutput" in line and not reject else DeadLetter}
+    return current / count
+
+
+@pytest.mark.parametrize(
+    ("line", "reject"),
+    [
+        pytest.param(bedrock_line(modelOutput=nova_output(receipt_text(), trace="VALUES")), False, id="parsed"),
+        pytest.param(bedrock_line(modelOutput=nova_output(receipt_text(), trace="VALUES")), True, id="rejected"),
+        pytest.param(bedrock_line(error="VALUES"), False, id="dead letter"),
+    ],
+)
+def test_held_record_takes_the_memory_of_its_json(line: bytes, *, reject: bool) -> None:
+    assert len(SMALL_VALUES) < _held_bytes(line, reject=reject) < MAX_RECORD_BYTES + 8_000

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -28,8 +29,16 @@ from yorutsuke_common.records.lines import Line
 from yorutsuke_common.records.parser import ParsedRecord, RecordParser
 from yorutsuke_common.records.receipt import parse_receipt
 from yorutsuke_common.records.record import parse_record
-from yorutsuke_common.schema import MAX_DETAIL_CHARACTERS, BedrockRecord, DeadLetter, Reason, Transaction
+from yorutsuke_common.schema import (
+    MAX_DETAIL_CHARACTERS,
+    BedrockRecord,
+    DeadLetter,
+    Reason,
+    Transaction,
+    serialize_json,
+)
 
+REPLIES = Path(__file__).parents[3] / "events" / "replies"
 PARSER = RecordParser(JOB, EXTRACTED_AT, ttl_days=730)
 TRANSACTION = Transaction(
     amount=Decimal(1280),
@@ -85,7 +94,7 @@ def test_simple_record_becomes_a_transaction() -> None:
     text = receipt_text()
 
     assert read(simple_line(text), number=7) == ParsedRecord(
-        7, TRANSACTION, {"customData": "image-1", "output": {"text": text}}
+        7, TRANSACTION, serialize_json({"customData": "image-1", "output": {"text": text}})
     )
 
 
@@ -93,7 +102,7 @@ def test_bedrock_record_becomes_the_same_transaction() -> None:
     output = nova_output(receipt_text())
 
     assert read(bedrock_line(modelOutput=output), number=7) == ParsedRecord(
-        7, TRANSACTION, {"recordId": "image-1", "modelOutput": output}
+        7, TRANSACTION, serialize_json({"recordId": "image-1", "modelOutput": output})
     )
 
 
@@ -139,9 +148,8 @@ def test_ttl_counts_days_from_the_extraction() -> None:
     )
 
 
-def test_last_value_of_a_repeated_key_counts() -> None:
-    text = with_amount('1, "amount": 1280')
-    line = b'{"customData": "image-0", ' + simple_line(text).removeprefix(b"{")
+def test_last_value_of_a_repeated_record_key_counts() -> None:
+    line = b'{"customData": "image-0", ' + simple_line(receipt_text()).removeprefix(b"{")
 
     assert transaction_of(line) == TRANSACTION
 
@@ -232,6 +240,72 @@ def test_amount_with_many_zeros_is_storable_or_rejected(literal: str) -> None:
         assert result.reason is Reason.INVALID_TRANSACTION
 
 
+# Dates
+
+
+@pytest.mark.parametrize(
+    ("date", "detail"),
+    [
+        ("0008-01-09", "date: must be at least 2000-01-01"),
+        ("1999-12-31", "date: must be at least 2000-01-01"),
+        ("2026-11-24", "date: must be at most 2026-11-23, one day after the output file was written"),
+        ("9999-12-31", "date: must be at most 2026-11-23, one day after the output file was written"),
+    ],
+)
+def test_date_outside_its_bounds_is_rejected(date: str, detail: str) -> None:
+    letter = letter_of(simple_line(receipt_text(date=date)))
+
+    assert (letter.reason, letter.detail) == (Reason.INVALID_TRANSACTION, detail)
+
+
+@pytest.mark.parametrize("date", ["2000-01-01", "2026-11-23"])
+def test_date_at_a_bound_is_accepted(date: str) -> None:
+    assert transaction_of(simple_line(receipt_text(date=date))).date == date
+
+
+@pytest.mark.parametrize(
+    ("written", "latest", "next_day"),
+    [
+        ("2026-11-23T08:59:59+09:00", "2026-11-23", "2026-11-24"),
+        ("2026-11-22T19:00:00-05:00", "2026-11-24", "2026-11-25"),
+        ("2026-12-31T00:00:00+00:00", "2027-01-01", "2027-01-02"),
+    ],
+)
+def test_latest_date_is_counted_in_utc(written: str, latest: str, next_day: str) -> None:
+    parser = RecordParser(JOB, datetime.fromisoformat(written), ttl_days=730)
+
+    read_latest, read_next = (parser.parse(Line(1, simple_line(receipt_text(date=one)))) for one in (latest, next_day))
+
+    assert isinstance(read_latest, ParsedRecord)
+    assert isinstance(read_next, DeadLetter)
+    assert read_next.detail == f"date: must be at most {latest}, one day after the output file was written"
+
+
+def test_sample_of_implausible_dates_has_one_transaction() -> None:
+    lines = (REPLIES / "implausible-dates.jsonl.out").read_bytes().splitlines()
+
+    results = [PARSER.parse(Line(number, line)) for number, line in enumerate(lines, 1)]
+
+    assert [one.transaction.imageId for one in results if isinstance(one, ParsedRecord)] == ["date-ok"]
+    letters = {one.imageId: (one.reason, one.detail) for one in results if isinstance(one, DeadLetter)}
+    assert letters == {
+        f"date-{name}": (Reason.INVALID_TRANSACTION, f"date: must be {rule}")
+        for name, rule in {
+            "0008-01-09": "at least 2000-01-01",
+            "0026-01-09": "at least 2000-01-01",
+            "1926-01-09": "at least 2000-01-01",
+            "2126-01-09": "at most 2026-11-23, one day after the output file was written",
+            "9999-12-31": "at most 2026-11-23, one day after the output file was written",
+            "slash": "a date written YYYY-MM-DD",
+            "reiwa": "a date written YYYY-MM-DD",
+            "r8": "a date written YYYY-MM-DD",
+            "kanji": "a date written YYYY-MM-DD",
+            "fullwidth": "a date written YYYY-MM-DD",
+            "null": "text, not null",
+        }.items()
+    }
+
+
 # Replies that are not transactions
 
 
@@ -265,7 +339,7 @@ def test_invalid_receipt_is_rejected_with_its_field(changes: dict[str, object], 
         imageId="image-1",
         reason=Reason.INVALID_TRANSACTION,
         detail=detail,
-        record={"customData": "image-1", "output": {"text": text}},
+        record=serialize_json({"customData": "image-1", "output": {"text": text}}),
     )
 
 
@@ -317,13 +391,40 @@ def test_reply_that_is_not_json_is_rejected(text: str, detail: str) -> None:
         imageId="image-1",
         reason=Reason.INVALID_AI_JSON,
         detail=detail,
-        record={"customData": "image-1", "output": {"text": text}},
+        record=serialize_json({"customData": "image-1", "output": {"text": text}}),
     )
+
+
+@pytest.mark.parametrize(
+    ("added", "repeated"),
+    [
+        ('"amount": 1280', "amount"),
+        ('"date": "2026-11-20", "amount": 987654', "amount, date"),
+        (r'"amo\u0075nt": 987654', "amount"),
+        ('"Kissa Hoshi": 1, "Kissa Hoshi": 2', "a key that a receipt does not have"),
+        ('"items": [{"amount": 1, "amount": 2}]', "amount"),
+    ],
+)
+@pytest.mark.parametrize("layout", [simple_line, nova_line])
+def test_repeated_key_in_the_reply_is_rejected(layout: Callable[[str], bytes], added: str, repeated: str) -> None:
+    letter = letter_of(layout(f"{receipt_text()[:-1]}, {added}}}"))
+
+    assert (letter.reason, letter.detail) == (
+        Reason.INVALID_AI_JSON,
+        f"an object in the model's reply must have each key once, but repeats {repeated}",
+    )
+
+
+def test_key_may_occur_in_several_objects() -> None:
+    text = receipt_text(items=[{"amount": 1}, {"amount": 2, "tax": {"amount": 3}}])
+
+    assert transaction_of(simple_line(text)) == TRANSACTION
 
 
 @pytest.mark.parametrize(
     "text",
     [
+        receipt_text()[:-1] + ', "Kissa Hoshi": 987654, "Kissa Hoshi": 987654}',
         receipt_text(merchant="", description="Kissa Hoshi", amount=987_654),
         receipt_text(merchant=["Kissa Hoshi"], amount="987654"),
         receipt_text(date="Kissa Hoshi", type="987654", category="Kissa Hoshi"),
@@ -346,7 +447,7 @@ def test_truncated_reply_has_its_own_reason() -> None:
         imageId="image-1",
         reason=Reason.TRUNCATED_OUTPUT,
         detail="the model stopped with 'max_tokens', so its reply is incomplete. Raise the request's token limit.",
-        record={"recordId": "image-1", "modelOutput": output},
+        record=serialize_json({"recordId": "image-1", "modelOutput": output}),
     )
 
 
@@ -368,7 +469,7 @@ def test_model_error_has_its_code_and_message(error: JsonValue, detail: str) -> 
         imageId="image-1",
         reason=Reason.MODEL_ERROR,
         detail=detail,
-        record={"recordId": "image-1", "error": error},
+        record=serialize_json({"recordId": "image-1", "error": error}),
     )
 
 
@@ -464,7 +565,7 @@ def test_line_that_is_not_json_is_rejected(content: bytes, problem: str) -> None
         imageId=None,
         reason=Reason.INVALID_JSON,
         detail=letter.detail,
-        record=content.decode("utf-8", "replace"),
+        record=serialize_json(content.decode("utf-8", "replace")),
     )
     assert problem in letter.detail
 
@@ -506,7 +607,7 @@ def test_line_that_is_not_json_is_rejected(content: bytes, problem: str) -> None
 def test_json_in_neither_layout_is_rejected(record: JsonValue, detail: str) -> None:
     named = "image-1" if "image-1" in json.dumps(record) else None
     assert read(json.dumps(record).encode(), number=5) == DeadLetter(
-        line=5, imageId=named, reason=Reason.INVALID_RECORD, detail=detail, record=record
+        line=5, imageId=named, reason=Reason.INVALID_RECORD, detail=detail, record=serialize_json(record)
     )
 
 
@@ -516,7 +617,7 @@ def test_record_without_output_or_error_is_rejected() -> None:
         imageId="image-1",
         reason=Reason.INVALID_RECORD,
         detail="the record must have modelOutput or error",
-        record={"recordId": "image-1"},
+        record=serialize_json({"recordId": "image-1"}),
     )
 
 
@@ -527,7 +628,7 @@ def test_unknown_model_output_is_rejected() -> None:
         reason=Reason.INVALID_RECORD,
         detail="modelOutput: must be a reply with output.message.content, content, results or generation, "
         "but has the keys ['answer']",
-        record={"recordId": "image-1", "modelOutput": {"answer": "Kissa Hoshi"}},
+        record=serialize_json({"recordId": "image-1", "modelOutput": {"answer": "Kissa Hoshi"}}),
     )
 
 
@@ -537,7 +638,7 @@ def test_dead_letter_has_the_beginning_of_long_line() -> None:
         imageId=None,
         reason=Reason.LINE_TOO_LONG,
         detail="the line must have 40000 or fewer bytes",
-        record="x" * (MAX_RECORD_BYTES - len('""')),
+        record=b'"' + b"x" * (MAX_RECORD_BYTES - 2) + b'"',
     )
 
 
@@ -545,7 +646,10 @@ def test_too_long_line_is_rejected_despite_valid_beginning() -> None:
     letter = PARSER.parse(Line(9, simple_line(receipt_text()), too_long=True))
 
     assert isinstance(letter, DeadLetter)
-    assert (letter.reason, letter.record) == (Reason.LINE_TOO_LONG, simple_line(receipt_text()).decode())
+    assert (letter.reason, letter.record) == (
+        Reason.LINE_TOO_LONG,
+        serialize_json(simple_line(receipt_text()).decode()),
+    )
 
 
 # The record in a dead letter
@@ -563,22 +667,22 @@ def test_record_above_32_kb_is_cut() -> None:
 
     at_the_bound, above = record(MAX_RECORD_BYTES), record(MAX_RECORD_BYTES + 1)
 
-    assert letter_of(json.dumps(at_the_bound).encode()).record == at_the_bound
+    assert letter_of(json.dumps(at_the_bound).encode()).record == compact(at_the_bound).encode()
     beginning = letter_of(json.dumps(above).encode()).record
-    assert beginning == compact(above)[: len(str(beginning))]
-    assert len(compact(beginning)) == MAX_RECORD_BYTES
+    assert json.loads(beginning) == compact(above)[: len(json.loads(beginning))]
+    assert len(beginning) == MAX_RECORD_BYTES
 
 
 def test_record_size_is_measured_in_utf8() -> None:
     record: dict[str, JsonValue] = {"recordId": "image-1", "error": "画" * 10_000}
 
-    assert letter_of(json.dumps(record).encode()).record == record
+    assert letter_of(json.dumps(record).encode()).record == compact(record).encode()
 
 
 def test_model_input_does_not_count_as_record_size() -> None:
     line = json.dumps({"recordId": "image-1", "modelInput": "x" * 1_000_000, "error": "failed"}).encode()
 
-    assert letter_of(line).record == {"recordId": "image-1", "error": "failed"}
+    assert letter_of(line).record == b'{"recordId":"image-1","error":"failed"}'
 
 
 @pytest.mark.parametrize(
@@ -593,15 +697,21 @@ def test_model_input_does_not_count_as_record_size() -> None:
 def test_cut_record_is_at_most_32_kb(content: bytes) -> None:
     record = letter_of(content).record
 
-    assert isinstance(record, str)
-    assert len(compact(record).encode()) <= MAX_RECORD_BYTES
+    assert isinstance(json.loads(record), str)
+    assert len(record) <= MAX_RECORD_BYTES
+
+
+def test_cut_record_does_not_name_its_image() -> None:
+    line = {"customData": "image-1", "x": "x" * MAX_RECORD_BYTES}
+
+    assert letter_of(json.dumps(line).encode()).imageId is None
 
 
 @pytest.mark.parametrize("number", ["1e400", "-1e400", "NaN", "Infinity"])
 def test_model_input_is_removed_despite_unwritable_numbers(number: str) -> None:
     line = '{"recordId": "image-1", "modelInput": {"bytes": "aGVsbG8="}, "error": {"errorCode": ' + number + "}}"
 
-    assert "aGVsbG8=" not in json.dumps(letter_of(line.encode()).record)
+    assert b"aGVsbG8=" not in letter_of(line.encode()).record
 
 
 @pytest.mark.parametrize(
@@ -643,8 +753,18 @@ def test_rejected_record_keeps_line_image_and_record() -> None:
         imageId="image-1",
         reason=Reason.DUPLICATE_IMAGE,
         detail="an earlier line has the same image",
-        record={"recordId": "image-1", "modelOutput": nova_output(receipt_text())},
+        record=serialize_json({"recordId": "image-1", "modelOutput": nova_output(receipt_text())}),
     )
+
+
+@pytest.mark.parametrize(("number", "kept"), [("1e400", b'"Infinity"'), ("-1e400", b'"-Infinity"'), ("NaN", b'"NaN"')])
+def test_number_outside_json_is_kept_as_text(number: str, kept: bytes) -> None:
+    line = bedrock_line(modelOutput=nova_output(receipt_text(), usage="USAGE")).replace(b'"USAGE"', number.encode())
+
+    good = read(line)
+
+    assert isinstance(good, ParsedRecord)
+    assert b'"usage":' + kept + b"}" in good.record
 
 
 def test_record_of_a_valid_line_is_cut() -> None:
@@ -652,12 +772,12 @@ def test_record_of_a_valid_line_is_cut() -> None:
     assert isinstance(good, ParsedRecord)
 
     record = {"recordId": "image-1", "modelOutput": nova_output(receipt_text(), trace="x" * 40_000)}
-    assert good.record == compact(record)[: len(str(good.record))]
-    assert len(compact(good.record)) == MAX_RECORD_BYTES
+    assert json.loads(good.record) == compact(record)[: len(json.loads(good.record))]
+    assert len(good.record) == MAX_RECORD_BYTES
 
 
 def test_receipt_is_parsed_from_a_reply_alone() -> None:
-    assert parse_receipt(receipt_text()).model_dump() == {**RECEIPT, "amount": Decimal(1280)}
+    assert parse_receipt(receipt_text(), "2026-11-20").model_dump() == {**RECEIPT, "amount": Decimal(1280)}
 
 
 @pytest.mark.parametrize("more", [{}, {"error": "ThrottlingException"}, {"modelOutput": {"content": []}}])
