@@ -181,7 +181,6 @@ class OutputProcessor:
         A moved image names its transaction, which is therefore stored. So an invocation that follows a crash continues
         where the earlier one stopped, and a transaction that its user deleted stays deleted.
         """
-        images = {t.imageId: images[t.imageId] for t in transactions if t.imageId in images}
         unmoved = {t.imageId: NOT_IN_PENDING_IMAGES for t in transactions if t.imageId not in images}
         stored = [t for t in transactions if t.imageId in images and images[t.imageId].was_moved_for(t.transactionId)]
         stored_ids = {t.transactionId for t in stored}
