@@ -13,7 +13,7 @@ from pathlib import Path
 from local.receipts import make_receipts, nova_output
 from yorutsuke_common.schema import MAX_DESCRIPTION_CHARACTERS, MAX_MERCHANT_CHARACTERS
 
-from .modelled_aws import ModelledAws
+from .modelled_aws import FIRST_IMAGES, ModelledAws
 from .ways import HOSTILE, LIMITED, SUBMISSIONS, WAYS, session
 
 LINUX_STATUS = Path("/proc/self/status")
@@ -58,7 +58,7 @@ def output_lines(records: int, line_bytes: int, units: int = 1) -> Iterator[byte
     text = json.dumps(fields if units == 1 else {**fields, "description": LARGE_DESCRIPTION})
     reply = {"output": {"message": {"role": "assistant", "content": [{"text": text}]}}, "stopReason": "end_turn"}
     for number in range(records):
-        record = {"modelInput": {"image": ""}, "modelOutput": reply, "recordId": f"img-{number:06}"}
+        record = {"modelInput": {"image": ""}, "modelOutput": reply, "recordId": f"{FIRST_IMAGES}{number:06}"}
         line = json.dumps(record)
         image = "A" * max(0, line_bytes - len(line) - 1)
         yield line.replace('"image": ""', f'"image": "{image}"').encode() + b"\n"
@@ -75,7 +75,7 @@ def hostile_lines(records: int, line_bytes: int) -> Iterator[bytes]:
     reply = nova_output(json.dumps(fields), "end_turn")
     outcomes: list[dict[str, object]] = [{"modelOutput": {**reply, "values": "VALUES"}}, {"error": ["VALUES"]}]
     for number in range(records):
-        line = json.dumps({**outcomes[number % 2], "recordId": f"img-{number:06}"})
+        line = json.dumps({**outcomes[number % 2], "recordId": f"{FIRST_IMAGES}{number:06}"})
         values = ",".join([NESTED] * ((line_bytes - len(line)) // len(NESTED + ",")))
         yield line.replace('"VALUES"', f"[{values}]").encode() + b"\n"
 

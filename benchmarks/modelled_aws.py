@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from local.in_memory import InMemoryAws, Item, StoredObject, Table
 from yorutsuke_common.aws.dynamodb import to_item
 from yorutsuke_common.names import PROCESSED_PREFIX, UPLOADS_PREFIX
+from yorutsuke_common.object_keys import output_prefix
 from yorutsuke_common.schema import BatchJob, ImageStatus, JobStatus
 
 LATENCY_SECONDS = {
@@ -49,7 +50,9 @@ SUBMITTED = BatchJob(
 SECOND = SUBMITTED.model_copy(
     update={"intentId": "intent-benchmark002", "jobId": "benchmark002", "submitTime": "2026-11-22T19:00:00Z"}
 )
-"""Another job of the same user, for concurrent runs. Its images are older than its submission."""
+"""Another job of the same user, for concurrent runs."""
+FIRST_IMAGES, SECOND_IMAGES = "img-", "two-"
+"""The prefixes of the image ids of the two jobs. They have the same length, and so do the output files."""
 CONTENT = b""
 """The content from which the ETag of every object is derived."""
 PARTITION_UNITS = 1_000
@@ -63,7 +66,6 @@ PENDING_IMAGE = to_item(
         "md5": "0cc175b9c0f1b6a831c399e269772661",
         "uploadedAt": "2026-11-22T09:12:44Z",
         "status": ImageStatus.PENDING.value,
-        "intentId": SUBMITTED.intentId,
         "uploadETag": f'"{StoredObject(CONTENT, LAST_MODIFIED).etag}"',
     }
 )
@@ -118,8 +120,10 @@ class GeneratedTable(Table):
         """Return a pending image with the key's id, or None if the table does not have images."""
         if self._name != PENDING_IMAGES:
             return None
-        s3_key = f"{UPLOADS_PREFIX}{SUBMITTED.userId}/{key['imageId']['S']}.jpg"
-        return {**PENDING_IMAGE, **key, "s3Key": {"S": s3_key}}
+        image_id = key["imageId"]["S"]
+        job = SECOND if image_id.startswith(SECOND_IMAGES) else SUBMITTED
+        s3_key = f"{UPLOADS_PREFIX}{SUBMITTED.userId}/{image_id}.jpg"
+        return {**PENDING_IMAGE, **key, **to_item({"s3Key": s3_key, "intentId": job.intentId})}
 
     def put(self, _: Item, /) -> None:
         """Count the write of an item."""
@@ -129,9 +133,9 @@ class GeneratedTable(Table):
 class ModelledAws(InMemoryAws):
     """A modelled AWS with one job of `records` records.
 
-    `content` yields the content of every object, and `size` is its length in bytes. `written` counts the effects of
-    calls: items put by table, objects copied and deleted, and bytes uploaded. `is_limited` limits the write units of
-    the transactions' partitions.
+    `content` yields the content of every object, and `size` is its length in bytes. The output file of SECOND has the
+    same records with images of its own. `written` counts the effects of calls: items put by table, objects copied and
+    deleted, and bytes uploaded. `is_limited` limits the write units of the transactions' partitions.
     """
 
     def __init__(
@@ -147,6 +151,7 @@ class ModelledAws(InMemoryAws):
         self.content = content
         self.written: Counter[str] = Counter()
         self._object = GeneratedObject(CONTENT, LAST_MODIFIED, content, size)
+        self._second_output = GeneratedObject(CONTENT, LAST_MODIFIED, self._second_records, size)
         tables = {
             TRANSACTIONS: GeneratedTable(TRANSACTIONS, ("userId", "transactionId"), self.written),
             PENDING_IMAGES: GeneratedTable(PENDING_IMAGES, ("imageId",), self.written),
@@ -159,9 +164,12 @@ class ModelledAws(InMemoryAws):
             tables[BATCH_JOBS].put(to_item(job.model_dump(exclude_none=True, exclude={"processedOutputs"})))
         super().__init__(tables, latencies=latencies)
 
-    def find_object(self, _: str, /) -> StoredObject:
+    def find_object(self, key: str, /) -> StoredObject:
         """Return the generated object for any key."""
-        return self._object
+        return self._second_output if key.startswith(output_prefix(SECOND.jobId)) else self._object
+
+    def _second_records(self) -> Iterable[bytes]:
+        return (line.replace(FIRST_IMAGES.encode(), SECOND_IMAGES.encode()) for line in self.content())
 
     def put_object(self, key: str, _: bytes, /) -> None:
         """Count an object in `processed/`, which is a copy of an image."""

@@ -27,11 +27,12 @@ from yorutsuke_common.object_keys import output_prefix
 from yorutsuke_common.records.lines import Line
 from yorutsuke_common.records.parser import ParsedRecord, RecordParser
 from yorutsuke_common.records.record import parse_record
-from yorutsuke_common.schema import Transaction
+from yorutsuke_common.schema import BatchJob, Transaction
 
 from .modelled_aws import (
     BATCH_JOBS,
     BUCKET,
+    FIRST_IMAGES,
     LAST_MODIFIED,
     PENDING_IMAGES,
     SECOND,
@@ -97,12 +98,13 @@ def run_handler(_: ModelledAws) -> Run:
 def run_two_jobs(_: ModelledAws) -> Run:
     """Process the output files of two jobs of one user at the same time, in two execution environments."""
 
+    def process(job: BatchJob) -> None:
+        cases = cache(result_handler.use_cases.__wrapped__)()
+        cases.outputs.process(job, OutputObject(BUCKET, f"{output_prefix(job.jobId)}output.jsonl", None), 300.0)
+
     def run() -> None:
         with ThreadPoolExecutor() as executor:
-            for job in (SUBMITTED, SECOND):
-                cases = cache(result_handler.use_cases.__wrapped__)()
-                source = OutputObject(BUCKET, f"{output_prefix(job.jobId)}output.jsonl", None)
-                executor.submit(cases.outputs.process, job, source, 300.0)
+            list(executor.map(process, (SUBMITTED, SECOND)))
 
     return run
 
@@ -181,7 +183,7 @@ def _repeated_read(aws: ModelledAws, read: Callable[[Line], object]) -> Run:
 
 def submit(aws: ModelledAws) -> Run:
     """Submit a job with the real orchestrator after a cold start, from its event to the item of the job."""
-    image_ids = [f"img-{number:06}" for number in range(aws.records)]
+    image_ids = [f"{FIRST_IMAGES}{number:06}" for number in range(aws.records)]
     request = {"intentId": "benchmark", "pendingImageIds": image_ids, "userId": SUBMITTED.userId}
     return partial(orchestrator.handler, request, lambda_context(seconds=900))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from yorutsuke_common.aws.dynamodb import from_item, to_item
-from yorutsuke_common.hashing import image_digest
+from yorutsuke_common.hashing import images_digest
 from yorutsuke_common.names import (
     JOB_TRANSACTIONS_INDEX,
     OUTPUT_MANIFEST_NAME,
@@ -67,7 +67,7 @@ class JobRun:
 
     def _seed_image(self, image_id: str) -> None:
         is_usable = len(image_id.encode()) <= MAX_FILE_NAME_BYTES and image_id.isprintable()
-        key = f"{UPLOADS_PREFIX}{USER_ID}/{image_id if is_usable else image_digest(image_id)}.png"
+        key = f"{UPLOADS_PREFIX}{USER_ID}/{image_id if is_usable else images_digest([image_id])}.png"
         etag = self.aws.s3.put_object(Bucket=self.bucket, Key=key, Body=make_image(image_id))["ETag"]
         image = PendingImage(
             imageId=image_id,

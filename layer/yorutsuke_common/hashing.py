@@ -18,9 +18,9 @@ def transaction_id(job_id: str, image_id: str, timestamp: str) -> str:
     return digest.hexdigest()[:TRANSACTION_ID_LENGTH]
 
 
-def image_digest(image_id: str) -> str:
-    """Return 12 hex digits that represent an image id, for places where the id itself does not fit."""
-    return hashlib.sha256(image_id.encode()).hexdigest()[:12]
+def image_digest(image_id: str, etag: str) -> str:
+    """Return 12 hex digits that represent an image: its id and the ETag of its content."""
+    return hashlib.sha256(f"{image_id}#{etag}".encode()).hexdigest()[:12]
 
 
 def derived_trace_id(job_id: str) -> str:

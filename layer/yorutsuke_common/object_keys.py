@@ -60,13 +60,14 @@ def upload_key(s3_key: str, user_id: str) -> str | None:
     return key if usable else None
 
 
-def processed_key(image_id: str, upload_key: str, date: str) -> str:
+def processed_key(image_id: str, upload_key: str, etag: str, date: str) -> str:
     """Return the target of a move: `uploads/{folder}/{file}` to `processed/{date}/{folder}/{digest}-{file}`.
 
-    The digest is the image id's. A camera that counts from IMG_0001 again must not overwrite an earlier image.
+    The digest represents the image id and the ETag of the content. So no image overwrites another: not if a camera
+    counts from IMG_0001 again, and not if the app uploads another photograph under the same id and key.
     """
     folder, slash, file = upload_key.removeprefix(UPLOADS_PREFIX).rpartition("/")
-    return f"{PROCESSED_PREFIX}{date}/{folder}{slash}{image_digest(image_id)}-{file}"
+    return f"{PROCESSED_PREFIX}{date}/{folder}{slash}{image_digest(image_id, etag)}-{file}"
 
 
 def processed_date(extracted_at: datetime, timezone: ZoneInfo) -> str:

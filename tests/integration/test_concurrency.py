@@ -1,7 +1,7 @@
 """Concurrent deliveries: one invocation at a time claims a job, and SQS redelivers other messages."""
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -206,7 +206,7 @@ def test_image_moved_by_other_job_counts_as_moved(stage: Stage) -> None:
     message = _seed(stage)
     for image_id in IMAGE_IDS:
         # The items name only one of the two submissions. The other one has the time of the upload.
-        stage.set_last_modified(f"uploads/user-1/{image_id}.png", SUBMITTED_AT)
+        stage.set_last_modified(f"uploads/user-1/{image_id}.png", SUBMITTED_AT - timedelta(seconds=1))
 
     def deliver_first() -> None:
         assert stage.deliver_to_second_environment(other) == []

@@ -1,9 +1,11 @@
 """Tests of the failures that `ImageMover` returns, and of the uploads that it keeps, on moto."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
+import pytest
+from botocore.exceptions import ReadTimeoutError
 
 from tests.unit.logs import Logs
 from yorutsuke_common.aws.calls import CallPool, TimeLimit
@@ -31,6 +33,10 @@ def move(mover: ImageMover, *image_ids: str, submitted: Submitted = SUBMITTED) -
     """Move images for the transaction t-1, and return the failures."""
     images = mover.pending.find(image_ids)
     return mover.move([ReadImage(images[image_id], "t-1") for image_id in image_ids], submitted, "2026-11-23")
+
+
+def _hang() -> None:
+    raise ReadTimeoutError(endpoint_url="https://s3.invalid")
 
 
 def change_item(stage: Stage, image_id: str, expression: str, **values: str) -> None:
@@ -79,13 +85,16 @@ def test_copies_and_deletions_name_the_etag(stage: Stage) -> None:
     assert (moved["transactionId"], moved["uploadETag"], moved["md5"]) == ("t-1", etags["img-1"], "m")
 
 
-def test_upload_without_etag_moves_if_not_newer(stage: Stage) -> None:
-    stage.put_images(["older", "newer"])
-    for image_id in ("older", "newer"):
+def test_upload_without_etag_moves_if_it_is_older(stage: Stage) -> None:
+    stage.put_images(["older", "same-second", "newer"])
+    for image_id in ("older", "same-second", "newer"):
         change_item(stage, image_id, "REMOVE uploadETag")
-    stage.set_last_modified("uploads/user-1/older.png", NOW)
+    stage.set_last_modified("uploads/user-1/older.png", NOW - timedelta(seconds=1))
+    stage.set_last_modified("uploads/user-1/same-second.png", NOW)
 
-    assert move(image_mover(), "older", "newer") == {"newer": UPLOADED_LATER}
+    failures = move(image_mover(), "older", "same-second", "newer")
+
+    assert failures == {"same-second": UPLOADED_LATER, "newer": UPLOADED_LATER}
     assert "uploads/user-1/newer.png" in stage.objects()
     assert stage.images()["older"]["status"] == "processed"
 
@@ -128,6 +137,30 @@ def test_moved_image_deletes_only_the_moved_content(stage: Stage) -> None:
     [deletion] = stage.calls.parameters_of("DeleteObjects")
     assert deletion["Delete"]["Objects"][0]["ETag"] == stage.images()["img-1"]["uploadETag"]
     assert stage.calls.counts().get("CopyObject") is None
+
+
+def test_second_photograph_does_not_overwrite_the_first(stage: Stage) -> None:
+    stage.put_images(["img-1"])
+    assert move(image_mover(), "img-1") == {}
+    replacement = b"another photograph, uploaded by the app on the same day"
+    etag = stage.aws.s3.put_object(Bucket=BUCKET, Key="uploads/user-1/img-1.png", Body=replacement)["ETag"]
+    reset = "SET uploadETag = :etag, s3Key = :key REMOVE processedKey"
+    change_item(stage, "img-1", reset, etag=etag, key="user-1/img-1.png")
+
+    assert move(image_mover(), "img-1") == {}
+
+    assert sorted(stage.objects().values()) == [replacement, b"img-1"]
+
+
+@pytest.mark.parametrize("operation", ["HeadObject", "CopyObject", "DeleteObjects"])
+def test_missing_response_of_s3_ends_the_move(stage: Stage, operation: str) -> None:
+    stage.put_images(["img-1", "img-2"])
+    change_item(stage, "img-1", "REMOVE uploadETag")
+    stage.set_last_modified("uploads/user-1/img-1.png", NOW - timedelta(seconds=1))
+    stage.calls.before_call(operation, _hang)
+
+    with pytest.raises(ReadTimeoutError):
+        move(image_mover(), "img-1", "img-2")
 
 
 def test_processed_status_without_new_key_is_moved(stage: Stage) -> None:

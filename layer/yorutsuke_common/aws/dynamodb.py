@@ -38,7 +38,7 @@ CONCURRENT_CALLS = 8
 """Number of concurrent calls of one kind. Opening a connection takes 20 ms of CPU, more than two calls."""
 BASE_DELAY_SECONDS = 0.1
 """Maximum delay before the first retry, in seconds. It doubles with each retry."""
-MAX_DELAY_SECONDS = 2.0
+MAX_DELAY_SECONDS = 0.5
 """Maximum delay before any retry, in seconds. A partition accepts 1,000 writes in each second."""
 
 DUPLICATE = "DuplicateItem"

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from aws_lambda_powertools import Logger
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError, ParamValidationError
 
 from yorutsuke_common.error_codes import error_code
 from yorutsuke_common.names import LogEvent
@@ -53,7 +53,7 @@ class MoveFailure:
 NOT_IN_PENDING_IMAGES = MoveFailure("ReadItem", "UnknownImage")
 INVALID_KEY = MoveFailure("ReadItem", "InvalidS3Key")
 UPLOADED_LATER = MoveFailure("HeadObject", REPLACED)
-"""The upload is newer than the submission of the job, and the item does not name the content that was read."""
+"""The upload is not older than the job's submission, and the item does not name the content that was read."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,8 @@ class ImageMover:
 
         Raises:
             The errors of `PendingImages`.
+            BotoCoreError: S3 did not respond. That is not a fault of one image, and the calls for thousands of images
+                would use up the function's time.
         """
         usable = [read for read in images if read.image.upload_key]
         etags = self.pool.map(lambda read: self._etag(read.image, submitted), usable)
@@ -121,7 +123,7 @@ class ImageMover:
         for read, etag in zip(usable, etags, strict=True):
             source = read.image.upload_key or ""
             if isinstance(etag, str):
-                moves.append(_Move(read, source, etag, processed_key(read.image.image_id, source, date)))
+                moves.append(_Move(read, source, etag, processed_key(read.image.image_id, source, etag, date)))
             elif not (read.image.is_processed and etag.code in KEPT_OR_GONE):
                 failures[read.image.image_id] = etag
         failures |= self._copy_and_mark([move for move in moves if not move.read.image.is_processed])
@@ -133,16 +135,17 @@ class ImageMover:
     def _etag(self, image: StoredImage, submitted: Submitted) -> str | MoveFailure:
         """Return the ETag of the content that the job has read, or the reason why it is not known.
 
-        The item names the content of the last submission, or of the move. Without it, an upload that is not newer
-        than the job's submission counts as the one that was read.
+        The item names the content of the last submission, or of the move. Without it, an upload that is older than the
+        job's submission counts as the one that was read. S3 dates it in whole seconds, and an upload of several parts
+        by its start.
         """
         if image.etag and (image.is_processed or image.intent_id == submitted.intent_id):
             return image.etag
         try:
             upload = self.s3.head_object(Bucket=self.bucket, Key=image.upload_key or "")
-        except (ClientError, BotoCoreError) as exc:
+        except (ClientError, ParamValidationError) as exc:
             return MoveFailure("HeadObject", error_code(exc))
-        if submitted.at is None or upload["LastModified"] > submitted.at:
+        if submitted.at is None or upload["LastModified"] >= submitted.at.replace(microsecond=0):
             return UPLOADED_LATER
         return upload["ETag"]
 
@@ -160,7 +163,7 @@ class ImageMover:
         """Copy an image and return None, or the error code if that fails."""
         try:
             self.copier.copy(move.source, move.target, move.etag)
-        except (ClientError, BotoCoreError) as exc:
+        except (ClientError, ParamValidationError) as exc:
             return error_code(exc)
         return None
 
@@ -202,6 +205,6 @@ class ImageMover:
                 Bucket=self.bucket,
                 Delete={"Objects": [{"Key": key, "ETag": etag} for key, etag in distinct], "Quiet": True},
             )
-        except (ClientError, BotoCoreError) as exc:
+        except (ClientError, ParamValidationError) as exc:
             return dict.fromkeys((key for key, _ in distinct), error_code(exc))
         return {error.get("Key", ""): error.get("Code", "") for error in response.get("Errors", [])}

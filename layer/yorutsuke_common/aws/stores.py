@@ -41,14 +41,15 @@ def result_stores(s3: "S3Client", dynamodb: "DynamoDBClient", settings: ResultSe
     bucket = settings.images_bucket
     pool = CallPool()
     time_limit = TimeLimit()
-    items = ChunkedClient(dynamodb, pool, time_limit, logger)
-    pending = PendingImages(items, settings.pending_images_table)
+    # Each table has a client of its own, because each has a write rate of its own.
+    pending = PendingImages(ChunkedClient(dynamodb, pool, time_limit, logger), settings.pending_images_table)
+    transactions = Transactions(ChunkedClient(dynamodb, pool, time_limit, logger), settings.transactions_table)
     return ResultStores(
         s3=s3,
         bucket=bucket,
         jobs=BatchJobs(dynamodb, settings.batch_jobs_table),
         pending=pending,
-        transactions=Transactions(items, settings.transactions_table),
+        transactions=transactions,
         images=ImageMover(s3, bucket, ObjectCopier(s3, bucket, CONCURRENCY, logger), pending, pool, logger),
         time_limit=time_limit,
     )

@@ -4,8 +4,9 @@ After the first write, a transaction belongs to the app and its user. This modul
 missing transactions and changes the attribute `status`.
 """
 
+import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from yorutsuke_common.schema import Transaction, TransactionStatus
 
@@ -21,6 +22,11 @@ class Transactions:
 
     items: ChunkedClient
     table: str
+    _turn: threading.Lock = field(default_factory=threading.Lock)
+    """Held while transactions are added.
+
+    Concurrent chunks then take turns on their common partition: one is written while the images of another are moved.
+    """
 
     def add(self, transactions: Sequence[Transaction]) -> list[Transaction]:
         """Write the transactions that the table does not have, and return the others.
@@ -28,7 +34,9 @@ class Transactions:
         Raises:
             ValueError: DynamoDB refuses a transaction as such. The schema keeps every transaction within the limits.
         """
-        codes = self.items.execute([insert(self.table, to_item(transaction.item())) for transaction in transactions])
+        statements = [insert(self.table, to_item(transaction.item())) for transaction in transactions]
+        with self._turn:
+            codes = self.items.execute(statements)
         refused = {code for code in codes if code not in (None, DUPLICATE)}
         if refused:
             raise ValueError(f"DynamoDB refused transactions with {', '.join(map(str, refused))}")

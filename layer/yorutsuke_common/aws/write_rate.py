@@ -19,14 +19,17 @@ MIN_RATE = 50.0
 MEASURED_SECONDS = 1.0
 """Seconds over which writes are counted before the rate follows them."""
 GROWTH = 1.25
-"""Factor by which the rate grows after each measured second without a throttled write. The limit may have risen."""
+"""The rate after a measured second without a throttled write, per accepted write. The limit may have risen."""
+DECREASE = 0.7
+"""Minimum factor of one decrease. In a measured second with few writes, the partition may accept more than it was sent.
+"""
 
 
 @dataclass
 class WriteRate:
     """The number of writes per second that all threads together may send. It is unlimited until a write is throttled.
 
-    A second with throttled writes lowers the rate to that of its accepted writes. Other seconds raise it.
+    A second with throttled writes lowers the rate towards that of its accepted writes. Other seconds may raise it.
     """
 
     _rate: float = math.inf
@@ -57,7 +60,7 @@ class WriteRate:
             elif seconds < MEASURED_SECONDS:
                 return
             elif self._throttled:
-                self._rate = max(MIN_RATE, self._accepted / seconds)
+                self._rate = max(MIN_RATE, self._accepted / seconds, self._rate * DECREASE)
             else:
-                self._rate *= GROWTH
+                self._rate = max(self._rate, self._accepted / seconds * GROWTH)
             self._since, self._accepted, self._throttled = now, 0, 0

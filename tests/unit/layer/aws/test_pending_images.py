@@ -58,9 +58,9 @@ def image(**changes: Any) -> StoredImage:
     ],
 )
 def test_processed_key_has_date_path_and_digest(upload_key: str, processed: str) -> None:
-    digest = hashlib.sha256(b"image-1").hexdigest()[:12]
+    digest = hashlib.sha256(b'image-1#"e"').hexdigest()[:12]
 
-    assert processed_key("image-1", upload_key, "2026-11-23") == processed.format(digest=digest)
+    assert processed_key("image-1", upload_key, '"e"', "2026-11-23") == processed.format(digest=digest)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_longest_upload_key_has_a_valid_target() -> None:
     longest = folder + "a" * (MAX_UPLOAD_KEY_BYTES - len(folder))
 
     assert upload_key(longest, "user-1") == longest
-    assert len(processed_key("image-1", longest, "2026-11-23")) == 1024
+    assert len(processed_key("image-1", longest, '"e"', "2026-11-23")) == 1024
     assert upload_key(longest + "a", "user-1") is None
 
 

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from yorutsuke_common.aws.write_rate import GROWTH, INITIAL_RATE, MIN_RATE, WriteRate
+from yorutsuke_common.aws.write_rate import DECREASE, GROWTH, INITIAL_RATE, MIN_RATE, WriteRate
 
 
 class Clock:
@@ -51,9 +51,18 @@ def test_rate_falls_to_the_accepted_writes(clock: Clock) -> None:
     rate.adjust(accepted=0, throttled=25)
     for _ in range(4):
         clock.advance(0.5)
-        rate.adjust(accepted=200, throttled=5)
+        rate.adjust(accepted=400, throttled=5)
 
-    assert clock.writes_per_second(rate) == pytest.approx(400)
+    assert clock.writes_per_second(rate) == pytest.approx(800)
+
+
+def test_rate_falls_slowly_after_few_writes(clock: Clock) -> None:
+    rate = WriteRate()
+    rate.adjust(accepted=0, throttled=25)
+    clock.advance(1)
+    rate.adjust(accepted=24, throttled=1)
+
+    assert clock.writes_per_second(rate) == pytest.approx(INITIAL_RATE * DECREASE)
 
 
 def test_rate_does_not_change_within_a_second(clock: Clock) -> None:
@@ -67,18 +76,27 @@ def test_rate_does_not_change_within_a_second(clock: Clock) -> None:
 
 def test_rate_never_falls_below_its_minimum(clock: Clock) -> None:
     rate = WriteRate()
-    rate.adjust(accepted=0, throttled=25)
-    clock.advance(1)
-    rate.adjust(accepted=0, throttled=25)
+    for _ in range(20):
+        clock.advance(1)
+        rate.adjust(accepted=0, throttled=25)
 
     assert clock.writes_per_second(rate) == pytest.approx(MIN_RATE)
 
 
-def test_rate_grows_after_seconds_without_throttling(clock: Clock) -> None:
+def test_rate_grows_with_the_accepted_writes(clock: Clock) -> None:
     rate = WriteRate()
     rate.adjust(accepted=0, throttled=25)
-    for _ in range(2):
-        clock.advance(1)
-        rate.adjust(accepted=900, throttled=0)
+    clock.advance(1)
+    rate.adjust(accepted=900, throttled=0)
 
-    assert clock.writes_per_second(rate) == pytest.approx(INITIAL_RATE * GROWTH**2)
+    assert clock.writes_per_second(rate) == pytest.approx(900 * GROWTH)
+
+
+def test_rate_does_not_grow_beyond_the_demand(clock: Clock) -> None:
+    rate = WriteRate()
+    rate.adjust(accepted=0, throttled=25)
+    for _ in range(10):
+        clock.advance(1)
+        rate.adjust(accepted=100, throttled=0)
+
+    assert clock.writes_per_second(rate) == pytest.approx(INITIAL_RATE)
