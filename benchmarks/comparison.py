@@ -59,7 +59,7 @@ def compare_runs(measured: Sequence[Measured], cold: ColdStart) -> list[Comparis
         _speed_up(f"{of_images}: speed-up over sixteen at a time", last[ways.SUBMISSION_BY_SIXTEENS], submitted, 1),
         Comparison(f"{of_images}: peak memory", submitted.peak_mib, 512, "MiB"),
         *(
-            Comparison(f"{one.way}: time relative to the limit", one.seconds / _fewest_seconds(one, largest), 1.2)
+            Comparison(f"{one.way}: time relative to the limit", one.seconds / _fewest_seconds(one, largest), 1.1)
             for one in limited
         ),
         Comparison("cold start: time relative to boto3 and its clients", cold.handler / cold.bare, 1.5),
