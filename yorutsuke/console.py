@@ -21,9 +21,18 @@ def printable(text: str) -> str:
     return "".join(c if _is_harmless(c) else c.encode("unicode_escape").decode() for c in text)
 
 
+INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+"""Letters and marks without a visible form, which Python counts as printable.
+
+Source: Unicode Character Database, `Default_Ignorable_Code_Point`, without variation selectors, which emoji have; and
+the empty Braille pattern.
+"""
+
+
 def _is_harmless(character: str) -> bool:
     # Python does not count the ideographic space and the other spaces as printable.
-    return character.isprintable() or unicodedata.category(character) == "Zs"
+    visible = character.isprintable() and character not in INVISIBLE
+    return visible or unicodedata.category(character) == "Zs"
 
 
 class SafeConsole(Console):

@@ -45,13 +45,13 @@ class Effects:
         """Count a transaction and its image."""
         if is_stored:
             self.unchanged += 1
-        elif image and image.was_moved_for(transaction_id):
+        elif image and image.transaction_id == transaction_id:
             self.deleted += 1
         else:
             self.new += 1
         if image is None:
             self.imagesUnknown += 1
-        elif image.is_processed:
+        elif image.is_processed or image.transaction_id == transaction_id:
             self.imagesMovedBefore += 1
         else:
             self.imagesToMove += 1

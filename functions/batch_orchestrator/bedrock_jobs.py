@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 CREATE_SECONDS = 30
 """Maximum time for Bedrock's answer, in seconds. Bedrock checks the request, the role and the model before it answers.
 AWS does not document how long that takes."""
+CREATE_ATTEMPTS = 2
+"""Maximum number of attempts. A service that does not answer then leaves time to report the error."""
 JOB_NAME_DIGITS = 16
 """Number of the token's hex digits in a job's name, which has up to 63 characters, 38 of them for the prefix."""
 REFUSALS = frozenset({"AccessDeniedException", "ConflictException", "ResourceNotFoundException", "ValidationException"})

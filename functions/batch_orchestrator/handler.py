@@ -25,7 +25,7 @@ from yorutsuke_common.logger import error_fields, make_logger
 from yorutsuke_common.names import ORCHESTRATOR_SERVICE, LogEvent
 from yorutsuke_common.submit_request import is_http_event, parse_request
 
-from .bedrock_jobs import CREATE_SECONDS, BedrockJobs
+from .bedrock_jobs import CREATE_ATTEMPTS, CREATE_SECONDS, BedrockJobs
 from .images import READ_AHEAD, ImageReader
 from .manifest import Manifests
 from .settings import load_settings
@@ -84,7 +84,8 @@ def job_submitter() -> JobSubmitter:
         pending=PendingImages(items, settings.pending_images_table),
         manifests=Manifests(s3, settings.images_bucket, ImageReader(s3, settings.images_bucket), logger),
         bedrock=BedrockJobs(
-            boto3.client("bedrock", config=client_config(1, read_timeout=CREATE_SECONDS)), settings.stage
+            boto3.client("bedrock", config=client_config(1, CREATE_ATTEMPTS, read_timeout=CREATE_SECONDS)),
+            settings.stage,
         ),
         settings=settings,
         time_limit=time_limit,

@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 MAX_MANIFEST_BYTES = 1_000_000_000
 """Maximum size of a manifest, in bytes: 1 GB as 10^9 bytes. A job has one manifest, so the limit per job does not
 matter."""
-SECONDS_TO_SUBMIT = 45
+SECONDS_TO_SUBMIT = 75
 """Seconds that the function reserves for the steps after the images.
 
-The function completes the upload, records up to 50,000 ETags, writes three times to DynamoDB, and creates the job. If
-Bedrock throttles, the client waits up to 15 seconds between its attempts.
+The function completes the upload, records up to 50,000 ETags, writes three times to DynamoDB, and creates the job. A
+service that does not answer takes up to 65 seconds.
 """
 
 SecondsLeft = Callable[[], float]

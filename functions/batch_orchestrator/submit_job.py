@@ -9,7 +9,7 @@ that follows from the item, and so creates the same job.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,7 +20,7 @@ from yorutsuke_common.aws.batch_jobs import BatchJobs
 from yorutsuke_common.aws.calls import RESERVED_SECONDS, TimeLimit
 from yorutsuke_common.aws.pending_images import PendingImages
 from yorutsuke_common.errors import IntentConflictError, InvalidRequestError, SubmissionLostError
-from yorutsuke_common.hashing import images_digest, selected, selection
+from yorutsuke_common.hashing import contents_digest, images_digest, selected, selection
 from yorutsuke_common.names import BATCH_OUTPUT_PREFIX, LogEvent
 from yorutsuke_common.schema import JobStatus, Submission, SubmitRequest, iso_utc
 
@@ -127,7 +127,7 @@ class JobSubmitter:
             self._report(left_out)
             self._require_enough(len(draft.etags), left_out)
             # If another invocation began the intent first, this is its item.
-            new = self._new_submission(request, list(draft.etags), trace_id, submit_time)
+            new = self._new_submission(request, draft.etags, trace_id, submit_time)
             submission = self.jobs.begin_intent(new)
             self.logger.append_keys(traceId=submission.traceId)
             require_same_request(submission, request)
@@ -176,8 +176,9 @@ class JobSubmitter:
         self.jobs.mark_manifest_published(submission)
 
     def _new_submission(
-        self, request: SubmitRequest, image_ids: list[str], trace_id: str, submit_time: datetime
+        self, request: SubmitRequest, etags: Mapping[str, str], trace_id: str, submit_time: datetime
     ) -> Submission:
+        image_ids = list(etags)
         ids_fit = sum(len(image_id.encode()) + 1 for image_id in image_ids) <= MAX_IDS_BYTES
         return Submission(
             intentId=request.intentId,
@@ -194,6 +195,7 @@ class JobSubmitter:
             traceId=trace_id,
             requestedImages=images_digest(request.pendingImageIds),
             submittedImages=selection(request.pendingImageIds, image_ids),
+            submittedContents=contents_digest(etags),
             imageCount=len(image_ids),
             pendingImageIds=image_ids if ids_fit else None,
             ttl=int((submit_time + timedelta(days=self.settings.job_ttl_days)).timestamp()),
@@ -259,10 +261,18 @@ def left_out_before(request: SubmitRequest, submission: Submission) -> dict[str,
     return dict.fromkeys({*request.pendingImageIds}.difference(submitted))
 
 
-def require_same_images(submission: Submission, request: SubmitRequest, image_ids: Iterable[str]) -> None:
-    """Refuse a manifest with other images than those in the intent's item. Raises SubmissionLostError."""
-    if submission.submittedImages != selection(request.pendingImageIds, image_ids):
+def require_same_images(submission: Submission, request: SubmitRequest, etags: Mapping[str, str]) -> None:
+    """Refuse a manifest with other images than those that began the intent, or other contents of them.
+
+    Bedrock may already read the manifest of another invocation, so all manifests of an intent must be equal.
+
+    Raises:
+        SubmissionLostError: The images or their contents differ.
+    """
+    if submission.submittedImages != selection(request.pendingImageIds, etags):
         raise submission_lost(submission, "the images that can be sent have changed since then")
+    if submission.submittedContents not in (None, contents_digest(etags)):
+        raise submission_lost(submission, "an image was replaced since then")
 
 
 def submission_lost(submission: Submission, problem: str) -> SubmissionLostError:

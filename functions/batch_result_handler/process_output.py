@@ -160,8 +160,11 @@ class OutputProcessor:
             if image_id in images and images[image_id].user_id != job.userId:
                 detail = "the image must belong to the job's owner, but belongs to another user"
                 dead_letters.append(record.reject(Reason.OWNER_MISMATCH, detail))
-            elif image_id not in images and image_id not in (requested or ()):
-                detail = "the image must be one of the job's images or have an item in pending-images"
+            elif requested is not None and image_id not in requested:
+                detail = "the image must be one of the job's images"
+                dead_letters.append(record.reject(Reason.UNKNOWN_IMAGE, detail))
+            elif requested is None and image_id not in images:
+                detail = "the image must have an item in pending-images, because the job's images are not known"
                 dead_letters.append(record.reject(Reason.UNKNOWN_IMAGE, detail))
             else:
                 transactions.append(record.transaction)
@@ -179,11 +182,12 @@ class OutputProcessor:
         """Add transactions that are missing, move the images, and set the statuses. Return the images not moved.
 
         A moved image names its transaction, which is therefore stored. So an invocation that follows a crash continues
-        where the earlier one stopped, and a transaction that its user deleted stays deleted.
+        where the earlier one stopped, and a transaction that its user deleted stays deleted. That also holds if the app
+        has pointed the item to another upload since. This upload is not the one that the job has read.
         """
         unmoved = {t.imageId: NOT_IN_PENDING_IMAGES for t in transactions if t.imageId not in images}
-        stored = [t for t in transactions if t.imageId in images and images[t.imageId].was_moved_for(t.transactionId)]
-        stored_ids = {t.transactionId for t in stored}
+        stored_ids = {image.transaction_id for image in images.values()}
+        stored = [t for t in transactions if t.transactionId in stored_ids]
         stored += self.stores.transactions.add(
             [
                 t.model_copy(update={"status": TransactionStatus.MIGRATION_FAILED}) if t.imageId in unmoved else t
@@ -191,10 +195,16 @@ class OutputProcessor:
                 if t.transactionId not in stored_ids
             ]
         )
-        read = [ReadImage(images[t.imageId], t.transactionId) for t in transactions if t.imageId in images]
+        read = [
+            ReadImage(images[t.imageId], t.transactionId)
+            for t in transactions
+            if t.imageId in images and (images[t.imageId].is_processed or t.transactionId not in stored_ids)
+        ]
         unmoved |= self.stores.images.move(read, Submitted(job.intentId, job.submitted_at), date)
         processed, failed = TransactionStatus.PROCESSED, TransactionStatus.MIGRATION_FAILED
-        self.stores.transactions.set_status([t for t in transactions if t.imageId in unmoved], processed, failed)
+        # An image without an item may have been moved earlier, so its transaction keeps its status.
+        not_moved = [t for t in transactions if t.imageId in unmoved and t.imageId in images]
+        self.stores.transactions.set_status(not_moved, processed, failed)
         # An earlier invocation may have stored them before their images could be moved.
         moved = [t for t in stored if t.imageId not in unmoved]
         self.stores.transactions.set_status(self.stores.transactions.with_status(moved, failed), failed, processed)

@@ -109,7 +109,7 @@ class StageConfig(BaseModel):
     transaction_ttl_days: Annotated[int, Field(gt=0, le=36_500)] = 730
     """Number of days for which a transaction is kept, counted from the day its output file was written."""
 
-    function_timeout_seconds: Annotated[int, Field(ge=1, le=MAX_FUNCTION_SECONDS)] = 300
+    function_timeout_seconds: Annotated[int, Field(ge=30, le=MAX_FUNCTION_SECONDS)] = 300
     """Timeout of the batch_result_handler, in seconds. 900 is Lambda's maximum.
 
     The queue's visibility timeout, after which SQS delivers a failed message again, is six times this value.

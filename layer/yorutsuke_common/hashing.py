@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+QUOTE = '"'
 TRANSACTION_ID_LENGTH = 24
 """Length of a transaction id, in hex digits."""
 
@@ -19,8 +20,8 @@ def transaction_id(job_id: str, image_id: str, timestamp: str) -> str:
 
 
 def image_digest(image_id: str, etag: str) -> str:
-    """Return 12 hex digits that represent an image: its id and the ETag of its content."""
-    return hashlib.sha256(f"{image_id}#{etag}".encode()).hexdigest()[:12]
+    """Return 12 hex digits that represent an image: its id and the ETag of its content, without quotes."""
+    return hashlib.sha256(f"{image_id}#{etag.strip(QUOTE)}".encode()).hexdigest()[:12]
 
 
 def derived_trace_id(job_id: str) -> str:
@@ -31,6 +32,11 @@ def derived_trace_id(job_id: str) -> str:
 def images_digest(image_ids: Iterable[str]) -> str:
     """Return 64 hex digits that represent a set of images, independent of their order."""
     return hashlib.sha256(json.dumps(sorted(image_ids)).encode()).hexdigest()
+
+
+def contents_digest(etags: Mapping[str, str]) -> str:
+    """Return 64 hex digits that represent images and their contents, given as ETags by image id."""
+    return hashlib.sha256(json.dumps(sorted(etags.items())).encode()).hexdigest()
 
 
 def selection(among: Iterable[str], chosen: Iterable[str]) -> str:

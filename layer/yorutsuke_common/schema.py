@@ -300,10 +300,11 @@ class Submission(_Model):
     """An item of the batch-jobs table as the orchestrator writes it, before and after Bedrock creates the job.
 
     The first write fixes `submitTime` (to the microsecond) and the parameters of the job: `modelId`, `manifestUri`,
-    `outputUri`, `roleArn` and `jobTimeoutHours`, which items of earlier versions lack. `requestedImages` is a digest of
-    the requested ids. `submittedImages` is the `selection` of those that are in the manifest, `imageCount` is their
-    number, and `pendingImageIds` lists them if they fit into an item. `manifestPublished` is set once the manifest is
-    complete. `ttl` is in epoch seconds.
+    `outputUri`, `roleArn` and `jobTimeoutHours`. `requestedImages` is a digest of the requested ids. `submittedImages`
+    is the `selection` of those that are in the manifest, and `submittedContents` the digest of their contents.
+    `imageCount` is their number, and `pendingImageIds` lists them if they fit into an item. `manifestPublished` is set
+    once the manifest is complete. `ttl` is in epoch seconds. Items of earlier versions lack `jobTimeoutHours` and
+    `submittedContents`.
     """
 
     intentId: str
@@ -318,6 +319,7 @@ class Submission(_Model):
     traceId: str
     requestedImages: str
     submittedImages: str
+    submittedContents: str | None = None
     imageCount: int
     pendingImageIds: list[str] | None = None
     manifestPublished: Literal[True] | None = None
@@ -402,16 +404,20 @@ class DeadLetter(_Model):
 def instant(text: str) -> datetime | None:
     """Return an instant in ISO 8601, in UTC unless it has a zone, or since the epoch. Return None for other text."""
     try:
-        moment = datetime.fromisoformat(text)
+        # The number comes first: fromisoformat reads some numbers as dates without separators.
+        seconds = float(text)
     except ValueError:
         pass
     else:
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        try:
+            return datetime.fromtimestamp(seconds / 1000 if seconds > MILLISECONDS_FROM else seconds, UTC)
+        except (ValueError, OverflowError, OSError):
+            return None
     try:
-        seconds = float(text)
-        return datetime.fromtimestamp(seconds / 1000 if seconds > MILLISECONDS_FROM else seconds, UTC)
-    except (ValueError, OverflowError, OSError):
+        moment = datetime.fromisoformat(text)
+    except ValueError:
         return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def iso_utc(moment: datetime, precision: Literal["seconds", "microseconds"] = "seconds") -> str:

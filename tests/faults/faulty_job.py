@@ -21,7 +21,7 @@ import boto3
 
 from batch_result_handler import handler as handler_module
 from local.emulator import REGION
-from local.in_memory import Call, Fault, FunctionDiedError, InMemoryAws, Item, Table
+from local.in_memory import Call, Fault, FunctionDiedError, InMemoryAws, Item, StoredObject, Table
 from tests.integration.stage import (
     BATCH_JOBS,
     CONTEXT,
@@ -39,6 +39,8 @@ from tests.integration.stage import (
 )
 from yorutsuke_common.aws.dynamodb import from_item, to_item
 
+UPLOADED_AT = datetime(2026, 11, 22, 9, 12, 44, tzinfo=UTC)
+"""The time of the uploads, before the submission."""
 WRITTEN_AT = datetime(2026, 11, 22, 18, 42, 7, tzinfo=UTC)
 VISIBILITY_TIMEOUT_SECONDS = 360
 """Seconds until SQS redelivers a failed message: six times the function timeout."""
@@ -159,7 +161,7 @@ class FaultyJob:
             key = f"uploads/{user_id}/{image_id}.png"
             item = {"imageId": image_id, "userId": user_id, "s3Key": key, "status": "pending", "intentId": INTENT_ID}
             if image_id in IMAGES:
-                self.aws.put_object(key, image_id.encode())
+                self.aws.objects[key] = StoredObject(image_id.encode(), UPLOADED_AT)
                 item["uploadETag"] = f'"{self.aws.objects[key].etag}"'
             self.aws.tables[PENDING_IMAGES].put(to_item(item))
         counts = dict.fromkeys(("totalRecordCount", "processedRecordCount", "successRecordCount"), len(RECORDS))

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -97,6 +97,10 @@ def clear_handler_caches() -> None:
     use_cases.cache_clear()
 
 
+UPLOADED_AT = datetime(2026, 11, 22, 9, 12, 44, tzinfo=UTC)
+"""The time of each upload, before the submission of the job."""
+
+
 @dataclass(frozen=True)
 class Stage:
     """One user's job on a stage.
@@ -136,6 +140,7 @@ class Stage:
         for image_id in image_ids:
             key = f"{user_id}/{image_id}.png"
             etag = self.aws.s3.put_object(Bucket=BUCKET, Key=f"uploads/{key}", Body=image_id.encode())["ETag"]
+            self.set_last_modified(f"uploads/{key}", UPLOADED_AT)
             item = {"imageId": image_id, "userId": user_id, "s3Key": prefix + key, "status": "pending", "md5": "m"}
             self._put(PENDING_IMAGES, {**item, "intentId": f"intent-{job_id}", "uploadETag": etag})
 

@@ -203,12 +203,12 @@ def test_replay_writes_neither_transactions_nor_images(stage: Stage) -> None:
     assert stage.deliver(message) == []
 
     assert stage.comparable_state() == before
-    # The reads find the image, and the transaction's status. The deletion repeats that of an earlier invocation.
+    # The reads find the image, its upload, which is gone, and the transaction's status.
     assert stage.calls.counts() == {
         "Query": 1,
         "GetObject": 1,
         "BatchGetItem": 2,
-        "DeleteObjects": 1,
+        "HeadObject": 1,
         "PutObject": 1,
         "UpdateItem": 2,
     }

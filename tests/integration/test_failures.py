@@ -280,15 +280,17 @@ def test_item_near_400_kb_fails_only_its_migration(stage: Stage, read_logs: LogR
 @pytest.mark.parametrize("requested", [None, ["img-1", "img-2"]])
 def test_image_without_item_or_request_is_unknown(stage: Stage, requested: list[str] | None) -> None:
     stage.put_job(pendingImageIds=requested)
-    # A job's images and those of pending-images are known: img-3 is only in pending-images.
+    # img-2 is only in the job, and img-3 only in pending-images.
     stage.put_images(["img-1", "img-3"])
     records = map(simple_record, ["img-1", "img-2", "img-3", "img-4"])
 
     assert stage.deliver(stage.put_output(*records)) == []
 
-    unknown = ["img-4"] if requested else ["img-2", "img-4"]
+    unknown = ["img-3", "img-4"] if requested else ["img-2", "img-4"]
     letters = {letter["imageId"]: (letter["reason"], letter["detail"]) for letter in stage.dead_letters()}
-    detail = "the image must be one of the job's images or have an item in pending-images"
+    detail = "the image must have an item in pending-images, because the job's images are not known"
+    if requested:
+        detail = "the image must be one of the job's images"
     assert letters == dict.fromkeys(unknown, ("UNKNOWN_IMAGE", detail))
     assert sorted(stage.transactions()) == [name for name in ("img-1", "img-2", "img-3") if name not in unknown]
     counts = stage.job()["resultStats"]

@@ -14,9 +14,9 @@ from yorutsuke_common.aws.image_moves import INVALID_KEY, UPLOADED_LATER, ImageM
 from yorutsuke_common.aws.object_copier import ObjectCopier
 from yorutsuke_common.aws.pending_images import PendingImages
 
-from .stage import BUCKET, JOB_ID, PENDING_IMAGES, Stage
+from .stage import BUCKET, JOB_ID, PENDING_IMAGES, UPLOADED_AT, Stage
 
-NOW = datetime(2026, 11, 22, 14, 5, tzinfo=UTC)
+NOW = datetime(2026, 11, 22, 14, 5, 0, 400_000, tzinfo=UTC)
 SUBMITTED = Submitted(f"intent-{JOB_ID}", NOW)
 
 
@@ -89,8 +89,11 @@ def test_upload_without_etag_moves_if_it_is_older(stage: Stage) -> None:
     stage.put_images(["older", "same-second", "newer"])
     for image_id in ("older", "same-second", "newer"):
         change_item(stage, image_id, "REMOVE uploadETag")
-    stage.set_last_modified("uploads/user-1/older.png", NOW - timedelta(seconds=1))
-    stage.set_last_modified("uploads/user-1/same-second.png", NOW)
+    # S3 dates an object in whole seconds.
+    second = NOW.replace(microsecond=0)
+    stage.set_last_modified("uploads/user-1/older.png", second - timedelta(seconds=1))
+    stage.set_last_modified("uploads/user-1/same-second.png", second)
+    stage.set_last_modified("uploads/user-1/newer.png", NOW + timedelta(hours=1))
 
     failures = move(image_mover(), "older", "same-second", "newer")
 
@@ -102,6 +105,7 @@ def test_upload_without_etag_moves_if_it_is_older(stage: Stage) -> None:
 def test_etag_of_another_intent_is_not_used(stage: Stage) -> None:
     stage.put_images(["img-1"])
     change_item(stage, "img-1", "SET intentId = :intent", intent="another")
+    stage.set_last_modified("uploads/user-1/img-1.png", NOW)
 
     assert move(image_mover(), "img-1") == {"img-1": UPLOADED_LATER}
 
@@ -113,10 +117,11 @@ def test_upload_without_etag_stays_if_time_is_unknown(stage: Stage) -> None:
     assert move(image_mover(), "img-1", submitted=Submitted("intent-1", None)) == {"img-1": UPLOADED_LATER}
 
 
-def test_kept_upload_is_logged_and_not_a_failure(stage: Stage) -> None:
+@pytest.mark.parametrize("code", ["PreconditionFailed", "ConditionalRequestConflict"])
+def test_kept_upload_is_logged_and_not_a_failure(stage: Stage, code: str) -> None:
     stage.put_images(["img-1"])
     logs = Logs()
-    replaced = {"Key": "uploads/user-1/img-1.png", "Code": "PreconditionFailed"}
+    replaced = {"Key": "uploads/user-1/img-1.png", "Code": code}
     stage.calls.replace_response("DeleteObjects", lambda _: {"Errors": [replaced]})
 
     assert move(image_mover(logs), "img-1") == {}
@@ -125,18 +130,66 @@ def test_kept_upload_is_logged_and_not_a_failure(stage: Stage) -> None:
     ]
 
 
-def test_moved_image_deletes_only_the_moved_content(stage: Stage) -> None:
+@pytest.mark.parametrize(
+    ("content", "uploaded_at", "is_deleted"),
+    [
+        pytest.param(b"img-1", UPLOADED_AT, True, id="after a crash"),
+        pytest.param(b"img-1", NOW, False, id="the same photograph again"),
+        pytest.param(b"another", NOW, False, id="another photograph"),
+        pytest.param(b"another", UPLOADED_AT, False, id="an older photograph"),
+    ],
+)
+@pytest.mark.parametrize("change", ["SET album = :album", "SET album = :album REMOVE uploadETag"])
+def test_only_the_moved_upload_is_deleted_later(
+    stage: Stage, content: bytes, uploaded_at: datetime, change: str, *, is_deleted: bool
+) -> None:
     stage.put_images(["img-1"])
     mover = image_mover()
     assert move(mover, "img-1") == {}
-    stage.aws.s3.put_object(Bucket=BUCKET, Key="uploads/user-1/img-1.png", Body=b"a photograph under the freed key")
-    stage.calls.reset()
+    key = "uploads/user-1/img-1.png"
+    stage.aws.s3.put_object(Bucket=BUCKET, Key=key, Body=content)
+    stage.set_last_modified(key, uploaded_at)
+    change_item(stage, "img-1", change, album="taxes")
 
     assert move(mover, "img-1") == {}
 
-    [deletion] = stage.calls.parameters_of("DeleteObjects")
-    assert deletion["Delete"]["Objects"][0]["ETag"] == stage.images()["img-1"]["uploadETag"]
-    assert stage.calls.counts().get("CopyObject") is None
+    assert (key not in stage.objects()) is (is_deleted and "REMOVE" not in change)
+    assert stage.calls.counts()["CopyObject"] == 1
+
+
+def test_unanswered_question_about_a_moved_image_fails(stage: Stage) -> None:
+    stage.put_images(["img-1"])
+    mover = image_mover()
+    assert move(mover, "img-1") == {}
+    stage.calls.fail("HeadObject", "SlowDown")
+
+    # The image is moved, so the failed question does not count.
+    assert move(mover, "img-1") == {}
+    assert stage.calls.counts()["DeleteObjects"] == 1
+
+
+@pytest.mark.parametrize("code", ["", None])
+def test_error_without_a_code_is_a_failure(stage: Stage, code: str | None) -> None:
+    stage.put_images(["img-1", "img-2"])
+    error = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": 400}}
+    stage.calls.replace_response("CopyObject", lambda params: error if "img-1" in params["Key"] else None)
+    refused = {"Key": "uploads/user-1/img-2.png", "Code": code}
+    stage.calls.replace_response("DeleteObjects", lambda _: {"Errors": [refused]})
+
+    assert move(image_mover(), "img-1", "img-2") == {
+        "img-1": MoveFailure("CopyObject", "Unknown"),
+        "img-2": MoveFailure("DeleteObjects", "Unknown"),
+    }
+    assert "uploads/user-1/img-1.png" in stage.objects()
+
+
+@pytest.mark.parametrize("etag", ["a\nb", "\x01", "喫茶", ""])
+def test_malformed_etag_counts_as_unknown(stage: Stage, etag: str) -> None:
+    stage.put_images(["img-1"])
+    change_item(stage, "img-1", "SET uploadETag = :etag", etag=etag)
+
+    assert move(image_mover(), "img-1") == {}
+    assert stage.images()["img-1"]["status"] == "processed"
 
 
 def test_second_photograph_does_not_overwrite_the_first(stage: Stage) -> None:
@@ -156,7 +209,6 @@ def test_second_photograph_does_not_overwrite_the_first(stage: Stage) -> None:
 def test_missing_response_of_s3_ends_the_move(stage: Stage, operation: str) -> None:
     stage.put_images(["img-1", "img-2"])
     change_item(stage, "img-1", "REMOVE uploadETag")
-    stage.set_last_modified("uploads/user-1/img-1.png", NOW - timedelta(seconds=1))
     stage.calls.before_call(operation, _hang)
 
     with pytest.raises(ReadTimeoutError):

@@ -1,5 +1,6 @@
 """Tests of changes that the app makes for its users: the functions never overwrite or undo them."""
 
+import base64
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from local.in_memory import FunctionDiedError
 from yorutsuke_common.aws.dynamodb import to_item
+from yorutsuke_common.errors import SubmissionLostError
 
 from .aws_calls import crash
 from .orchestrator_stage import IMAGE_IDS, Orchestrator, request, submissions_of
@@ -95,6 +97,47 @@ def test_deleted_transaction_stays_deleted_after_replay(stage: Stage, unmoved_at
 
     assert stage.transactions()["img-1"] == mark
     assert stage.job()["resultStats"]["migrationFailedCount"] == ("replay" in unmoved_at)
+
+
+def test_item_with_another_upload_keeps_its_deletion(stage: Stage) -> None:
+    """The app points the item of a moved image to another upload, and deletes the transaction."""
+    message = _seed(stage)
+    stage.deliver(message)
+    stage.delete(TRANSACTIONS, stage.transactions()["img-1"])
+    upload = {"s3Key": "user-1/another.png", "status": "pending"}
+    stage.aws.s3.put_object(Bucket=BUCKET, Key="uploads/user-1/another.png", Body=b"another photograph")
+    stage.change(PENDING_IMAGES, stage.images()["img-1"], **upload)
+
+    _replay(stage, message)
+
+    assert sorted(stage.transactions()) == ["img-2", "img-3"]
+    assert stage.images()["img-1"].items() >= upload.items()
+    assert "uploads/user-1/another.png" in stage.objects()
+    assert stage.job()["resultStats"]["migrationFailedCount"] == 0
+
+
+def test_filed_transaction_keeps_its_status_after_new_upload(stage: Stage) -> None:
+    message = _seed(stage)
+    stage.deliver(message)
+    stage.aws.s3.put_object(Bucket=BUCKET, Key="uploads/user-1/img-1.png", Body=b"another photograph")
+    stage.change(PENDING_IMAGES, stage.images()["img-1"], status="pending")
+
+    _replay(stage, message)
+
+    assert stage.transactions()["img-1"]["status"] == "processed"
+    assert "uploads/user-1/img-1.png" in stage.objects()
+
+
+def test_deleted_item_does_not_change_a_filed_transaction(stage: Stage) -> None:
+    message = _seed(stage)
+    stage.put_job(pendingImageIds=IMAGE_IDS)
+    stage.deliver(message)
+    before = stage.transactions()
+    stage.delete(PENDING_IMAGES, stage.images()["img-1"])
+
+    _replay(stage, message)
+
+    assert stage.transactions() == before
 
 
 @pytest.mark.parametrize("moved", [True, False])
@@ -266,3 +309,35 @@ def test_rerun_inserts_only_transactions_without_moved_image(stage: Stage, monke
     assert [len(call) for call in stage.statements(PENDING_IMAGES)] == [10]
     assert stage.transactions() == before
     assert stage.job()["resultStats"]["successCount"] == 60
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_overlapping_requests_record_the_submitted_photograph(
+    orchestrator: Orchestrator, stage: Stage, *, resumed: bool
+) -> None:
+    """A repeated request reads an image after its user replaced it, and before the first request ends."""
+    key, first, second = "uploads/user-1/img-1.png", b"img-1", b"another photograph"
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
+    if resumed:
+        stage.calls.crash_before("PutObject")
+        with pytest.raises(FunctionDiedError):
+            orchestrator.invoke(request())
+        stage.calls.reset()
+    etags = {stage.aws.s3.put_object(Bucket=BUCKET, Key=key, Body=body)["ETag"]: body for body in (first, second)}
+
+    def submit_the_first() -> None:
+        stage.aws.s3.put_object(Bucket=BUCKET, Key=key, Body=first)
+        orchestrator.invoke_in_second_environment(request())
+        stage.aws.s3.put_object(Bucket=BUCKET, Key=key, Body=second)
+
+    stage.calls.before_call("GetObject" if resumed else "PutItem", submit_the_first)
+
+    with pytest.raises(SubmissionLostError, match="an image was replaced since then"):
+        orchestrator.invoke(request())
+
+    # The retry of the request finds the job.
+    stage.calls.reset()
+    assert orchestrator.invoke(request())["jobId"] == orchestrator.job().job_id
+    assert base64.b64encode(first) in orchestrator.job().manifest
+    assert [base64.b64encode(first) in manifest for manifest in orchestrator.manifests().values()] == [True]
+    assert etags[stage.images()["img-1"]["uploadETag"]] == first

@@ -2,8 +2,8 @@
 
 import unicodedata
 
-HOSTILE = "[red]x[/] :smile: \x1b[2J\x9b2J\x07\x7f\u061c\u200e\u200f\u202a\u202e\u2066\u2069\r\n\u2028forged"
-SHOWN = r"[red]x[/] :smile: \x1b[2J\x9b2J\x07\x7f\u061c\u200e\u200f\u202a\u202e\u2066\u2069\r\n\u2028forged"
+HOSTILE = "[red]x[/] :smile: \x1b[2J\x9b2J\x07\x7f\u061c\u200e\u200f\u202a\u202e\u2066\r\n\u2028\u3164\u2800forged"
+SHOWN = r"[red]x[/] :smile: \x1b[2J\x9b2J\x07\x7f\u061c\u200e\u200f\u202a\u202e\u2066\r\n\u2028\u3164\u2800forged"
 """The hostile text as a terminal shows it."""
 SURROGATE = "\ud800"
 """A lone surrogate. JSON can carry it, and UTF-8 cannot."""

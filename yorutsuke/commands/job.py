@@ -48,11 +48,12 @@ def job(screen: Screen, stage: Stage, job: JobName) -> None:
         "messages": {"queue": queue, "deadLetterQueue": dead},
         "log": log,
     }
-    hint = f" (redrive --job {stored.name} --dry-run shows the messages of this job)" if dead.waiting else ""
+    hint = f" for all jobs (redrive --job {stored.name} --dry-run shows those of this job)" if dead.waiting else ""
+    unmoved_known = "0" if stored.resultStats else None
     rows = {
         **_job_facts(stored),
         "images missing": None if missing is None else _listed(missing),
-        "images unmoved": f"{unmoved} (retry-migrations {stored.name} moves them)" if unmoved else "0",
+        "images unmoved": f"{unmoved} (retry-migrations {stored.name} moves them)" if unmoved else unmoved_known,
         "messages": f"{queue.waiting} waiting and {queue.inFlight} received in {stage.queue.name}, "
         f"{dead.waiting} in {stage.dead_letter_queue.name}{hint}",
     }

@@ -27,12 +27,12 @@ Applications"; Amazon S3 API reference, CompleteMultipartUpload.
 """
 
 
-def client_config(connections: int, **options: Any) -> Config:
+def client_config(connections: int, attempts: int = ATTEMPTS, **options: Any) -> Config:
     """Return the configuration of clients that keep up to this many connections, with further options of botocore."""
     chosen: dict[str, Any] = {
         "connect_timeout": CONNECT_SECONDS,
         "read_timeout": READ_SECONDS,
-        "retries": {"mode": "standard", "total_max_attempts": ATTEMPTS},
+        "retries": {"mode": "standard", "total_max_attempts": attempts},
         "max_pool_connections": connections,
         **options,
     }

@@ -148,7 +148,7 @@ class ChunkedClient:
         codes: dict[int, str | None] = {}
         waiting, attempt = [*range(len(statements))], 0
         while True:
-            self.rate.wait(len(waiting))
+            self._sleep(self.rate.reserve(len(waiting)), "statements", attempt, len(waiting))
             codes |= zip(waiting, self._codes([statements[n] for n in waiting]), strict=True)
             throttled = [number for number in waiting if codes[number] in PASSING_ERRORS]
             self.rate.adjust(len(waiting) - len(throttled), len(throttled))
@@ -193,19 +193,7 @@ class ChunkedClient:
         """Wait before retry `attempt`, counted from 0, with full jitter. Raises ThrottledError if the time is over."""
         # The random number only spreads retries, and need not be unpredictable.
         delay = random.uniform(0, min(MAX_DELAY_SECONDS, BASE_DELAY_SECONDS * 2**attempt))  # noqa: S311
-        if self.time_limit.seconds_left() < delay:
-            self.logger.error(
-                "DynamoDB throttled a call until the time was used up",
-                event=LogEvent.DYNAMODB_THROTTLED_FINAL,
-                kind=kind,
-                attempts=attempt + 1,
-                throttled=throttled,
-            )
-            raise ThrottledError(
-                f"DynamoDB throttled {throttled} {kind} of a call {attempt + 1} times, until the time of the function "
-                "was used up. A later attempt continues where this one stopped. If it fails too, check the table's "
-                "throttling."
-            )
+        self._sleep(delay, kind, attempt + 1, throttled)
         self.logger.warning(
             "DynamoDB throttled a call",
             event=LogEvent.DYNAMODB_THROTTLED,
@@ -213,7 +201,25 @@ class ChunkedClient:
             attempt=attempt + 1,
             throttled=throttled,
         )
-        time.sleep(delay)
+
+    def _sleep(self, seconds: float, kind: str, attempts: int, throttled: int) -> None:
+        """Sleep before the next attempt. Raises ThrottledError if the time is over before that."""
+        if seconds <= 0:
+            return
+        if self.time_limit.seconds_left() < seconds:
+            self.logger.error(
+                "DynamoDB throttled a call until the time was used up",
+                event=LogEvent.DYNAMODB_THROTTLED_FINAL,
+                kind=kind,
+                attempts=attempts,
+                throttled=throttled,
+            )
+            raise ThrottledError(
+                f"DynamoDB throttled {kind} until the time of the function was used up. After {attempts} attempts, "
+                f"{throttled} of a call were left. A later attempt continues where this one stopped. If it fails too, "
+                "check the table's throttling."
+            )
+        time.sleep(seconds)
 
 
 def _projection(attributes: Sequence[str]) -> dict[str, Any]:

@@ -31,11 +31,10 @@ DELETE_CHUNK = 1000
 """Number of keys in one DeleteObjects, its maximum."""
 REPLACED = "PreconditionFailed"
 """S3's error code if an object does not have the given ETag."""
+CONFLICT = "ConditionalRequestConflict"
+"""S3's error code if the object changes during a conditional request."""
 GONE = frozenset({"404", "NoSuchKey"})
 """S3's error codes for an object that does not exist. HeadObject has no body, and so only the status."""
-KEPT_OR_GONE = GONE | {"403", REPLACED}
-"""The codes of `_etag` for which the upload of a moved image stays as it is. The role may not list the bucket, so S3
-answers 403 for an object that does not exist."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ class ImageMover:
             source = read.image.upload_key or ""
             if isinstance(etag, str):
                 moves.append(_Move(read, source, etag, processed_key(read.image.image_id, source, etag, date)))
-            elif not (read.image.is_processed and etag.code in KEPT_OR_GONE):
+            elif not read.image.is_processed:
                 failures[read.image.image_id] = etag
         failures |= self._copy_and_mark([move for move in moves if not move.read.image.is_processed])
         failures = self._not_moved_by_others(failures)
@@ -135,24 +134,27 @@ class ImageMover:
     def _etag(self, image: StoredImage, submitted: Submitted) -> str | MoveFailure:
         """Return the ETag of the content that the job has read, or the reason why it is not known.
 
-        The item names the content of the last submission, or of the move. Without it, an upload that is older than the
-        job's submission counts as the one that was read. S3 dates it in whole seconds, and an upload of several parts
-        by its start.
+        The item names the content of the last submission. Without it, an upload that is older than the job's submission
+        counts as the one that was read. S3 dates it in whole seconds, and an upload of several parts by its start.
+
+        The upload of a moved image is mostly gone. If its key has an upload, the date tells it from another photograph,
+        which may have the same content.
         """
-        if image.etag and (image.is_processed or image.intent_id == submitted.intent_id):
+        if image.etag and not image.is_processed and image.intent_id == submitted.intent_id:
             return image.etag
         try:
             upload = self.s3.head_object(Bucket=self.bucket, Key=image.upload_key or "")
         except (ClientError, ParamValidationError) as exc:
             return MoveFailure("HeadObject", error_code(exc))
-        if submitted.at is None or upload["LastModified"] >= submitted.at.replace(microsecond=0):
+        is_later = submitted.at is None or upload["LastModified"] >= submitted.at.replace(microsecond=0)
+        if is_later or (image.is_processed and upload["ETag"] != image.etag):
             return UPLOADED_LATER
         return upload["ETag"]
 
     def _copy_and_mark(self, moves: Sequence[_Move]) -> dict[str, MoveFailure]:
         """Copy images, mark them as processed, and return the failures."""
         codes = dict(zip(moves, self.pool.map(self._copy, moves), strict=True))
-        failures = {move.image_id: MoveFailure("CopyObject", code) for move, code in codes.items() if code}
+        failures = {move.image_id: MoveFailure("CopyObject", code) for move, code in codes.items() if code is not None}
         copied = [move for move, code in codes.items() if code is None]
         unmarked = self.pending.mark_processed(
             [MovedImage(move.read.image, move.etag, move.target, move.read.transaction_id) for move in copied]
@@ -187,7 +189,7 @@ class ImageMover:
             codes = self._delete_objects((move.source, move.etag) for move in chunk)
             for move in chunk:
                 code = codes.get(move.source)
-                if code == REPLACED:
+                if code in (REPLACED, CONFLICT):
                     self.logger.warning(
                         "the upload of a moved image has new content and is kept",
                         event=LogEvent.BATCH_RESULT_UPLOAD_KEPT,
@@ -207,4 +209,4 @@ class ImageMover:
             )
         except (ClientError, ParamValidationError) as exc:
             return dict.fromkeys((key for key, _ in distinct), error_code(exc))
-        return {error.get("Key", ""): error.get("Code", "") for error in response.get("Errors", [])}
+        return {error.get("Key", ""): error.get("Code") or "Unknown" for error in response.get("Errors", [])}

@@ -4,6 +4,7 @@ The app writes the items, and may change or delete them at any time. Every updat
 attributes. It requires that the item still has the owner and the object key that were read.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,10 @@ from yorutsuke_common.schema import ImageStatus
 
 from .dynamodb import ChunkedClient, Item, Statement, update
 
+ATTRIBUTES = ("imageId", "userId", "s3Key", "status", "intentId", "uploadETag", "processedKey", "transactionId")
+"""The attributes that this project reads. The app may add others, up to 400 KB."""
+_ETAG = re.compile(r'"?[!#-~]+"?')
+
 
 @dataclass(frozen=True)
 class StoredImage:
@@ -19,7 +24,8 @@ class StoredImage:
 
     `s3_key` is the stored key. `upload_key` is the complete one, or None if the image's owner may not have this key.
     `intent_id` and `etag` name the last submission that read the image, and the ETag of the content that it read.
-    `processed_key` and `transaction_id` belong to the transaction that was made from the image.
+    `processed_key` belongs to the last move, and `transaction_id` to the transaction for which the image was moved. The
+    transaction was stored before, and the upload from which it was read was copied.
     """
 
     image_id: str
@@ -40,10 +46,6 @@ class StoredImage:
     def is_processed(self) -> bool:
         """Whether the image was moved to `processed/`. An item that does not name the new key was not moved."""
         return self.status == ImageStatus.PROCESSED and self.processed_key is not None
-
-    def was_moved_for(self, transaction_id: str) -> bool:
-        """Return whether the image was moved for this transaction, which was stored before."""
-        return self.is_processed and self.transaction_id == transaction_id
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,8 @@ class PendingImages:
     def find(self, image_ids: Sequence[str]) -> dict[str, StoredImage]:
         """Return the images that the table has, by image id."""
         keys = [{"imageId": {"S": image_id}} for image_id in image_ids]
-        return {image.image_id: image for image in map(_stored_image, self.items.get(self.table, keys))}
+        found = self.items.get(self.table, keys, ATTRIBUTES)
+        return {image.image_id: image for image in map(_stored_image, found)}
 
     def mark_submitted(self, intent_id: str, read: Iterable[tuple[StoredImage, str]]) -> None:
         """Record for each image that an intent has read it, and the ETag of the content. Changed items are left out."""
@@ -110,13 +113,15 @@ def _stored_image(item: Item) -> StoredImage:
     def text(name: str) -> str | None:
         return item.get(name, {}).get("S")
 
+    etag = text("uploadETag") or ""
     return StoredImage(
         image_id=item["imageId"]["S"],
         user_id=text("userId") or "",
         s3_key=text("s3Key") or "",
         status=text("status") or ImageStatus.PENDING.value,
         intent_id=text("intentId"),
-        etag=text("uploadETag"),
+        # Another program may have written the item. A request cannot carry every text as an ETag.
+        etag=etag if _ETAG.fullmatch(etag) else None,
         processed_key=text("processedKey"),
         transaction_id=text("transactionId"),
     )

@@ -23,10 +23,8 @@ class Transactions:
     items: ChunkedClient
     table: str
     _turn: threading.Lock = field(default_factory=threading.Lock)
-    """Held while transactions are added.
-
-    Concurrent chunks then take turns on their common partition: one is written while the images of another are moved.
-    """
+    """Held while transactions are added. Concurrent chunks then take turns on their common partition, and the images of
+    one can be moved while another is written."""
 
     def add(self, transactions: Sequence[Transaction]) -> list[Transaction]:
         """Write the transactions that the table does not have, and return the others.

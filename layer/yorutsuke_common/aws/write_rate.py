@@ -39,14 +39,13 @@ class WriteRate:
     _throttled: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def wait(self, count: int) -> None:
-        """Wait until `count` writes may be sent."""
+    def reserve(self, count: int) -> float:
+        """Reserve `count` writes, and return the seconds until they may be sent."""
         with self._lock:
             now = time.monotonic()
             start = max(now, self._free_at)
             self._free_at = start + count / self._rate
-        if start > now:
-            time.sleep(start - now)
+        return start - now
 
     def adjust(self, accepted: int, throttled: int) -> None:
         """Adjust the rate to the result of a call: the numbers of accepted and of throttled writes."""

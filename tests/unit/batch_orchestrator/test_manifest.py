@@ -160,7 +160,7 @@ def test_draft_is_refused_when_time_runs_out(
         pass
 
     assert str(raised.value) == (
-        "only 3 of 8 images were read in 855 seconds; the function reserves its last 45 seconds for the submission. "
+        "only 3 of 8 images were read in 825 seconds; the function reserves its last 75 seconds for the submission. "
         "Request fewer images."
     )
 

@@ -40,10 +40,10 @@ def test_different_request_with_same_intent_is_refused(changes: dict[str, object
 
 
 def test_submission_is_refused_when_its_images_changed() -> None:
-    require_same_images(SUBMISSION, REQUEST, ["image-1", "image-2"])
+    require_same_images(SUBMISSION, REQUEST, {"image-1": '"a"', "image-2": '"b"'})
 
     with pytest.raises(SubmissionLostError) as raised:
-        require_same_images(SUBMISSION, REQUEST, ["image-1"])
+        require_same_images(SUBMISSION, REQUEST, {"image-1": '"a"'})
 
     assert str(raised.value) == (
         "intent 'intent-1' began at 2026-11-22T15:00:00.000000Z with 2 images, and the images that can be sent have "

@@ -300,6 +300,8 @@ def test_job_requires_the_fields_of_its_transactions(name: str) -> None:
         ("1795359600.50", datetime(2026, 11, 22, 15, 0, 0, 500_000, tzinfo=UTC)),
         # The first eight digits are also a date.
         ("1712122319", datetime(2024, 4, 3, 5, 31, 59, tzinfo=UTC)),
+        # The same digits, without a dash, are also a time in the eighteenth century.
+        ("1764010112304", datetime(2025, 11, 24, 18, 48, 32, 304_000, tzinfo=UTC)),
         ("yesterday", None),
         (" 2026-11-22 ", None),
         ("nan", None),

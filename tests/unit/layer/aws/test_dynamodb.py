@@ -214,12 +214,24 @@ def test_execute_raises_when_time_is_used_up() -> None:
         setup.client.execute([insert("t", {"id": {"S": "1"}, "merchant": {"S": "Kissa"}}), *inserts(items(3))])
 
     assert str(raised.value) == (
-        "DynamoDB throttled 2 statements of a call 1 times, until the time of the function was used up. A later "
-        "attempt continues where this one stopped. If it fails too, check the table's throttling."
+        "DynamoDB throttled statements until the time of the function was used up. After 1 attempts, 2 of a call were "
+        "left. A later attempt continues where this one stopped. If it fails too, check the table's throttling."
     )
     [entry] = setup.logs.entries("level", "event", "attempts", "throttled")
     assert entry == {"level": "ERROR", "event": "DYNAMODB_THROTTLED_FINAL", "attempts": 1, "throttled": 2}
     assert "Kissa" not in f"{entry} {raised.value}"
+
+
+def test_execute_does_not_wait_beyond_its_time() -> None:
+    setup = make_setup()
+    setup.limit.start(1)
+    client = setup.client
+    client.rate.adjust(accepted=0, throttled=25)
+    client.rate.reserve(5_000)
+
+    with pytest.raises(ThrottledError):
+        client.execute(inserts(items(1)))
+    assert setup.table.calls == []
 
 
 def test_execute_retries_while_time_is_left() -> None:
@@ -277,7 +289,7 @@ def test_get_raises_when_time_is_used_up() -> None:
     setup = make_setup(1, stored=items(2))
     setup.limit.start(0)
 
-    with pytest.raises(ThrottledError, match="throttled 1 keys of a call 1 times"):
+    with pytest.raises(ThrottledError, match=r"throttled keys .* After 1 attempts, 1 of a call were left"):
         setup.client.get("t", keys(0, 1))
 
 
