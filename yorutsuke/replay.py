@@ -13,8 +13,10 @@ from yorutsuke_common.aws.batch_jobs import NOT_CLAIMED, BatchJobs, outputs_unch
 from yorutsuke_common.aws.output_files import open_output
 from yorutsuke_common.aws.pending_images import StoredImage
 from yorutsuke_common.object_keys import is_output_key, output_prefix
+from yorutsuke_common.records.job_images import require_image_of_job
 from yorutsuke_common.records.parser import RecordParser
 from yorutsuke_common.records.reader import RecordChunk, read_chunks
+from yorutsuke_common.records.rejection import Rejection
 from yorutsuke_common.schema import BatchJob, Reason, Transaction
 
 from .errors import NotFoundError, RefusedError
@@ -88,7 +90,7 @@ def choose_output_manifest(stage: Stage, job: StoredJob) -> JobOutput:
 def preview_effects(stage: Stage, job: BatchJob, key: str) -> tuple[str, Effects]:
     """Return the ETag of an output file and the effects of processing it again, without writing anything."""
     effects = Effects()
-    requested = frozenset(job.pendingImageIds or ())
+    requested = None if job.pendingImageIds is None else frozenset(job.pendingImageIds)
     with open_output(stage.clients.s3, stage.settings.images_bucket, key) as output:
         parser = RecordParser(job, output.last_modified, stage.settings.transaction_ttl_days)
         for chunk in read_chunks(output.lines(), parser):
@@ -96,16 +98,19 @@ def preview_effects(stage: Stage, job: BatchJob, key: str) -> tuple[str, Effects
     return output.etag, effects
 
 
-def _add_chunk(stage: Stage, job: BatchJob, requested: frozenset[str], chunk: RecordChunk, effects: Effects) -> None:
+def _add_chunk(
+    stage: Stage, job: BatchJob, requested: frozenset[str] | None, chunk: RecordChunk, effects: Effects
+) -> None:
     effects.failures.update(letter.reason for letter in chunk.rejected)
     images = stage.stores.pending.find([record.transaction.imageId for record in chunk.parsed])
     own: list[Transaction] = []
     for record in chunk.parsed:
         image_id = record.transaction.imageId
-        if image_id in images and images[image_id].user_id != job.userId:
-            effects.failures[Reason.OWNER_MISMATCH] += 1
-        elif image_id not in images and image_id not in requested:
-            effects.failures[Reason.UNKNOWN_IMAGE] += 1
+        owner = images[image_id].user_id if image_id in images else None
+        try:
+            require_image_of_job(job, requested, image_id, owner)
+        except Rejection as rejection:
+            effects.failures[rejection.reason] += 1
         else:
             own.append(record.transaction)
     stored = stored_ids(stage, own)

@@ -21,10 +21,10 @@ from yorutsuke_common.schema import MAX_DETAIL_CHARACTERS, Submission
 if TYPE_CHECKING:
     from mypy_boto3_bedrock import BedrockClient
 
-CREATE_SECONDS = 30
+CREATE_SECONDS = 20
 """Maximum time for Bedrock's answer, in seconds. Bedrock checks the request, the role and the model before it answers.
 AWS does not document how long that takes."""
-CREATE_ATTEMPTS = 2
+CREATE_ATTEMPTS = 3
 """Maximum number of attempts. A service that does not answer then leaves time to report the error."""
 JOB_NAME_DIGITS = 16
 """Number of the token's hex digits in a job's name, which has up to 63 characters, 38 of them for the prefix."""

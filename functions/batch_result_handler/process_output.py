@@ -28,9 +28,11 @@ from yorutsuke_common.errors import JobClaimedError, OutputConflictError, Retrya
 from yorutsuke_common.events import OutputObject
 from yorutsuke_common.names import LogEvent
 from yorutsuke_common.object_keys import processed_date
+from yorutsuke_common.records.job_images import require_image_of_job
 from yorutsuke_common.records.parser import RecordParser
 from yorutsuke_common.records.reader import RecordChunk, read_chunks
-from yorutsuke_common.schema import BatchJob, DeadLetter, Reason, ResultStats, Transaction, TransactionStatus, iso_utc
+from yorutsuke_common.records.rejection import Rejection
+from yorutsuke_common.schema import BatchJob, DeadLetter, ResultStats, Transaction, TransactionStatus, iso_utc
 from yorutsuke_common.settings import ResultSettings
 
 from .result_metrics import ResultMetrics
@@ -143,8 +145,7 @@ class OutputProcessor:
     ) -> StoredChunk:
         """Add the missing transactions of a chunk, move their images, and set the statuses that the moves change.
 
-        A record becomes a dead letter if its image does not belong to the job's owner, or is in neither the job nor
-        `pending-images`.
+        A record becomes a dead letter if its image does not belong to the job or to its owner.
 
         Args:
             job: The claimed job.
@@ -157,15 +158,11 @@ class OutputProcessor:
         dead_letters = [*chunk.rejected]
         for record in chunk.parsed:
             image_id = record.transaction.imageId
-            if image_id in images and images[image_id].user_id != job.userId:
-                detail = "the image must belong to the job's owner, but belongs to another user"
-                dead_letters.append(record.reject(Reason.OWNER_MISMATCH, detail))
-            elif requested is not None and image_id not in requested:
-                detail = "the image must be one of the job's images"
-                dead_letters.append(record.reject(Reason.UNKNOWN_IMAGE, detail))
-            elif requested is None and image_id not in images:
-                detail = "the image must have an item in pending-images, because the job's images are not known"
-                dead_letters.append(record.reject(Reason.UNKNOWN_IMAGE, detail))
+            owner = images[image_id].user_id if image_id in images else None
+            try:
+                require_image_of_job(job, requested, image_id, owner)
+            except Rejection as rejection:
+                dead_letters.append(record.reject(rejection.reason, rejection.detail))
             else:
                 transactions.append(record.transaction)
         unmoved = self._store_transactions(job, transactions, images, date)

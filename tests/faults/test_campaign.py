@@ -237,15 +237,6 @@ def _use_processing_time(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("batch_result_handler.process_output.RecordParser", parser)
 
 
-def _skip_claims(patch: pytest.MonkeyPatch) -> None:
-    def claim(self: BatchJobs, job: BatchJob, _: str, __: float) -> BatchJob:
-        attributes = {"claimedBy": "any function", "claimedUntil": 0}
-        self.update(job, attributes)
-        return job.model_copy(update=attributes)
-
-    patch.setattr(BatchJobs, "claim", claim)
-
-
 def _overwrite_completed_status(patch: pytest.MonkeyPatch) -> None:
     def record_end(self: BatchJobs, job: BatchJob, end: BedrockEnd, message: str) -> None:
         ended = {"status": JobStatus[end.name].value, "bedrockStatus": end.value}
@@ -269,7 +260,6 @@ def _overwrite_completed_status(patch: pytest.MonkeyPatch) -> None:
         (_derive_ids_from_processing_time, "crash-before-1", "doubled"),
         (_use_processing_time, "crash-before-1", "diverged"),
         (_ignore_duplicate_images, "crash-before-1", "diverged"),
-        (_skip_claims, "20261123-309", "diverged"),
         (_overwrite_completed_status, "crash-before-7", "diverged"),
     ],
 )

@@ -12,7 +12,7 @@ from batch_orchestrator.submit_job import MAX_IDS_BYTES
 from tests.unit.batch_orchestrator.samples import running_out
 from yorutsuke_common.aws.dynamodb import to_item
 from yorutsuke_common.errors import InvalidRequestError
-from yorutsuke_common.hashing import images_digest, submission_token
+from yorutsuke_common.hashing import contents_digest, images_digest, submission_token
 from yorutsuke_common.schema import BatchJob
 
 from .conftest import LogReader
@@ -74,6 +74,9 @@ def test_request_creates_manifest_job_and_item(orchestrator: Orchestrator) -> No
         "traceId": "request-1",
         "requestedImages": images_digest(IMAGE_IDS),
         "submittedImages": "7",
+        "submittedContents": contents_digest(
+            {image_id: image["uploadETag"] for image_id, image in orchestrator.stage.images().items()}
+        ),
         "imageCount": 3,
         "pendingImageIds": IMAGE_IDS,
         "manifestPublished": True,
@@ -285,7 +288,7 @@ def test_request_is_refused_when_time_runs_out(orchestrator: Orchestrator, monke
         orchestrator.invoke(request(), context)
 
     assert str(raised.value) == (
-        "only 2 of 3 images were read in 555 seconds; the function reserves its last 45 seconds for the submission. "
+        "only 2 of 3 images were read in 525 seconds; the function reserves its last 75 seconds for the submission. "
         "Request fewer images."
     )
     assert _state(orchestrator) == EMPTY_STATE

@@ -148,7 +148,8 @@ class ChunkedClient:
         codes: dict[int, str | None] = {}
         waiting, attempt = [*range(len(statements))], 0
         while True:
-            self._sleep(self.rate.reserve(len(waiting)), "statements", attempt, len(waiting))
+            if delay := self.rate.reserve(len(waiting)):
+                self._sleep(delay, "statements", attempt, len(waiting))
             codes |= zip(waiting, self._codes([statements[n] for n in waiting]), strict=True)
             throttled = [number for number in waiting if codes[number] in PASSING_ERRORS]
             self.rate.adjust(len(waiting) - len(throttled), len(throttled))
@@ -204,8 +205,6 @@ class ChunkedClient:
 
     def _sleep(self, seconds: float, kind: str, attempts: int, throttled: int) -> None:
         """Sleep before the next attempt. Raises ThrottledError if the time is over before that."""
-        if seconds <= 0:
-            return
         if self.time_limit.seconds_left() < seconds:
             self.logger.error(
                 "DynamoDB throttled a call until the time was used up",
