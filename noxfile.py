@@ -41,7 +41,7 @@ def emulator(session: nox.Session) -> None:
 
 @nox.session(requires=["emulator"])
 def demo(session: nox.Session) -> None:
-    """Run the pipeline on the emulator. [-- --input FILE | --loop | --bedrock | --broken | --stop, --keep, --json]"""
+    """Run the pipeline. [-- --input FILE | --loop [--model ID] | --bedrock | --broken | --stop, --keep, --json]"""
     prepare(session, "local")
     # With --json, standard output holds the JSON object only.
     session.run("python", "-m", "local.demo", *session.posargs, stderr=sys.stderr)

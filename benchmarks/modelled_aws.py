@@ -161,7 +161,9 @@ class ModelledAws(InMemoryAws):
             tables[TRANSACTIONS].partitions = ("userId", "jobId")
             tables[TRANSACTIONS].units_per_second = PARTITION_UNITS
         for job in (SUBMITTED, SECOND):
-            tables[BATCH_JOBS].put(to_item(job.model_dump(exclude_none=True, exclude={"processedOutputs"})))
+            tables[BATCH_JOBS].put(
+                to_item(job.model_dump(exclude_none=True, exclude={"processedOutputs", "outputStats"}))
+            )
         super().__init__(tables, latencies=latencies)
 
     def find_object(self, key: str, /) -> StoredObject:

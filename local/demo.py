@@ -15,10 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from yorutsuke_common.records.dead_letter import dead_letter
-from yorutsuke_common.records.lines import Line, split_lines
-from yorutsuke_common.records.record import image_id_of, parse_record
-from yorutsuke_common.records.rejection import Rejection
 from yorutsuke_infra.artifacts import this_machine
 from yorutsuke_infra.build import build
 from yorutsuke_infra.errors import ConfigError
@@ -29,6 +25,7 @@ from .demo_result import DemoResult, LoopAnswers
 from .deployer import deploy
 from .emulator import running_emulator
 from .errors import LocalStageError
+from .input_file import image_ids_in
 from .job_run import JobRun
 from .kept_stage import STAGE_FILE, end_kept_stage, keep_stage, kept_stage_table, require_none_kept
 from .loop import INTENT_ID, running_loop
@@ -40,7 +37,10 @@ SUBMITTED = 150
 
 
 def main() -> int:
-    """Run the demo. Return 0 if the pipeline has processed the job, even if some lines were bad."""
+    """Run the demo. Return 0 if the pipeline has processed the job, even if some records of it were bad.
+
+    Return 1 if an error occurred, or if every record of the user's own output file was bad.
+    """
     arguments = _arguments()
     forget_own_account()
     # On SIGTERM, leave through the clean-up that stops the emulator.
@@ -55,6 +55,13 @@ def main() -> int:
         return 130
     if arguments.json:
         print(json.dumps(summary))
+    if arguments.input and not summary["transactions"]:
+        say(
+            f"input {str(arguments.input)!r} has no usable record. A usable record becomes a transaction. The table of "
+            "dead letters has the reason of each record.",
+            style="red",
+        )
+        return 1
     return 0
 
 
@@ -70,6 +77,8 @@ def _arguments() -> argparse.Namespace:
         "--broken", action="store_true", help="make four of five jobs fail, for you to repair; implies --keep"
     )
     mode.add_argument("--stop", action="store_true", help="stop the stage that --keep left running, then exit")
+    model_help = "with --loop, the model of the job: an id, or the ARN of an application inference profile"
+    parser.add_argument("--model", metavar="ID", help=model_help)
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object on standard output")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="write the result's tables to an SVG file as well")
     parser.add_argument("--keep", action="store_true", help="leave the stage running, and print its addresses")
@@ -78,6 +87,8 @@ def _arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     if arguments.stop and arguments.keep:
         parser.error("--stop and --keep exclude each other: leave one of them out.")
+    if arguments.model is not None and not arguments.loop:
+        parser.error("--model needs --loop: only the loop submits a job. Add --loop, or leave --model out.")
     return arguments
 
 
@@ -92,9 +103,9 @@ def _summary(arguments: argparse.Namespace) -> dict[str, Any]:
             show(arguments.picture, broken_stage_table(summary))
         return summary
     receipts = make_receipts(SUBMITTED if arguments.loop else RECEIPTS)
-    image_ids = _image_ids_in(arguments.input) if arguments.input else [receipt.image_id for receipt in receipts]
+    image_ids = image_ids_in(arguments.input) if arguments.input else [receipt.image_id for receipt in receipts]
     lines = bedrock_lines(receipts) if arguments.bedrock else simple_lines(receipts)
-    with _stage(kept_in) as job_run:
+    with _stage(kept_in, arguments.model) as job_run:
         if arguments.loop:
             result = _loop(job_run, image_ids)
         else:
@@ -117,8 +128,8 @@ def _stop(file: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _stage(kept_in: Path | None) -> Generator[JobRun]:
-    """Build, start and deploy the local stage.
+def _stage(kept_in: Path | None, model_id: str | None = None) -> Generator[JobRun]:
+    """Build, start and deploy the local stage. `model_id` is its only model, instead of those of its file.
 
     The stage ends when the context is left, unless `kept_in` names the file for its description and there was no error.
     """
@@ -131,28 +142,10 @@ def _stage(kept_in: Path | None) -> Generator[JobRun]:
             emulator = running.enter_context(running_emulator(keep=kept_in is not None))
         with step("Deploying the Pulumi program of infra/"):
             aws = Aws(emulator.endpoint, emulator.ca_bundle)
-            job_run = JobRun(aws, deploy(aws))
+            job_run = JobRun(aws, deploy(aws, **({} if model_id is None else {"modelIds": [model_id]})))
         yield job_run
         if kept_in:
             show_whole(kept_stage_table(keep_stage(emulator, kept_in), job_run.outputs, kept_in))
-
-
-def _image_ids_in(file: Path) -> list[str]:
-    """Return the image ids that an output file names, each once. Raises LocalStageError if the file is not readable."""
-    try:
-        with file.open("rb") as content:
-            return list(dict.fromkeys(filter(None, map(_image_id, split_lines(content)))))
-    except OSError as exc:
-        raise LocalStageError(
-            f"input {str(file)!r} cannot be read ({exc.strerror}). Name a JSONL output file."
-        ) from exc
-
-
-def _image_id(line: Line) -> str | None:
-    try:
-        return image_id_of(parse_record(line))
-    except Rejection as rejection:
-        return dead_letter(line, None, rejection).imageId
 
 
 def _run(job_run: JobRun, image_ids: list[str], output: Path | list[str], *, bedrock: bool) -> DemoResult:

@@ -9,6 +9,7 @@ from yorutsuke_common.names import PROCESSED_PREFIX, UPLOADS_PREFIX, ResultMetri
 from yorutsuke_common.object_keys import dead_letters_key
 
 from .bedrock.jobs import StateChange
+from .bedrock.model_requests import INVOKE_MODEL
 from .job_run import JobRun
 
 TRANSACTIONS_SHOWN = 8
@@ -62,6 +63,8 @@ class DemoResult:
         if self.loop:
             summary |= {
                 "intentId": self.job_run.intent_id,
+                "modelId": self.job.get("modelId"),
+                "modelInvocationType": self.job.get("modelInvocationType", INVOKE_MODEL),
                 "submittedImages": self.loop.answers[0]["imageCount"],
                 "submissions": len(self.loop.answers),
                 "bedrockJobs": len(self.loop.changes),
@@ -110,6 +113,7 @@ class DemoResult:
         table.add_row("dead-letter queue", f"messages: {self.dlq_depth}" if self.dlq_depth else "empty")
         table.add_row("trace", f"intentId={job_run.intent_id} traceId={self.job['traceId']}")
         if self.loop:
+            table.add_row("model", f"{summary['modelId']}  {summary['modelInvocationType']}")
             jobs = f"jobs in Bedrock: {len(self.loop.changes)}"
             table.add_row("requests", f"{len(self.loop.answers)} with one intent id; {jobs}")
             for job_id, changes in self.loop.changes.items():

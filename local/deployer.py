@@ -87,7 +87,7 @@ def has_tags(resource_type: str) -> bool:
     return hasattr(getattr(package, name), "tags")
 
 
-def deploy(aws: Aws, **choices: str | int) -> dict[str, str]:
+def deploy(aws: Aws, **choices: str | int | list[str]) -> dict[str, str]:
     """Deploy the program of `infra/` as the stage `local` and return its outputs.
 
     `choices` override those of the stage's file. Raises LocalStageError.

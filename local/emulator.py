@@ -48,7 +48,7 @@ TEMPORARY_FOLDER = "tmp"
 """Name of the folder for unpacked functions and layers. It may be a link to a folder in memory."""
 RAM_DISK = Path("/dev/shm")  # noqa: S108 - a random name is made below it
 RAM_DISK_BYTES = 2 * 1024**3
-"""Free bytes that RAM_DISK must have. Each cold start unpacks 12 MB there."""
+"""Free bytes that RAM_DISK must have. Each cold start unpacks 15 MB there."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def _start(port: int | None) -> Emulator:
 
 
 def make_temporary_folder(path: Path) -> None:
-    """Make a folder, in memory if the system allows it: each cold start unpacks the layer's 1,200 files."""
+    """Make a folder, in memory if the system allows it: each cold start unpacks the layer's 1,400 files."""
     try:
         system = os.statvfs(RAM_DISK)
     except FileNotFoundError:

@@ -21,5 +21,9 @@ class KeptStageError(LocalStageError):
     """A kept local stage is already running, or the file that describes it is not valid."""
 
 
+class InputFileError(LocalStageError):
+    """The file that `--input` names cannot be read, or is not an output file."""
+
+
 class NotSettledError(LocalStageError):
     """The pipeline did not reach the expected state in time."""

@@ -179,13 +179,28 @@ def _updates(stage: Stage, stored: StoredJob, transactions: Sequence[Unmoved]) -
 
 
 def _count_update(stage: Stage, stored: StoredJob, less: int) -> Item:
-    unchanged = "resultStats.migrationFailedCount = :count AND processedOutputs = :seen"
-    # An output that arrives in parts may leave more unmoved images than the job's count has.
-    counts = {":left": max(0, stored.unmoved_count - less), ":count": stored.unmoved_count}
+    """Return the update that subtracts moved images from the counts of a job and of its output files.
+
+    A transaction does not name its output file, so the images are subtracted from the first files that count some.
+    """
+    counted = {key: stats.model_dump(exclude_none=True) for key, stats in stored.outputStats.items()}
+    left: dict[str, Any] = {}
+    for key, stats in sorted(counted.items()):
+        moved = min(less, stats["migrationFailedCount"])
+        left[key] = {**stats, "migrationFailedCount": stats["migrationFailedCount"] - moved}
+        # An output that arrives in parts may leave more unmoved images than the job's count has.
+        less -= moved
+    values = {
+        ":total": sum(stats["migrationFailedCount"] for stats in left.values()),
+        ":left": left,
+        ":counted": counted,
+        ":seen": stored.processedOutputs,
+        ":now": int(time.time()),
+    }
     return {
         "TableName": stage.settings.batch_jobs_table,
         "Key": to_item({"intentId": stored.intentId}),
-        "UpdateExpression": "SET resultStats.migrationFailedCount = :left",
-        "ConditionExpression": f"{unchanged} AND ({NOT_CLAIMED})",
-        "ExpressionAttributeValues": to_item({**counts, ":seen": stored.processedOutputs, ":now": int(time.time())}),
+        "UpdateExpression": "SET resultStats.migrationFailedCount = :total, outputStats = :left",
+        "ConditionExpression": f"outputStats = :counted AND processedOutputs = :seen AND ({NOT_CLAIMED})",
+        "ExpressionAttributeValues": to_item(values),
     }

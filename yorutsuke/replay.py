@@ -1,18 +1,19 @@
-"""Replays an output file or an output manifest: the effects that a replay would have, and the message that starts it.
+"""Replays output files or an output manifest: the effects that a replay would have, and the messages that start it.
 
-The effects come from parsing the output with the layer's parser and comparing the result with the tables.
+The effects come from parsing the output files with the layer's parser and comparing the result with the tables.
 """
 
 import json
 import time
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from urllib.parse import quote_plus
 
 from yorutsuke_common.aws.batch_jobs import NOT_CLAIMED, BatchJobs, outputs_unchanged
 from yorutsuke_common.aws.output_files import open_output
 from yorutsuke_common.aws.pending_images import StoredImage
-from yorutsuke_common.object_keys import is_output_key, output_prefix
+from yorutsuke_common.object_keys import is_output_key, output_name, output_prefix
 from yorutsuke_common.records.job_images import require_image_of_job
 from yorutsuke_common.records.parser import RecordParser
 from yorutsuke_common.records.reader import RecordChunk, read_chunks
@@ -28,7 +29,7 @@ from .transactions import stored_ids
 
 @dataclass
 class Effects:
-    """The effects of processing an output again, as in the JSON answer.
+    """The effects of processing output files again, as in the JSON answer.
 
     `new` counts transactions that are added. `unchanged` counts stored transactions, edited or not: only their `status`
     may follow the move of their image. `deleted` counts transactions that were deleted after the move of their image,
@@ -59,16 +60,13 @@ class Effects:
             self.imagesToMove += 1
 
 
-def choose_output(stage: Stage, job: StoredJob, named: str | None) -> JobOutput:
-    """Return the job's output file with this name or key, or its only one. Raises NotFoundError."""
+def choose_outputs(stage: Stage, job: StoredJob, named: str | None) -> list[JobOutput]:
+    """Return the job's output file with this name or key, or all its output files. Raises NotFoundError without any."""
     outputs = [output for output in job_outputs(stage, job) if is_output_key(output.key)]
     if named:
-        outputs = [output for output in outputs if named in {output.key, output.key.rpartition("/")[2]}]
-    if len(outputs) == 1:
-        return outputs[0]
+        outputs = [output for output in outputs if named in {output.key, output_name(output.key)}]
     if outputs:
-        keys = ", ".join(repr(output.key) for output in outputs)
-        raise NotFoundError(f"job {job.name!r} has {len(outputs)} output files: {keys}. Name one with --output.")
+        return outputs
     file = f"the output file {named!r}" if named else "an output file"
     raise NotFoundError(
         f"job {job.name!r} does not have {file} in {output_prefix(job.name)}. Bedrock has not written it, or it "
@@ -87,15 +85,14 @@ def choose_output_manifest(stage: Stage, job: StoredJob) -> JobOutput:
     )
 
 
-def preview_effects(stage: Stage, job: BatchJob, key: str) -> tuple[str, Effects]:
-    """Return the ETag of an output file and the effects of processing it again, without writing anything."""
-    effects = Effects()
+def preview_effects(stage: Stage, job: BatchJob, key: str, effects: Effects) -> str:
+    """Add the effects of processing an output file again, without writing anything. Return the file's ETag."""
     requested = None if job.pendingImageIds is None else frozenset(job.pendingImageIds)
     with open_output(stage.clients.s3, stage.settings.images_bucket, key) as output:
         parser = RecordParser(job, output.last_modified, stage.settings.transaction_ttl_days)
         for chunk in read_chunks(output.lines(), parser):
             _add_chunk(stage, job, requested, chunk, effects)
-    return output.etag, effects
+    return output.etag
 
 
 def _add_chunk(
@@ -136,28 +133,40 @@ def notification(bucket: str, key: str) -> str:
     return json.dumps({"Records": [{"s3": s3}]})
 
 
-def forget_outputs(jobs: BatchJobs, job: BatchJob) -> None:
-    """Remove the ETags of the job's processed outputs, so that the next message about one is not a duplicate.
+def forget_outputs(jobs: BatchJobs, job: BatchJob, keys: Collection[str]) -> BatchJob:
+    """Remove the ETags and the counts of output files, so that the next message about one is not a duplicate.
 
-    Raises RefusedError if an invocation has claimed the job, or has processed an output since `job` was read, and the
-    errors of `BatchJobs.update`.
+    Returns the job without them. Raises RefusedError if an invocation has claimed the job, or has processed an output
+    since `job` was read, and the errors of `BatchJobs.update`.
     """
-    unchanged, seen = outputs_unchanged(job)
-    compared = {**seen, ":now": int(time.time())}
-    forgotten, _ = jobs.update(job, {}, f"{unchanged} AND ({NOT_CLAIMED})", compared, remove=("processedOutputs",))
-    if not forgotten:
+    rest = job.model_copy(
+        update={
+            "processedOutputs": {key: etag for key, etag in job.processedOutputs.items() if key not in keys},
+            "outputStats": {key: stats for key, stats in job.outputStats.items() if key not in keys},
+        }
+    )
+    if not _replace_outputs(jobs, job, rest):
         raise RefusedError(
             f"an invocation has claimed job {job.jobId!r}, or has just processed an output of it. Run the command "
             "again later."
         )
+    return rest
 
 
-def restore_outputs(jobs: BatchJobs, job: BatchJob) -> bool:
+def restore_outputs(jobs: BatchJobs, job: BatchJob, rest: BatchJob) -> bool:
     """Undo `forget_outputs`. Return False if an invocation has claimed the job or has processed an output since.
 
     Raises the errors of `BatchJobs.update`.
     """
-    absent = f"attribute_not_exists(processedOutputs) AND ({NOT_CLAIMED})"
-    attributes = {"processedOutputs": job.processedOutputs}
-    restored, _ = jobs.update(job, attributes, absent, {":now": int(time.time())})
-    return restored
+    return _replace_outputs(jobs, rest, job)
+
+
+def _replace_outputs(jobs: BatchJobs, before: BatchJob, after: BatchJob) -> bool:
+    """Store the ETags and the counts of `after` if the job has those of `before` and is not claimed."""
+    unchanged, seen = outputs_unchanged(before)
+    names = ("processedOutputs", "outputStats")
+    attributes = {name: value for name, value in after.model_dump(include={*names}, exclude_none=True).items() if value}
+    remove = [name for name in names if name not in attributes]
+    compared = {**seen, ":now": int(time.time())}
+    replaced, _ = jobs.update(before, attributes, f"{unchanged} AND ({NOT_CLAIMED})", compared, remove=remove)
+    return replaced

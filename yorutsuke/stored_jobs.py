@@ -17,7 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from yorutsuke_common.aws.calls import CallPool
 from yorutsuke_common.aws.dynamodb import Item, from_item
 from yorutsuke_common.names import JOB_ID_INDEX
-from yorutsuke_common.schema import JobStatus, RecordCounts, ResultStats, instant
+from yorutsuke_common.schema import JobStatus, OutputStats, RecordCounts, ResultStats, instant
 from yorutsuke_common.validation import describe_errors
 
 from .errors import NotFoundError
@@ -46,6 +46,7 @@ class StoredJob(BaseModel):
     imageCount: int | None = None
     resultStats: ResultStats | None = None
     processedOutputs: dict[str, str] = Field(default_factory=dict[str, str])
+    outputStats: dict[str, OutputStats] = Field(default_factory=dict[str, OutputStats])
     bedrockStatus: str | None = None
     bedrockMessage: str | None = None
     bedrockCounts: RecordCounts | None = None

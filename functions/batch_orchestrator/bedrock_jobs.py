@@ -47,10 +47,11 @@ class BedrockJobs:
             botocore's errors: A retry may help.
         """
         token = submission_token(submission.intentId, submission.submitTime)
-        timeout: Any = {}
-        # An earlier version of this function may have created the job without a timeout.
-        if submission.jobTimeoutHours is not None:
-            timeout = {"timeoutDurationInHours": submission.jobTimeoutHours}
+        optional: Any = {
+            # An earlier version of this function may have created the job without a timeout.
+            "timeoutDurationInHours": submission.jobTimeoutHours,
+            "modelInvocationType": submission.modelInvocationType,
+        }
         try:
             response = self.client.create_model_invocation_job(
                 jobName=job_name(self.stage, token),
@@ -59,7 +60,7 @@ class BedrockJobs:
                 modelId=submission.modelId,
                 inputDataConfig={"s3InputDataConfig": {"s3InputFormat": "JSONL", "s3Uri": submission.manifestUri}},
                 outputDataConfig={"s3OutputDataConfig": {"s3Uri": submission.outputUri}},
-                **timeout,
+                **{name: value for name, value in optional.items() if value is not None},
             )
         except ClientError as exc:
             code = error_code(exc)

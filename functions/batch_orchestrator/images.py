@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -24,12 +25,20 @@ READ_ATTEMPTS = 3
 """Maximum number of attempts to read an image if the connection breaks. The client itself retries only until the body
 of the response begins."""
 MAX_IMAGE_BYTES = 18_000_000
-"""Maximum size of an image, in bytes: 24 MB in base64, of a Nova request's 25 MB.
+"""Maximum size of an image in an InvokeModel job, in bytes: 24 MB in base64, of a Nova request's 25 MB.
 
 Source: Amazon Nova user guide, "Image understanding".
 """
+MAX_CONVERSE_IMAGE_BYTES = 3_750_000
+"""Maximum size of an image in a Converse job, in bytes: 3.75 MB. The limit of 8,000 pixels is not checked.
+
+Source: Amazon Bedrock API reference, Message.
+"""
 FORMATS = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png", "gif": "gif", "webp": "webp"}
-"""Nova's names of the formats that it reads, by the extension of the object key."""
+"""The names of the image formats in a model request, by the extension of the object key.
+
+Sources: Amazon Nova user guide, "Image understanding"; Amazon Bedrock API reference, ImageBlock.
+"""
 UNREADABLE_CODES = frozenset({"NoSuchKey", "AccessDenied"})
 """Error codes of GetObject for an object that is missing or that the function may not read. The function does not have
 s3:ListBucket, so S3 returns AccessDenied for a missing object."""
@@ -40,7 +49,7 @@ class Unfit(StrEnum):
 
     `UNKNOWN`: not in pending-images. `FOREIGN`: another user's. `NOT_PENDING`: already processed. `UNSUPPORTED`: the
     extension of its key is not jpg, jpeg, png, gif or webp, or its owner may not have this key. `UNREADABLE`: missing
-    from the bucket, or not readable. `UNFIT_SIZE`: empty, or too large for a model request.
+    from the bucket, or not readable. `UNFIT_SIZE`: empty, or too large for a model request of the job's type.
     """
 
     UNKNOWN = "UNKNOWN"
@@ -53,7 +62,7 @@ class Unfit(StrEnum):
 
 @dataclass(frozen=True)
 class Image:
-    """An image to be read. `format` is Nova's name of its format."""
+    """An image to be read. `format` is the name of its format in a model request."""
 
     stored: StoredImage
     key: str
@@ -102,11 +111,16 @@ class ImageReader:
     bucket: str
 
     def read(
-        self, images: Sequence[Image], seconds_left: Callable[[], float]
+        self, images: Sequence[Image], seconds_left: Callable[[], float], max_bytes: int = MAX_IMAGE_BYTES
     ) -> Generator[tuple[Image, Content | Unfit]]:
         """Yield each image with its content or the reason why it cannot be sent, in order, and read ahead.
 
         Close the iterator to stop early: it waits for the reads that have started.
+
+        Args:
+            images: The images to read.
+            seconds_left: Returns how long the function may still read.
+            max_bytes: Maximum size of an image. Larger images are UNFIT_SIZE.
 
         Raises:
             OutOfTimeError: `seconds_left` returned 0 or less. The reads that have started are not waited for.
@@ -114,15 +128,16 @@ class ImageReader:
         """
         executor = ThreadPoolExecutor(READ_AHEAD)
         wait = True
+        content = partial(self._content, max_bytes=max_bytes)
         try:
-            yield from zip(images, map_ahead(executor, self._content, images, READ_AHEAD, seconds_left), strict=True)
+            yield from zip(images, map_ahead(executor, content, images, READ_AHEAD, seconds_left), strict=True)
         except OutOfTimeError:
             wait = False
             raise
         finally:
             executor.shutdown(wait=wait, cancel_futures=True)
 
-    def _content(self, image: Image, attempts: int = READ_ATTEMPTS) -> Content | Unfit:
+    def _content(self, image: Image, max_bytes: int, attempts: int = READ_ATTEMPTS) -> Content | Unfit:
         try:
             response = self.s3.get_object(Bucket=self.bucket, Key=image.key)
         except ClientError as exc:
@@ -131,7 +146,7 @@ class ImageReader:
             raise
         with closing(response["Body"]) as body:
             # Only the headers have been read so far.
-            if not 0 < response["ContentLength"] <= MAX_IMAGE_BYTES:
+            if not 0 < response["ContentLength"] <= max_bytes:
                 return Unfit.UNFIT_SIZE
             try:
                 return Content(body.read(), response["ETag"])
@@ -139,4 +154,4 @@ class ImageReader:
             except (BotoCoreError, HTTPError):
                 if attempts == 1:
                     raise
-        return self._content(image, attempts - 1)
+        return self._content(image, max_bytes, attempts - 1)

@@ -23,8 +23,9 @@ from yorutsuke_common.error_codes import error_code
 from yorutsuke_common.errors import InvalidRequestError
 from yorutsuke_common.names import LogEvent
 from yorutsuke_common.object_keys import input_key
+from yorutsuke_common.schema import InvocationType
 
-from .images import Content, Image, ImageReader, Unfit
+from .images import MAX_CONVERSE_IMAGE_BYTES, MAX_IMAGE_BYTES, Content, Image, ImageReader, Unfit
 from .prompt import model_input
 
 if TYPE_CHECKING:
@@ -44,18 +45,22 @@ SecondsLeft = Callable[[], float]
 """Returns how long the function may still run, in seconds."""
 
 
-def manifest_line(image: Image, content: bytes) -> bytes:
-    """Return the manifest's line that asks the model to read one image, with its newline."""
+def manifest_line(image: Image, content: bytes, invocation_type: InvocationType | None = None) -> bytes:
+    """Return the line that asks the model of a job of this type to read one image, with its newline."""
     encoded = base64.b64encode(content).decode("ascii")
-    line = {"recordId": image.image_id, "modelInput": model_input(image.format, encoded)}
+    line = {"recordId": image.image_id, "modelInput": model_input(image.format, encoded, invocation_type)}
     return pydantic_core.to_json(line) + b"\n"
 
 
 @dataclass(frozen=True)
 class Draft:
-    """A manifest that is not visible in the bucket yet, the ETag of each image in it, and the images left out."""
+    """A manifest that is not visible in the bucket yet, the ETag of each image in it, and the images left out.
+
+    Its model requests have the form of `invocation_type`.
+    """
 
     file: ObjectWriter
+    invocation_type: InvocationType | None
     etags: dict[str, str] = field(default_factory=dict[str, str])
     left_out: dict[str, Unfit] = field(default_factory=dict[str, Unfit])
 
@@ -78,14 +83,26 @@ class Manifests:
         return f"s3://{self.bucket}/{input_key(intent_id)}"
 
     @contextmanager
-    def draft(self, intent_id: str, images: Sequence[Image], seconds_left: SecondsLeft) -> Generator[Draft]:
+    def draft(
+        self,
+        intent_id: str,
+        images: Sequence[Image],
+        seconds_left: SecondsLeft,
+        invocation_type: InvocationType | None = None,
+    ) -> Generator[Draft]:
         """Write the manifest of these images as a draft. Publish it inside the context; an error discards it.
+
+        Args:
+            intent_id: The intent of the manifest.
+            images: The images, in order of their ids.
+            seconds_left: Returns how long the function may still run.
+            invocation_type: The type of the job, which determines the form of the model requests.
 
         Raises:
             InvalidRequestError: The manifest is too large for Bedrock, or takes longer than the function has.
             botocore's or urllib3's errors: A call failed.
         """
-        draft = Draft(ObjectWriter(self.s3, self.bucket, input_key(intent_id)))
+        draft = Draft(ObjectWriter(self.s3, self.bucket, input_key(intent_id)), invocation_type)
         try:
             self._write(draft, images, seconds_left)
             yield draft
@@ -95,8 +112,9 @@ class Manifests:
 
     def _write(self, draft: Draft, images: Sequence[Image], seconds_left: SecondsLeft) -> None:
         seconds_at_start = seconds_left()
+        max_bytes = MAX_CONVERSE_IMAGE_BYTES if draft.invocation_type == "Converse" else MAX_IMAGE_BYTES
         try:
-            with closing(self.images.read(images, lambda: seconds_left() - SECONDS_TO_SUBMIT)) as contents:
+            with closing(self.images.read(images, lambda: seconds_left() - SECONDS_TO_SUBMIT, max_bytes)) as contents:
                 self._write_lines(draft, contents, len(images))
         except OutOfTimeError as exc:
             # Refuse before the timeout: a function that Lambda ends leaves its upload behind, and is retried.
@@ -113,7 +131,7 @@ class Manifests:
             if isinstance(content, Unfit):
                 draft.left_out[image.image_id] = content
                 continue
-            line = manifest_line(image, content.body)
+            line = manifest_line(image, content.body, draft.invocation_type)
             size += len(line)
             if size > MAX_MANIFEST_BYTES:
                 raise InvalidRequestError(

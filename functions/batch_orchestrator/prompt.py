@@ -1,15 +1,21 @@
 """The model request that asks for the fields of a transaction, given the image of one receipt.
 
-The allowed values of `type` and `category` come from the layer's `Receipt`, which validates the reply. The form is that
-of Amazon Nova's InvokeModel request, which a batch job takes as `modelInput`.
+The allowed values of `type` and `category` come from the layer's `Receipt`, which validates the reply. The request is
+a record's `modelInput` in a batch job. It has the form of Amazon Nova's InvokeModel request in a Nova job, and the form
+of Converse in a job of another model.
 
-Sources: Amazon Nova user guide, "Complete request schema" (images as base64; `maxTokens` up to 5,000) and
-"Troubleshooting tool calls" (a temperature of 0 is greedy decoding).
+Sources: Amazon Bedrock user guide, "Format and upload your batch inference data"; Amazon Nova user guide, "Complete
+request schema" (images as base64; `maxTokens` up to 5,000) and "Troubleshooting tool calls" (a temperature of 0 is
+greedy decoding); Amazon Bedrock API reference, Converse and ImageSource (`bytes` is base64 text in JSON).
 """
 
+import re
 from typing import Any, get_args
 
-from yorutsuke_common.schema import Receipt
+from yorutsuke_common.schema import InvocationType, Receipt
+
+NOVA = re.compile(r"([a-z-]+\.)?amazon\.nova-.+")
+"""The ids of Nova's foundation models and of their inference profiles, which begin with a geography."""
 
 MAX_TOKENS = 1_000
 """Maximum length of a reply, in tokens: several times the length of six fields. A truncated reply is a dead letter."""
@@ -20,10 +26,10 @@ def _choices(field: str) -> str:
 
 
 FIELDS = {
-    "amount": "合計金額（税込）。0より大きい数値。通貨記号や桁区切りは付けない。 "
-    "The total, tax included: a number above 0, without currency or thousands separators.",
-    "type": f"{_choices('type')}。受け取ったお金は income、支払ったお金は expense。 "
-    "Money received is income, money paid is expense.",
+    "amount": "合計金額（税込）。0より大きい数値。返金も正の数値。通貨記号や桁区切りは付けない。 "
+    "The total, tax included: a number above 0, also for a refund, without currency or thousands separators.",
+    "type": f"{_choices('type')}。受け取ったお金（返金を含む）は income、支払ったお金は expense。 "
+    "Money received, such as a refund, is income; money paid is expense.",
     "date": "取引日。YYYY-MM-DD。和暦は西暦に直す。 The day of the transaction, YYYY-MM-DD, in the Gregorian calendar.",
     "merchant": "店名または相手の名前。印字どおり。 The shop or the other party, as printed.",
     "category": f"{_choices('category')}。売上は sale、仕入は purchase、送料は shipping、梱包材は packaging、"
@@ -46,12 +52,31 @@ QUESTION = (
 )
 
 
-def model_input(image_format: str, image_base64: str) -> dict[str, Any]:
-    """Return the model request for one image. `image_format` is jpeg, png, gif or webp."""
+def invocation_type(model_id: str) -> InvocationType | None:
+    """Return the type of a model's jobs: InvokeModel (None) for Nova, Converse for every other model.
+
+    The ARN of an application inference profile does not name its model, so its jobs have the type Converse.
+    """
+    return None if NOVA.fullmatch(model_id) else "Converse"
+
+
+def model_input(image_format: str, image_base64: str, invocation_type: InvocationType | None = None) -> dict[str, Any]:
+    """Return the model request for one image, in the form of a job's type.
+
+    Args:
+        image_format: jpeg, png, gif or webp.
+        image_base64: The image in base64.
+        invocation_type: The type of the job.
+    """
     image = {"format": image_format, "source": {"bytes": image_base64}}
-    return {
-        "schemaVersion": "messages-v1",
+    request: dict[str, Any] = {
         "system": [{"text": SYSTEM}],
         "messages": [{"role": "user", "content": [{"image": image}, {"text": QUESTION}]}],
-        "inferenceConfig": {"maxTokens": MAX_TOKENS, "temperature": 0},
+        "inferenceConfig": {"maxTokens": MAX_TOKENS},
     }
+    if invocation_type == "Converse":
+        # Without a temperature: newer models of Anthropic refuse a request that has one. Source: issue 10307 of
+        # promptfoo/promptfoo, "Error using Opus 5 with Bedrock provider".
+        return request
+    request["inferenceConfig"]["temperature"] = 0
+    return {"schemaVersion": "messages-v1", **request}

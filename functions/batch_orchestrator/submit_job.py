@@ -22,11 +22,12 @@ from yorutsuke_common.aws.pending_images import PendingImages
 from yorutsuke_common.errors import IntentConflictError, InvalidRequestError, SubmissionLostError
 from yorutsuke_common.hashing import contents_digest, images_digest, selected, selection
 from yorutsuke_common.names import BATCH_OUTPUT_PREFIX, LogEvent
-from yorutsuke_common.schema import JobStatus, Submission, SubmitRequest, iso_utc
+from yorutsuke_common.schema import InvocationType, JobStatus, Submission, SubmitRequest, iso_utc
 
 from .bedrock_jobs import BedrockJobs
 from .images import Image, Unfit, select_images
 from .manifest import Draft, Manifests, SecondsLeft
+from .prompt import invocation_type
 from .settings import Settings
 
 MAX_IDS_BYTES = 300_000
@@ -122,15 +123,17 @@ class JobSubmitter:
         submit_time = datetime.now(UTC)
         images, left_out = self._select(request.pendingImageIds, request.userId)
         self._require_enough(len(images), left_out)
-        with self.manifests.draft(request.intentId, images, seconds_left) as draft:
+        model_id = request.modelId or self.settings.model_ids[0]
+        with self.manifests.draft(request.intentId, images, seconds_left, invocation_type(model_id)) as draft:
             left_out |= draft.left_out
             self._report(left_out)
             self._require_enough(len(draft.etags), left_out)
             # If another invocation began the intent first, this is its item.
-            new = self._new_submission(request, draft.etags, trace_id, submit_time)
+            new = self._new_submission(request, model_id, draft, trace_id, submit_time)
             submission = self.jobs.begin_intent(new)
             self.logger.append_keys(traceId=submission.traceId)
             require_same_request(submission, request)
+            require_same_form(submission, draft.invocation_type)
             require_same_images(submission, request, draft.etags)
             self._publish(draft, images, submission)
         return submission, left_out
@@ -152,7 +155,8 @@ class JobSubmitter:
         if not submission.manifestPublished:
             images, unfit = self._select(selected(request.pendingImageIds, submission.submittedImages), request.userId)
             try:
-                with self.manifests.draft(request.intentId, images, seconds_left) as draft:
+                form = submission.modelInvocationType
+                with self.manifests.draft(request.intentId, images, seconds_left, form) as draft:
                     self._report(unfit | draft.left_out)
                     require_same_images(submission, request, draft.etags)
                     self._publish(draft, images, submission)
@@ -176,9 +180,9 @@ class JobSubmitter:
         self.jobs.mark_manifest_published(submission)
 
     def _new_submission(
-        self, request: SubmitRequest, etags: Mapping[str, str], trace_id: str, submit_time: datetime
+        self, request: SubmitRequest, model_id: str, draft: Draft, trace_id: str, submit_time: datetime
     ) -> Submission:
-        image_ids = list(etags)
+        image_ids = list(draft.etags)
         ids_fit = sum(len(image_id.encode()) + 1 for image_id in image_ids) <= MAX_IDS_BYTES
         return Submission(
             intentId=request.intentId,
@@ -187,7 +191,8 @@ class JobSubmitter:
             # The token of the job follows from this time. With microseconds, an intent that begins again at once after
             # its item was deleted has a new token.
             submitTime=iso_utc(submit_time, "microseconds"),
-            modelId=request.modelId or self.settings.model_ids[0],
+            modelId=model_id,
+            modelInvocationType=draft.invocation_type,
             manifestUri=self.manifests.uri(request.intentId),
             outputUri=f"s3://{self.settings.images_bucket}/{BATCH_OUTPUT_PREFIX}",
             roleArn=self.settings.bedrock_role_arn,
@@ -195,7 +200,7 @@ class JobSubmitter:
             traceId=trace_id,
             requestedImages=images_digest(request.pendingImageIds),
             submittedImages=selection(request.pendingImageIds, image_ids),
-            submittedContents=contents_digest(etags),
+            submittedContents=contents_digest(draft.etags),
             imageCount=len(image_ids),
             pendingImageIds=image_ids if ids_fit else None,
             ttl=int((submit_time + timedelta(days=self.settings.job_ttl_days)).timestamp()),
@@ -273,6 +278,15 @@ def require_same_images(submission: Submission, request: SubmitRequest, etags: M
         raise submission_lost(submission, "the images that can be sent have changed since then")
     if submission.submittedContents not in (None, contents_digest(etags)):
         raise submission_lost(submission, "an image was replaced since then")
+
+
+def require_same_form(submission: Submission, form: InvocationType | None) -> None:
+    """Refuse a manifest whose model requests have another form than the intent's job. Raises SubmissionLostError.
+
+    The stage's default model may change between two invocations at once.
+    """
+    if submission.modelInvocationType != form:
+        raise submission_lost(submission, f"the manifest does not have the form for its model {submission.modelId!r}")
 
 
 def submission_lost(submission: Submission, problem: str) -> SubmissionLostError:

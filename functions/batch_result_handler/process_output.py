@@ -5,7 +5,6 @@ the transactions, then moves their images. Then it writes the dead letters, and 
 between the claim and the completion are idempotent, so another invocation may repeat them after a crash at any call.
 """
 
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,15 +23,15 @@ from yorutsuke_common.aws.output_files import Output, open_output
 from yorutsuke_common.aws.pending_images import StoredImage
 from yorutsuke_common.aws.stores import ResultStores
 from yorutsuke_common.error_codes import error_code
-from yorutsuke_common.errors import JobClaimedError, OutputConflictError, RetryableError
+from yorutsuke_common.errors import JobClaimedError, RetryableError
 from yorutsuke_common.events import OutputObject
 from yorutsuke_common.names import LogEvent
-from yorutsuke_common.object_keys import processed_date
+from yorutsuke_common.object_keys import output_name, processed_date
 from yorutsuke_common.records.job_images import require_image_of_job
 from yorutsuke_common.records.parser import RecordParser
 from yorutsuke_common.records.reader import RecordChunk, read_chunks
 from yorutsuke_common.records.rejection import Rejection
-from yorutsuke_common.schema import BatchJob, DeadLetter, ResultStats, Transaction, TransactionStatus, iso_utc
+from yorutsuke_common.schema import BatchJob, DeadLetter, OutputStats, Transaction, TransactionStatus, iso_utc
 from yorutsuke_common.settings import ResultSettings
 
 from .result_metrics import ResultMetrics
@@ -79,7 +78,6 @@ class OutputProcessor:
 
         Raises:
             JobClaimedError: Another invocation is processing the job's output.
-            OutputConflictError: The job's results come from another output file.
             YorutsukeError, botocore's errors: The job could not be completed.
         """
         started = perf_counter()
@@ -90,16 +88,16 @@ class OutputProcessor:
         self.stores.time_limit.start(remaining_seconds - RESERVED_SECONDS)
         try:
             job = self.stores.jobs.claim(found, token, remaining_seconds)
-            require_sole_output(job, source)
             with open_output(self.stores.s3, source.bucket, source.key) as output:
                 if is_processed(job, source.key, output.etag):
                     self._release(job, token)
                     self._report_duplicate()
                     return
                 self.logger.info("output processing started", event=LogEvent.BATCH_RESULT_STARTED)
-                stats, missing = self._store(job, output)
+                stats, missing = self._store(job, source.key, output)
             # Before the completion: a function that ends in between would otherwise hide the failures of the job.
-            self.metrics.job_completed(job.jobId, stats, (perf_counter() - started) * 1000)
+            milliseconds = (perf_counter() - started) * 1000
+            self.metrics.job_completed(job.jobId, stats, None if missing is None else len(missing), milliseconds)
             self.stores.jobs.complete(job, source.key, output.etag, stats, iso_utc(datetime.now(UTC)))
         except JobClaimedError:
             raise
@@ -107,15 +105,28 @@ class OutputProcessor:
             # Also if the claim itself failed: it may have taken effect, and its answer was lost.
             self._release(found, token)
             raise
-        self._report_completion(stats, missing)
+        self._report_completion(stats, missing or ())
 
-    def _store(self, job: BatchJob, output: Output) -> tuple[ResultStats, set[str]]:
-        """Store every record of an output. Return the counts, and the ids of requested images without a record."""
+    def _store(self, job: BatchJob, key: str, output: Output) -> tuple[OutputStats, set[str] | None]:
+        """Store every record of an output file.
+
+        Args:
+            job: The claimed job.
+            key: The object key of the output file.
+            output: The open output file.
+
+        Returns:
+            The counts of the file, and the ids of requested images without a record. The ids are None if the item does
+            not list the requested images, or if other output files of the job were processed, which name images too.
+        """
+        others = {each: stats for each, stats in job.outputStats.items() if each != key}
         requested = None if job.pendingImageIds is None else frozenset(job.pendingImageIds)
         parser = RecordParser(job, output.last_modified, self.settings.transaction_ttl_days)
         date = processed_date(output.last_modified, self.settings.timezone)
         store_chunk = partial(self._store_chunk, job, requested, date)
-        letters = DeadLetterFile(self.stores.s3, self.stores.bucket, job.jobId)
+        kept = [output_name(each) for each, stats in others.items() if stats.failureCount]
+        letters = DeadLetterFile(self.stores.s3, self.stores.bucket, job.jobId, output_name(key), kept)
+        letters.begin()
         # The images in the job's manifest.
         missing = set(requested or ())
         success_count = migration_failed_count = 0
@@ -131,14 +142,14 @@ class OutputProcessor:
                 migration_failed_count += len(stored.unmoved)
         # The file is written even if it is empty: an earlier invocation may have left the letters of an earlier output.
         letters.close()
-        stats = ResultStats(
+        stats = OutputStats(
             successCount=success_count,
             failureCount=letters.count,
             totalCount=success_count + letters.count,
             migrationFailedCount=migration_failed_count,
-            missingCount=None if requested is None else len(missing),
+            namedImageCount=None if requested is None else len(requested) - len(missing),
         )
-        return stats, missing
+        return stats, None if requested is None or others else missing
 
     def _store_chunk(
         self, job: BatchJob, requested: frozenset[str] | None, date: str, chunk: RecordChunk
@@ -245,27 +256,9 @@ class OutputProcessor:
                 imageId=transaction.imageId,
             )
 
-    def _report_completion(self, stats: ResultStats, missing: Iterable[str]) -> None:
+    def _report_completion(self, stats: OutputStats, missing: Iterable[str]) -> None:
         self.logger.info("job completed", event=LogEvent.BATCH_RESULT_COMPLETED, **stats.model_dump(exclude_none=True))
         for image_id in sorted(missing):
             self.logger.warning(
                 "requested image has no record", event=LogEvent.BATCH_RESULT_IMAGE_MISSING, imageId=image_id
             )
-
-
-def require_sole_output(job: BatchJob, source: OutputObject) -> None:
-    """Refuse a second output file: counts and dead letters are stored per job.
-
-    A job has one manifest, so Bedrock writes one output file for it.
-
-    Raises:
-        OutputConflictError: The job's results come from another output file.
-    """
-    others = [key for key in job.processedOutputs if key != source.key]
-    if others:
-        replay = shlex.join(["yorutsuke", "replay", job.jobId, "--stage", "STAGE", "--output", source.key])
-        raise OutputConflictError(
-            f"object key {source.key!r} is a second output file of job {job.jobId!r}, which was completed from "
-            f"{others[0]!r}. A job has one output file. To process the second file instead, run `{replay}`, then "
-            "redrive the message."
-        )

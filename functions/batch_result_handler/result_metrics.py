@@ -7,7 +7,7 @@ from aws_lambda_powertools import Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 from yorutsuke_common.names import METRIC_NAMESPACE, RESULT_SERVICE, ResultMetric
-from yorutsuke_common.schema import ResultStats
+from yorutsuke_common.schema import OutputStats
 
 
 @dataclass(frozen=True)
@@ -16,15 +16,18 @@ class ResultMetrics:
 
     stage: str
 
-    def job_completed(self, job_id: str, stats: ResultStats, milliseconds: float) -> None:
-        """Emit the counts of a processed output, and the time that its processing took."""
+    def job_completed(self, job_id: str, stats: OutputStats, missing: int | None, milliseconds: float) -> None:
+        """Emit the counts of a processed output file, and the time that its processing took.
+
+        `missing` is the number of requested images without a record, or None if it is not known.
+        """
         counts = {
             ResultMetric.SUCCESS_COUNT: stats.successCount,
             ResultMetric.FAILURE_COUNT: stats.failureCount,
             ResultMetric.MIGRATION_FAILED_COUNT: stats.migrationFailedCount,
         }
-        if stats.missingCount is not None:
-            counts[ResultMetric.MISSING_COUNT] = stats.missingCount
+        if missing is not None:
+            counts[ResultMetric.MISSING_COUNT] = missing
         self._emit(counts, milliseconds, jobId=job_id)
 
     def output_manifest_compared(self, job_id: str, difference: int, unprocessed: int) -> None:

@@ -1,13 +1,16 @@
 """The ARNs of the models that a stage's jobs may use.
 
-A model id is the id of a foundation model or of an inference profile. Bedrock runs a foundation model in the stage's
-Region. The id of a profile begins with a geography: Bedrock runs its model in any Region of that geography with free
-capacity. In most Regions, batch inference with Amazon Nova requires a profile.
+A model id is the id of a foundation model, the id of an inference profile, or the ARN of an application inference
+profile. Bedrock runs a foundation model in the stage's Region. The id of a profile begins with a geography: Bedrock
+runs its model in any Region of that geography with free capacity. In most Regions, batch inference with Amazon Nova
+requires a profile. An application inference profile is the account's own copy of a model or profile. Its ARN does not
+name its model.
 
-Sources: Amazon Bedrock user guide, "Supported Regions and models for batch inference" and "Supported Regions and models
-for inference profiles".
+Sources: Amazon Bedrock user guide, "Supported Regions and models for batch inference", "Supported Regions and models
+for inference profiles" and "Create an application inference profile".
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -27,6 +30,20 @@ GEOGRAPHIES: Mapping[str, tuple[str, ...]] = {
 
 AWS lists the source Regions of each profile. The Regions of one profile are accepted for its geography.
 """
+_GEOGRAPHY = rf"(?:{'|'.join(GEOGRAPHIES)})\."
+_FOUNDATION_MODEL = r"[a-z0-9-]{1,63}\.[a-z0-9-]{1,63}(?:\.[0-9][a-z0-9-]{0,62})?(?::[a-z0-9-]{1,63}){0,2}"
+MODEL_ID = re.compile(rf"(?:{_GEOGRAPHY})?(?!{_GEOGRAPHY}){_FOUNDATION_MODEL}")
+"""Pattern of the id of a foundation model or of an inference profile: provider, name and version.
+
+A name may have a dot before a digit, as in `zai.glm-4.7`. Source: Amazon Bedrock API reference,
+CreateModelInvocationJob (`modelId`).
+"""
+APPLICATION_PROFILE = re.compile(
+    # Any partition, because AWS adds partitions.
+    r"arn:aws[a-z-]*:bedrock:(?P<region>[a-z0-9-]{1,20}):[0-9]{12}:application-inference-profile/[a-zA-Z0-9:.-]{1,64}"
+)
+"""Pattern of the ARN of an application inference profile. Source: Amazon Bedrock API reference,
+CreateModelInvocationJob (`modelId`) and InferenceProfileSummary."""
 
 
 @dataclass(frozen=True)
@@ -54,16 +71,18 @@ class BatchModels:
 
     Attributes:
         foundation_models: The ARNs of foundation models.
-        profiles: The ARN of each inference profile, followed by that of its foundation model in any Region.
+        profiles: The ARNs of inference profiles.
+        profile_models: The ARNs of their foundation models in any Region.
+        application_profiles: The ARNs of application inference profiles.
+        every_model: The ARN of all foundation models in any Region. One of them is the model of an application
+            inference profile, but the profile's ARN does not show which one.
     """
 
     foundation_models: tuple[pulumi.Output[str], ...]
     profiles: tuple[pulumi.Output[str], ...]
-
-    @property
-    def arns(self) -> list[pulumi.Output[str]]:
-        """The ARNs of all models and profiles."""
-        return [*self.foundation_models, *self.profiles]
+    profile_models: tuple[pulumi.Output[str], ...]
+    application_profiles: tuple[str, ...]
+    every_model: pulumi.Output[str]
 
 
 def callable_geographies(region: str) -> list[str]:
@@ -74,8 +93,10 @@ def callable_geographies(region: str) -> list[str]:
 def is_callable(model_id: str, region: str) -> bool:
     """Return whether a model can be called from a Region, as far as its id shows.
 
-    The id of a foundation model does not show its Regions.
+    The id of a foundation model does not show its Regions. An application inference profile belongs to one Region.
     """
+    if profile := APPLICATION_PROFILE.fullmatch(model_id):
+        return profile["region"] == region
     geography = model_id.partition(".")[0]
     return geography not in GEOGRAPHIES or geography in callable_geographies(region)
 
@@ -87,11 +108,18 @@ def batch_models(place: Origin, model_ids: Iterable[str]) -> BatchModels:
     """
     models: list[pulumi.Output[str]] = []
     profiles: list[pulumi.Output[str]] = []
+    profile_models: list[pulumi.Output[str]] = []
+    application_profiles: list[str] = []
     for model_id in model_ids:
         geography, _, of_profile = model_id.partition(".")
-        if geography in GEOGRAPHIES:
+        if APPLICATION_PROFILE.fullmatch(model_id):
+            application_profiles.append(model_id)
+        elif geography in GEOGRAPHIES:
+            profiles.append(place.bedrock(f"inference-profile/{model_id}"))
             # In any Region, because AWS chooses the Region.
-            profiles += [place.bedrock(f"inference-profile/{model_id}"), place.model(of_profile, "*")]
+            profile_models.append(place.model(of_profile, "*"))
         else:
             models.append(place.model(model_id, place.region))
-    return BatchModels(tuple(models), tuple(profiles))
+    # Any model in any Region, because the ARN of an application inference profile shows neither.
+    every_model = place.model("*", "*")
+    return BatchModels(tuple(models), tuple(profiles), tuple(profile_models), tuple(application_profiles), every_model)

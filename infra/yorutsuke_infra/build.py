@@ -34,6 +34,10 @@ WHEEL_ARCHITECTURES = {"arm64": "aarch64", "x86_64": "x86_64"}
 LEFT_OUT_NAMES = {"RECORD", "INSTALLER", "REQUESTED", ".lock"}
 LEFT_OUT_FOLDERS = {"__pycache__", "bin"}
 """Files and folders that the zips omit: Lambda does not use them, and some differ in each installation by uv."""
+AWS_SERVICES = {"bedrock", "dynamodb", "s3"}
+"""The AWS services that the functions use. botocore has the data of more than 400, which is 90 % of its size."""
+UNUSED_FOLDERS = ("boto3/data", "boto3/examples", "aws_lambda_powertools/event_handler/openapi/swagger_ui")
+"""Folders of the wheels that the layer omits: the data of `boto3.resource`, examples, and a page for browsers."""
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 """Modification time of every zip entry: the earliest time that the zip format can represent."""
 FILE_MODE = 0o100644
@@ -77,6 +81,7 @@ def _build_layer(target: Target) -> None:
     with tempfile.TemporaryDirectory() as folder:
         python = Path(folder) / "python"
         _install_wheels(target, python)
+        _remove_unused_data(python)
         shutil.copytree(LAYER_PACKAGE, python / LAYER_PACKAGE.name)
         _write_zip(layer_zip(target), Path(folder))
 
@@ -91,6 +96,17 @@ def _install_wheels(target: Target, folder: Path) -> None:
         command += ["--python-version", target.python_version]
         command += ["--python-platform", f"{WHEEL_ARCHITECTURES[target.architecture]}-{policy}"]
     subprocess.run([*command, "--requirement", str(LAYER_REQUIREMENTS)], check=True)
+
+
+def _remove_unused_data(packages: Path) -> None:
+    """Remove boto3's and botocore's data of services that the functions do not use.
+
+    The files directly in botocore's data, such as endpoints.json, do not belong to a service and remain.
+    """
+    services = {path.name: path for path in (packages / "botocore" / "data").glob("*/")}
+    unused = [path for name, path in services.items() if name not in AWS_SERVICES]
+    for path in [*unused, *(packages / folder for folder in UNUSED_FOLDERS)]:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _function_names() -> list[str]:

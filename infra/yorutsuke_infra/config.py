@@ -23,7 +23,7 @@ from yorutsuke_common.names import (
 )
 from yorutsuke_common.validation import broken_rule
 
-from .batch_models import GEOGRAPHIES, callable_geographies, is_callable
+from .batch_models import APPLICATION_PROFILE, GEOGRAPHIES, MODEL_ID, callable_geographies, is_callable
 from .errors import ConfigError
 
 CONFIG_KEY = "stage"
@@ -58,12 +58,21 @@ def _check_event_source(source: str) -> str:
 
 
 def _check_model_id(model_id: str) -> str:
-    # The orchestrator writes manifests in Nova's request format. Models of other families reject this format.
-    if not re.fullmatch(rf"(({'|'.join(GEOGRAPHIES)})\.)?amazon\.nova-[a-z0-9.:-]{{1,100}}", model_id):
+    if not MODEL_ID.fullmatch(model_id) and not APPLICATION_PROFILE.fullmatch(model_id):
         raise ValueError(
-            "must be a model of Amazon Nova, or an inference profile of one, such as apac.amazon.nova-lite-v1:0",
+            "must be the id of a foundation model, such as anthropic.claude-haiku-4-5-20251001-v1:0, the id of an "
+            "inference profile, such as apac.amazon.nova-lite-v1:0, or the ARN of an application inference profile. "
+            f"The id of a profile begins with one of {', '.join(GEOGRAPHIES)}. Copy the value from `aws bedrock "
+            "list-foundation-models` or `aws bedrock list-inference-profiles`"
         )
     return model_id
+
+
+def _check_not_empty(model_ids: tuple[str, ...]) -> tuple[str, ...]:
+    # `min_length` would also count an invalid id as missing, and report a second problem.
+    if not model_ids:
+        raise ValueError("must have 1 or more entries")
+    return model_ids
 
 
 def _check_email(email: str) -> str:
@@ -129,8 +138,13 @@ class StageConfig(BaseModel):
     The bounds are Lambda's. With `trigger: s3`, this setting does not limit the invocations by S3.
     """
 
-    model_ids: Annotated[tuple[ModelId, ...], Field(strict=False, min_length=1)] = ("apac.amazon.nova-lite-v1:0",)
-    """Ids, in the stage's Region, of the Amazon Nova models or inference profiles that a request may name.
+    model_ids: Annotated[tuple[ModelId, ...], Field(strict=False), AfterValidator(_check_not_empty)] = (
+        "apac.amazon.nova-lite-v1:0",
+    )
+    """Models that a request may name, in the stage's Region.
+
+    Each is the id of a foundation model, the id of an inference profile, or the ARN of an application inference
+    profile. It must read images and support batch inference.
 
     The first is the default for requests without a model. The default value is an inference profile of Asia Pacific,
     so a stage elsewhere must set its own.
@@ -259,7 +273,7 @@ def parse_config(values: object, stage: str, region: str, *, secret: bool = Fals
         raise _config_error(stage, problems, secret=secret) from exc
     # The default of modelIds is checked as well.
     foreign = [
-        (f"modelIds.{number}", model_id, _callable_rule(region))
+        (f"modelIds.{number}", model_id, _callable_rule(model_id, region))
         for number, model_id in enumerate(config.model_ids)
         if not is_callable(model_id, region)
     ]
@@ -283,7 +297,9 @@ def _known_keys() -> list[str]:
     return sorted(field.alias or name for name, field in StageConfig.model_fields.items())
 
 
-def _callable_rule(region: str) -> str:
+def _callable_rule(model_id: str, region: str) -> str:
+    if APPLICATION_PROFILE.fullmatch(model_id):
+        return f"must be a profile in {REGION_KEY} {region}. Create a copy of it there"
     prefixes = " or ".join(f"{geography}." for geography in callable_geographies(region))
     return f"must be callable from {REGION_KEY} {region}: begin with {prefixes}, or be the id of a foundation model"
 

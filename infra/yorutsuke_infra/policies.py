@@ -49,6 +49,8 @@ def batch_result_policy(arns: BatchResultResources) -> Document:
             # For any date and any job.
             [_under(arns.bucket, f"{PROCESSED_PREFIX}*"), _under(arns.bucket, f"{DEAD_LETTERS_PREFIX}*")],
         ),
+        # If a job has several output files, the function keeps the dead letters of the others. For any job.
+        _allow("KeepDeadLetters", ["s3:GetObject"], [_under(arns.bucket, f"{DEAD_LETTERS_PREFIX}*")]),
         # CopyObject copies the tags of an image, such as that of a malware scan, and fails without these two grants.
         # Source: AWS re:Post Knowledge Center, "Why can't I copy an object between two Amazon S3 buckets?".
         # For every user.
@@ -82,10 +84,16 @@ def submission_policy(arns: BatchSubmissionResources) -> Document:
 
     CreateModelInvocationJob needs permission on the job and on the model. Bedrock assigns the job's id, so the policy
     allows all jobs of the account in the stage's Region. The reference does not state whether Bedrock also checks an
-    inference profile and its foundation models, so the policy includes them.
+    inference profile and its foundation models, so the policy includes them. With an application inference profile,
+    these are all models. The action has no condition key that restricts them to the profile.
 
-    Source: AWS service authorization reference, "Actions defined by Amazon Bedrock", CreateModelInvocationJob.
+    Sources: AWS service authorization reference, "Actions defined by Amazon Bedrock", CreateModelInvocationJob; Amazon
+    Bedrock user guide, "Prerequisites for inference profiles".
     """
+    models = arns.models
+    run_models = [models.every_model] if models.application_profiles else models.profile_models
+    direct_models = () if models.application_profiles else models.foundation_models
+    granted_models = [*direct_models, *models.profiles, *models.application_profiles, *run_models]
     return _document(
         _allow("KeepJobs", ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"], [arns.batch_jobs]),
         _allow("KeepImages", ["dynamodb:BatchGetItem", "dynamodb:PartiQLUpdate"], [arns.pending_images]),
@@ -98,7 +106,7 @@ def submission_policy(arns: BatchSubmissionResources) -> Document:
             # For any intent.
             [_under(arns.bucket, f"{BATCH_INPUT_PREFIX}*")],
         ),
-        _allow("SubmitJobs", ["bedrock:CreateModelInvocationJob"], [arns.bedrock_jobs, *arns.models.arns]),
+        _allow("SubmitJobs", ["bedrock:CreateModelInvocationJob"], [arns.bedrock_jobs, *granted_models]),
         {
             **_allow("HandOverRole", ["iam:PassRole"], [arns.bedrock_role]),
             "Condition": {"StringEquals": {"iam:PassedToService": "bedrock.amazonaws.com"}},
@@ -127,15 +135,29 @@ def bedrock_policy(bucket: Input[str], models: BatchModels) -> Document:
 
     Bedrock validates its access to both locations when a job starts. The guide lists the bucket without a prefix, and
     it runs a profile's model without a condition. A foundation model that the job names directly needs no permission.
+    The model of an application inference profile is not known, so the role may run any model through the profile only.
 
-    Source: Amazon Bedrock user guide, "Create a custom service role for batch inference".
+    Sources: Amazon Bedrock user guide, "Create a custom service role for batch inference" and "Prerequisites for
+    inference profiles".
     """
+    profiles = [*models.profiles, *models.application_profiles, *models.profile_models]
+    through_profile = {"StringEquals": {"bedrock:InferenceProfileArn": list(models.application_profiles)}}
     # For any intent and any job.
     locations = [_under(bucket, f"{prefix}*") for prefix in (BATCH_INPUT_PREFIX, BATCH_OUTPUT_PREFIX)]
     return _document(
         _allow("ListLocations", ["s3:ListBucket"], [bucket]),
         _allow("UseManifestsAndOutputs", ["s3:GetObject", "s3:PutObject"], locations),
-        *([_allow("RunProfiles", ["bedrock:InvokeModel"], models.profiles)] if models.profiles else []),
+        *([_allow("RunProfiles", ["bedrock:InvokeModel"], profiles)] if profiles else []),
+        *(
+            [
+                {
+                    **_allow("RunModelsOfProfiles", ["bedrock:InvokeModel"], [models.every_model]),
+                    "Condition": through_profile,
+                }
+            ]
+            if models.application_profiles
+            else []
+        ),
     )
 
 

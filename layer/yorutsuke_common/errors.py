@@ -10,8 +10,8 @@
         ├── SettingsError               the function's environment is not valid
         ├── InvalidEventError           the event's envelope or object key is not one that the function processes
         ├── InvalidOutputManifestError  the output manifest is not JSON, lacks a count, or is too large
+        ├── CompressedOutputError       the output file is compressed
         ├── UnknownJobError             the item of the job is missing, not unique, or breaks the schema
-        ├── OutputConflictError         a second output file for a job, which has one
         ├── InvalidRequestError         a request for a job breaks a rule
         ├── IntentConflictError         a request differs from the one that began its intent
         ├── JobConflictError            Bedrock has two jobs for one intent
@@ -77,12 +77,12 @@ class InvalidOutputManifestError(PermanentError):
     """A job's `manifest.json.out` is not JSON, lacks a count, or is far too large."""
 
 
+class CompressedOutputError(PermanentError):
+    """The output file is compressed with gzip."""
+
+
 class UnknownJobError(PermanentError):
     """The batch-jobs table lacks a usable item of the job."""
-
-
-class OutputConflictError(PermanentError):
-    """The job's results already come from another output file."""
 
 
 class InvalidRequestError(PermanentError):

@@ -37,6 +37,11 @@ def output_prefix(job_id: str) -> str:
     return f"{BATCH_OUTPUT_PREFIX}{job_id}/"
 
 
+def output_name(key: str) -> str:
+    """Return the name of an output file, which is unique within its job: the last part of its key."""
+    return key.rpartition("/")[2]
+
+
 def input_key(intent_id: str) -> str:
     """Return the key of the manifest that Bedrock reads for an intent."""
     return f"{BATCH_INPUT_PREFIX}{intent_id}/manifest.jsonl"

@@ -5,11 +5,12 @@ The text of a validation error never quotes the input, because it may reach a lo
 """
 
 import re
+from collections.abc import Collection
 from datetime import UTC, datetime
 from datetime import date as calendar_date
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -161,6 +162,11 @@ def _serialized(value: JsonValue | bytes) -> bytes:
 
 
 ImageId = Annotated[str, Field(min_length=1), AfterValidator(_within_key_limit)]
+InvocationType = Literal["Converse"]
+"""A job's `modelInvocationType`. It is absent from a job of the type `InvokeModel`, Bedrock's default.
+
+Source: Amazon Bedrock API reference, CreateModelInvocationJob.
+"""
 
 
 class Receipt(_Model):
@@ -204,18 +210,49 @@ class Transaction(Receipt):
         return {**self.model_dump(), "status": self.status.value}
 
 
-class ResultStats(_Model):
-    """The counts of one output file: successCount + failureCount = totalCount, always.
+class _RecordStats(_Model):
+    """Counts of records: successCount + failureCount = totalCount, always.
 
-    `migrationFailedCount` counts successes with an image that could not be moved. `missingCount` counts requested
-    images without a record. It is absent if the job's item does not list the requested images.
+    `migrationFailedCount` counts successes with an image that could not be moved.
     """
 
     successCount: int
     failureCount: int
     totalCount: int
     migrationFailedCount: int
+
+
+class OutputStats(_RecordStats):
+    """The counts of one output file.
+
+    `namedImageCount` counts the requested images that the file names. It is absent if the job's item does not list the
+    requested images.
+    """
+
+    namedImageCount: int | None = None
+
+
+class ResultStats(_RecordStats):
+    """The counts of a job: the sums over its output files.
+
+    `missingCount` counts requested images without a record. It is absent if the job's item does not list the requested
+    images.
+    """
+
     missingCount: int | None = None
+
+    @classmethod
+    def of(cls, outputs: Collection[OutputStats], requested: Collection[str] | None) -> Self:
+        """Return the sums over output files. `requested` has the ids of the requested images if they are known."""
+        named = sum(stats.namedImageCount or 0 for stats in outputs)
+        return cls(
+            successCount=sum(stats.successCount for stats in outputs),
+            failureCount=sum(stats.failureCount for stats in outputs),
+            totalCount=sum(stats.totalCount for stats in outputs),
+            migrationFailedCount=sum(stats.migrationFailedCount for stats in outputs),
+            # Two files may name the same image.
+            missingCount=None if requested is None else max(0, len(requested) - named),
+        )
 
 
 Count = Annotated[int, Field(ge=0, le=10**15)]
@@ -242,7 +279,8 @@ class BatchJob(_Model):
     """An item of the batch-jobs table: partition key `intentId`, looked up by `jobId` through `jobIdIndex`.
 
     `submitTime` is kept exactly as stored, a string or a number, because transaction ids are derived from it.
-    `processedOutputs` maps the object key of each processed output file to its ETag. The attributes that start with
+    `processedOutputs` maps the object key of each processed output file to its ETag, and `outputStats` maps the same
+    keys to the counts of the files. `resultStats` has the sums. The attributes that start with
     `bedrock` come from Bedrock: the state in which the job ended if it did not complete, the message, and the
     output manifest's counts once the output agrees with them. `claimedBy` and `claimedUntil` (epoch seconds) belong to
     the invocation that is processing the job's output. `completedBy` is the `claimedBy` of the last completion.
@@ -261,6 +299,7 @@ class BatchJob(_Model):
     completedBy: str | None = None
     resultStats: ResultStats | None = None
     processedOutputs: dict[str, str] = Field(default_factory=dict)
+    outputStats: dict[str, OutputStats] = Field(default_factory=dict)
     bedrockStatus: str | None = None
     bedrockMessage: str | None = None
     bedrockCounts: RecordCounts | None = None
@@ -300,11 +339,11 @@ class Submission(_Model):
     """An item of the batch-jobs table as the orchestrator writes it, before and after Bedrock creates the job.
 
     The first write fixes `submitTime` (to the microsecond) and the parameters of the job: `modelId`, `manifestUri`,
-    `outputUri`, `roleArn` and `jobTimeoutHours`. `requestedImages` is a digest of the requested ids. `submittedImages`
-    is the `selection` of those that are in the manifest, and `submittedContents` the digest of their contents.
-    `imageCount` is their number, and `pendingImageIds` lists them if they fit into an item. `manifestPublished` is set
-    once the manifest is complete. `ttl` is in epoch seconds. Items of earlier versions lack `jobTimeoutHours` and
-    `submittedContents`.
+    `outputUri`, `roleArn`, `modelInvocationType` and `jobTimeoutHours`. `requestedImages` is a digest of the requested
+    ids. `submittedImages` is the `selection` of those that are in the manifest, and `submittedContents` the digest of
+    their contents. `imageCount` is their number, and `pendingImageIds` lists them if they fit into an item.
+    `manifestPublished` is set once the manifest is complete. `ttl` is in epoch seconds. Items of earlier versions lack
+    `jobTimeoutHours` and `submittedContents`.
     """
 
     intentId: str
@@ -312,6 +351,7 @@ class Submission(_Model):
     status: str
     submitTime: str
     modelId: str
+    modelInvocationType: InvocationType | None = None
     manifestUri: str
     outputUri: str
     roleArn: str
@@ -383,12 +423,13 @@ class BedrockRecord(_Model):
 class DeadLetter(_Model):
     """One line of `dead-letters/{jobId}.jsonl`.
 
-    `line` counts from 1. `detail` may quote the model's error and is truncated. `record` is JSON, kept as text because
-    parsed values may take forty times the memory: the line without `modelInput`, or a string with the beginning of its
-    text if the line is not JSON or is too large. Numbers that JSON cannot express become strings, such as "Infinity"
-    for 1e400.
+    `output` is the name of the output file, which the writer of the dead letters adds. `line` counts from 1. `detail`
+    may quote the model's error and is truncated. `record` is JSON, kept as text because parsed values may take forty
+    times the memory: the line without `modelInput`, or a string with the beginning of its text if the line is not JSON
+    or is too large. Numbers that JSON cannot express become strings, such as "Infinity" for 1e400.
     """
 
+    output: str | None = None
     line: int
     imageId: str | None = None
     reason: Reason
@@ -396,8 +437,8 @@ class DeadLetter(_Model):
     record: Annotated[bytes, BeforeValidator(_serialized)]
 
     def as_json(self) -> bytes:
-        """Return the line, without its newline. Leave `imageId` out if it is not known."""
-        rest = self.model_dump_json(exclude={"record"} if self.imageId else {"record", "imageId"})
+        """Return the line, without its newline. Leave `output` and `imageId` out if they are not known."""
+        rest = self.model_dump_json(exclude={"record"}, exclude_none=True)
         return rest.removesuffix("}").encode() + b',"record":' + self.record + b"}"
 
 

@@ -26,6 +26,7 @@ from local.receipts import record_counts
 from yorutsuke_common.names import BEDROCK_MIN_RECORDS, JOB_STATE_CHANGE, MAX_RECORDS, OUTPUT_MANIFEST_NAME, BedrockEnd
 from yorutsuke_common.validation import describe_errors
 
+from .model_requests import INVOKE_MODEL
 from .replies import reply, seeded_dice
 from .service_role import PRINCIPAL, acting_as, is_assumable
 
@@ -103,16 +104,17 @@ class StateChange:
 class Bedrock:
     """The batch inference jobs of the emulator's account.
 
-    Each change of a job's state goes to the event bus, from `event_source`. `changes` keeps them in order, by job id.
+    Each change of a job's state goes to the event bus, from `event_source`. `changes` keeps them in order, and
+    `requests` keeps the request that created each job, both by job id.
     """
 
     def __init__(self, aws: Aws, event_source: str, min_records: int = BEDROCK_MIN_RECORDS) -> None:
         self.changes: dict[str, list[StateChange]] = {}
+        self.requests: dict[str, dict[str, Any]] = {}
         self._aws = aws
         self._event_source = event_source
         self._min_records = min_records
         self._jobs = f"arn:aws:bedrock:{REGION}:{aws.sts.get_caller_identity()['Account']}:model-invocation-job"
-        self._requests: dict[str, dict[str, Any]] = {}
         self._creating = threading.Lock()
 
     def create(self, request: dict[str, Any]) -> str:
@@ -124,19 +126,19 @@ class Bedrock:
         job_id = hashlib.sha256(token.encode()).hexdigest()[:12]
         arn = f"{self._jobs}/{job_id}"
         with self._creating:
-            if job_id not in self._requests:
+            if job_id not in self.requests:
                 if not is_assumable(self._aws, request["roleArn"], arn):
                     raise RequestRefusedError(f"roleArn {request['roleArn']!r} does not trust {PRINCIPAL} with {arn}.")
                 name, model = request["jobName"], request["modelId"]
                 self._announce(StateChange(arn, name, model, "Submitted", "", created=datetime.now(UTC)))
-                self._requests[job_id] = request
-        if self._requests[job_id] != request:
+                self.requests[job_id] = request
+        if self.requests[job_id] != request:
             raise RequestRefusedError(f"Token {token!r} created {arn} with other parameters.", "ConflictException")
         return arn
 
     def finish(self, job_id: str) -> StateChange:
         """Run a job to its end and return the last change of its state."""
-        request = self._requests[job_id]
+        request = self.requests[job_id]
         input_uri: str = request["inputDataConfig"]["s3InputDataConfig"]["s3Uri"]
         output_uri: str = request["outputDataConfig"]["s3OutputDataConfig"]["s3Uri"].removesuffix("/")
         try:
@@ -147,7 +149,8 @@ class Bedrock:
                 records = self._read_manifest(s3, input_uri)
                 self._change(job_id, "Scheduled")
                 self._change(job_id, "InProgress")
-                _write_output(s3, f"{output_uri}/{job_id}", f"{input_uri.rpartition('/')[2]}.out", records)
+                lines = [_answer(record, request) for record in records]
+                _write_output(s3, f"{output_uri}/{job_id}", f"{input_uri.rpartition('/')[2]}.out", lines)
         except (UnusableInputError, ClientError) as error:
             return self._change(job_id, BedrockEnd.FAILED, f"Batch job {self._jobs}/{job_id} {error}")
         return self._change(job_id, "Completed")
@@ -187,9 +190,15 @@ def _record(number: int, line: bytes) -> Record:
     return record if record.recordId else record.model_copy(update={"recordId": f"{number:011}"})
 
 
-def _write_output(s3: "S3Client", folder_uri: str, name: str, records: list[Record]) -> None:
+def _answer(record: Record, request: dict[str, Any]) -> dict[str, Any]:
+    """Return the output line of a record. `request` created the job."""
+    invocation_type = request.get("modelInvocationType", INVOKE_MODEL)
+    answer = reply(record.recordId, record.modelInput, request["modelId"], invocation_type)
+    return {**record.model_dump(), **answer}
+
+
+def _write_output(s3: "S3Client", folder_uri: str, name: str, lines: list[dict[str, Any]]) -> None:
     """Write the output file and the output manifest. Shuffle the records: Bedrock does not guarantee their order."""
-    lines = [{**record.model_dump(), **reply(record.recordId, record.modelInput)} for record in records]
     seeded_dice(folder_uri).shuffle(lines)
     counts = record_counts(len(lines), errors=sum("error" in line for line in lines))
     output = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)

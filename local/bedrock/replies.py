@@ -1,7 +1,7 @@
 """Replies that a model may give to the image of a receipt: mostly the JSON object asked for, and its known failures.
 
-A reply has the form of Amazon Nova, whatever the job's model. It depends only on the seed and the record's id, so the
-order of the records does not matter.
+A reply has the form of Amazon Nova or of Converse, which adds `metrics`. Its text depends only on the seed and the
+record's id, so the order of the records does not matter.
 """
 
 import json
@@ -10,6 +10,8 @@ from enum import StrEnum
 from typing import Any
 
 from local.receipts import nova_output, receipt_fields
+
+from .model_requests import CONVERSE, INVOKE_MODEL, request_problem
 
 SEED = 1
 PROSE = ("この画像はレシートではないようです。", "I cannot read this receipt: the image is blurred.")
@@ -45,13 +47,16 @@ def kind_of(record_id: str) -> Kind:
     return _kind(seeded_dice(record_id))
 
 
-def reply(record_id: str, model_input: dict[str, Any]) -> dict[str, Any]:
-    """Return the part of an output line that follows the input: `modelOutput` in Nova's form, or `error`.
+def reply(
+    record_id: str, model_input: dict[str, Any], model_id: str, invocation_type: str = INVOKE_MODEL
+) -> dict[str, Any]:
+    """Return the part of an output line that follows the input: `modelOutput`, or `error`.
 
-    Source: Amazon Bedrock user guide, "View the results of a batch inference job".
+    Sources: Amazon Bedrock user guide, "View the results of a batch inference job"; Amazon Bedrock API reference,
+    Converse.
     """
-    if not isinstance(model_input.get("messages"), list):
-        return _error(400, "Malformed input request: #: required key [messages] not found.")
+    if problem := request_problem(model_input, model_id, invocation_type):
+        return _error(400, problem)
     dice = seeded_dice(record_id)
     kind, fields = _kind(dice), receipt_fields(dice)
     if kind is Kind.ERROR:
@@ -63,7 +68,8 @@ def reply(record_id: str, model_input: dict[str, Any]) -> dict[str, Any]:
         Kind.PROSE: dice.choice(PROSE),
         Kind.IMPOSSIBLE_DATE: json.dumps({**fields, "date": "2026-02-30"}, ensure_ascii=False),
     }
-    return {"modelOutput": nova_output(texts.get(kind, good), "max_tokens" if kind is Kind.CUT_SHORT else "end_turn")}
+    output = nova_output(texts.get(kind, good), "max_tokens" if kind is Kind.CUT_SHORT else "end_turn")
+    return {"modelOutput": output | ({"metrics": {"latencyMs": 1}} if invocation_type == CONVERSE else {})}
 
 
 def seeded_dice(name: str) -> random.Random:

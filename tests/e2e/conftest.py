@@ -40,7 +40,9 @@ def emulator_with_artifacts() -> Generator[Emulator]:
         yield emulator
 
 
-def deploy_stage(emulator: Emulator, put_alarms: list[dict[str, Any]] | None = None, **settings: str | int) -> JobRun:
+def deploy_stage(
+    emulator: Emulator, put_alarms: list[dict[str, Any]] | None = None, **settings: str | int | list[str]
+) -> JobRun:
     """Deploy a stage and return a job run without a seeded job.
 
     Args:

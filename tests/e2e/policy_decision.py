@@ -25,6 +25,7 @@ def decide(question: dict[str, Any]) -> str:
             "aws:sourcearn": question.get("sourceArn", ""),
             "aws:sourceaccount": question.get("sourceAccount", ""),
             "iam:passedtoservice": question.get("passedTo", ""),
+            "bedrock:inferenceprofilearn": question.get("inferenceProfile", ""),
         },
     )
     if "service" not in question:

@@ -17,11 +17,12 @@ GLOBAL_KEYS = {"aws:securetransport", "aws:sourceaccount", "aws:sourcearn"}
 """Condition keys that every action supports. Source: IAM user guide, "AWS global condition context keys"."""
 UNLISTED_FORMATS = {
     "bedrock:CreateModelInvocationJob": {
-        "arn:${Partition}:bedrock:${Region}:${Account}:inference-profile/${ResourceId}"
+        "arn:${Partition}:bedrock:${Region}:${Account}:inference-profile/${ResourceId}",
+        "arn:${Partition}:bedrock:${Region}:${Account}:application-inference-profile/${ResourceId}",
     }
 }
 """Resource formats that an action supports and the catalogue lacks. Source: the policies in AWS Machine Learning blog,
-"Getting started with cross-region inference in Amazon Bedrock"."""
+"Getting started with cross-region inference in Amazon Bedrock". The blog predates application inference profiles."""
 STATEMENT_KEYS = {"Sid", "Effect", "Principal", "Action", "Resource", "Condition"}
 """Keys that a statement may have. NotAction, NotResource and NotPrincipal grant more than intended."""
 NAMES_WITH_SLASHES = {"ObjectName", "LogGroupName"}
@@ -61,10 +62,11 @@ def _entries(action: str) -> Iterator[dict[str, Any]]:
 def _owner_part(resource: str) -> str:
     """Return the part of an ARN that identifies its owner and its region.
 
-    The result excludes an object's key, a log stream and a job id. A foundation model belongs to AWS in every region.
+    The result excludes an object's key, a log stream and a job id. It is empty for foundation models, which belong to
+    AWS in every region.
     """
     if "::foundation-model/" in resource:
-        return resource.rpartition("::")[2]
+        return ""
     head, _, tail = resource.partition(":::")
     return (
         f"{head}:::{tail.partition('/')[0]}" if tail else re.split(":log-stream:|:model-invocation-job/", resource)[0]

@@ -10,6 +10,7 @@ from .demo_command import run_demo
 if TYPE_CHECKING:
     import subprocess
 
+CLAUDE = "anthropic.claude-haiku-4-5-20251001-v1:0"
 RECEIPT = {
     "amount": 1280,
     "type": "expense",
@@ -90,8 +91,9 @@ def test_demo_shows_and_draws_the_bedrock_layout(tmp_path: Path) -> None:
     assert "@font-face" not in picture
 
 
-def test_loop_submitting_twice_creates_one_job() -> None:
-    done = run_demo("--loop", "--json")
+def test_loop_submitting_twice_creates_one_converse_job() -> None:
+    """The loop with the default model, a Nova job, runs in test_loop.py."""
+    done = run_demo("--loop", "--model", CLAUDE, "--json")
 
     assert done.returncode == 0, done.stderr
     outcome = _outcome(done)
@@ -103,11 +105,20 @@ def test_loop_submitting_twice_creates_one_job() -> None:
         **completed,
         "jobId": outcome["jobId"],
         "intentId": "demo-intent-1",
+        "modelId": CLAUDE,
+        "modelInvocationType": "Converse",
         "submittedImages": 150,
         "submissions": 2,
         "bedrockJobs": 1,
     }
     assert "Submitted → Validating → Scheduled → InProgress → Completed" in " ".join(done.stderr.split())
+
+
+def test_model_without_loop_is_refused() -> None:
+    done = run_demo("--model", CLAUDE)
+
+    assert done.returncode == 2
+    assert "--model needs --loop: only the loop submits a job. Add --loop, or leave --model out." in done.stderr
 
 
 def test_demo_processes_the_users_own_output(output_file: OutputFile) -> None:
@@ -128,6 +139,24 @@ def test_demo_processes_the_users_own_output(output_file: OutputFile) -> None:
     assert done.returncode == 0, done.stderr
     bad = {3: "TRUNCATED_OUTPUT", 4: "MODEL_ERROR", 6: "INVALID_AI_JSON", 7: "MODEL_ERROR"}
     assert _outcome(done) == _completed(4, bad)
+
+
+def test_demo_fails_when_every_record_is_bad(output_file: OutputFile) -> None:
+    lines = [_nova("a", "I cannot read this receipt."), "{"]
+
+    done = run_demo("--input", str(output_file(*lines)), "--json")
+
+    assert done.returncode == 1
+    assert _outcome(done) == _completed(0, {1: "INVALID_AI_JSON", 2: "INVALID_JSON"}) | {"imagesLeft": 1}
+    assert "has no usable record. A usable record becomes a transaction." in " ".join(done.stderr.split())
+
+
+def test_demo_refuses_a_text_file_at_once() -> None:
+    done = run_demo("--input", "CONTRIBUTING.md", "--json")
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("InputFileError: input 'CONTRIBUTING.md' does not have a line with a JSON object.")
+    assert done.stderr.count("\n") == 1
 
 
 def test_missing_input_is_a_one_line_error() -> None:

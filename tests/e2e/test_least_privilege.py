@@ -38,6 +38,11 @@ from .policy_grants import Document, Policy, as_list, grants_of, policies_of, wi
 from .policy_lint import problems
 from .probe_function import Probe, deploy_probe
 
+CLAUDE = "anthropic.claude-haiku-4-5-20251001-v1:0"
+APPLICATION_PROFILE = f"arn:aws:bedrock:{REGION}:000000000000:application-inference-profile/abcdefgh1234"
+MODEL_IDS = {"sqs": [MODEL_ID, CLAUDE], "s3": [APPLICATION_PROFILE]}
+"""The models of each stage. The grant on every model, which an application inference profile needs, includes those on
+single models. So the stage with such a profile has no other models."""
 WORKS = "works"
 MISSING_IMAGE = "CopyObject: NoSuchKey"
 """The failure that a job logs for its missing image."""
@@ -57,7 +62,7 @@ class Stage:
 @contextmanager
 def _stage(trigger: str) -> Generator[Stage]:
     with emulator_with_artifacts() as emulator:
-        job_run = deploy_stage(emulator, trigger=trigger, minRecords=1)
+        job_run = deploy_stage(emulator, trigger=trigger, minRecords=1, modelIds=MODEL_IDS[trigger])
         # The tests invoke the function themselves, with one job at a time.
         for mapping in job_run.aws.lambda_.list_event_source_mappings()["EventSourceMappings"]:
             job_run.aws.lambda_.update_event_source_mapping(UUID=mapping.get("UUID", ""), Enabled=False)
@@ -131,6 +136,24 @@ def _process(stage: Stage, times: int) -> str:
         return ", ".join(sorted(failed - {MISSING_IMAGE}))
     stats = job_run.job()["resultStats"]
     assert (stats["successCount"], stats["failureCount"], stats["migrationFailedCount"]) == (2, 1, 1)
+    return WORKS
+
+
+def keep_dead_letters(stage: Stage) -> str:
+    """Process two output files of a job. The second time, the function reads the dead letter of the first file."""
+    job_run = JobRun(stage.job_run.aws, stage.job_run.outputs, job_id=f"jobrun{next(JOB_NUMBERS):06}")
+    bucket = job_run.outputs["imagesBucket"]
+    job_run.seed_job()
+    for file in ("a.jsonl", "b.jsonl"):
+        key = f"batch-output/{job_run.job_id}/{file}"
+        job_run.aws.s3.put_object(Bucket=bucket, Key=key, Body=b"{")
+        event = json.dumps(s3_notification(key, etag="unknown", bucket=bucket))
+        answer = json.load(
+            job_run.aws.lambda_.invoke(FunctionName=job_run.outputs["functionName"], Payload=event)["Payload"]
+        )
+        if "errorMessage" in answer:
+            return _failure(answer["errorMessage"])
+    assert [letter["output"] for letter in job_run.dead_letters()] == ["a.jsonl", "b.jsonl"]
     return WORKS
 
 
@@ -218,12 +241,28 @@ def simulate_job_creation(stage: Stage) -> str:
     The policy evaluator checks iam:PassRole, which must allow Bedrock as the only service.
     Source: AWS service authorization reference, "Actions defined by Amazon Bedrock".
     """
-    resources = (PROFILE, MODEL_IN_OTHER_REGION, JOBS.source)
+    resources = (PROFILE, MODEL_IN_OTHER_REGION, CLAUDE_MODEL, JOBS.source)
     denied = [arn for arn in resources if _simulate(stage, "orchestratorRoleArn", [CREATE], arn) != WORKS]
     document = stage.policies["orchestrator data"].read()
     if _pass_role_decision(stage, document, "bedrock.amazonaws.com") != "Allow":
         denied.append("iam:PassRole")
     assert _pass_role_decision(stage, document, "ec2.amazonaws.com") == "ImplicitDeny"
+    return ", ".join(denied) or WORKS
+
+
+def simulate_job_with_application_profile(stage: Stage) -> str:
+    """Simulate the checks for a new job with an application inference profile, and the calls that run its model.
+
+    A profile of the account runs one model, which its ARN does not name. Bedrock's role may run the model only through
+    the profile. Sources: Amazon Bedrock user guide, "Prerequisites for inference profiles" and "Create a custom service
+    role for batch inference".
+    """
+    resources = (APPLICATION_PROFILE, MODEL_IN_OTHER_REGION)
+    denied = [f"{CREATE} {arn}" for arn in resources if _simulate(stage, "orchestratorRoleArn", [CREATE], arn) != WORKS]
+    document = stage.policies["bedrock data"].read()
+    denied += [f"{RUN} {arn}" for arn in resources if _run_decision(document, arn, APPLICATION_PROFILE) != "Allow"]
+    assert _run_decision(document, MODEL_IN_OTHER_REGION, f"{APPLICATION_PROFILE}5") == "ImplicitDeny"
+    assert _run_decision(document, MODEL_IN_OTHER_REGION, "") == "ImplicitDeny"
     return ", ".join(denied) or WORKS
 
 
@@ -263,6 +302,11 @@ def _simulate(stage: Stage, role: str, actions: list[str], resource: str) -> str
 def _pass_role_decision(stage: Stage, document: Document, service: str) -> str:
     resource = stage.job_run.outputs["bedrockRoleArn"]
     return _evaluate({"policy": document, "action": "iam:PassRole", "resource": resource, "passedTo": service})
+
+
+def _run_decision(document: Document, resource: str, profile: str) -> str:
+    """Return the decision about a call that runs a model, through a profile or directly."""
+    return _evaluate({"policy": document, "action": RUN, "resource": resource, "inferenceProfile": profile})
 
 
 def _new_image(stage: Stage) -> str:
@@ -345,6 +389,7 @@ OUTPUT = f"{BUCKET_ARN}/batch-output/abcdefgh1234/manifest.jsonl.out"
 PROFILE = f"arn:aws:bedrock:{REGION}:000000000000:inference-profile/{MODEL_ID}"
 MODEL = f"foundation-model/{MODEL_ID.removeprefix('apac.')}"
 MODEL_IN_OTHER_REGION = f"arn:aws:bedrock:ap-southeast-2::{MODEL}"
+CLAUDE_MODEL = f"arn:aws:bedrock:{REGION}::foundation-model/{CLAUDE}"
 TABLE = "table/yorutsuke-{}-local"
 
 ROLE_DATA = "role data"
@@ -378,6 +423,12 @@ REMOVED_GRANTS: list[tuple[str, str, Check, str]] = [
         f"{ROLE_DATA}: WriteCopiesAndDeadLetters s3:PutObject {IMAGES}/dead-letters/*",
         process_a_job,
         "PutObject: AccessDenied",
+    ),
+    (
+        "sqs",
+        f"{ROLE_DATA}: KeepDeadLetters s3:GetObject {IMAGES}/dead-letters/*",
+        keep_dead_letters,
+        "GetObject: AccessDenied",
     ),
     (
         "sqs",
@@ -454,6 +505,20 @@ REMOVED_GRANTS: list[tuple[str, str, Check, str]] = [
     ),
     ("sqs", f"orchestrator data: SubmitJobs {CREATE} inference-profile/{MODEL_ID}", simulate_job_creation, PROFILE),
     ("sqs", f"orchestrator data: SubmitJobs {CREATE} {MODEL}", simulate_job_creation, MODEL_IN_OTHER_REGION),
+    ("sqs", f"orchestrator data: SubmitJobs {CREATE} foundation-model/{CLAUDE}", simulate_job_creation, CLAUDE_MODEL),
+    *(
+        ("s3", grant, simulate_job_with_application_profile, failure)
+        for grant, failure in {
+            f"orchestrator data: SubmitJobs {CREATE} application-inference-profile/abcdefgh1234": (
+                f"{CREATE} {APPLICATION_PROFILE}"
+            ),
+            f"orchestrator data: SubmitJobs {CREATE} foundation-model/*": f"{CREATE} {MODEL_IN_OTHER_REGION}",
+            f"bedrock data: RunProfiles {RUN} application-inference-profile/abcdefgh1234": (
+                f"{RUN} {APPLICATION_PROFILE}"
+            ),
+            f"bedrock data: RunModelsOfProfiles {RUN} foundation-model/*": f"{RUN} {MODEL_IN_OTHER_REGION}",
+        }.items()
+    ),
     *(
         ("sqs", f"bedrock data: {grant}", simulate_bedrocks_calls, failure)
         for grant, failure in {

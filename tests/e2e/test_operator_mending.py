@@ -112,7 +112,7 @@ def test_replay_keeps_edited_and_deleted_transactions(
     result = operator.run_process("replay", job_run.job_id, "--yes", "--json")
 
     answer = result.json
-    assert answer["key"] == key
+    assert answer["keys"] == [key]
     assert answer["effects"] == {
         "new": 0,
         "unchanged": 3,
@@ -282,28 +282,113 @@ def test_replay_refuses_an_output_changed_during_confirmation(
     assert [body for body in _queued_messages(job_run) if "Records" in body] == []
 
 
+def _complete_parts(job_run: JobRun, parts: dict[str, Sequence[str]]) -> dict[str, str]:
+    """Complete a job with several output files, one after the other. Return the key of each."""
+    keys = {name: f"batch-output/{job_run.job_id}/{name}" for name in parts}
+    for name, lines in parts.items():
+        job_run.drop_lines(lines, name)
+        job_run.wait_until(lambda job, name=name: keys[name] in job.get("processedOutputs", {}), f"have {name}")
+    return keys
+
+
+def test_replay_processes_every_output_file(operator: Operator, new_job_run: NewJobRun) -> None:
+    job_run = new_job_run()
+    receipts = own_receipts(job_run, 2)
+    seed(job_run, receipts)
+    first, second = simple_lines(receipts)
+    keys = _complete_parts(job_run, {"a.jsonl": [first, "{"], "b.jsonl": [second, "{", "{"]})
+    before = job_run.job()
+    for transaction in job_run.transactions():
+        _edit(job_run, transaction, merchant="Edited merchant")
+    job_run.aws.s3.delete_object(Bucket=job_run.outputs["imagesBucket"], Key=f"dead-letters/{job_run.job_id}.jsonl")
+
+    result = operator("replay", job_run.job_id, "--yes", "--json")
+    shown = operator("dead-letters", job_run.job_id)
+
+    assert result.json["keys"] == [*keys.values()]
+    assert (result.json["done"], result.json["effects"]["unchanged"]) == (True, 2)
+    assert result.json["effects"]["failures"] == {"INVALID_JSON": 3}
+    after = job_run.job()
+    assert (after["outputStats"], after["resultStats"]) == (before["outputStats"], before["resultStats"])
+    assert after["processedOutputs"] == before["processedOutputs"]
+    assert {transaction["merchant"] for transaction in job_run.transactions()} == {"Edited merchant"}
+    letters = [(letter["output"], letter["line"]) for letter in job_run.dead_letters()]
+    assert letters == [("a.jsonl", 2), ("b.jsonl", 2), ("b.jsonl", 3)]
+    assert "┃ output file" in shown.out
+    assert "│ b.jsonl" in shown.out
+
+
 @pytest.mark.usefixtures("paused_function")
-def test_replay_needs_an_unambiguous_output(operator: Operator, new_job_run: NewJobRun) -> None:
+def test_replay_chooses_output_files(operator: Operator, new_job_run: NewJobRun) -> None:
     job_run = new_job_run()
     job_run.seed_job()
     missing = operator("replay", job_run.job_id)
-    for file in ("a.jsonl", "b.jsonl"):
-        key = f"batch-output/{job_run.job_id}/{file}"
+    keys = [f"batch-output/{job_run.job_id}/{file}" for file in ("a.jsonl", "b.jsonl")]
+    for key in keys:
         job_run.aws.s3.put_object(Bucket=job_run.outputs["imagesBucket"], Key=key, Body=b"{}\n")
-    _update_job(job_run, "SET processedOutputs = :seen", seen={f"batch-output/{job_run.job_id}/a.jsonl": "etag"})
+    stats = {"successCount": 0, "failureCount": 1, "totalCount": 1, "migrationFailedCount": 0}
+    _update_job(
+        job_run,
+        "SET processedOutputs = :seen, outputStats = :stats",
+        seen=dict.fromkeys(keys, "etag"),
+        stats=dict.fromkeys(keys, stats),
+    )
+    job_run.aws.sqs.purge_queue(QueueUrl=job_run.outputs["queueUrl"])
 
-    several = operator("replay", job_run.job_id)
     unknown = operator("replay", job_run.job_id, "--output", "c.jsonl")
-    second = operator("replay", job_run.job_id, "--output", "b.jsonl", answer="n\n")
+    second = operator("replay", job_run.job_id, "--output", "b.jsonl", "--yes", "--no-wait")
+    kept = job_run.job()
+    rest = operator("replay", job_run.job_id, "--yes", "--no-wait", "--json")
 
-    assert [result.code for result in (missing, several, unknown, second)] == [1, 1, 1, 1]
+    assert [result.code for result in (missing, unknown, second, rest)] == [1, 1, 0, 0]
     assert f"job '{job_run.job_id}' does not have an output file in batch-output/{job_run.job_id}/" in missing.message
-    assert "has 2 output files" in several.message
-    assert "Name one with --output" in several.message
     assert "does not have the output file 'c.jsonl'" in unknown.message
     shown = " ".join(second.out.split())
-    assert f"Effects of processing batch-output/{job_run.job_id}/b.jsonl again" in shown
-    assert f"replaces │ batch-output/{job_run.job_id}/a.jsonl" in shown
+    assert f"Effects of processing 1 output file of job {job_run.job_id} again" in shown
+    assert (f"{keys[0]} │" in shown, f"{keys[1]} │" in shown) == (False, True)
+    assert (kept["processedOutputs"], kept["outputStats"]) == ({keys[0]: "etag"}, {keys[0]: stats})
+    assert rest.json["keys"] == keys
+    assert {"processedOutputs", "outputStats"}.isdisjoint(job_run.job())
+    sent = [body["Records"][0]["s3"]["object"]["key"] for body in _queued_messages(job_run)]
+    assert sorted(sent) == sorted([keys[1], *keys])
+
+
+@pytest.mark.usefixtures("paused_function")
+def test_interrupted_replay_names_the_files_not_sent(operator: Operator, new_job_run: NewJobRun) -> None:
+    job_run = new_job_run()
+    job_run.seed_job()
+    for file in ("a.jsonl", "b.jsonl"):
+        job_run.drop_lines(["{}"], file)
+
+    result = operator("replay", job_run.job_id, "--yes", "--timeout", "0m")
+
+    assert result.code == 1
+    left = f"batch-output/{job_run.job_id}/b.jsonl"
+    assert f"Output files that were not sent: {left}. Run the command again." in result.message
+
+
+def test_retry_migrations_corrects_every_output_file(operator: Operator, new_job_run: NewJobRun) -> None:
+    job_run = new_job_run()
+    receipts = own_receipts(job_run, 3)
+    seed(job_run, receipts)
+    _hide_images(job_run, receipts)
+    first, *others = simple_lines(receipts)
+    keys = _complete_parts(job_run, {"a.jsonl": [first], "b.jsonl": others})
+    counts = [_unmoved_counts(job_run, keys)]
+    for restored in (receipts[1:2], [receipts[0], receipts[2]]):
+        _restore_images(job_run, restored)
+        operator("retry-migrations", job_run.job_id, "--yes")
+        counts.append(_unmoved_counts(job_run, keys))
+
+    # A transaction does not name its output file, so the first count is lowered first.
+    assert counts == [(3, 1, 2), (2, 0, 2), (0, 0, 0)]
+
+
+def _unmoved_counts(job_run: JobRun, keys: dict[str, str]) -> tuple[int, ...]:
+    """Return the numbers of unmoved images of a job and of its output files."""
+    job = job_run.job()
+    stats = [job["resultStats"], *(job["outputStats"][key] for key in keys.values())]
+    return tuple(int(counts["migrationFailedCount"]) for counts in stats)
 
 
 @pytest.mark.usefixtures("paused_function")
@@ -388,7 +473,8 @@ def test_replay_refuses_a_manifest_without_effect(
     stats = {"successCount": 2, "failureCount": 0, "totalCount": 2, "migrationFailedCount": 0}
     _update_job(job_run, "SET resultStats = :stats", stats=stats)
     if outputs:
-        _update_job(job_run, "SET processedOutputs = :seen", seen=outputs)
+        counted = dict.fromkeys(outputs, stats)
+        _update_job(job_run, "SET processedOutputs = :seen, outputStats = :counted", seen=outputs, counted=counted)
     job_run.aws.sqs.purge_queue(QueueUrl=job_run.outputs["queueUrl"])
 
     result = operator("replay", job_run.job_id, "--manifest", "--yes")
@@ -402,14 +488,18 @@ def _fail_migrations(job_run: JobRun, folder: Path, count: int = 3) -> list[Rece
     """Complete a job with failed migrations only: the images are below `kept/`, not below `uploads/`."""
     receipts = own_receipts(job_run, count)
     seed(job_run, receipts)
+    _hide_images(job_run, receipts)
+    _complete(job_run, folder, receipts)
+    assert job_run.job()["resultStats"]["migrationFailedCount"] == count
+    return receipts
+
+
+def _hide_images(job_run: JobRun, receipts: Sequence[Receipt]) -> None:
     s3, bucket = job_run.aws.s3, job_run.outputs["imagesBucket"]
     for receipt in receipts:
         key = f"uploads/user-1/{receipt.image_id}.png"
         s3.copy_object(Bucket=bucket, Key=f"kept/{key}", CopySource={"Bucket": bucket, "Key": key})
         s3.delete_object(Bucket=bucket, Key=key)
-    _complete(job_run, folder, receipts)
-    assert job_run.job()["resultStats"]["migrationFailedCount"] == count
-    return receipts
 
 
 def _restore_images(job_run: JobRun, receipts: Sequence[Receipt]) -> None:

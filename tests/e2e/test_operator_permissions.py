@@ -78,7 +78,8 @@ def operator(emulator: Emulator, stage: JobRun, tmp_path_factory: pytest.TempPat
 def restored_work(operator: Operator) -> None:
     """Restore the dead message, the image, the transaction's status and the job's item for the next command."""
     job_run = operator.job_run
-    s3 = {"bucket": {"name": job_run.outputs["imagesBucket"]}, "object": {"key": f"batch-output/{JOB}/output.jsonl"}}
+    key = f"batch-output/{JOB}/output.jsonl"
+    s3 = {"bucket": {"name": job_run.outputs["imagesBucket"]}, "object": {"key": key}}
     dead = json.dumps({"Records": [{"s3": s3}]})
     job_run.aws.sqs.send_message(QueueUrl=job_run.outputs["deadLetterQueueUrl"], MessageBody=dead)
     [image_id] = [transaction["imageId"] for transaction in job_run.transactions()]
@@ -86,11 +87,12 @@ def restored_work(operator: Operator) -> None:
     for transaction in job_run.transactions():
         table = job_run.outputs["transactionsTable"]
         job_run.aws.dynamodb.put_item(TableName=table, Item=to_item({**transaction, "status": "migrationFailed"}))
+    stats = {"successCount": 1, "failureCount": 0, "totalCount": 1, "migrationFailedCount": 1}
     job_run.aws.dynamodb.update_item(
         TableName=job_run.outputs["batchJobsTable"],
         Key={"intentId": {"S": job_run.intent_id}},
-        UpdateExpression="SET resultStats.migrationFailedCount = :one, processedOutputs = :seen",
-        ExpressionAttributeValues=to_item({":one": 1, ":seen": {f"batch-output/{JOB}/output.jsonl": "etag"}}),
+        UpdateExpression="SET resultStats = :stats, processedOutputs = :seen, outputStats = :counted",
+        ExpressionAttributeValues=to_item({":stats": stats, ":seen": {key: "etag"}, ":counted": {key: stats}}),
     )
 
 

@@ -202,6 +202,8 @@ def with_changes(clean: dict[str, Any], faulty_job: FaultyJob) -> dict[str, Any]
     state["objects"] |= {key: body for key, body in now["objects"].items() if _is_of(faulty_job, key)}
     [job], [job_now] = state["tables"][BATCH_JOBS].values(), now["tables"][BATCH_JOBS].values()
     job["resultStats"]["M"]["migrationFailedCount"] = job_now["resultStats"]["M"]["migrationFailedCount"]
+    for key, stats in job["outputStats"]["M"].items():
+        stats["M"]["migrationFailedCount"] = job_now["outputStats"]["M"][key]["M"]["migrationFailedCount"]
     return state
 
 

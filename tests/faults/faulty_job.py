@@ -57,6 +57,12 @@ RECORDS = [
     nova_record("img-lost"),
     nova_record("img-unknown"),
 ]
+PARTS = {
+    f"batch-output/{JOB_ID}/b.jsonl.out": (8, 1, 2),
+    f"batch-output/{JOB_ID}/a.jsonl.out": (5, 0, 7, 9),
+    f"batch-output/{JOB_ID}/c.jsonl.out": (3, 6, 4, 10),
+}
+"""The keys of several output files, and the numbers of the records in each. An image is in one file only."""
 IMAGES = {**dict.fromkeys([*VALID_IMAGE_IDS, "img-5", "img-6"], "user-1"), "img-foreign": "user-2"}
 """The owner of each stored image, by image id. img-lost is only in pending-images, and img-unknown does not exist."""
 
@@ -119,8 +125,10 @@ class FaultyJob:
     delivery: int = 0
     clock: float = 0
     """The current time, in epoch seconds."""
-    record_counts: dict[str, int] = field(default_factory=dict[str, int])
-    """The number of records in each version of the output file, by its ETag."""
+    output_keys: tuple[str, ...] = (OUTPUT_KEY,)
+    """The keys of the job's output files."""
+    valid_images: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
+    """The images with a valid record in each version of an output file, by its ETag."""
     concurrent_deliveries: int = 0
     """Number of messages that a second function handled during a delivery."""
     expected: dict[tuple[str, tuple[str, ...]], dict[str, Any] | None] = field(
@@ -165,6 +173,7 @@ class FaultyJob:
                 item["uploadETag"] = f'"{self.aws.objects[key].etag}"'
             self.aws.tables[PENDING_IMAGES].put(to_item(item))
         counts = dict.fromkeys(("totalRecordCount", "processedRecordCount", "successRecordCount"), len(RECORDS))
+        self.output_keys = (OUTPUT_KEY,)
         self.write_output(len(RECORDS))
         self.aws.put_object(OUTPUT_MANIFEST_KEY, json.dumps({**counts, "errorRecordCount": 0}).encode())
 
@@ -174,14 +183,22 @@ class FaultyJob:
         The number of blank lines at the end equals the version, so that each version has a different ETag.
         """
         self.aws.put_object(OUTPUT_KEY, "\n".join([*RECORDS[:records], *[""] * version]).encode())
-        self.record_counts[self.aws.objects[OUTPUT_KEY].etag] = records
+        # The valid records come first in the output file.
+        self.valid_images[self.aws.objects[OUTPUT_KEY].etag] = {*VALID_IMAGE_IDS[:records]}
+
+    def split_output(self) -> None:
+        """Replace the output file by several, each with a part of its records."""
+        del self.aws.objects[OUTPUT_KEY]
+        self.output_keys = tuple(PARTS)
+        for key, numbers in PARTS.items():
+            self.aws.put_object(key, "\n".join(RECORDS[number] for number in numbers).encode())
+            self.valid_images[self.aws.objects[key].etag] = {f"img-{number}" for number in numbers if number < 5}
 
     def messages(self) -> list[str]:
-        """Return the messages about the job: its output file, its output manifest, and its partial completion."""
-        output, manifest = (
-            json.dumps(s3_notification(key, self.aws.objects[key].etag)) for key in (OUTPUT_KEY, OUTPUT_MANIFEST_KEY)
-        )
-        return [output, manifest, job_end("PartiallyCompleted", "Not all records could be processed in time.")]
+        """Return the messages about the job: its output files, its output manifest, and its partial completion."""
+        keys = (*self.output_keys, OUTPUT_MANIFEST_KEY)
+        notifications = [json.dumps(s3_notification(key, self.aws.objects[key].etag)) for key in keys]
+        return [*notifications, job_end("PartiallyCompleted", "Not all records could be processed in time.")]
 
     def deliver(self, message: str, faults: Faults, delay: int = VISIBILITY_TIMEOUT_SECONDS) -> bool:
         """Deliver one message to a function with faults, and return whether it succeeds.
@@ -297,7 +314,8 @@ class FaultyJob:
 
     def replay(self) -> None:
         """Mark the output as unprocessed, as an operator's replay does."""
-        self.aws.tables[BATCH_JOBS].items[INTENT_ID,].pop("processedOutputs", None)
+        for attribute in ("processedOutputs", "outputStats"):
+            self.aws.tables[BATCH_JOBS].items[INTENT_ID,].pop(attribute, None)
 
     def state(self) -> dict[str, Any]:
         """Return all items and objects, without the times and tokens of completions, and without expired claims."""
@@ -327,8 +345,7 @@ class FaultyJob:
     def _check_completion(self, stored_ids: set[str]) -> None:
         for job in map(from_item, self.aws.tables[BATCH_JOBS].items.values()):
             for etag in job.get("processedOutputs", {}).values():
-                # The valid records come first in the output file.
-                if not set(VALID_IMAGE_IDS[: self.record_counts[etag]]) <= stored_ids:
+                if not self.valid_images[etag] <= stored_ids:
                     self.violations.lost.add("the job is COMPLETED but transactions are missing")
 
 

@@ -6,7 +6,8 @@ numbers of 38 digits from 1E-130 to 9.99E+125) and "DynamoDB item sizes and form
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NoReturn, cast
@@ -17,7 +18,7 @@ from yorutsuke_common.aws.dynamodb import Item, from_item, to_item
 from yorutsuke_common.aws.output_files import open_output
 from yorutsuke_common.records.lines import BOM, MAX_LINE_BYTES, Line, split_lines
 from yorutsuke_common.records.parser import ParsedRecord, RecordParser
-from yorutsuke_common.records.record import parse_record, reply_of
+from yorutsuke_common.records.record import parse_record, receipt_source_of
 from yorutsuke_common.schema import (
     MAX_DETAIL_CHARACTERS,
     MAX_IMAGE_ID_BYTES,
@@ -108,17 +109,35 @@ def _checked_item(good: ParsedRecord, line: bytes) -> Item:
         assert 1 <= len(item[name]["S"].encode()) <= most, f"{name} is not a valid DynamoDB key"
     assert re.fullmatch("[0-9a-f]{24}", good.transaction.transactionId)
     _check_amount(good.transaction.amount, item["amount"]["N"], line)
-    reply = reply_of(parse_record(Line(good.line, line)))
-    json.loads(reply[reply.index("{") : reply.rindex("}") + 1], object_pairs_hook=_check_keys)
+    _check_source(good.transaction, Line(good.line, line))
     assert date.fromisoformat(good.transaction.date).isoformat() == good.transaction.date
     assert EARLIEST_DATE <= good.transaction.date <= LATEST_DATE, "the date is not plausible"
     assert good.transaction.merchant.strip(" \t\r\n\u3000")
     return item
 
 
-def _check_keys(pairs: list[tuple[str, Any]]) -> None:
+def _check_source(transaction: Transaction, line: Line) -> None:
+    """Check that one object of the reply is the receipt, and that no other object has the same keys."""
+    source = receipt_source_of(parse_record(line), line)
+    objects = [*_objects(source)] if isinstance(source, str) else [cast("dict[str, Any]", source)]
+    receipts = [each for each in objects if {*RECEIPT} <= {*each}]
+    assert [str(each["date"]) for each in receipts] == [transaction.date]
+
+
+def _objects(text: str) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a text, one search per opening brace."""
+    decoder, end = json.JSONDecoder(object_pairs_hook=_unique_keys), 0
+    for brace in re.finditer("{", text):
+        if brace.start() >= end:
+            with suppress(ValueError):
+                value, end = decoder.raw_decode(text, brace.start())
+                yield value
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     names = [name for name, _ in pairs]
     assert len(set(names)) == len(names), "the reply repeats a key"
+    return dict(pairs)
 
 
 def _value_bytes(value: dict[str, str]) -> int:
@@ -151,7 +170,7 @@ def _dead_letter_file(output: HostileOutput, read: Sequence[Result]) -> bytes:
     A valid record is also rejected, because it becomes a dead letter if its image belongs to another user.
     """
     bucket = Bucket(output)
-    letters = DeadLetterFile(cast("S3Client", bucket), "images", JOB.jobId)
+    letters = DeadLetterFile(cast("S3Client", bucket), "images", JOB.jobId, "output.jsonl")
     for one in read:
         good = isinstance(one, ParsedRecord)
         letters.add(one.reject(Reason.OWNER_MISMATCH, "the image is another user's") if good else one)

@@ -138,9 +138,9 @@ def test_deepest_parsed_record_can_be_written(depth: int, expected: str, opening
         ("usage", "NaN", "transaction"),
         ("usage", "-Infinity", "transaction"),
         ("usage", "9" * 5_000, "INVALID_JSON"),
-        ("stopReason", "NaN", "INVALID_RECORD"),
-        ("stopReason", "Infinity", "INVALID_RECORD"),
-        ("stopReason", "1e400", "INVALID_RECORD"),
+        ("stopReason", "NaN", "transaction"),
+        ("stopReason", "Infinity", "transaction"),
+        ("stopReason", "1e400", "transaction"),
     ],
 )
 def test_invalid_number_beside_the_reply_is_handled(field: str, number: str, expected: str) -> None:
@@ -177,7 +177,7 @@ def test_reply_with_too_many_escaped_values_is_rejected() -> None:
 def test_reply_with_many_invalid_blocks_is_rejected() -> None:
     line = bedrock_line(modelOutput={"content": ["BLOCKS"]}).replace(b'"BLOCKS"', b"0," * 900_000 + b"0")
 
-    assert results(line) == ["INVALID_RECORD"]
+    assert results(line) == ["INVALID_AI_JSON"]
 
 
 @pytest.mark.parametrize("text", ["\x01", '"', "\\", "\x7f", "画"])

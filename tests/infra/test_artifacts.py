@@ -1,32 +1,46 @@
-"""The build is reproducible, and the layer has the wheels of the target."""
+"""The build is reproducible, and the layer has the wheels of the target and the AWS SDK that the tests use."""
 
 import hashlib
+import json
+import re
+import subprocess
+import sys
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from benchmarks.ways import ENVIRONMENT
 from yorutsuke_infra import artifacts
 from yorutsuke_infra import build as build_module
 from yorutsuke_infra.artifacts import Target, function_zip, layer_zip, stage_target, this_machine
 from yorutsuke_infra.build import build
-from yorutsuke_infra.stage_file import read_stage_file
+from yorutsuke_infra.stage_file import ROOT, read_stage_file
 
 from .conftest import RunProgram
 
 FUNCTIONS = ["batch_orchestrator", "batch_result_handler"]
 STAGE_TARGET = Target("3.13", "arm64")
+MAX_LAYER_BYTES = 8_000_000
+"""Maximum size of the layer's zip, in bytes. The complete AWS SDK would add 16 MB."""
+SDK = ("boto3", "botocore", "jmespath", "python-dateutil", "s3transfer", "urllib3")
+"""boto3 and its dependencies that the functions load."""
+SDK_DATA = {"_retry.json", "endpoints.json", "partitions.json", "sdk-default-configuration.json"}
+"""botocore's data that does not belong to a service."""
 AARCH64 = 183
 """Value of e_machine in an ELF file for AArch64. Source: ELF for the Arm 64-bit Architecture."""
 
 
 @pytest.fixture(scope="module", autouse=True)
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A temporary dist/ with the zips of a stage."""
+    """A temporary dist/ with the zips of a stage, and the layer for this machine."""
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("dist")
         patch.setattr(artifacts, "DIST", folder)
         build(STAGE_TARGET)
+        build(this_machine())
     return folder
 
 
@@ -141,7 +155,76 @@ def test_layer_files_are_below_python(dist: Path) -> None:
 
     assert {name.split("/")[0] for name in names} == {"python"}
     assert {"python/yorutsuke_common/schema.py", "python/aws_lambda_powertools/__init__.py"} <= set(names)
-    assert not [name for name in names if "__pycache__" in name or name.startswith("python/boto")]
+    assert not [name for name in names if "__pycache__" in name]
+
+
+def _used_services() -> set[str]:
+    """Return the AWS services that the source of the functions and the layer creates clients for."""
+    sources = [file.read_text() for part in ("functions", "layer") for file in (ROOT / part).rglob("*.py")]
+    return {service for source in sources for service in re.findall(r'boto3\.client\("([a-z0-9-]+)"', source)}
+
+
+def test_layer_has_data_of_used_services_only(dist: Path) -> None:
+    folder = "python/botocore/data/"
+    names = [
+        name.removeprefix(folder) for name in _names(dist / layer_zip(STAGE_TARGET).name) if name.startswith(folder)
+    ]
+
+    assert {name.split("/")[0] for name in names} == _used_services() | SDK_DATA
+    assert _used_services() == {"bedrock", "dynamodb", "s3"}
+
+
+@pytest.fixture(scope="module")
+def deployed(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the unpacked zips for this machine: the functions, and the layer's packages in `python/`."""
+    folder = tmp_path_factory.mktemp("deployed")
+    for path in (layer_zip(this_machine()), *map(function_zip, FUNCTIONS)):
+        zipfile.ZipFile(dist / path.name).extractall(folder)
+    return folder
+
+
+IMPORTS_OF_FUNCTIONS = """
+import importlib.metadata, json, sys
+sys.path[:0] = sys.argv[1:]
+from batch_orchestrator.handler import job_submitter
+from batch_result_handler.handler import use_cases
+job_submitter(), use_cases()
+import boto3
+clients = {service: boto3.client(service) for service in %r}
+inputs = clients["bedrock"].meta.service_model.operation_model("CreateModelInvocationJob").input_shape.members
+print(json.dumps({
+    "versions": {name: importlib.metadata.version(name) for name in %r},
+    "files": [module.__file__ for module in sys.modules.values() if getattr(module, "__file__", None)],
+    "invocationTypes": inputs["modelInvocationType"].enum,
+}))
+"""
+"""Imports the functions from the folders in the arguments, and makes their clients."""
+
+
+@pytest.fixture(scope="module")
+def imported(deployed: Path) -> dict[str, Any]:
+    """The report of a process whose only packages are the deployed ones."""
+    code = IMPORTS_OF_FUNCTIONS % (sorted(_used_services()), SDK)
+    # -I and -S keep the variables and the packages of this environment out of the process.
+    command = [sys.executable, "-I", "-S", "-c", code, str(deployed), str(deployed / "python")]
+    process = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout)
+
+
+def test_functions_run_from_the_deployed_zips_alone(imported: dict[str, Any], deployed: Path) -> None:
+    packages = [file for file in imported["files"] if "site-packages" in file or file.startswith(str(deployed))]
+
+    assert not [file for file in packages if not file.startswith(str(deployed))]
+    assert {"boto3", "botocore", "urllib3"} <= {Path(file).relative_to(deployed).parts[1] for file in packages}
+
+
+def test_layer_has_the_tested_sdk(imported: dict[str, Any]) -> None:
+    assert imported["versions"] == {name: version(name) for name in SDK}
+
+
+def test_layer_knows_both_invocation_types(imported: dict[str, Any]) -> None:
+    assert imported["invocationTypes"] == ["InvokeModel", "Converse"]
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -175,6 +258,6 @@ def test_stage_target_is_this_machine_when_local() -> None:
 
 
 def test_zips_stay_below_their_size_limits(dist: Path) -> None:
-    assert (dist / layer_zip(STAGE_TARGET).name).stat().st_size < 5_000_000
+    assert (dist / layer_zip(STAGE_TARGET).name).stat().st_size < MAX_LAYER_BYTES
     for function in FUNCTIONS:
         assert (dist / function_zip(function).name).stat().st_size < 60_000

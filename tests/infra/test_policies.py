@@ -66,6 +66,31 @@ def test_bedrock_role_has_exactly_the_documented_permissions(run: RunProgram) ->
     assert [statement for statement in statements if "Condition" in statement] == []
 
 
+APPLICATION_PROFILE = f"arn:{PARTITION}:bedrock:{REGION}:{ACCOUNT}:application-inference-profile/abcdefgh1234"
+EVERY_MODEL = f"arn:{PARTITION}:bedrock:*::foundation-model/*"
+PROFILE_KEY = {"StringEquals": {"bedrock:InferenceProfileArn": [APPLICATION_PROFILE]}}
+
+
+def test_orchestrator_may_create_jobs_with_application_profiles(run: RunProgram) -> None:
+    program = run(modelIds=["amazon.nova-lite-v1:0", "apac.amazon.nova-pro-v1:0", APPLICATION_PROFILE])
+
+    granted = _bedrock_grants(policy(program.inputs("RolePolicy", "batch-orchestrator-data")["policy"]))
+
+    # The grant on every model includes the models of the other ids.
+    assert granted == [(["bedrock:CreateModelInvocationJob"], [JOBS, PRO, APPLICATION_PROFILE, EVERY_MODEL], None)]
+
+
+def test_bedrock_role_runs_models_through_application_profiles(run: RunProgram) -> None:
+    program = run(modelIds=["apac.amazon.nova-pro-v1:0", APPLICATION_PROFILE])
+
+    granted = _bedrock_grants(policy(program.inputs("RolePolicy", "batch-orchestrator-bedrock-data")["policy"]))
+
+    assert granted == [
+        (["bedrock:InvokeModel"], [PRO, APPLICATION_PROFILE, PRO_ANYWHERE], None),
+        (["bedrock:InvokeModel"], [EVERY_MODEL], PROFILE_KEY),
+    ]
+
+
 def test_bedrock_role_without_profiles_runs_no_model(run: RunProgram) -> None:
     program = run(modelIds=["amazon.nova-lite-v1:0"])
 

@@ -294,6 +294,7 @@ def test_role_has_exactly_the_documented_permissions(run: RunProgram) -> None:
         ("s3:GetObjectTagging", f"{bucket}/uploads/*"),
         ("s3:PutObject", f"{bucket}/processed/*"),
         ("s3:PutObjectTagging", f"{bucket}/processed/*"),
+        ("s3:GetObject", f"{bucket}/dead-letters/*"),
         ("s3:PutObject", f"{bucket}/dead-letters/*"),
         ("s3:DeleteObject", f"{bucket}/uploads/*"),
         ("dynamodb:PartiQLInsert", f"{table}-transactions"),
@@ -438,8 +439,20 @@ def test_local_deployer_supports_every_resource_type(run: RunProgram) -> None:
         ({"jobTimeoutHours": 23}, "jobTimeoutHours is 23: must be at least 24\n"),
         ({"jobTimeoutHours": 169}, "jobTimeoutHours is 169: must be at most 168\n"),
         *(
-            ({"modelIds": [model]}, f"modelIds.0 is '{model}': must be a model of Amazon Nova")
-            for model in ("anthropic.claude-3-haiku-20240307-v1:0", "mars.amazon.nova-lite-v1:0", "apac.", "*")
+            ({"modelIds": [model]}, f"modelIds.0 is '{model}': must be the id of a foundation model, such as")
+            for model in (
+                "mars.amazon.nova-lite-v1:0",
+                "apac.",
+                "apac.claude",
+                "us.jp.anthropic.claude-haiku-4-5-20251001-v1:0",
+                "Anthropic.Claude",
+                "claude-haiku-4-5",
+                "*",
+                "arn:aws:bedrock:ap-northeast-1::foundation-model/amazon.nova-lite-v1:0",
+                "arn:aws:bedrock:ap-northeast-1:123456789012:inference-profile/apac.amazon.nova-lite-v1:0",
+                "arn:aws:bedrock:ap-northeast-1:123456789012:application-inference-profile/*",
+                "arn:aws:bedrock:ap-northeast-1:123456789012:application-inference-profile/a,b",
+            )
         ),
         ({"loglevel": "INFO"}, "loglevel is 'INFO': unknown key; did you mean logLevel?"),
     ],
@@ -460,6 +473,45 @@ def test_program_refuses_a_profile_of_another_geography(run: RunProgram) -> None
     assert (
         "\n  modelIds.1 is 'us.amazon.nova-pro-v1:0': must be callable from aws:region eu-central-1: begin with eu. or "
         "global., or be the id of a foundation model\n"
+    ) in str(error.value)
+
+
+def test_config_error_reports_an_invalid_model_once(run: RunProgram) -> None:
+    with pytest.raises(ConfigError) as error:
+        run(modelIds=["claude"])
+
+    assert str(error.value).count("\n  modelIds") == 1
+
+
+@pytest.mark.parametrize(
+    "model_id",
+    [
+        "amazon.nova-lite-v1:0",
+        "anthropic.claude-haiku-4-5-20251001-v1:0",
+        "jp.anthropic.claude-haiku-4-5-20251001-v1:0",
+        "global.amazon.nova-2-lite-v1:0",
+        "amazon.nova-lite-v1:0:300k",
+        "openai.gpt-oss-120b-1:0",
+        "qwen.qwen3-vl-235b-a22b",
+        "moonshotai.kimi-k2.5",
+        "arn:aws:bedrock:ap-northeast-1:123456789012:application-inference-profile/abcdefgh1234",
+    ],
+)
+def test_program_accepts_models_of_every_provider(run: RunProgram, model_id: str) -> None:
+    program = run(modelIds=[model_id])
+
+    variables = program.inputs("Function", "batch-orchestrator")["environment"]["variables"]
+    assert variables["MODEL_IDS"] == model_id
+
+
+def test_program_refuses_an_application_profile_elsewhere(run: RunProgram) -> None:
+    profile = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abcdefgh1234"
+
+    with pytest.raises(ConfigError) as error:
+        run(modelIds=[profile])
+
+    assert (
+        f"\n  modelIds.0 is '{profile}': must be a profile in aws:region ap-northeast-1. Create a copy of it there\n"
     ) in str(error.value)
 
 

@@ -13,13 +13,16 @@ from batch_orchestrator.handler import handler, job_submitter
 from batch_orchestrator.prompt import model_input
 from batch_orchestrator.settings import load_settings
 from local.lambda_context import lambda_context
+from yorutsuke_common.schema import InvocationType
 
 from .bedrock import Bedrock, BedrockJob
 from .stage import BATCH_JOBS, BUCKET, PENDING_IMAGES, Stage
 
+CLAUDE = "jp.anthropic.claude-haiku-4-5-20251001-v1:0"
+APPLICATION_PROFILE = "arn:aws:bedrock:ap-northeast-1:123456789012:application-inference-profile/abcdefgh1234"
 ORCHESTRATOR_ENVIRONMENT = {
     "BEDROCK_ROLE_ARN": "arn:aws:iam::123456789012:role/yorutsuke-bedrock-test",
-    "MODEL_IDS": "amazon.nova-lite-v1:0,apac.amazon.nova-pro-v1:0",
+    "MODEL_IDS": f"amazon.nova-lite-v1:0,apac.amazon.nova-pro-v1:0,{CLAUDE},{APPLICATION_PROFILE}",
     "MIN_RECORDS": "3",
     "JOB_TIMEOUT_HOURS": "48",
 }
@@ -33,12 +36,12 @@ def request(image_ids: Iterable[str] = IMAGE_IDS, **changes: object) -> dict[str
     return {"intentId": "intent-1", "pendingImageIds": list(image_ids), "userId": "user-1", **changes}
 
 
-def manifest_of(image_ids: Iterable[str] = IMAGE_IDS) -> bytes:
-    """Return the manifest for images that `Stage.put_images` stored."""
+def manifest_of(image_ids: Iterable[str] = IMAGE_IDS, invocation_type: InvocationType | None = None) -> bytes:
+    """Return the manifest of a job of this type, for images that `Stage.put_images` stored."""
     lines: list[str] = []
     for image_id in image_ids:
         encoded = base64.b64encode(image_id.encode()).decode()
-        record = {"recordId": image_id, "modelInput": model_input("png", encoded)}
+        record = {"recordId": image_id, "modelInput": model_input("png", encoded, invocation_type)}
         lines.append(json.dumps(record, ensure_ascii=False, separators=(",", ":")))
     return "".join(f"{line}\n" for line in lines).encode()
 

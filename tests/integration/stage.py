@@ -260,7 +260,7 @@ class Stage:
         self.aws.dynamodb.update_item(
             TableName=BATCH_JOBS,
             Key={"intentId": {"S": f"intent-{job_id}"}},
-            UpdateExpression="REMOVE processedOutputs",
+            UpdateExpression="REMOVE processedOutputs, outputStats",
         )
 
     def expire_claims(self, job_id: str = JOB_ID) -> None:

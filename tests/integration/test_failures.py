@@ -1,5 +1,6 @@
 """Tests of failures: data is neither lost nor stored twice, and a message fails if a redelivery can help."""
 
+import gzip
 import json
 from typing import Any
 
@@ -173,18 +174,28 @@ def test_ambiguous_job_id_fails_message(stage: Stage, read_logs: LogReader) -> N
     assert "has several items" in detail
 
 
-def test_second_output_file_fails_message(stage: Stage, read_logs: LogReader) -> None:
-    stage.deliver(_seed(stage))
-    before = stage.state()
-    second_key = f"batch-output/{JOB_ID}/second.jsonl"
-    message = stage.put_output(simple_record("img-9"), key=second_key)
-    read_logs()
+@pytest.mark.parametrize("encoding", ["gzip", "identity"])
+def test_compressed_output_file_fails_message(stage: Stage, read_logs: LogReader, encoding: str) -> None:
+    message = _seed(stage)
+    content = stage.aws.s3.get_object(Bucket=BUCKET, Key=OUTPUT_KEY)["Body"].read()
+    stage.aws.s3.put_object(Bucket=BUCKET, Key=OUTPUT_KEY, Body=gzip.compress(content), ContentEncoding=encoding)
 
     assert stage.deliver(message) == ["message-0"]
 
-    assert [name for _, name, _ in _failures(read_logs())] == ["OutputConflictError"]
-    stage.aws.s3.delete_object(Bucket=BUCKET, Key=second_key)
-    assert stage.state() == before
+    [(_, name, detail)] = _failures(read_logs())
+    assert name == "CompressedOutputError"
+    assert detail.startswith(f"object key '{OUTPUT_KEY}' is a gzip file. An output file must not be compressed.")
+    assert (stage.job()["status"], stage.transactions()) == ("SUBMITTED", {})
+
+
+def test_output_after_a_compressed_one_is_processed(stage: Stage) -> None:
+    _seed(stage)
+    content = stage.aws.s3.get_object(Bucket=BUCKET, Key=OUTPUT_KEY)["Body"].read()
+    stage.aws.s3.put_object(Bucket=BUCKET, Key=OUTPUT_KEY, Body=gzip.compress(content))
+    stage.deliver(json.dumps(s3_notification(OUTPUT_KEY, "")))
+
+    assert stage.deliver(stage.put_output(*content.decode().splitlines())) == []
+    assert (stage.job()["status"], len(stage.transactions())) == ("COMPLETED", len(IMAGE_IDS))
 
 
 def test_failed_completion_update_fails_message(stage: Stage, read_logs: LogReader) -> None:

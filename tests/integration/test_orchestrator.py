@@ -17,6 +17,8 @@ from yorutsuke_common.schema import BatchJob
 
 from .conftest import LogReader
 from .orchestrator_stage import (
+    APPLICATION_PROFILE,
+    CLAUDE,
     IMAGE_IDS,
     MANIFEST,
     ORCHESTRATOR_CONTEXT,
@@ -146,6 +148,28 @@ def test_job_uses_requested_model(orchestrator: Orchestrator, model_id: str) -> 
     response = orchestrator.invoke(request(modelId=model_id))
 
     assert (response["modelId"], orchestrator.job().request["modelId"]) == (model_id, model_id)
+
+
+@pytest.mark.parametrize("model_id", [CLAUDE, APPLICATION_PROFILE])
+def test_other_model_creates_a_converse_job(orchestrator: Orchestrator, model_id: str) -> None:
+    orchestrator.stage.put_images(IMAGE_IDS)
+
+    response = orchestrator.invoke(request(modelId=model_id))
+
+    job, item = orchestrator.job(), orchestrator.item()
+    assert (response["modelId"], job.request["modelId"], item["modelId"]) == (model_id,) * 3
+    assert (job.request["modelInvocationType"], item["modelInvocationType"]) == ("Converse", "Converse")
+    assert job.manifest == manifest_of(invocation_type="Converse") != manifest_of()
+
+
+def test_image_too_large_for_converse_is_left_out(orchestrator: Orchestrator) -> None:
+    orchestrator.stage.put_images([*IMAGE_IDS, "img-4"])
+    orchestrator.stage.aws.s3.put_object(Bucket=BUCKET, Key="uploads/user-1/img-4.png", Body=bytes(3_750_001))
+
+    converse = orchestrator.invoke(request([*IMAGE_IDS, "img-4"], modelId=CLAUDE))
+    nova = orchestrator.invoke(request([*IMAGE_IDS, "img-4"], intentId="intent-2"))
+
+    assert (converse["leftOut"], nova["leftOut"]) == ([{"imageId": "img-4", "reason": "UNFIT_SIZE"}], [])
 
 
 def test_repeated_request_returns_job_with_one_call(orchestrator: Orchestrator) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from batch_orchestrator.settings import load_settings
 from local.in_memory import FunctionDiedError
 from local.lambda_context import lambda_context
 from yorutsuke_common.aws.dynamodb import to_item
@@ -22,6 +23,7 @@ from yorutsuke_common.errors import (
 from .aws_calls import crash
 from .conftest import LogReader
 from .orchestrator_stage import (
+    CLAUDE,
     IMAGE_IDS,
     MANIFEST,
     ORCHESTRATOR_CONTEXT,
@@ -383,6 +385,50 @@ def test_older_intent_without_timeout_is_resumed(orchestrator: Orchestrator) -> 
 
     assert "timeoutDurationInHours" not in orchestrator.job().request
     assert "jobTimeoutHours" not in orchestrator.item()
+
+
+@pytest.mark.parametrize("operation", ["PutItem", "CreateModelInvocationJob"])
+def test_begun_intent_keeps_its_invocation_type(
+    orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    """The default model of the stage changes after the intent has begun."""
+    orchestrator.stage.put_images(IMAGE_IDS)
+    monkeypatch.setenv("MODEL_IDS", CLAUDE)
+    clear_orchestrator_caches()
+    orchestrator.stage.calls.crash_after(operation)
+    with pytest.raises(FunctionDiedError):
+        orchestrator.invoke(request())
+    orchestrator.stage.calls.reset()
+    monkeypatch.setenv("MODEL_IDS", "amazon.nova-lite-v1:0")
+    clear_orchestrator_caches()
+
+    orchestrator.invoke(request())
+
+    [job] = orchestrator.bedrock.jobs.values()
+    assert (job.request["modelId"], job.request["modelInvocationType"]) == (CLAUDE, "Converse")
+    assert job.manifest == manifest_of(invocation_type="Converse")
+
+
+def test_changed_default_model_keeps_the_first_manifest(
+    orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orchestrator.stage.put_images(IMAGE_IDS)
+
+    def submit_first() -> None:
+        monkeypatch.setenv("MODEL_IDS", CLAUDE)
+        load_settings.cache_clear()
+        orchestrator.invoke_in_second_environment(request())
+
+    orchestrator.stage.calls.before_call("PutItem", submit_first)
+
+    with pytest.raises(SubmissionLostError, match="does not have the form for its model"):
+        orchestrator.invoke(request())
+
+    assert orchestrator.manifests() == {MANIFEST: manifest_of(invocation_type="Converse")}
+    assert orchestrator.open_uploads() == 0
+    orchestrator.stage.calls.reset()
+    assert orchestrator.invoke(request())["modelId"] == CLAUDE
+    assert orchestrator.job().request["modelInvocationType"] == "Converse"
 
 
 def test_manifest_of_deleted_item_is_not_reused(orchestrator: Orchestrator) -> None:

@@ -41,19 +41,25 @@ def dead_letters(
     if export and export.exists():
         screen.confirm(f"{export} exists. Replace it?", yes=yes)
     reasons: Counter[Reason] = Counter()
+    outputs: set[str | None] = set()
     first: list[DeadLetter] = []
     with screen.progress("Reading dead letters"), exported(export) if export else nullcontext() as file:
         for line, letter in read_letters(stage, job_id):
             reasons[letter.reason] += 1
+            outputs.add(letter.output)
             if reason in {None, letter.reason}:
                 first += [letter] if len(first) < limit else []
                 if file:
                     file.write(line.content + b"\n")
     shown = [letter.model_dump(exclude={"record"}) for letter in first]
     answer = {"jobId": job_id, "count": reasons.total(), "byReason": reasons, "first": shown}
+    headers = ["line", "image", "reason", "detail"]
     rows = [[letter.line, letter.imageId, letter.reason.value, letter.detail] for letter in first]
+    if len(outputs) > 1:
+        headers = ["output file", *headers]
+        rows = [[letter.output, *row] for letter, row in zip(first, rows, strict=True)]
     title = f"The first {quantity(len(rows), 'dead letter')}"
-    tables = [table(title, ("line", "image", "reason", "detail"), rows)] if rows else []
+    tables = [table(title, headers, rows)] if rows else []
     screen.show(answer, reasons_table(f"Dead letters of job {job_id}", reasons), *tables)
     if export:
         screen.say(f"Written to {export}. Only the file's owner can read it, because records may hold personal data.")

@@ -1,8 +1,9 @@
 """`replay`: processes a job's output again, after a preview of the effects."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -12,8 +13,8 @@ from yorutsuke.options import JobName, Yes, stage_command
 from yorutsuke.outputs import JobOutput
 from yorutsuke.replay import (
     Effects,
-    choose_output,
     choose_output_manifest,
+    choose_outputs,
     forget_outputs,
     notification,
     preview_effects,
@@ -33,18 +34,21 @@ POLL_SECONDS = 1.0
 
 Manifest = Annotated[bool, typer.Option("--manifest", help="Compare manifest.json.out again instead.")]
 Output = Annotated[
-    str | None, typer.Option("--output", metavar="FILE", help="The output file, if the job has several.")
+    str | None, typer.Option("--output", metavar="FILE", help="Only this output file, if the job has several.")
 ]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Do not wait for the result.")]
 Timeout = Annotated[
     timedelta | None,
     typer.Option(
-        "--timeout", parser=parse_span, metavar="SPAN", help="Maximum time to wait, such as 2h. By default 15m."
+        "--timeout",
+        parser=parse_span,
+        metavar="SPAN",
+        help="Maximum time to wait per file, such as 2h. By default 15m.",
     ),
 ]
 
-Sent = tuple[dict[str, Any], Callable[[StoredJob], bool]]
-"""The answer of a replay that was sent, and the test whether its result is in the job's item."""
+Wait = Callable[[Callable[[StoredJob], bool]], object]
+"""Waits until a test of the job's item holds, or returns immediately with `--no-wait`."""
 
 
 @stage_command
@@ -62,43 +66,68 @@ def replay(
     """Process a job's output again. A preview shows the effects first."""
     stored = find_job(stage, job)
     stored.require_job("output")
-    send = _replay_output_manifest if manifest else _replay_output
-    answer, is_done = send(screen, stage, stored, output, yes)
+    run = _replay_output_manifest if manifest else _replay_outputs
+    limit = DEFAULT_TIMEOUT if timeout is None else timeout
+    wait: Wait = (lambda _: None) if no_wait else partial(_wait, screen, stage, stored, limit)
+    answer = run(screen, stage, stored, output, yes, wait)
     if no_wait:
         screen.show({**answer, "done": False, "resultStats": None})
-        screen.say(f"The message was sent. `job {stored.name}` shows the result.")
+        screen.say(f"The replay was sent. `job {stored.name}` shows the result.")
         return
-    stored = _wait(screen, stage, stored, is_done, DEFAULT_TIMEOUT if timeout is None else timeout)
+    stored = find_job(stage, stored.intentId)
     screen.show({**answer, "done": True, "resultStats": stored.resultStats})
     screen.say(f"Done: job {stored.name} is {stored.status}.")
 
 
-def _replay_output(screen: Screen, stage: Stage, stored: StoredJob, named: str | None, yes: bool) -> Sent:  # noqa: FBT001
+def _replay_outputs(
+    screen: Screen,
+    stage: Stage,
+    stored: StoredJob,
+    named: str | None,
+    yes: bool,  # noqa: FBT001
+    wait: Wait,
+) -> dict[str, Any]:
     if stored.is_claimed:
         raise RefusedError(
             f"an invocation has claimed job {stored.name!r} until {stored.claimedUntil} (epoch seconds) at the latest. "
             f"Replay the job after that. `job {stored.name}` shows the claim."
         )
-    output = choose_output(stage, stored, named)
-    key = output.key
+    outputs = choose_outputs(stage, stored, named)
+    keys = [output.key for output in outputs]
     job = stage.stores.jobs.find(stored.name)
-    with screen.progress(f"Reading {key}"):
-        etag, effects = preview_effects(stage, job, key)
-    screen.preview(_effects_table(stored, output, effects))
-    screen.confirm(f"Process {key} again?", yes=yes)
-    require_unchanged(stage, key, etag)
-    _send_again(screen, stage, job, key)
-    answer = {"jobId": stored.jobId, "key": key, "effects": effects}
-    return answer, lambda now: now.is_completed and key in now.processedOutputs
+    effects = Effects()
+    with screen.progress(f"Reading {', '.join(keys)}"):
+        etags = [preview_effects(stage, job, key, effects) for key in keys]
+    screen.preview(_effects_table(stored, outputs, effects))
+    screen.confirm(f"Process {', '.join(keys)} again?", yes=yes)
+    for key, etag in zip(keys, etags, strict=True):
+        require_unchanged(stage, key, etag)
+    _process_again(screen, stage, job, keys, wait)
+    return {"jobId": stored.jobId, "keys": keys, "effects": effects}
 
 
-def _send_again(screen: Screen, stage: Stage, job: BatchJob, key: str) -> None:
-    """Forget the job's processed outputs and send the message about one, or do neither."""
-    forget_outputs(stage.stores.jobs, job)
+def _process_again(screen: Screen, stage: Stage, job: BatchJob, keys: Sequence[str], wait: Wait) -> None:
+    """Forget output files, and send the message about each when the one before is processed.
+
+    A message that meets the claim of another one would return only after the visibility timeout.
+    """
+    rest = forget_outputs(stage.stores.jobs, job, keys)
+    for number, key in enumerate(keys, start=1):
+        _send(screen, stage, job, rest, key)
+        try:
+            wait(lambda now, key=key: now.is_completed and key in now.processedOutputs)
+        except BaseException:
+            if left := keys[number:]:
+                screen.say(f"Output files that were not sent: {', '.join(left)}. Run the command again.")
+            raise
+
+
+def _send(screen: Screen, stage: Stage, job: BatchJob, rest: BatchJob, key: str) -> None:
+    """Send the message about an output file, or restore the job's item."""
     try:
         stage.queue.send([notification(stage.settings.images_bucket, key)])
     except BaseException:
-        if not job.processedOutputs or restore_outputs(stage.stores.jobs, job):
+        if restore_outputs(stage.stores.jobs, job, rest):
             state = f"The item of job {job.jobId!r} was restored."
         else:
             state = f"An invocation has claimed job {job.jobId!r} or processed an output. Run `job {job.jobId}`."
@@ -106,25 +135,30 @@ def _send_again(screen: Screen, stage: Stage, job: BatchJob, key: str) -> None:
         raise
 
 
-def _effects_table(stored: StoredJob, output: JobOutput, effects: Effects) -> Any:
-    others = [key for key in stored.processedOutputs if key != output.key]
+def _effects_table(stored: StoredJob, outputs: Sequence[JobOutput], effects: Effects) -> Any:
     failures = "  ".join(f"{reason}={count}" for reason, count in effects.failures.most_common())
     return facts(
-        f"Effects of processing {output.key} again, for job {stored.name}",
+        f"Effects of processing {quantity(len(outputs), 'output file')} of job {stored.name} again",
         {
-            "state": output.state.value,
-            "replaces": ", ".join(others),
+            **{output.key: output.state.value for output in outputs},
             "transactions": f"{effects.new} new, {effects.unchanged} unchanged, {effects.deleted} deleted before",
             "images": f"{effects.imagesToMove} to move, {effects.imagesMovedBefore} moved before, "
             f"{effects.imagesUnknown} unknown",
             "failed records": failures or "0",
-            "dead letters": "the file is written again",
+            "dead letters": "those of these output files are written again",
             "metrics": "the records are counted again",
         },
     )
 
 
-def _replay_output_manifest(screen: Screen, stage: Stage, stored: StoredJob, named: str | None, yes: bool) -> Sent:  # noqa: FBT001
+def _replay_output_manifest(
+    screen: Screen,
+    stage: Stage,
+    stored: StoredJob,
+    named: str | None,
+    yes: bool,  # noqa: FBT001
+    wait: Wait,
+) -> dict[str, Any]:
     if named:
         raise RefusedError("--output and --manifest exclude each other. Leave one of them out.")
     key = choose_output_manifest(stage, stored).key
@@ -151,17 +185,18 @@ def _replay_output_manifest(screen: Screen, stage: Stage, stored: StoredJob, nam
         )
     screen.confirm(f"Compare {key} again?", yes=yes)
     stage.queue.send([notification(bucket, key)])
-    return {"jobId": stored.jobId, "key": key}, lambda now: now.bedrockCounts == counts
+    wait(lambda now: now.bedrockCounts == counts)
+    return {"jobId": stored.jobId, "key": key}
 
 
 def _wait(
-    screen: Screen, stage: Stage, stored: StoredJob, is_done: Callable[[StoredJob], bool], timeout: timedelta
-) -> StoredJob:
-    """Wait until a job's item has the result, and return the item. Raises UnfinishedError after the timeout."""
+    screen: Screen, stage: Stage, stored: StoredJob, timeout: timedelta, is_done: Callable[[StoredJob], bool]
+) -> None:
+    """Wait until a job's item has the result. Raises UnfinishedError after the timeout."""
     deadline = time.monotonic() + timeout.total_seconds()
     try:
         with screen.progress("Waiting for the function"):
-            while not is_done(now := find_job(stage, stored.intentId)):
+            while not is_done(find_job(stage, stored.intentId)):
                 if time.monotonic() > deadline:
                     raise UnfinishedError(
                         f"job {stored.name!r} was not processed within {timeout}. The function continues, and SQS "
@@ -171,4 +206,3 @@ def _wait(
     except KeyboardInterrupt:
         screen.say(f"Stopped waiting. The function continues. `job {stored.name}` shows the result.")
         raise
-    return now

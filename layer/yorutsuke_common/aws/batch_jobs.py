@@ -16,6 +16,7 @@ from yorutsuke_common.schema import (
     MAX_DETAIL_CHARACTERS,
     BatchJob,
     JobStatus,
+    OutputStats,
     RecordCounts,
     ResultStats,
     Submission,
@@ -212,21 +213,25 @@ class BatchJobs:
         """
         self.update(job, {}, *_claimed_by(token), remove=("claimedBy", "claimedUntil"))
 
-    def complete(self, job: BatchJob, key: str, etag: str, stats: ResultStats, completed_at: str) -> None:
-        """Mark the claimed job as COMPLETED, store its counts and its output's ETag, and end the claim.
+    def complete(self, job: BatchJob, key: str, etag: str, stats: OutputStats, completed_at: str) -> None:
+        """Mark the claimed job as COMPLETED, store the ETag and the counts of an output file, and end the claim.
 
-        The claim's token becomes `completedBy`. The counts of an earlier output manifest are removed, because they were
-        compared with an earlier output.
+        The counts of the job's other output files remain, and `resultStats` becomes the sum. The claim's token becomes
+        `completedBy`. The counts of an earlier output manifest are removed, because they were compared with an earlier
+        output.
 
         Raises:
             RetryableError: The claim was lost, or the item was deleted.
         """
+        output_stats = {**job.outputStats, key: stats}
+        result_stats = ResultStats.of(output_stats.values(), job.pendingImageIds)
         attributes = {
             "status": JobStatus.COMPLETED.value,
             "completedAt": completed_at,
             "completedBy": job.claimedBy,
-            "resultStats": stats.model_dump(exclude_none=True),
+            "resultStats": result_stats.model_dump(exclude_none=True),
             "processedOutputs": {**job.processedOutputs, key: etag},
+            "outputStats": {each: counts.model_dump(exclude_none=True) for each, counts in output_stats.items()},
         }
         remove = ("bedrockCounts", "claimedBy", "claimedUntil")
         completed, current = self.update(job, attributes, *_claimed_by(job.claimedBy), remove=remove)

@@ -64,8 +64,8 @@ class _RequestTemplate:
 class ObjectCopier:
     """Copies objects within one bucket, over a given number of connections.
 
-    The client makes every copy if a proxy is configured, or if botocore's internals differ from those known here:
-    botocore comes with the Lambda runtime and changes with it.
+    The client makes every copy if a proxy is configured, or if botocore's internals differ from those known here. They
+    may differ after an upgrade of the layer's botocore.
     """
 
     def __init__(self, s3: "S3Client", bucket: str, connections: int, logger: Logger) -> None:

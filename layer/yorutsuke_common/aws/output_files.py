@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from yorutsuke_common.records.lines import Line, split_lines
+from yorutsuke_common.errors import CompressedOutputError
+from yorutsuke_common.records.lines import GZIP_MAGIC, Line, split_lines
 from yorutsuke_common.records.output_manifest import MAX_OUTPUT_MANIFEST_BYTES
 
 if TYPE_CHECKING:
@@ -33,17 +34,33 @@ class Output:
 def open_output(s3: "S3Client", bucket: str, key: str) -> Generator[Output]:
     """Open an output file with one GetObject. Consuming `lines` reads the body; leaving the context closes it.
 
+    The content decides whether the file is compressed, because the header Content-Encoding may be missing or wrong.
+    AWS does not document that Bedrock compresses its output. Source: Amazon Bedrock user guide, "View the results of a
+    batch inference job".
+
     Raises:
         ClientError: The object cannot be read.
         BotoCoreError: The connection breaks. `lines` raises it as well.
+        CompressedOutputError: `lines` raises it if the content is a gzip file.
     """
     response = s3.get_object(Bucket=bucket, Key=key)
     with closing(response["Body"]) as body:
         yield Output(
             etag=response["ETag"].strip('"'),
             last_modified=response["LastModified"],
-            chunks=body.iter_chunks(CHUNK_BYTES),
+            chunks=_uncompressed(body.iter_chunks(CHUNK_BYTES), key),
         )
+
+
+def _uncompressed(chunks: Iterable[bytes], key: str) -> Iterator[bytes]:
+    """Yield the chunks of an object. Raises CompressedOutputError if they are a gzip file."""
+    for number, chunk in enumerate(chunks):
+        if number == 0 and chunk.startswith(GZIP_MAGIC):
+            raise CompressedOutputError(
+                f"object key {key!r} is a gzip file. An output file must not be compressed. Decompress it, and upload "
+                "it to the same key."
+            )
+        yield chunk
 
 
 def read_output_manifest(s3: "S3Client", bucket: str, key: str) -> tuple[str, bytes]:

@@ -30,8 +30,8 @@ def parse_counts(content: bytes, key: str) -> RecordCounts:
 
 
 def processed_lines(job: BatchJob) -> int:
-    """Return the number of records in a job's processed output, or 0 if the output is to be processed again."""
-    return job.resultStats.totalCount if job.resultStats and job.processedOutputs else 0
+    """Return the number of records in a job's processed output files, without files that are to be processed again."""
+    return sum(stats.totalCount for stats in job.outputStats.values())
 
 
 def is_premature(counts: RecordCounts, job: BatchJob) -> bool:

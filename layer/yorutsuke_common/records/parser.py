@@ -11,7 +11,7 @@ from yorutsuke_common.schema import BatchJob, DeadLetter, Reason, Receipt, Trans
 from .dead_letter import dead_letter, trimmed
 from .lines import Line
 from .receipt import parse_receipt
-from .record import image_id_of, parse_record, reply_of
+from .record import image_id_of, parse_record, receipt_source_of
 from .rejection import Rejection
 
 
@@ -48,7 +48,7 @@ class RecordParser:
         try:
             record = parse_record(line)
             image_id = image_id_of(record)
-            receipt = parse_receipt(reply_of(record), self._latest_date)
+            receipt = parse_receipt(receipt_source_of(record, line), self._latest_date)
         except Rejection as rejection:
             return dead_letter(line, image_id, rejection)
         kept = trimmed(record.model_dump_json(exclude_unset=True).encode())

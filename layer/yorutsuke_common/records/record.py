@@ -3,15 +3,16 @@
 from typing import cast
 
 import pydantic_core
-from pydantic import JsonValue, ValidationError
+from pydantic import ValidationError
 
 from yorutsuke_common.schema import BedrockRecord, Reason, SimpleRecord
 from yorutsuke_common.validation import describe_errors, json_problem, json_type
 
+from .exact_json import decode
 from .limits import MAX_VALUES, has_too_many_values
 from .lines import Line
 from .rejection import Rejection
-from .replies import reply_text
+from .replies import model_error, receipt_source
 
 BEDROCK_KEY = "recordId"
 """The key of the image id in Bedrock's layout."""
@@ -51,19 +52,23 @@ def image_id_of(record: BedrockRecord | SimpleRecord) -> str:
     return record.recordId if isinstance(record, BedrockRecord) else record.customData
 
 
-def reply_of(record: BedrockRecord | SimpleRecord) -> str:
-    """Return the text that the model wrote.
+def receipt_source_of(record: BedrockRecord | SimpleRecord, line: Line) -> object:
+    """Return the part of a record that holds the receipt: the model's text, or the input of its tool use.
 
     Raises:
-        Rejection: The record holds an error, lacks an output, or holds a reply that is unknown or incomplete.
+        Rejection: The record holds an error, lacks an output, or holds a reply that is unknown, refused or incomplete.
     """
     if isinstance(record, SimpleRecord):
         return record.output.text
     if record.error is not None:
-        raise Rejection(Reason.MODEL_ERROR, _model_error(record.error))
+        raise Rejection(Reason.MODEL_ERROR, model_error(record.error))
     if record.modelOutput is None:
         raise Rejection(Reason.INVALID_RECORD, "the record must have modelOutput or error")
-    return reply_text(record.modelOutput)
+    source = receipt_source(record.modelOutput)
+    if isinstance(source, str):
+        return source
+    # The input of a tool use is a part of the record, whose numbers are floats by now.
+    return receipt_source(decode(line.content.decode())["modelOutput"])
 
 
 def _keys(content: bytes, refused: ValidationError) -> list[str]:
@@ -82,9 +87,3 @@ def _keys(content: bytes, refused: ValidationError) -> list[str]:
 
 def _misfit(keys: list[str], problem: str) -> Rejection:
     return Rejection(Reason.INVALID_RECORD, f"{problem}. The record has the keys {keys}.")
-
-
-def _model_error(error: JsonValue) -> str:
-    if isinstance(error, dict):
-        return f"the model failed with code {error.get('errorCode')}: {error.get('errorMessage')}"
-    return f"the model failed: {error}"

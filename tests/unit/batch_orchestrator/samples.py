@@ -9,7 +9,7 @@ from batch_orchestrator.manifest import SECONDS_TO_SUBMIT, manifest_line
 from batch_orchestrator.settings import Settings
 from yorutsuke_common.aws.pending_images import StoredImage
 from yorutsuke_common.hashing import images_digest, selection
-from yorutsuke_common.schema import Submission, SubmitRequest
+from yorutsuke_common.schema import InvocationType, Submission, SubmitRequest
 
 ENVIRONMENT = {
     "STAGE": "dev",
@@ -56,9 +56,9 @@ def running_out(patch: pytest.MonkeyPatch, lines: int, at_first: float) -> Calla
     """
     written: list[str] = []
 
-    def line(sent: Image, content: bytes) -> bytes:
+    def line(sent: Image, content: bytes, form: InvocationType | None) -> bytes:
         written.append(sent.image_id)
-        return manifest_line(sent, content)
+        return manifest_line(sent, content, form)
 
     patch.setattr("batch_orchestrator.manifest.manifest_line", line)
     return lambda: at_first if len(written) < lines else SECONDS_TO_SUBMIT

@@ -65,6 +65,14 @@ def test_request_of_older_submission_omits_the_timeout() -> None:
     assert "timeoutDurationInHours" not in request
 
 
+def test_request_has_the_type_of_the_submission() -> None:
+    bedrock = Bedrock()
+
+    jobs(bedrock).create(SUBMISSION.model_copy(update={"modelInvocationType": "Converse"}))
+
+    assert [request["modelInvocationType"] for request in bedrock.requests] == ["Converse"]
+
+
 def test_job_name_of_longest_stage_is_valid() -> None:
     name = job_name("a" * 33, TOKEN)
 

@@ -21,7 +21,15 @@ from botocore.exceptions import (
     ResponseStreamingError,
 )
 
-from batch_orchestrator.images import MAX_IMAGE_BYTES, Content, Image, ImageReader, Unfit, select_images
+from batch_orchestrator.images import (
+    MAX_CONVERSE_IMAGE_BYTES,
+    MAX_IMAGE_BYTES,
+    Content,
+    Image,
+    ImageReader,
+    Unfit,
+    select_images,
+)
 from batch_orchestrator.manifest import manifest_line
 from tests.unit.logs import Logs
 from yorutsuke_common.aws.calls import CallPool, TimeLimit
@@ -210,6 +218,18 @@ def test_image_of_unfit_size_is_not_read(size: int, fits: bool) -> None:  # noqa
     content = io.BytesIO(b"content")
 
     [(_, found)] = read(lambda _: {"ContentLength": size, "ETag": "e", "Body": content}, IMAGE)
+
+    assert found == (Content(b"content", "e") if fits else Unfit.UNFIT_SIZE)
+    assert content.closed
+
+
+@pytest.mark.parametrize(("size", "fits"), [(3_750_000, True), (3_750_001, False)])
+def test_image_of_unfit_converse_size_is_not_read(size: int, fits: bool) -> None:  # noqa: FBT001
+    content = io.BytesIO(b"content")
+    bucket = Bucket(lambda _: {"ContentLength": size, "ETag": "e", "Body": content})
+    reader = ImageReader(cast("S3Client", bucket), "images")
+
+    [(_, found)] = reader.read([IMAGE], enough_seconds, MAX_CONVERSE_IMAGE_BYTES)
 
     assert found == (Content(b"content", "e") if fits else Unfit.UNFIT_SIZE)
     assert content.closed

@@ -5,7 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_orchestrator.images import Unfit
-from batch_orchestrator.submit_job import SubmittedJob, require_allowed, require_same_images, require_same_request
+from batch_orchestrator.submit_job import (
+    SubmittedJob,
+    require_allowed,
+    require_same_form,
+    require_same_images,
+    require_same_request,
+)
 from yorutsuke_common.errors import IntentConflictError, InvalidRequestError, SubmissionLostError
 from yorutsuke_common.schema import SubmitRequest
 
@@ -51,6 +57,18 @@ def test_submission_is_refused_when_its_images_changed() -> None:
         "lasts for 15 minutes and the intent's item in batch-jobs has no manifestPublished, Bedrock has no job. Delete "
         "the item, correct the cause, and send the request again."
     )
+
+
+def test_submission_is_refused_when_its_form_differs() -> None:
+    require_same_form(SUBMISSION, None)
+
+    with pytest.raises(SubmissionLostError) as raised:
+        require_same_form(SUBMISSION, "Converse")
+
+    assert (
+        "with 2 images, and the manifest does not have the form for its model 'amazon.nova-lite-v1:0'. Another "
+        "invocation may be continuing it, so send the same request again."
+    ) in str(raised.value)
 
 
 def test_answer_has_the_job_and_omitted_images() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from batch_result_handler.result_metrics import ResultMetrics
-from yorutsuke_common.schema import ResultStats
+from yorutsuke_common.schema import OutputStats
 
 METRICS = ResultMetrics("dev")
 
@@ -33,11 +33,11 @@ def entry_of(job_id: str, **values: float) -> dict[str, Any]:
 
 
 def test_each_job_emits_its_own_counts(capsys: pytest.CaptureFixture[str]) -> None:
-    empty = ResultStats(successCount=0, failureCount=0, totalCount=0, migrationFailedCount=0)
-    counted = ResultStats(successCount=9, failureCount=1, totalCount=10, migrationFailedCount=2)
+    empty = OutputStats(successCount=0, failureCount=0, totalCount=0, migrationFailedCount=0)
+    counted = OutputStats(successCount=9, failureCount=1, totalCount=10, migrationFailedCount=2)
 
-    METRICS.job_completed("abcdefgh1234", counted, 1234.5)
-    METRICS.job_completed("zzzzzzzz9999", empty, 0.5)
+    METRICS.job_completed("abcdefgh1234", counted, None, 1234.5)
+    METRICS.job_completed("zzzzzzzz9999", empty, None, 0.5)
 
     assert emitted(capsys) == [
         entry_of("abcdefgh1234", SuccessCount=9, FailureCount=1, MigrationFailedCount=2, ProcessingTime=1234.5),
@@ -47,9 +47,9 @@ def test_each_job_emits_its_own_counts(capsys: pytest.CaptureFixture[str]) -> No
 
 @pytest.mark.parametrize("missing", [0, 3])
 def test_missing_images_are_counted_when_known(capsys: pytest.CaptureFixture[str], missing: int) -> None:
-    stats = ResultStats(successCount=9, failureCount=0, totalCount=9, migrationFailedCount=0, missingCount=missing)
+    stats = OutputStats(successCount=9, failureCount=0, totalCount=9, migrationFailedCount=0)
 
-    METRICS.job_completed("abcdefgh1234", stats, 1.5)
+    METRICS.job_completed("abcdefgh1234", stats, missing, 1.5)
 
     counts = {"SuccessCount": 9, "FailureCount": 0, "MigrationFailedCount": 0, "MissingCount": missing}
     assert emitted(capsys) == [entry_of("abcdefgh1234", **counts, ProcessingTime=1.5)]

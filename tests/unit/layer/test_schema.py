@@ -15,6 +15,7 @@ from yorutsuke_common.schema import (
     ImageId,
     ImageStatus,
     JobStatus,
+    OutputStats,
     PendingImage,
     Reason,
     Receipt,
@@ -511,3 +512,25 @@ def test_submitted_item_is_a_valid_batch_job() -> None:
         "pendingImageIds": ["image-1", "image-2"],
         "traceId": "trace-1",
     }
+
+
+@pytest.mark.parametrize(
+    ("requested", "named", "missing"),
+    [(["a", "b", "c"], [1, 1], 1), (["a"], [1, 1], 0), (["a", "b"], [], 2), (None, [None, None], None)],
+)
+def test_missing_images_are_counted_over_all_files(
+    requested: list[str] | None, named: list[int | None], missing: int | None
+) -> None:
+    outputs = [
+        OutputStats(successCount=3, failureCount=2, totalCount=5, migrationFailedCount=1, namedImageCount=count)
+        for count in named
+    ]
+
+    files = len(outputs)
+    assert ResultStats.of(outputs, requested) == ResultStats(
+        successCount=3 * files,
+        failureCount=2 * files,
+        totalCount=5 * files,
+        migrationFailedCount=files,
+        missingCount=missing,
+    )

@@ -3,6 +3,7 @@
 moto does not enforce policies. tests/e2e/test_least_privilege.py tests the permissions of the job's role.
 """
 
+import base64
 import json
 from collections import Counter
 from collections.abc import Generator
@@ -16,6 +17,8 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from botocore.session import get_session
+from botocore.validate import ParamValidator
 from moto import mock_aws
 
 from local.aws import Aws, forget_own_account
@@ -27,6 +30,7 @@ from local.emulator import REGION
 from local.receipts import SHOPS
 
 if TYPE_CHECKING:
+    from botocore.model import Shape
     from mypy_boto3_bedrock import BedrockClient
 
 EVENTS = Path(__file__).parents[2] / "events" / "bedrock"
@@ -42,11 +46,13 @@ TRUST = {
     "Condition": {"StringEquals": {"aws:SourceAccount": ACCOUNT}, "ArnEquals": {"aws:SourceArn": f"{JOBS}/*"}},
 }
 """The statement in the user guide, "Create a custom service role for batch inference"."""
+NOVA = "amazon.nova-lite-v1:0"
+CLAUDE = "anthropic.claude-haiku-4-5-20251001-v1:0"
 REQUEST: dict[str, Any] = {
     "clientRequestToken": "intent-1",
     "jobName": "yorutsuke-local.intent-1",
     "roleArn": ROLE,
-    "modelId": "amazon.nova-lite-v1:0",
+    "modelId": NOVA,
     "inputDataConfig": {"s3InputDataConfig": {"s3Uri": f"s3://{BUCKET}/{MANIFEST_KEY}"}},
     "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": f"s3://{BUCKET}/batch-output/"}},
 }
@@ -277,7 +283,7 @@ def test_job_writes_its_output_and_manifest(account: Account) -> None:
     malformed = {"errorCode": 400, "errorMessage": "Malformed input request: #: required key [messages] not found."}
     assert sorted(lines, key=lambda line: line["recordId"]) == [
         {"recordId": "00000000002", "modelInput": {"inputText": "Titan's"}, "error": malformed},
-        *({**record, **reply(record["recordId"], MODEL_INPUT)} for record in records("a", "b")),
+        *({**record, **reply(record["recordId"], MODEL_INPUT, NOVA)} for record in records("a", "b")),
     ]
     [counts] = account.lines(f"batch-output/{job_id}/manifest.json.out")
     assert [*counts] == [*json.loads((EVENTS / "manifest.json.out").read_text())]
@@ -373,7 +379,7 @@ def test_every_kind_of_reply_has_its_share() -> None:
     record_ids = [f"img-{number:05}" for number in range(5_000)]
     replies: dict[Kind, list[dict[str, Any]]] = {kind: [] for kind in Kind}
     for record_id in record_ids:
-        replies[kind_of(record_id)].append(reply(record_id, MODEL_INPUT))
+        replies[kind_of(record_id)].append(reply(record_id, MODEL_INPUT, NOVA))
 
     assert sum(SHARES.values()) == pytest.approx(1)
     shares = {kind: len(of_kind) / len(record_ids) for kind, of_kind in replies.items()}
@@ -399,7 +405,7 @@ def _text(output: dict[str, Any]) -> str:
 def test_good_reply_has_the_documented_form() -> None:
     nova = json.loads((EVENTS / "nova.json").read_text())["modelOutput"]
 
-    output = reply("a", MODEL_INPUT)["modelOutput"]
+    output = reply("a", MODEL_INPUT, NOVA)["modelOutput"]
 
     assert kind_of("a") is Kind.GOOD
     assert _keys(output) == _keys(nova)
@@ -413,3 +419,82 @@ def _keys(value: Any) -> Any:
     if isinstance(value, list):
         return [_keys(item) for item in cast("list[Any]", value)]
     return None
+
+
+IMAGE = {"format": "png", "source": {"bytes": base64.b64encode(b"image").decode()}}
+CONVERSE_INPUT = {
+    "system": [{"text": "Read."}],
+    "messages": [{"role": "user", "content": [{"image": IMAGE}, {"text": "レシート"}]}],
+    "inferenceConfig": {"maxTokens": 1_000},
+}
+
+
+def _converse_message(**image: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": [{"image": {**IMAGE, **image}}]}]}
+
+
+@pytest.mark.parametrize("model_id", [CLAUDE, NOVA])
+def test_converse_reply_has_the_documented_form(model_id: str) -> None:
+    operation = get_session().get_service_model("bedrock-runtime").operation_model("Converse")
+
+    output = reply("a", CONVERSE_INPUT, model_id, "Converse")["modelOutput"]
+
+    report = ParamValidator().validate(output, cast("Shape", operation.output_shape))
+    assert not report.has_errors(), report.generate_report()
+    assert output["stopReason"] == "end_turn"
+
+
+@pytest.mark.parametrize(
+    ("model_input", "message"),
+    [
+        ({"schemaVersion": "messages-v1", **CONVERSE_INPUT}, 'Unknown parameter in input: "schemaVersion"'),
+        ({"modelId": CLAUDE, **CONVERSE_INPUT}, "extraneous key [modelId] is not permitted"),
+        ({"toolConfig": {"tools": []}, **CONVERSE_INPUT}, "batch inference does not support toolConfig"),
+        ({"anthropic_version": "bedrock-2023-05-31", "max_tokens": 9}, "required key [messages] not found"),
+        ({"messages": []}, "required key [messages] not found"),
+        ({"messages": [{"role": "user", "content": "text"}]}, "Invalid type for parameter messages[0].content"),
+        ({**MODEL_INPUT, "inferenceConfig": {"max_new_tokens": 9}}, "Unknown parameter in inferenceConfig"),
+        (_converse_message(format="jpg"), "satisfy enum value set: [png, jpeg, gif, webp]"),
+        (_converse_message(source={"bytes": "no base64"}), "the bytes of an image are not base64"),
+        (_converse_message(source={"bytes": ""}), "The image has 0 bytes"),
+        (
+            _converse_message(source={"bytes": base64.b64encode(bytes(3_750_001)).decode()}),
+            "The image has 3750001 bytes, but a Converse request takes 1 to 3750000.",
+        ),
+    ],
+)
+def test_converse_refuses_requests_of_other_forms(model_input: dict[str, Any], message: str) -> None:
+    error = reply("a", model_input, CLAUDE, "Converse")["error"]
+
+    assert error["errorCode"] == 400
+    assert message in error["errorMessage"]
+
+
+def test_invoke_model_refuses_models_without_known_form() -> None:
+    assert reply("a", CONVERSE_INPUT, CLAUDE)["error"] == {
+        "errorCode": 400,
+        "errorMessage": f"The stand-in does not have the InvokeModel form of {CLAUDE}, only that of Amazon Nova.",
+    }
+    assert "modelOutput" in reply("a", CONVERSE_INPUT, f"apac.{NOVA}")
+
+
+def test_job_answers_in_the_form_of_its_type(account: Account) -> None:
+    lines: dict[str, list[Any]] = {}
+    for name, changes in {"invoke": {}, "converse": {"modelId": CLAUDE, "modelInvocationType": "Converse"}}.items():
+        account.put_manifest(*({"recordId": record_id, "modelInput": CONVERSE_INPUT} for record_id in "abc"))
+        job_id = account.create(clientRequestToken=uuid4().hex, **changes)
+        assert account.bedrock.finish(job_id).status == "Completed"
+        lines[name] = account.lines(f"batch-output/{job_id}/manifest.jsonl.out")
+
+    assert {name: {"metrics" in line["modelOutput"] for line in found} for name, found in lines.items()} == {
+        "invoke": {False},
+        "converse": {True},
+    }
+
+
+def test_repeated_token_is_refused_with_another_type(account: Account) -> None:
+    account.create()
+
+    code, _ = account.refusal(modelInvocationType="Converse")
+
+    assert code == "ConflictException"

@@ -54,11 +54,20 @@ class HostileAws:
             **{name: hostile(name) for name in STORED},
             "jobId": hostile("jobId"),
             "processedOutputs": {hostile("processedKey"): hostile("etag")},
+            "outputStats": {
+                hostile("processedKey"): {
+                    "successCount": 1,
+                    "failureCount": 1,
+                    "totalCount": 2,
+                    "migrationFailedCount": 1,
+                }
+            },
             "pendingImageIds": [hostile("imageId"), hostile("otherImageId")],
             "resultStats": {"successCount": 1, "failureCount": 1, "totalCount": 2, "migrationFailedCount": 1},
         }
         self.images: list[Parameters] = []
         self.letter: Parameters = {
+            "output": hostile("output"),
             "line": 1,
             "imageId": hostile("letterImageId"),
             "reason": "MODEL_ERROR",
@@ -126,8 +135,9 @@ class HostileAws:
 
     def _get_object(self, params: Parameters) -> Parameters:
         is_letters = unquote(params["url_path"]).startswith("/dead-letters/")
-        line = self.letter if is_letters else {"customData": hostile("recordImageId"), "output": {"text": "{"}}
-        body = json.dumps(line).encode()
+        letters = [self.letter, {**self.letter, "output": "other.jsonl"}]
+        lines = letters if is_letters else [{"customData": hostile("recordImageId"), "output": {"text": "{"}}]
+        body = "\n".join(map(json.dumps, lines)).encode()
         modified = datetime(2026, 11, 22, tzinfo=UTC)
         return {
             "Body": StreamingBody(io.BytesIO(body), len(body)),

@@ -91,9 +91,9 @@ class Case:
 CASES = {
     "jobs": Case(["jobs"], out=["jobId", "intentId", "status", "bedrockStatus"]),
     "job": Case(["job", "job"], out=["jobId", *STORED, "otherImageId"], err=["jobId", "intentId"]),
-    "dead-letters": Case(["dead-letters", "job"], out=["jobId", "letterImageId", "detail"]),
+    "dead-letters": Case(["dead-letters", "job"], out=["jobId", "output", "letterImageId", "detail"]),
     "invalid-letter": Case(["dead-letters", "job"], prepare=_break_letter, code=1),
-    "replay": Case(["replay", "job", "--no-wait"], out=["processedKey"], err=["jobId", "file"], prepare=_name_job),
+    "replay": Case(["replay", "job", "--no-wait"], out=["file"], err=["jobId", "file"], prepare=_name_job),
     "refused-replay": Case(["replay", "job"], err=["file"], prepare=_name_job, answer="n\n", code=1),
     "lost-replay": Case(["replay", "job"], err=["jobId", "code"], prepare=_refuse_message, code=1),
     "claimed-replay": Case(["replay", "job"], prepare=_claim_job, code=1),

@@ -1,21 +1,17 @@
 """The lookup of a job through a lagging index, and the comparison of an output file with the processed ones."""
 
-import shlex
 from typing import Any, cast
 
 import pytest
 
-from batch_result_handler.process_output import require_sole_output
 from tests.unit.layer.samples import JOB
 from yorutsuke_common.aws.batch_jobs import INDEX_DELAYS_SECONDS, INDEX_RESERVE_SECONDS, BatchJobs, is_processed
 from yorutsuke_common.aws.dynamodb import Item, to_item
-from yorutsuke_common.errors import OutputConflictError, UnknownJobError
-from yorutsuke_common.events import OutputObject
+from yorutsuke_common.errors import UnknownJobError
 from yorutsuke_common.schema import BatchJob
 
 KEY = "batch-output/abcdefgh1234/output.jsonl"
 OTHER_KEY = "batch-output/abcdefgh1234/other.jsonl"
-OUTPUT = OutputObject("images", KEY)
 
 
 class LaggingIndex:
@@ -94,32 +90,3 @@ def test_output_is_processed_if_key_and_etag_match(
     processed_outputs: dict[str, str], etag: str | None, *, expected: bool
 ) -> None:
     assert is_processed(job(**processed_outputs), KEY, etag) is expected
-
-
-@pytest.mark.parametrize("processed_outputs", [{}, {KEY: "etag-1"}])
-def test_first_output_and_its_new_content_are_accepted(processed_outputs: dict[str, str]) -> None:
-    require_sole_output(job(**processed_outputs), OUTPUT)
-
-
-@pytest.mark.parametrize("processed_outputs", [{OTHER_KEY: "etag-1"}, {KEY: "etag-1", OTHER_KEY: "etag-2"}])
-def test_second_output_is_refused_with_both_keys(processed_outputs: dict[str, str]) -> None:
-    with pytest.raises(OutputConflictError) as raised:
-        require_sole_output(job(**processed_outputs), OUTPUT)
-
-    assert str(raised.value) == (
-        f"object key '{KEY}' is a second output file of job 'abcdefgh1234', which was completed from '{OTHER_KEY}'. "
-        "A job has one output file. To process the second file instead, run `yorutsuke replay abcdefgh1234 --stage "
-        f"STAGE --output {KEY}`, then redrive the message."
-    )
-
-
-@pytest.mark.parametrize("name", ["a b", "a;b", "a`b`", "a\nb", "a'b", 'a"b', "$(a)"])
-def test_second_output_remedy_quotes_the_key(name: str) -> None:
-    key = f"batch-output/{name}/{name}.jsonl"
-    refused = job(**{OTHER_KEY: "etag-1"}).model_copy(update={"jobId": name})
-
-    with pytest.raises(OutputConflictError) as raised:
-        require_sole_output(refused, OutputObject("images", key))
-
-    command = str(raised.value).partition(" run `")[2].removesuffix("`, then redrive the message.")
-    assert shlex.split(command) == ["yorutsuke", "replay", name, "--stage", "STAGE", "--output", key]

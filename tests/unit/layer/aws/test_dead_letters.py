@@ -1,9 +1,14 @@
 """The dead-letter file appears only when it is complete."""
 
+import io
+import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from botocore.response import StreamingBody
 
 from yorutsuke_common.aws.dead_letters import DeadLetterFile
 from yorutsuke_common.aws.object_writer import PART_BYTES
@@ -16,6 +21,7 @@ if TYPE_CHECKING:
 
 S3_SMALLEST_PART = 5 * 1024 * 1024
 KEY = ("images", "dead-letters/abcdefgh1234.jsonl")
+OUTPUT = "output.jsonl"
 
 
 @dataclass
@@ -31,6 +37,12 @@ class Bucket:
         self.calls.append("PutObject")
         self.objects[request["Bucket"], request["Key"]] = request["Body"]
         return {}
+
+    def get_object(self, **request: str) -> dict[str, Any]:
+        self.calls.append("GetObject")
+        body = self.objects[request["Bucket"], request["Key"]]
+        stored = StreamingBody(io.BytesIO(body), len(body))
+        return {"Body": stored, "ETag": '"etag"', "LastModified": datetime(2026, 11, 22, tzinfo=UTC)}
 
     def create_multipart_upload(self, **request: str) -> dict[str, Any]:
         self.calls.append("CreateMultipartUpload")
@@ -54,6 +66,20 @@ class Bucket:
         return {}
 
 
+def letters_of(bucket: Bucket, output: str, kept: Iterable[str] = ()) -> DeadLetterFile:
+    """Return the dead letters of an output file, which keep those of other output files."""
+    return DeadLetterFile(cast("S3Client", bucket), "images", "abcdefgh1234", output, kept)
+
+
+def write_letters(bucket: Bucket, output: str, lines: Iterable[int], kept: Iterable[str] = ()) -> None:
+    """Write the dead letters of these lines of an output file."""
+    letters = letters_of(bucket, output, kept)
+    letters.begin()
+    for line in lines:
+        letters.add(letter(line))
+    letters.close()
+
+
 @pytest.fixture
 def bucket() -> Bucket:
     return Bucket()
@@ -61,7 +87,7 @@ def bucket() -> Bucket:
 
 @pytest.fixture
 def letters(bucket: Bucket) -> DeadLetterFile:
-    return DeadLetterFile(cast("S3Client", bucket), "images", "abcdefgh1234")
+    return letters_of(bucket, OUTPUT)
 
 
 def letter(line: int, record: str = "{") -> DeadLetter:
@@ -75,6 +101,11 @@ def letter(line: int, record: str = "{") -> DeadLetter:
     )
 
 
+def stored(letter: DeadLetter) -> DeadLetter:
+    """Return a dead letter as it is stored."""
+    return letter.model_copy(update={"output": OUTPUT})
+
+
 def test_dead_letters_key_contains_the_job_id() -> None:
     assert dead_letters_key("abcdefgh1234") == "dead-letters/abcdefgh1234.jsonl"
 
@@ -84,8 +115,8 @@ def test_dead_letter_is_one_json_line_in_utf8(bucket: Bucket, letters: DeadLette
     letters.close()
 
     line = (
-        '{"line":3,"imageId":"image-3","reason":"INVALID_AI_JSON","detail":"the reply is no JSON",'
-        '"record":"喫茶\\n\u2028"}\n'
+        '{"output":"output.jsonl","line":3,"imageId":"image-3","reason":"INVALID_AI_JSON",'
+        '"detail":"the reply is no JSON","record":"喫茶\\n\u2028"}\n'
     )
     assert bucket.objects == {KEY: line.encode()}
 
@@ -94,7 +125,7 @@ def test_dead_letter_omits_a_missing_image_id(bucket: Bucket, letters: DeadLette
     letters.add(DeadLetter(line=1, reason=Reason.INVALID_JSON, detail="the line is no JSON", record=b"null"))
     letters.close()
 
-    line = b'{"line":1,"reason":"INVALID_JSON","detail":"the line is no JSON","record":null}\n'
+    line = b'{"output":"output.jsonl","line":1,"reason":"INVALID_JSON","detail":"the line is no JSON","record":null}\n'
     assert bucket.objects == {KEY: line}
 
 
@@ -103,7 +134,10 @@ def test_numbers_outside_json_become_strings(bucket: Bucket, letters: DeadLetter
     letters.add(DeadLetter(line=1, reason=Reason.INVALID_RECORD, detail="", record=serialize_json(record)))
     letters.close()
 
-    written = '{"line":1,"reason":"INVALID_RECORD","detail":"","record":{"a":["Infinity","-Infinity","NaN",1.5,1'
+    written = (
+        '{"output":"output.jsonl","line":1,"reason":"INVALID_RECORD","detail":"",'
+        '"record":{"a":["Infinity","-Infinity","NaN",1.5,1'
+    )
     assert bucket.objects == {KEY: written.encode() + b"0" * 4_000 + b"]}}\n"}
 
 
@@ -134,13 +168,13 @@ def test_many_dead_letters_are_uploaded_in_parts(bucket: Bucket, letters: DeadLe
     letters.close()
 
     written = bucket.objects[KEY].splitlines()
-    assert [DeadLetter.model_validate_json(line) for line in written] == added
+    assert [DeadLetter.model_validate_json(line) for line in written] == [stored(one) for one in added]
     assert bucket.calls == ["CreateMultipartUpload", *["UploadPart"] * 3, "CompleteMultipartUpload"]
     assert list(bucket.objects) == [KEY]
 
 
 def test_full_part_is_not_followed_by_empty_part(bucket: Bucket, letters: DeadLetterFile) -> None:
-    without_record = len(letter(1, record="").as_json()) + 1
+    without_record = len(stored(letter(1, record="")).as_json()) + 1
     letters.add(letter(1, record="x" * (PART_BYTES - without_record)))
 
     letters.close()
@@ -150,9 +184,58 @@ def test_full_part_is_not_followed_by_empty_part(bucket: Bucket, letters: DeadLe
 
 
 def test_less_than_one_part_is_one_object(bucket: Bucket, letters: DeadLetterFile) -> None:
-    without_record = len(letter(1, record="").as_json()) + 1
+    without_record = len(stored(letter(1, record="")).as_json()) + 1
     letters.add(letter(1, record="x" * (PART_BYTES - without_record - 1)))
 
     letters.close()
 
     assert bucket.calls == ["PutObject"]
+
+
+# In JSON, the second name is longer than the name in the bucket, and it begins like the first.
+NAMES = ('a".jsonl', 'a".jsonl.out', "b\n喫茶.jsonl")
+LINES = {NAMES[0]: [2, 1], NAMES[1]: [1], NAMES[2]: [7, 8, 9]}
+
+
+@pytest.mark.parametrize("order", [*itertools.permutations(NAMES)])
+def test_dead_letters_are_equal_in_any_order(bucket: Bucket, order: tuple[str, ...]) -> None:
+    for number, name in enumerate([*order, *order]):
+        write_letters(bucket, name, LINES[name], kept={*order[:number]} - {name})
+
+    written = [DeadLetter.model_validate_json(line) for line in bucket.objects[KEY].split(b"\n")[:-1]]
+    assert [(one.output, one.line) for one in written] == [(name, line) for name in NAMES for line in LINES[name]]
+
+
+def test_dead_letters_of_unkept_outputs_are_dropped(bucket: Bucket) -> None:
+    write_letters(bucket, "b.jsonl", [1])
+    write_letters(bucket, "c.jsonl", [2], kept=["b.jsonl"])
+
+    write_letters(bucket, "a.jsonl", [3], kept=["c.jsonl"])
+
+    letters = [DeadLetter.model_validate_json(line) for line in bucket.objects[KEY].splitlines()]
+    assert [(one.output, one.line) for one in letters] == [("a.jsonl", 3), ("c.jsonl", 2)]
+
+
+@pytest.mark.parametrize(("kept", "reads"), [([], 0), (["a"], 1), (["y", "z"], 1), (["a", "z"], 2)])
+def test_stored_dead_letters_are_read_if_needed(bucket: Bucket, kept: list[str], reads: int) -> None:
+    bucket.objects[KEY] = b""
+
+    write_letters(bucket, "m", [1], kept)
+
+    assert bucket.calls == ["GetObject"] * reads + ["PutObject"]
+
+
+def test_stored_dead_letters_are_copied_in_parts(bucket: Bucket) -> None:
+    first = letters_of(bucket, "a.jsonl")
+    for line in range(20):
+        first.add(letter(line, record="x" * 1_000_000))
+    first.close()
+    before = bucket.objects[KEY]
+    bucket.calls.clear()
+    bucket.uploads.clear()
+    bucket.parts.clear()
+
+    write_letters(bucket, "b.jsonl", [], kept=["a.jsonl"])
+
+    assert bucket.calls == ["GetObject", "CreateMultipartUpload", *["UploadPart"] * 3, "CompleteMultipartUpload"]
+    assert bucket.objects[KEY] == before

@@ -6,54 +6,133 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
 from tests.unit.layer.samples import JOB
 from yorutsuke_common.records.lines import Line
 from yorutsuke_common.records.parser import ParsedRecord, RecordParser
-from yorutsuke_common.records.replies import Reply
+from yorutsuke_common.records.replies import FORMS
 from yorutsuke_common.schema import DeadLetter, Reason, Receipt, serialize_json
 
 RECORDS = Path(__file__).parents[3] / "events" / "bedrock"
+DECISION = Path(__file__).parents[4] / "docs" / "decisions" / "0006-reply-forms.md"
 OUTPUTS = Path(__file__).parents[4] / "docs" / "outputs.md"
 PARSER = RecordParser(JOB, datetime(2026, 11, 22, 18, 42, 7, tzinfo=UTC), ttl_days=730)
 Record = dict[str, Any]
+Steps = tuple[str | int, ...]
+
+RECEIPT = {
+    "amount": 1280,
+    "type": "expense",
+    "date": "2026-11-20",
+    "merchant": "喫茶星",
+    "category": "other",
+    "description": "Coffee",
+}
+TEXT = json.dumps(RECEIPT, ensure_ascii=False)
+EXACT = TEXT.replace("1280", "1280.10")
+"""The receipt with an amount whose last digit a float would lose."""
 
 
 @dataclass(frozen=True)
 class Family:
-    """The paths of a family's text and stop reason, and the stop reason of a truncated reply."""
+    """The paths of a family's text and stop reason, its tool use, and its stop reasons.
 
-    text: tuple[str | int, ...]
-    stop_reason: tuple[str | int, ...]
-    truncated: str
+    A tool use is the path of its blocks, and a function from the receipt's JSON to a block.
+    """
+
+    text: Steps
+    stop_reason: Steps
+    truncated: tuple[str, ...]
+    refused: tuple[str, ...]
+    tools: tuple[Steps, Callable[[str], str]] | None = None
 
 
+def converse_tool(receipt: str) -> str:
+    """Return the JSON of a tool use of Converse."""
+    return f'{{"toolUse": {{"name": "receipt", "toolUseId": "t1", "input": {receipt}}}}}'
+
+
+def anthropic_tool(receipt: str) -> str:
+    """Return the JSON of a tool use of Anthropic."""
+    return f'{{"type": "tool_use", "id": "t1", "name": "receipt", "input": {receipt}}}'
+
+
+def openai_tool(receipt: str) -> str:
+    """Return the JSON of a tool call of OpenAI and Cohere, whose arguments are JSON as text."""
+    return f'{{"id": "t1", "type": "function", "function": {{"name": "r", "arguments": {json.dumps(receipt)}}}}}'
+
+
+_MESSAGE = ("choices", 0, "message")
 FAMILIES = {
-    "nova": Family(("output", "message", "content", 0, "text"), ("stopReason",), "max_tokens"),
-    "anthropic": Family(("content", 0, "text"), ("stop_reason",), "max_tokens"),
-    "titan": Family(("results", 0, "outputText"), ("results", 0, "completionReason"), "LENGTH"),
-    "llama": Family(("generation",), ("stop_reason",), "length"),
+    "nova": Family(
+        ("output", "message", "content", 0, "text"),
+        ("stopReason",),
+        ("max_tokens", "model_context_window_exceeded"),
+        ("content_filtered", "guardrail_intervened"),
+        (("output", "message", "content"), converse_tool),
+    ),
+    "anthropic": Family(
+        ("content", 0, "text"),
+        ("stop_reason",),
+        ("max_tokens", "model_context_window_exceeded"),
+        ("refusal",),
+        (("content",), anthropic_tool),
+    ),
+    "titan": Family(
+        ("results", 0, "outputText"), ("results", 0, "completionReason"), ("LENGTH",), ("CONTENT_FILTERED",)
+    ),
+    "llama": Family(("generation",), ("stop_reason",), ("length",), ("content_filter",)),
+    "openai": Family(
+        (*_MESSAGE, "content"),
+        ("choices", 0, "finish_reason"),
+        ("length",),
+        ("content_filter",),
+        ((*_MESSAGE, "tool_calls"), openai_tool),
+    ),
+    "deepseek": Family(("choices", 0, "text"), ("choices", 0, "stop_reason"), ("length",), ("content_filter",)),
+    "mistral": Family(("outputs", 0, "text"), ("outputs", 0, "stop_reason"), ("length",), ("content_filter",)),
+    "cohere": Family(("text",), ("finish_reason",), ("MAX_TOKENS", "ERROR_LIMIT"), ("ERROR", "ERROR_TOXIC")),
+    "cohere_chat": Family(
+        ("message", "content", 0, "text"),
+        ("finish_reason",),
+        ("MAX_TOKENS",),
+        ("ERROR",),
+        (("message", "tool_calls"), openai_tool),
+    ),
 }
+WITH_TOOLS = [name for name, family in FAMILIES.items() if family.tools]
+
+WRAPPED = {
+    "fence": "```json\n{}\n```",
+    "fence without language": "```\n{}\n```\n",
+    "fence in upper case": "\n```JSON\r\n{}\r\n```",
+    "fence on one line": "```json {}```",
+    "open fence": "```json\n{}",
+    "preamble": "Here is the receipt:\n{}",
+    "preamble and fence": "Here is the receipt:\n```json\n{}\n```",
+    "note": "{}\n\nNote: the tax is included.",
+    "array of one": "[{}]",
+    "byte order mark": "\ufeff{}",
+    "ideographic spaces": "\u3000{}\u3000",
+    "non-breaking spaces": "\xa0{}\xa0",
+    "thinking": '<thinking>The total is {"amount": 1}.</thinking>\n{}',
+    "think": "<think>\n{}\n</think>\n{}",
+    "reasoning": '<reasoning>{"a": {}</reasoning>{}',
+    "end of reasoning alone": 'The total is {"amount": 1}.</think>{}',
+    "braces in prose": 'Fields {amount, date} of {"amount": number, …} in {x}: {}',
+    "braces after it": "{} (see {1} and {)",
+    "quotes in prose": 'The "total" and a " alone: {}',
+}
+"""Text around the receipt. The last `{}` stands for it, unless the wrapping says otherwise."""
 
 
-def test_every_family_is_tested_and_documented() -> None:
-    outputs = OUTPUTS.read_text()
-
-    assert len(FAMILIES) == len(get_args(Reply))
-    assert [name for name in FAMILIES if name.title() not in outputs] == []
-
-
-def test_documented_records_become_transactions() -> None:
-    section = OUTPUTS.read_text().partition("## Layouts\n")[2].partition("\n## ")[0]
-    samples = [line.strip() for line in section.splitlines() if line.startswith("    ")]
-
-    records = [PARSER.parse(Line(number, sample.encode())) for number, sample in enumerate(samples, 1)]
-
-    assert [isinstance(record, ParsedRecord) for record in records] == [True, True]
-    assert [record.transaction.imageId for record in records if isinstance(record, ParsedRecord)] == ["img-1", "img-2"]
+def wrapped(wrapping: str, receipt: str) -> str:
+    """Return the receipt with text around it."""
+    before, _, after = wrapping.rpartition("{}")
+    return before + receipt + after
 
 
 def record_of(name: str) -> Record:
@@ -66,13 +145,13 @@ def read(record: Record) -> ParsedRecord | DeadLetter:
     return PARSER.parse(Line(7, json.dumps(record).encode()))
 
 
-def changed(record: Record, path: tuple[str | int, ...], change: Callable[[str], str]) -> Record:
-    """Return a copy of a record with a change at a path in its model output."""
+def changed(record: Record, path: Steps, value: object) -> Record:
+    """Return a copy of a record with a value at a path in its model output."""
     record = copy.deepcopy(record)
     parent: Any = record["modelOutput"]
     for step in path[:-1]:
         parent = parent[step]
-    parent[path[-1]] = change(parent[path[-1]])
+    parent[path[-1]] = value
     return record
 
 
@@ -89,59 +168,92 @@ def receipt_of(result: ParsedRecord | DeadLetter) -> dict[str, Any]:
     return result.transaction.model_dump(include=set(Receipt.model_fields))
 
 
-RECEIPT = {
-    "amount": 1280,
-    "type": "expense",
-    "date": "2026-11-20",
-    "merchant": "喫茶星",
-    "category": "other",
-    "description": "Coffee",
-}
+def with_tools(name: str, *receipts: str) -> bytes:
+    """Return the line of a reply with these tool uses and no text but reasoning."""
+    family = FAMILIES[name]
+    assert family.tools
+    path, block = family.tools
+    record = changed(record_of(name), family.text, "<thinking>The total is 1,280.</thinking>")
+    blocks = [*(("REASONING",) if path == family.text[:-2] else ()), *(f"TOOL {n}" for n in range(len(receipts)))]
+    line = json.dumps(changed(record, path, blocks))
+    for number, receipt in enumerate(receipts):
+        line = line.replace(f'"TOOL {number}"', block(receipt))
+    return line.replace('"REASONING"', '{"type": "thinking", "reasoningContent": {}}').encode()
+
+
+def test_every_sample_is_a_family_and_documented() -> None:
+    named = {path.stem for path in RECORDS.glob("*.json") if "modelOutput" in json.loads(path.read_text())}
+
+    assert named == set(FAMILIES)
+    assert [name for name in FAMILIES if name.partition("_")[0].title() not in DECISION.read_text().title()] == []
+
+
+def test_documented_records_become_transactions() -> None:
+    section = OUTPUTS.read_text().partition("## Layouts\n")[2].partition("\n## ")[0]
+    samples = [line.strip() for line in section.splitlines() if line.startswith("    ")]
+
+    records = [PARSER.parse(Line(number, sample.encode())) for number, sample in enumerate(samples, 1)]
+
+    assert [isinstance(record, ParsedRecord) for record in records] == [True, True]
+    assert [record.transaction.imageId for record in records if isinstance(record, ParsedRecord)] == ["img-1", "img-2"]
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_valid_reply_is_parsed(name: str) -> None:
+def test_good_reply_is_parsed(name: str) -> None:
     assert receipt_of(read(record_of(name))) == RECEIPT
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize("fence", ["```json\n{}\n```", "```\n{}\n```\n", "\n```JSON\r\n{}\r\n```"])
-def test_reply_in_one_fence_is_parsed(name: str, fence: str) -> None:
-    record = changed(record_of(name), FAMILIES[name].text, lambda text: fence.replace("{}", text))
+@pytest.mark.parametrize("wrapping", WRAPPED.values(), ids=[*WRAPPED])
+def test_wrapped_reply_is_parsed(name: str, wrapping: str) -> None:
+    record = changed(record_of(name), FAMILIES[name].text, wrapped(wrapping, TEXT))
 
     assert receipt_of(read(record)) == RECEIPT
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-def test_fence_with_other_text_is_rejected(name: str) -> None:
-    record = changed(record_of(name), FAMILIES[name].text, lambda text: f"Here it is:\n```json\n{text}\n```")
+@pytest.mark.parametrize("name", WITH_TOOLS)
+def test_single_tool_use_is_parsed_exactly(name: str) -> None:
+    result = PARSER.parse(Line(7, with_tools(name, EXACT)))
 
-    detail = "the model's reply is not valid JSON (line 1, column 1: expected a value)"
-    assert read(record) == letter(record, Reason.INVALID_AI_JSON, detail)
+    assert str(receipt_of(result)["amount"]) == "1280.10"
+
+
+@pytest.mark.parametrize("name", WITH_TOOLS)
+def test_several_tool_uses_are_rejected_by_count(name: str) -> None:
+    line = with_tools(name, TEXT, TEXT)
+
+    detail = "the reply must have one tool use, not 2"
+    assert PARSER.parse(Line(7, line)) == letter(json.loads(line), Reason.INVALID_AI_JSON, detail)
+
+
+@pytest.mark.parametrize("name", WITH_TOOLS)
+def test_repeated_key_in_a_tool_use_is_rejected(name: str) -> None:
+    line = with_tools(name, TEXT.replace("{", '{"amount": 1, '))
+
+    result = PARSER.parse(Line(7, line))
+
+    assert isinstance(result, DeadLetter)
+    assert result.detail == "an object in the model's reply must have each key once, but repeats amount"
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_truncated_reply_has_its_own_reason(name: str) -> None:
     family = FAMILIES[name]
-    cut = changed(record_of(name), family.text, lambda text: text[:20])
-    record = changed(cut, family.stop_reason, lambda _: family.truncated)
+    for truncated in family.truncated:
+        record = changed(changed(record_of(name), family.text, TEXT[:20]), family.stop_reason, truncated)
 
-    detail = (
-        f"the model stopped with {family.truncated!r}, so its reply is incomplete. Raise the request's token limit."
-    )
-    assert read(record) == letter(record, Reason.TRUNCATED_OUTPUT, detail)
+        detail = f"the model stopped with {truncated!r}, so its reply is incomplete. Raise the request's token limit."
+        assert read(record) == letter(record, Reason.TRUNCATED_OUTPUT, detail)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_unknown_model_output_is_rejected_with_its_keys(name: str) -> None:
-    record = record_of(name)
-    record["modelOutput"] = {f"new_{key}": value for key, value in record["modelOutput"].items()}
+def test_refused_reply_is_a_model_error(name: str) -> None:
+    family = FAMILIES[name]
+    for refused in family.refused:
+        record = changed(changed(record_of(name), family.text, "Sorry."), family.stop_reason, refused)
 
-    detail = (
-        "modelOutput: must be a reply with output.message.content, content, results or generation, "
-        f"but has the keys {sorted(record['modelOutput'])}"
-    )
-    assert read(record) == letter(record, Reason.INVALID_RECORD, detail)
+        detail = f"the model stopped with {refused!r} and did not read the receipt"
+        assert read(record) == letter(record, Reason.MODEL_ERROR, detail)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -161,13 +273,18 @@ def test_model_error_is_kept_with_code_and_message(name: str, error: str, detail
     assert read(record) == letter(record, Reason.MODEL_ERROR, detail)
 
 
-def test_text_blocks_are_joined_without_other_blocks() -> None:
-    for name, path in (("nova", ("output", "message", "content")), ("anthropic", ("content",))):
-        record = record_of(name)
-        parent: Any = record["modelOutput"]
-        for step in path:
-            parent = parent[step]
-        text = parent[0]["text"]
-        parent[:] = [{"reasoningContent": {}}, {"text": text[:9]}, {"toolUse": {}}, {"text": text[9:]}]
+def test_error_in_place_of_the_output_is_kept() -> None:
+    record = record_of("anthropic")
+    record["modelOutput"] = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
 
-        assert receipt_of(read(record)) == RECEIPT
+    detail = "the model failed with code overloaded_error: Overloaded"
+    assert read(record) == letter(record, Reason.MODEL_ERROR, detail)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_unknown_model_output_is_rejected_with_its_keys(name: str) -> None:
+    record = record_of(name)
+    record["modelOutput"] = {f"new_{key}": value for key, value in record["modelOutput"].items()}
+
+    detail = f"modelOutput: must be a reply with {FORMS}, but has the keys {sorted(record['modelOutput'])}"
+    assert read(record) == letter(record, Reason.INVALID_RECORD, detail)

@@ -1,5 +1,6 @@
 """Splitting a stream into numbered lines. A line is stored only up to the maximum length."""
 
+import gzip
 import tracemalloc
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,8 +12,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.unit.layer.samples import EXTRACTED_AT
-from yorutsuke_common.aws.output_files import CHUNK_BYTES, Output, open_output
-from yorutsuke_common.records.lines import MAX_LINE_BYTES, Line, split_lines
+from yorutsuke_common.aws.output_files import CHUNK_BYTES, open_output
+from yorutsuke_common.errors import CompressedOutputError
+from yorutsuke_common.records.lines import GZIP_MAGIC, MAX_LINE_BYTES, Line, split_lines
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -153,13 +155,38 @@ def test_open_output_uses_one_get_object() -> None:
     bucket = Bucket({"ETag": '"etag-1"', "LastModified": EXTRACTED_AT, "Body": body})
 
     with open_output(cast("S3Client", bucket), "images", "batch-output/job/output.jsonl") as output:
-        assert output == Output("etag-1", EXTRACTED_AT, body.content)
+        assert (output.etag, output.last_modified) == ("etag-1", EXTRACTED_AT)
         assert list(output.lines()) == [Line(1, b"a"), Line(2, b"b")]
         assert not body.closed
 
     assert body.closed
     assert bucket.requests == [{"Bucket": "images", "Key": "batch-output/job/output.jsonl"}]
     assert body.chunk_sizes == [CHUNK_BYTES]
+
+
+@pytest.mark.parametrize("content", [[], [b""], [GZIP_MAGIC[:1]], [b"{}\n", GZIP_MAGIC], [b"\n" + GZIP_MAGIC]])
+def test_open_output_passes_other_content_on(content: list[bytes]) -> None:
+    bucket = Bucket({"ETag": '"etag-1"', "LastModified": EXTRACTED_AT, "Body": Body(content)})
+
+    with open_output(cast("S3Client", bucket), "images", "batch-output/job/output.jsonl") as output:
+        assert list(output.lines()) == lines_of(b"".join(content))
+
+
+def test_open_output_refuses_a_gzip_file_at_once() -> None:
+    def content() -> Iterator[bytes]:
+        yield gzip.compress(b"{}\n" * 1000)
+        pytest.fail("more of the file was read")
+
+    body = Body(cast("Sequence[bytes]", content()))
+    bucket = Bucket({"ETag": '"etag-1"', "LastModified": EXTRACTED_AT, "Body": body})
+
+    with (
+        pytest.raises(CompressedOutputError, match="is a gzip file"),
+        open_output(cast("S3Client", bucket), "images", "batch-output/job/output.jsonl") as output,
+    ):
+        list(output.lines())
+
+    assert body.closed
 
 
 def test_open_output_raises_the_error_of_s3() -> None:

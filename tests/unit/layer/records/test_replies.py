@@ -1,19 +1,29 @@
-"""The text of the reply in each model's `modelOutput`."""
+"""The part of each model's `modelOutput` that holds the receipt."""
+
+from contextlib import suppress
 
 import pytest
 from pydantic import JsonValue
 
 from tests.unit.layer.samples import nova_output
 from yorutsuke_common.records.rejection import Rejection
-from yorutsuke_common.records.replies import reply_text
+from yorutsuke_common.records.replies import receipt_source
 from yorutsuke_common.schema import Reason
 
 
 def rejection_of(model_output: JsonValue) -> tuple[Reason, str]:
     """Return the reason and the detail of the rejection of this output."""
     with pytest.raises(Rejection) as raised:
-        reply_text(model_output)
+        receipt_source(model_output)
     return raised.value.reason, raised.value.detail
+
+
+def nova(*blocks: JsonValue) -> JsonValue:
+    """Return the output of Nova with these content blocks."""
+    return {"output": {"message": {"role": "assistant", "content": [*blocks]}}}
+
+
+REASONING: JsonValue = {"reasoningContent": {"reasoningText": {"text": "hm"}}}
 
 
 @pytest.mark.parametrize(
@@ -21,25 +31,47 @@ def rejection_of(model_output: JsonValue) -> tuple[Reason, str]:
     [
         ([{"text": '{"amount": 1}'}], '{"amount": 1}'),
         ([{"text": '{"amount"'}, {"text": ": 1}"}], '{"amount": 1}'),
-        ([{"reasoningContent": {"reasoningText": {"text": "hm"}}}, {"text": "{}"}, {"toolUse": {"name": "x"}}], "{}"),
+        ([REASONING, {"text": "{}"}, {"toolUse": {"name": "x"}}], "{}"),
         ([{"text": None}, {"text": "{}"}], "{}"),
-        ([{"toolUse": {"name": "x"}}], ""),
+        (["x", {"text": "{}"}], "{}"),
         ([], ""),
     ],
 )
-def test_text_blocks_of_nova_are_joined(content: JsonValue, text: str) -> None:
-    assert reply_text({"output": {"message": {"role": "assistant", "content": content}}}) == text
+def test_text_blocks_are_joined(content: list[JsonValue], text: str) -> None:
+    assert receipt_source(nova(*content)) == text
 
 
-@pytest.mark.parametrize("stop_reason", ["end_turn", "stop_sequence", "content_filtered", "MAX_TOKENS", "", None])
+def test_tool_use_is_preferred_to_text() -> None:
+    assert receipt_source(nova({"text": "{}"}, {"toolUse": {"input": {"amount": 1}}})) == {"amount": 1}
+
+
+@pytest.mark.parametrize(
+    ("model_output", "kinds"),
+    [
+        (nova(REASONING), "reasoningContent"),
+        (nova({"toolUse": {"name": "x"}}, {"image": {}}, 5), "a number, image, toolUse"),
+        (
+            {"content": [{"type": "thinking", "thinking": "…"}, {"type": "redacted_thinking"}]},
+            "redacted_thinking, thinking",
+        ),
+        (nova({f"kind-{number}": 1 for number in range(9)}), "kind-0, kind-1, kind-2, kind-3, kind-4"),
+    ],
+)
+def test_reply_without_text_or_tool_names_its_blocks(model_output: JsonValue, kinds: str) -> None:
+    detail = f"the reply must have text or a tool use, but has only {kinds}"
+    assert rejection_of(model_output) == (Reason.INVALID_AI_JSON, detail)
+
+
+@pytest.mark.parametrize("stop_reason", ["end_turn", "stop_sequence", "tool_use", "COMPLETE", "", None, 5, ["length"]])
 def test_reply_with_other_stop_reason_is_accepted(stop_reason: JsonValue) -> None:
-    assert reply_text(nova_output("{}", stopReason=stop_reason)) == "{}"
+    assert receipt_source(nova_output("{}", stopReason=stop_reason)) == "{}"
 
 
-def test_reply_at_the_token_limit_is_truncated() -> None:
-    assert rejection_of(nova_output("{}", stopReason="max_tokens")) == (
+@pytest.mark.parametrize("stop_reason", ["max_tokens", "MAX_TOKENS", "length", "Length"])
+def test_token_limit_is_recognised_in_any_case(stop_reason: str) -> None:
+    assert rejection_of(nova_output("{}", stopReason=stop_reason)) == (
         Reason.TRUNCATED_OUTPUT,
-        "the model stopped with 'max_tokens', so its reply is incomplete. Raise the request's token limit.",
+        f"the model stopped with {stop_reason!r}, so its reply is incomplete. Raise the request's token limit.",
     )
 
 
@@ -51,10 +83,11 @@ def test_reply_at_the_token_limit_is_truncated() -> None:
         ({"output": {}}, "has the keys ['output']"),
         ({"output": {"message": {}}}, "has the keys ['output']"),
         ({"output": {"message": {"content": "{}"}}}, "has the keys ['output']"),
-        ({"output": {"message": {"content": ["{}"]}}}, "has the keys ['output']"),
-        ({"output": {"message": {"content": [{"text": 1}]}}}, "has the keys ['output']"),
         ({"output": None}, "has the keys ['output']"),
-        ({"output": {"message": {"content": []}}, "stopReason": 5}, "has the keys ['output', 'stopReason']"),
+        ({"results": [{"outputText": "{}"}, {"outputText": "{}"}]}, "has the keys ['results']"),
+        ({"choices": []}, "has the keys ['choices']"),
+        ({"choices": [{"text": "{}"}, {"text": "{}"}]}, "has the keys ['choices']"),
+        ({"message": "Internal error"}, "has the keys ['message']"),
         ([], "is an array"),
         ("{}", "is text"),
         (True, "is a boolean"),
@@ -67,27 +100,11 @@ def test_unknown_form_is_rejected_with_its_keys(model_output: JsonValue, found: 
     assert (reason, detail.endswith(f", but {found}")) == (Reason.INVALID_RECORD, True)
 
 
-@pytest.mark.parametrize(
-    "model_output",
-    [
-        pytest.param({"content": [{"type": "text", "text": "{}"}], "stop_reason": "end_turn"}, id="anthropic"),
-        pytest.param({"results": [{"outputText": "{}", "completionReason": "FINISH"}]}, id="titan"),
-        pytest.param({"generation": "{}", "stop_reason": "stop"}, id="llama"),
-    ],
-)
-def test_replies_of_other_families_are_read(model_output: JsonValue) -> None:
-    assert reply_text(model_output) == "{}"
+@pytest.mark.parametrize("content", [None, "", []])
+@pytest.mark.parametrize("calls", [None, 5, [5], [{"function": {}}]])
+def test_hostile_message_is_read_without_an_error(content: JsonValue, calls: JsonValue) -> None:
+    message: JsonValue = {"content": content, "tool_calls": calls}
 
-
-@pytest.mark.parametrize(
-    "model_output",
-    [
-        pytest.param({"content": [{"type": "text", "text": "{"}], "stop_reason": "max_tokens"}, id="anthropic"),
-        pytest.param({"results": [{"outputText": "{", "completionReason": "LENGTH"}]}, id="titan"),
-        pytest.param({"generation": "{", "stop_reason": "length"}, id="llama"),
-    ],
-)
-def test_reply_of_any_family_can_be_truncated(model_output: JsonValue) -> None:
-    reason, _ = rejection_of(model_output)
-
-    assert reason is Reason.TRUNCATED_OUTPUT
+    for output in ({"choices": [{"message": message}]}, {"message": message}):
+        with suppress(Rejection):
+            assert receipt_source(output) == ""
