@@ -281,7 +281,7 @@ def require_same_images(submission: Submission, request: SubmitRequest, etags: M
 
 
 def require_same_form(submission: Submission, form: InvocationType | None) -> None:
-    """Refuse a manifest whose model requests have another form than the intent's job. Raises SubmissionLostError.
+    """Refuse a manifest with model requests of another form than the intent's job. Raises SubmissionLostError.
 
     The stage's default model may change between two invocations at once.
     """

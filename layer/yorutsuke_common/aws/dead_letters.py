@@ -28,7 +28,7 @@ class DeadLetterFile:
             s3: The client.
             bucket: The bucket.
             job_id: The id of the job, which the caller has claimed.
-            output: The name of the output file whose dead letters are replaced.
+            output: The name of the output file. Its dead letters are replaced.
             kept: The names of the job's other output files that have dead letters. If there is one, the file exists.
         """
         self._s3, self._bucket, self._key = s3, bucket, dead_letters_key(job_id)

@@ -6,7 +6,7 @@ from .rejection import Rejection
 
 
 def require_image_of_job(job: BatchJob, requested: frozenset[str] | None, image_id: str, owner: str | None) -> None:
-    """Refuse a record whose image does not belong to the job.
+    """Refuse a record of an image that does not belong to the job.
 
     Args:
         job: The job.

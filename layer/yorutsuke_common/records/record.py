@@ -67,7 +67,7 @@ def receipt_source_of(record: BedrockRecord | SimpleRecord, line: Line) -> objec
     source = receipt_source(record.modelOutput)
     if isinstance(source, str):
         return source
-    # The input of a tool use is a part of the record, whose numbers are floats by now.
+    # The input of a tool use is a part of the record. Its numbers are floats by now.
     return receipt_source(decode(line.content.decode())["modelOutput"])
 
 

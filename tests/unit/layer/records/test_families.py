@@ -33,7 +33,7 @@ RECEIPT = {
 }
 TEXT = json.dumps(RECEIPT, ensure_ascii=False)
 EXACT = TEXT.replace("1280", "1280.10")
-"""The receipt with an amount whose last digit a float would lose."""
+"""The receipt with an amount that loses its last digit as a float."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def anthropic_tool(receipt: str) -> str:
 
 
 def openai_tool(receipt: str) -> str:
-    """Return the JSON of a tool call of OpenAI and Cohere, whose arguments are JSON as text."""
+    """Return the JSON of a tool call of OpenAI and Cohere. Its arguments are JSON as text."""
     return f'{{"id": "t1", "type": "function", "function": {{"name": "r", "arguments": {json.dumps(receipt)}}}}}'
 
 
