@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from urllib.parse import quote_plus
 
-from yorutsuke_common.aws.batch_jobs import NOT_CLAIMED, BatchJobs, outputs_unchanged
+from yorutsuke_common.aws.batch_jobs import NOT_CLAIMED, BatchJobs
 from yorutsuke_common.aws.output_files import open_output
 from yorutsuke_common.aws.pending_images import StoredImage
 from yorutsuke_common.object_keys import is_output_key, output_name, output_prefix
@@ -163,10 +163,14 @@ def restore_outputs(jobs: BatchJobs, job: BatchJob, rest: BatchJob) -> bool:
 
 def _replace_outputs(jobs: BatchJobs, before: BatchJob, after: BatchJob) -> bool:
     """Store the ETags and the counts of `after` if the job has those of `before` and is not claimed."""
-    unchanged, seen = outputs_unchanged(before)
     names = ("processedOutputs", "outputStats")
-    attributes = {name: value for name, value in after.model_dump(include={*names}, exclude_none=True).items() if value}
+    attributes, seen = (
+        {name: value for name, value in job.model_dump(include={*names}, exclude_none=True).items() if value}
+        for job in (after, before)
+    )
+    unchanged = [f"{name} = :seen{name}" if name in seen else f"attribute_not_exists({name})" for name in names]
+    compared = {**{f":seen{name}": value for name, value in seen.items()}, ":now": int(time.time())}
+    condition = " AND ".join([*unchanged, f"({NOT_CLAIMED})"])
     remove = [name for name in names if name not in attributes]
-    compared = {**seen, ":now": int(time.time())}
-    replaced, _ = jobs.update(before, attributes, f"{unchanged} AND ({NOT_CLAIMED})", compared, remove=remove)
+    replaced, _ = jobs.update(before, attributes, condition, compared, remove=remove)
     return replaced

@@ -112,14 +112,16 @@ def _process_again(screen: Screen, stage: Stage, job: BatchJob, keys: Sequence[s
     A message that meets the claim of another one would return only after the visibility timeout.
     """
     rest = forget_outputs(stage.stores.jobs, job, keys)
-    for number, key in enumerate(keys, start=1):
-        _send(screen, stage, job, rest, key)
-        try:
+    left = [*keys]
+    try:
+        for key in keys:
+            _send(screen, stage, job, rest, key)
+            left.remove(key)
             wait(lambda now, key=key: now.is_completed and key in now.processedOutputs)
-        except BaseException:
-            if left := keys[number:]:
-                screen.say(f"Output files that were not sent: {', '.join(left)}. Run the command again.")
-            raise
+    except BaseException:
+        if left:
+            screen.say(f"Output files that were not sent: {', '.join(left)}. Run the command again.")
+        raise
 
 
 def _send(screen: Screen, stage: Stage, job: BatchJob, rest: BatchJob, key: str) -> None:

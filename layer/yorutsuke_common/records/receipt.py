@@ -15,13 +15,19 @@ from .rejection import Rejection
 _BEGINNING = re.compile(
     r"""<(?P<tag>thinking|think|reasoning)>
     | </(?:thinking|think|reasoning)>
-    | \{ \s*+ (?: \} | "[^"\\]*+ (?:\\.[^"\\]*+)*+" \s*+ : \s*+ (?: ["\[{\d-] | true | false | null | NaN | Infinity ) )
+    | \{ \s*+ (?:
+        \} | //
+        | (?: "[^"\\]*+(?:\\.[^"\\]*+)*+" | '[^'\n]{0,100}+' | “[^”\n]{0,100}+” ) \s*+ : \s*+
+          (?: [^\w\s<‹.…] | \d | true | false | null | NaN | Infinity )
+    )
     """,
-    re.VERBOSE | re.DOTALL,
+    re.VERBOSE | re.DOTALL | re.IGNORECASE,
 )
-"""A tag of a model's reasoning, or the beginning of a JSON object: a brace, a key and the first character of a value.
+"""A tag of a model's reasoning, or the beginning of an object: a brace, a key, and a character that may begin a value.
 
-Any other brace is prose. The quantifiers are possessive, so the search takes a time proportional to the text.
+The key may have wrong quotes, and the value a currency sign: such an object is a receipt that is not valid JSON. Any
+other brace is prose, also in a template such as `{"amount": number}` or `{"amount": <number>}`. The quantifiers are
+possessive or bounded, so the search takes a time proportional to the text.
 """
 
 
@@ -59,8 +65,8 @@ def _only_object(text: str) -> Any:
     while beginning := _BEGINNING.search(text, position):
         if tag := beginning["tag"]:
             # Reasoning without an end is the rest of the text.
-            end = text.find(f"</{tag}>", beginning.end())
-            position = len(text) if end < 0 else end + len(f"</{tag}>")
+            end = re.compile(f"</{tag}>", re.IGNORECASE).search(text, beginning.end())
+            position = end.end() if end else len(text)
         elif beginning[0].startswith("<"):
             # The tag at the beginning of the reasoning may be part of the prompt.
             count, position = 0, beginning.end()

@@ -7,6 +7,7 @@ parameters and response fields for foundation models" (Anthropic Claude, Amazon 
 Cohere, DeepSeek, OpenAI, Qwen); OpenAI API reference, "Create chat completion".
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -17,24 +18,28 @@ from yorutsuke_common.validation import json_type
 
 from .rejection import Rejection
 
-TRUNCATED_STOP_REASONS = frozenset({"max_tokens", "length", "model_context_window_exceeded", "error_limit"})
+TRUNCATED_STOP_REASONS = frozenset(
+    {"max_tokens", "length", "model_length", "model_context_window_exceeded", "error_limit"}
+)
 """Stop reasons of incomplete replies, in lower case.
 
 `max_tokens` and `model_context_window_exceeded` of Converse, Nova and Anthropic, `length` of Llama, Titan, Mistral and
-OpenAI, `MAX_TOKENS` and `ERROR_LIMIT` of Cohere.
+OpenAI, `model_length` of Mistral, `MAX_TOKENS` and `ERROR_LIMIT` of Cohere.
 """
 REFUSED_STOP_REASONS = frozenset(
     {"content_filtered", "content_filter", "guardrail_intervened", "refusal", "error_toxic", "error"}
+    | {"malformed_model_output", "malformed_tool_use"}
 )
-"""Stop reasons of replies that the model or a filter has replaced, in lower case.
+"""Stop reasons of replies that the model or a filter has replaced or spoilt, in lower case.
 
-`content_filtered` and `guardrail_intervened` of Converse and Nova, `refusal` of Anthropic, `content_filter` of OpenAI,
-`CONTENT_FILTERED` of Titan, `ERROR_TOXIC` and `ERROR` of Cohere.
+`content_filtered`, `guardrail_intervened`, `malformed_model_output` and `malformed_tool_use` of Converse and Nova,
+`refusal` of Anthropic, `content_filter` of OpenAI, `CONTENT_FILTERED` of Titan, `ERROR_TOXIC` and `ERROR` of Cohere.
 """
 FORMS = (
     "output.message.content (Nova, Converse), content (Anthropic), results (Titan), generation (Llama), choices "
     "(OpenAI, Qwen, DeepSeek, Mistral), outputs (Mistral), message.content or text (Cohere)"
 )
+KIND = re.compile(r"[a-z]+(?:[_A-Z][a-z]+){0,3}|an? [a-z]+|null|text")
 MAX_KINDS = 5
 """Maximum number of kinds of blocks that a rejection names."""
 
@@ -79,7 +84,9 @@ def receipt_source(model_output: object) -> object:
     if reply.tools:
         return reply.tools[0]
     if not reply.text and reply.others:
-        kinds = ", ".join(sorted(set(reply.others))[:MAX_KINDS])
+        # A kind is a name. Another text may come from the receipt.
+        named = {kind if KIND.fullmatch(kind) else "an unknown block" for kind in reply.others}
+        kinds = ", ".join(sorted(named)[:MAX_KINDS])
         raise Rejection(Reason.INVALID_AI_JSON, f"the reply must have text or a tool use, but has only {kinds}")
     return reply.text
 
@@ -98,9 +105,9 @@ def _read(output: Any) -> Reply | None:  # noqa: PLR0911 - each form is a branch
         case {"generation": str(text)}:
             return Reply(text, stop_reason=output.get("stop_reason"))
         case {"choices": [{"message": {**message}, **choice}]}:
-            return _chat_reply(message, choice.get("finish_reason"))
+            return _chat_reply(message, _stop_reason(choice))
         case {"choices": [{"text": str(text), **choice}]} | {"outputs": [{"text": str(text), **choice}]}:
-            return Reply(text, stop_reason=choice.get("stop_reason"))
+            return Reply(text, stop_reason=_stop_reason(choice))
         case {"message": {**message}}:
             return _chat_reply(message, output.get("finish_reason"))
         case {"text": str(text)}:
@@ -109,9 +116,16 @@ def _read(output: Any) -> Reply | None:  # noqa: PLR0911 - each form is a branch
             return None
 
 
+def _stop_reason(choice: Mapping[str, Any]) -> object:
+    """Return the stop reason of a choice. Families name it in one of two ways, and public adapters know both."""
+    return choice.get("finish_reason") or choice.get("stop_reason")
+
+
 def _chat_reply(message: Mapping[str, Any], stop_reason: object) -> Reply:
     """Read a message with its tool uses beside its content, which is text, blocks or null."""
     content, calls = message.get("content"), message.get("tool_calls")
+    if message.get("refusal"):
+        stop_reason = "refusal"
     blocks: Iterable[Any] = [{"text": content}] if isinstance(content, str) else _list(content)
     return _reply(chain(blocks, _list(calls)), stop_reason)
 
@@ -127,12 +141,12 @@ def _reply(blocks: Iterable[Any], stop_reason: object) -> Reply:
     others: list[str] = []
     for block in blocks:
         match block:
-            case {"text": str(text)}:
-                texts.append(text)
             case {"toolUse": {"input": used}} | {"type": "tool_use", "input": used} | {"function": {"arguments": used}}:
                 tools.append(used)
-            case {"type": str(kind)}:
+            case {"type": str(kind)} if kind != "text":
                 others.append(kind)
+            case {"text": str(text)}:
+                texts.append(text)
             case dict():
                 others += block
             case _:
@@ -143,8 +157,8 @@ def _reply(blocks: Iterable[Any], stop_reason: object) -> Reply:
 def model_error(error: Any) -> str:
     """Return the detail of an error that stands in the place of a reply."""
     match error:
-        case {"type": code, "message": message}:
-            return f"the model failed with code {code}: {message}"
+        case {"message": message}:
+            return f"the model failed with code {error.get('type') or error.get('code')}: {message}"
         case dict():
             return f"the model failed with code {error.get('errorCode')}: {error.get('errorMessage')}"
         case _:

@@ -504,6 +504,41 @@ def test_two_receipts_are_never_accepted(before: str, between: str, after: str) 
 
 
 @pytest.mark.parametrize(
+    "second",
+    [
+        '{"amount": ¥900, "type": "expense"}',
+        '{"amount": +900}',
+        '{"amount": "900}',
+        "{'amount': 900}",
+        "{“amount”: 900}",
+        '{ // the second\n"amount": 900}',
+        '{"amount": １５００}',
+        '{"amount": 900,}',
+        "{}",
+    ],
+)
+def test_receipt_beside_a_malformed_one_is_refused(second: str) -> None:
+    for reply in (f"{receipt_text()}\n{second}", f"{second}\n{receipt_text()}"):
+        assert reason_of(simple_line(reply)) is Reason.INVALID_AI_JSON
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        '{"amount": number, "date": YYYY-MM-DD}',
+        '{"amount": <number>}',
+        '{"amount": ...}',
+        '{"amount": …}',
+        '{"amount": 合計金額}',
+        "{amount, date}",
+        "{",
+    ],
+)
+def test_template_beside_the_receipt_is_prose(template: str) -> None:
+    assert transaction_of(simple_line(f"As {template}:\n{receipt_text()}")) == TRANSACTION
+
+
+@pytest.mark.parametrize(
     "piece",
     [
         "{",
@@ -513,6 +548,10 @@ def test_two_receipts_are_never_accepted(before: str, between: str, after: str) 
         '{"\\"',
         "{ ",
         "<think>",
+        "<THINK>",
+        "{'",
+        "{“",
+        "{ //",
         "</think>",
         '<think>{"a": ',
         '"',

@@ -54,7 +54,10 @@ def test_tool_use_is_preferred_to_text() -> None:
             {"content": [{"type": "thinking", "thinking": "…"}, {"type": "redacted_thinking"}]},
             "redacted_thinking, thinking",
         ),
-        (nova({f"kind-{number}": 1 for number in range(9)}), "kind-0, kind-1, kind-2, kind-3, kind-4"),
+        (nova({f"kind{letter}": 1 for letter in "HGFEDCBA"}), "an unknown block"),
+        (nova({f"kind_{letter}": 1 for letter in "hgfedcba"}), "kind_a, kind_b, kind_c, kind_d, kind_e"),
+        ({"content": [{"type": "Kissa Hoshi"}]}, "an unknown block"),
+        ({"content": [{"type": "thinking", "text": "{}"}]}, "thinking"),
     ],
 )
 def test_reply_without_text_or_tool_names_its_blocks(model_output: JsonValue, kinds: str) -> None:
@@ -98,6 +101,21 @@ def test_unknown_form_is_rejected_with_its_keys(model_output: JsonValue, found: 
     reason, detail = rejection_of(model_output)
 
     assert (reason, detail.endswith(f", but {found}")) == (Reason.INVALID_RECORD, True)
+
+
+@pytest.mark.parametrize("form", ["message", "text"])
+@pytest.mark.parametrize("name", ["finish_reason", "stop_reason"])
+def test_choice_may_name_its_stop_reason_either_way(form: str, name: str) -> None:
+    choice: JsonValue = {"message": {"content": "{}"}, "text": "{}"}
+    reason, _ = rejection_of({"choices": [{form: choice[form], name: "length"}]})
+
+    assert reason is Reason.TRUNCATED_OUTPUT
+
+
+def test_refusal_of_a_message_is_a_model_error() -> None:
+    reason, detail = rejection_of({"choices": [{"message": {"content": None, "refusal": "No."}}]})
+
+    assert (reason, detail) == (Reason.MODEL_ERROR, "the model stopped with 'refusal' and did not read the receipt")
 
 
 @pytest.mark.parametrize("content", [None, "", []])
