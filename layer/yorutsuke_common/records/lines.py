@@ -11,8 +11,11 @@ MAX_LINE_BYTES = 32 * 1024 * 1024
 """Maximum length of a line, in bytes. Above Bedrock's largest request: 25 MB for a Nova request with inline images."""
 
 BOM = b"\xef\xbb\xbf"
-GZIP_MAGIC = b"\x1f\x8b"
-"""The first bytes of every gzip file. JSON text cannot begin with them. Source: RFC 1952, section 2.3.1."""
+GZIP_MAGIC = b"\x1f\x8b\x08"
+"""The first bytes of every gzip file: two fixed ones, and the compression method "deflate", the only one.
+
+JSON text cannot begin with them. Source: RFC 1952, section 2.3.1.
+"""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ NOT_RECORDS = {
     "byte order mark": (b"\xef\xbb\xbf", "is empty."),
     "blank lines": (b"\n \r\n\n", "is empty."),
     "gzip": (gzip.compress(RECORD), "looks like a gzip file."),
-    "gzip header": (b"\x1f\x8b", "looks like a gzip file."),
+    "gzip header": (b"\x1f\x8b\x08", "looks like a gzip file."),
     "CSV": (b"imageId,amount\nimg-1,1280\n", "looks like a CSV file with 2 columns."),
     "CSV with quotes": (b'a,b,c\n"x, y","z\nz",1\n', "looks like a CSV file with 3 columns."),
     "CSV of Excel": ("金額;店\r\n1280;喫茶星\r\n".encode("cp932"), "looks like a CSV file with 2 columns."),
