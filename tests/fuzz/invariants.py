@@ -16,7 +16,8 @@ from tests.unit.layer.samples import EXTRACTED_AT, JOB, RECEIPT
 from yorutsuke_common.aws.dead_letters import DeadLetterFile
 from yorutsuke_common.aws.dynamodb import Item, from_item, to_item
 from yorutsuke_common.aws.output_files import open_output
-from yorutsuke_common.records.lines import BOM, MAX_LINE_BYTES, Line, split_lines
+from yorutsuke_common.errors import CompressedOutputError
+from yorutsuke_common.records.lines import BOM, GZIP_MAGIC, MAX_LINE_BYTES, Line, split_lines
 from yorutsuke_common.records.parser import ParsedRecord, RecordParser
 from yorutsuke_common.records.record import parse_record, receipt_source_of
 from yorutsuke_common.schema import (
@@ -60,6 +61,9 @@ def check_output(output: HostileOutput) -> list[Result]:
     Raises:
         AssertionError: An invariant is violated. Other exceptions come from the tested code.
     """
+    if output.content.startswith(GZIP_MAGIC):
+        _check_refusal(output)
+        return []
     read = _read(output)
     lines = _expected_lines(output)
     assert [_number(one) for one in read] == list(lines), "expected one result for each line that is not blank"
@@ -71,6 +75,14 @@ def check_output(output: HostileOutput) -> list[Result]:
     assert items_again == items, "the transactions depend on the chunks of the read"
     assert _dead_letter_file(output, again) == letters, "the dead letters depend on the chunks of the read"
     return read
+
+
+def _check_refusal(output: HostileOutput) -> None:
+    try:
+        _read(output)
+    except CompressedOutputError:
+        return
+    raise AssertionError("a gzip file is read as lines")
 
 
 def result_name(one: Result) -> str:

@@ -54,13 +54,18 @@ def open_output(s3: "S3Client", bucket: str, key: str) -> Generator[Output]:
 
 def _uncompressed(chunks: Iterable[bytes], key: str) -> Iterator[bytes]:
     """Yield the chunks of an object. Raises CompressedOutputError if they are a gzip file."""
-    for number, chunk in enumerate(chunks):
-        if number == 0 and chunk.startswith(GZIP_MAGIC):
-            raise CompressedOutputError(
-                f"object key {key!r} is a gzip file. An output file must not be compressed. Decompress it, and upload "
-                "it to the same key."
-            )
-        yield chunk
+    beginning = b""
+    rest = iter(chunks)
+    # The connection may deliver single bytes.
+    while len(beginning) < len(GZIP_MAGIC) and (chunk := next(rest, b"")):
+        beginning += chunk
+    if beginning.startswith(GZIP_MAGIC):
+        raise CompressedOutputError(
+            f"object key {key!r} is a gzip file. An output file must not be compressed. Decompress it, and upload it "
+            "to the same key."
+        )
+    yield beginning
+    yield from rest
 
 
 def read_output_manifest(s3: "S3Client", bucket: str, key: str) -> tuple[str, bytes]:

@@ -13,22 +13,20 @@ from .limits import MAX_VALUES, has_too_many_values
 from .rejection import Rejection
 
 _BEGINNING = re.compile(
-    r"""<(?P<tag>thinking|think|reasoning)>
+    r"""<(?P<tag>thinking|think|reasoning)\b[^<>]{0,100}+>
     | </(?:thinking|think|reasoning)>
-    | \{ \s*+ (?:
-        \} | //
-        | (?: "[^"\\]*+(?:\\.[^"\\]*+)*+" | '[^'\n]{0,100}+' | “[^”\n]{0,100}+” ) \s*+ : \s*+
-          (?: [^\w\s<‹.…] | \d | true | false | null | NaN | Infinity )
-    )
+    | \{ \s*+ (?: \} | "[^"\\]*+(?:\\.[^"\\]*+)*+" \s*+ : \s*+
+        (?: [^\w\s<‹.…] | \d | true | false | null | NaN | Infinity ) )
     """,
     re.VERBOSE | re.DOTALL | re.IGNORECASE,
 )
 """A tag of a model's reasoning, or the beginning of an object: a brace, a key, and a character that may begin a value.
 
-The key may have wrong quotes, and the value a currency sign: such an object is a receipt that is not valid JSON. Any
-other brace is prose, also in a template such as `{"amount": number}` or `{"amount": <number>}`. The quantifiers are
+Any other brace is prose, also in a template such as `{"amount": number}` or `{"amount": <number>}`. The quantifiers are
 possessive or bounded, so the search takes a time proportional to the text.
 """
+_ALMOST_RECEIPT = re.compile(r"[{｛][^{}｛｝]{0,300}?amount[^\w{}｛｝]{0,20}\d", re.IGNORECASE)
+"""A receipt that is not JSON, such as `{'amount': 900}` or `{amount: ¥900}`: a brace, and an amount with a number."""
 
 
 def parse_receipt(source: object, latest_date: str) -> Receipt:
@@ -61,8 +59,10 @@ def _only_object(text: str) -> Any:
     if has_too_many_values(text):
         raise Rejection(Reason.INVALID_TRANSACTION, f"the model's reply must have {MAX_VALUES} or fewer values")
     found: Any = None
+    prose: list[str] = []
     count = position = 0
     while beginning := _BEGINNING.search(text, position):
+        prose.append(text[position : beginning.start()])
         if tag := beginning["tag"]:
             # Reasoning without an end is the rest of the text.
             end = re.compile(f"</{tag}>", re.IGNORECASE).search(text, beginning.end())
@@ -73,6 +73,9 @@ def _only_object(text: str) -> Any:
         else:
             found, position = decode_object(text, beginning.start())
             count += 1
+    prose.append(text[position:])
+    if count == 1 and any(map(_ALMOST_RECEIPT.search, prose)):
+        raise Rejection(Reason.INVALID_AI_JSON, "the reply holds a JSON object and a receipt that is not valid JSON")
     if count != 1:
         if not text.strip():
             raise Rejection(Reason.INVALID_AI_JSON, "the reply is empty")

@@ -28,12 +28,13 @@ OpenAI, `model_length` of Mistral, `MAX_TOKENS` and `ERROR_LIMIT` of Cohere.
 """
 REFUSED_STOP_REASONS = frozenset(
     {"content_filtered", "content_filter", "guardrail_intervened", "refusal", "error_toxic", "error"}
-    | {"malformed_model_output", "malformed_tool_use"}
+    | {"malformed_model_output", "malformed_tool_use", "timeout", "user_cancel"}
 )
 """Stop reasons of replies that the model or a filter has replaced or spoilt, in lower case.
 
 `content_filtered`, `guardrail_intervened`, `malformed_model_output` and `malformed_tool_use` of Converse and Nova,
-`refusal` of Anthropic, `content_filter` of OpenAI, `CONTENT_FILTERED` of Titan, `ERROR_TOXIC` and `ERROR` of Cohere.
+`refusal` of Anthropic, `content_filter` of OpenAI, `CONTENT_FILTERED` of Titan, `ERROR_TOXIC`, `ERROR`, `TIMEOUT` and
+`USER_CANCEL` of Cohere.
 """
 FORMS = (
     "output.message.content (Nova, Converse), content (Anthropic), results (Titan), generation (Llama), choices "
@@ -110,8 +111,8 @@ def _read(output: Any) -> Reply | None:  # noqa: PLR0911 - each form is a branch
             return Reply(text, stop_reason=_stop_reason(choice))
         case {"message": {**message}}:
             return _chat_reply(message, output.get("finish_reason"))
-        case {"text": str(text)}:
-            return Reply(text, stop_reason=output.get("finish_reason"))
+        case {"text": str()}:
+            return _chat_reply({**output, "content": output["text"]}, output.get("finish_reason"))
         case _:
             return None
 
@@ -141,7 +142,9 @@ def _reply(blocks: Iterable[Any], stop_reason: object) -> Reply:
     others: list[str] = []
     for block in blocks:
         match block:
-            case {"toolUse": {"input": used}} | {"type": "tool_use", "input": used} | {"function": {"arguments": used}}:
+            case {"toolUse": {"input": used}} | {"type": "tool_use", "input": used}:
+                tools.append(used)
+            case {"function": {"arguments": used}} | {"name": _, "parameters": used}:
                 tools.append(used)
             case {"type": str(kind)} if kind != "text":
                 others.append(kind)

@@ -120,6 +120,7 @@ WRAPPED = {
     "non-breaking spaces": "\xa0{}\xa0",
     "thinking": '<thinking>The total is {"amount": 1}.</thinking>\n{}',
     "think": "<think>\n{}\n</think>\n{}",
+    "thinking with an attribute": '<Thinking type="x">{"amount": 1}</THINKING>{}',
     "reasoning": '<reasoning>{"a": {}</reasoning>{}',
     "end of reasoning alone": 'The total is {"amount": 1}.</think>{}',
     "braces in prose": 'Fields {amount, date} of {"amount": number, …} in {x}: {}',
