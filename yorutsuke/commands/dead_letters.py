@@ -35,18 +35,17 @@ def dead_letters(
     yes: Yes = False,
 ) -> None:
     """Show why records did not become transactions. Only --export writes the records, which may hold personal data."""
-    job_id = find_job(stage, job).require_job("dead letters")
+    stored = find_job(stage, job)
+    job_id = stored.require_job("dead letters")
     if export and not export.parent.is_dir():
         raise NotFoundError(f"folder {str(export.parent)!r} does not exist. Create it, or name another file.")
     if export and export.exists():
         screen.confirm(f"{export} exists. Replace it?", yes=yes)
     reasons: Counter[Reason] = Counter()
-    outputs: set[str | None] = set()
     first: list[DeadLetter] = []
     with screen.progress("Reading dead letters"), exported(export) if export else nullcontext() as file:
         for line, letter in read_letters(stage, job_id):
             reasons[letter.reason] += 1
-            outputs.add(letter.output)
             if reason in {None, letter.reason}:
                 first += [letter] if len(first) < limit else []
                 if file:
@@ -55,7 +54,7 @@ def dead_letters(
     answer = {"jobId": job_id, "count": reasons.total(), "byReason": reasons, "first": shown}
     headers = ["line", "image", "reason", "detail"]
     rows = [[letter.line, letter.imageId, letter.reason.value, letter.detail] for letter in first]
-    if len(outputs) > 1:
+    if len(stored.outputStats) > 1:
         headers = ["output file", *headers]
         rows = [[letter.output, *row] for letter, row in zip(first, rows, strict=True)]
     title = f"The first {quantity(len(rows), 'dead letter')}"

@@ -43,6 +43,9 @@ STORED = (
 Parameters = dict[str, Any]
 
 
+STATS = {"successCount": 1, "failureCount": 1, "totalCount": 2, "migrationFailedCount": 1}
+
+
 class HostileAws:
     """The answers of AWS to the calls of a session, by operation. Other operations have empty answers."""
 
@@ -54,16 +57,9 @@ class HostileAws:
             **{name: hostile(name) for name in STORED},
             "jobId": hostile("jobId"),
             "processedOutputs": {hostile("processedKey"): hostile("etag")},
-            "outputStats": {
-                hostile("processedKey"): {
-                    "successCount": 1,
-                    "failureCount": 1,
-                    "totalCount": 2,
-                    "migrationFailedCount": 1,
-                }
-            },
+            "outputStats": {hostile("processedKey"): STATS, hostile("otherKey"): STATS},
             "pendingImageIds": [hostile("imageId"), hostile("otherImageId")],
-            "resultStats": {"successCount": 1, "failureCount": 1, "totalCount": 2, "migrationFailedCount": 1},
+            "resultStats": STATS,
         }
         self.images: list[Parameters] = []
         self.letter: Parameters = {
