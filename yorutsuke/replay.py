@@ -14,11 +14,10 @@ from yorutsuke_common.aws.batch_jobs import NOT_CLAIMED, BatchJobs
 from yorutsuke_common.aws.output_files import open_output
 from yorutsuke_common.aws.pending_images import StoredImage
 from yorutsuke_common.object_keys import is_output_key, output_name, output_prefix
-from yorutsuke_common.records.job_images import require_image_of_job
+from yorutsuke_common.records.job_images import split_by_job
 from yorutsuke_common.records.parser import RecordParser
 from yorutsuke_common.records.reader import RecordChunk, read_chunks
-from yorutsuke_common.records.rejection import Rejection
-from yorutsuke_common.schema import BatchJob, Reason, Transaction
+from yorutsuke_common.schema import BatchJob, Reason
 
 from .errors import NotFoundError, RefusedError
 from .outputs import JobOutput, OutputState, job_outputs
@@ -100,16 +99,9 @@ def _add_chunk(
 ) -> None:
     effects.failures.update(letter.reason for letter in chunk.rejected)
     images = stage.stores.pending.find([record.transaction.imageId for record in chunk.parsed])
-    own: list[Transaction] = []
-    for record in chunk.parsed:
-        image_id = record.transaction.imageId
-        owner = images[image_id].user_id if image_id in images else None
-        try:
-            require_image_of_job(job, requested, image_id, owner)
-        except Rejection as rejection:
-            effects.failures[rejection.reason] += 1
-        else:
-            own.append(record.transaction)
+    owners = {image_id: image.user_id for image_id, image in images.items()}
+    own, dead_letters = split_by_job(job, requested, chunk.parsed, owners)
+    effects.failures.update(letter.reason for letter in dead_letters)
     stored = stored_ids(stage, own)
     for transaction in own:
         transaction_id = transaction.transactionId

@@ -27,10 +27,9 @@ from yorutsuke_common.errors import JobClaimedError, RetryableError
 from yorutsuke_common.events import OutputObject
 from yorutsuke_common.names import LogEvent
 from yorutsuke_common.object_keys import output_name, processed_date
-from yorutsuke_common.records.job_images import require_image_of_job
+from yorutsuke_common.records.job_images import split_by_job
 from yorutsuke_common.records.parser import RecordParser
 from yorutsuke_common.records.reader import RecordChunk, read_chunks
-from yorutsuke_common.records.rejection import Rejection
 from yorutsuke_common.schema import BatchJob, DeadLetter, OutputStats, Transaction, TransactionStatus, iso_utc
 from yorutsuke_common.settings import ResultSettings
 
@@ -165,23 +164,14 @@ class OutputProcessor:
             chunk: The records.
         """
         images = self.stores.pending.find([record.transaction.imageId for record in chunk.parsed])
-        transactions: list[Transaction] = []
-        dead_letters = [*chunk.rejected]
-        for record in chunk.parsed:
-            image_id = record.transaction.imageId
-            owner = images[image_id].user_id if image_id in images else None
-            try:
-                require_image_of_job(job, requested, image_id, owner)
-            except Rejection as rejection:
-                dead_letters.append(record.reject(rejection.reason, rejection.detail))
-            else:
-                transactions.append(record.transaction)
+        owners = {image_id: image.user_id for image_id, image in images.items()}
+        transactions, dead_letters = split_by_job(job, requested, chunk.parsed, owners)
         unmoved = self._store_transactions(job, transactions, images, date)
         return StoredChunk(
             image_ids=set(chunk.image_ids()),
             transactions=transactions,
             unmoved=unmoved,
-            dead_letters=sorted(dead_letters, key=lambda letter: letter.line),
+            dead_letters=sorted([*chunk.rejected, *dead_letters], key=lambda letter: letter.line),
         )
 
     def _store_transactions(
