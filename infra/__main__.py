@@ -14,6 +14,7 @@ from yorutsuke_infra.artifacts import stage_target
 from yorutsuke_infra.batch_models import Origin
 from yorutsuke_infra.batch_results import BatchResults, BatchResultsArgs
 from yorutsuke_infra.batch_submission import BatchSubmission, BatchSubmissionArgs
+from yorutsuke_infra.build import build
 from yorutsuke_infra.common_layer import CommonLayer, CommonLayerArgs
 from yorutsuke_infra.config import load_config
 from yorutsuke_infra.dashboard import Dashboard, DashboardArgs
@@ -36,6 +37,9 @@ from yorutsuke_infra.storage import Storage, StorageArgs
 stage = pulumi.get_stack()
 config = load_config(stage)
 target = stage_target(stage, config)
+pulumi.log.info(f"Building the layer and the functions for {target.runtime} on {target.architecture}", ephemeral=True)
+# The build repeats if the sources changed, so a deployment never has earlier zips.
+build(target)
 account_id = aws.get_caller_identity_output().account_id
 region = aws.get_region_output().region
 place = Origin(partition=aws.get_partition_output().partition, region=region, account_id=account_id)
@@ -47,29 +51,35 @@ messaging = Messaging(
     MessagingArgs(
         stage=stage,
         account_id=account_id,
-        bucket=storage.images if config.trigger == "sqs" else None,
+        bucket=storage.images,
         function_timeout_seconds=config.function_timeout_seconds,
         drill_event_source=config.drill_event_source,
+        protect_data=config.protect_data,
     ),
 )
 
 layer = CommonLayer(COMMON_LAYER, CommonLayerArgs(stage=stage, target=target))
 
 common = CommonArgs(stage=stage, config=config, target=target, layer_arn=layer.arn)
-handler = BatchResults(RESULT_HANDLER, BatchResultsArgs(common=common, storage=storage, messaging=messaging)).handler
+results = BatchResults(RESULT_HANDLER, BatchResultsArgs(common=common, storage=storage, messaging=messaging))
+handler = results.handler
 submission = BatchSubmission(ORCHESTRATOR, BatchSubmissionArgs(common=common, storage=storage, place=place))
 orchestrator = submission.orchestrator
 
-OutputNotification(
+notification = OutputNotification(
     OUTPUT_QUEUE,
     OutputNotificationArgs(
-        account_id=account_id, bucket=storage.images, messaging=messaging, function=handler.function
+        trigger=config.trigger,
+        account_id=account_id,
+        bucket=storage.images,
+        messaging=messaging,
+        function=handler.function,
     ),
 )
 
 lost_outputs = (
     lost_notifications("Output files and output manifests", messaging.topic.name)
-    if messaging.topic
+    if config.trigger == "sqs"
     else lost_invocations("Output files and output manifests", handler.function.name)
 )
 metrics = StageMetrics(
@@ -99,13 +109,18 @@ dashboard = Dashboard(
         log_group=handler.log_group.name,
         orchestrator_log_group=orchestrator.log_group.name,
     ),
+    pulumi.ResourceOptions(
+        # The dashboard depends on everything, so Pulumi deletes it first. If it is protected, nothing is deleted.
+        depends_on=[storage, messaging, layer, results, submission, notification, monitoring],
+        protect=config.protect_data,
+    ),
 )
 
 pulumi.export("imagesBucket", storage.images.bucket)
 pulumi.export("transactionsTable", storage.transactions.name)
 pulumi.export("batchJobsTable", storage.batch_jobs.name)
 pulumi.export("pendingImagesTable", storage.pending_images.name)
-pulumi.export("outputTopicArn", messaging.topic.arn if messaging.topic else None)
+pulumi.export("outputTopicArn", messaging.topic.arn if config.trigger == "sqs" else None)
 pulumi.export("queueUrl", messaging.queue.url)
 pulumi.export("queueArn", messaging.queue.arn)
 pulumi.export("deadLetterQueueUrl", messaging.dead_letter_queue.url)

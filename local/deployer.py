@@ -64,19 +64,23 @@ class LocalDeployer(pulumi.runtime.Mocks):
 
     def call(self, args: MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]]]:
         """Answer a provider function. Raises UnknownResourceError."""
-        match args.token:
-            case "aws:index/getCallerIdentity:getCallerIdentity":
-                identity = self._aws.sts.get_caller_identity()
-                return {"accountId": identity["Account"], "arn": identity["Arn"], "userId": identity["UserId"]}, []
-            case "aws:index/getRegion:getRegion":
-                return {"region": self._aws.sts.meta.region_name}, []
-            case "aws:index/getPartition:getPartition":
-                return {"partition": self._aws.sts.meta.partition}, []
-            case unknown:
-                raise UnknownResourceError(
-                    f"the local deployer does not support the provider function {unknown!r}. Add it to "
-                    "local/deployer.py."
-                )
+        return answer_call(self._aws, args.token), []
+
+
+def answer_call(aws: Aws, token: str) -> dict[str, Any]:
+    """Return the result of a provider function by its token. Raises UnknownResourceError."""
+    match token:
+        case "aws:index/getCallerIdentity:getCallerIdentity":
+            identity = aws.sts.get_caller_identity()
+            return {"accountId": identity["Account"], "arn": identity["Arn"], "userId": identity["UserId"]}
+        case "aws:index/getRegion:getRegion":
+            return {"region": aws.sts.meta.region_name}
+        case "aws:index/getPartition:getPartition":
+            return {"partition": aws.sts.meta.partition}
+        case unknown:
+            raise UnknownResourceError(
+                f"the local deployer does not support the provider function {unknown!r}. Add it to local/deployer.py."
+            )
 
 
 def has_tags(resource_type: str) -> bool:

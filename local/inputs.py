@@ -80,6 +80,11 @@ def pascal_case(value: Any) -> Any:
     return _map_nested(value, pascal_case, lambda key: key[0].upper() + key[1:])
 
 
+def camel_case(value: Any) -> Any:
+    """Return nested members of a response of boto3 with camelCase keys, as the provider's inputs have them."""
+    return _map_nested(value, camel_case, lambda key: key[0].lower() + key[1:])
+
+
 def _map_nested(value: Any, convert: Callable[[Any], Any], rename: Callable[[str], str] = str) -> Any:
     """Return a value with each item of a dict or list converted, and the dict's keys renamed."""
     if isinstance(value, dict):

@@ -158,7 +158,7 @@ def table(aws: Aws, inputs: Inputs) -> Created:
     }
     # DynamoDB refuses an empty list of indexes.
     if indexes := inputs.take_each("globalSecondaryIndexes"):
-        request["GlobalSecondaryIndexes"] = [_index(index) for index in indexes]
+        request["GlobalSecondaryIndexes"] = [_index(entry) for entry in indexes]
     arn = aws.dynamodb.create_table(**request)["TableDescription"].get("TableArn")
     if ttl := inputs.take_optional("ttl"):
         aws.dynamodb.update_time_to_live(TableName=name, TimeToLiveSpecification=pascal_case(ttl))
@@ -171,11 +171,11 @@ def table(aws: Aws, inputs: Inputs) -> Created:
     return name, {"arn": arn}
 
 
-def _index(index: Inputs) -> dict[str, Any]:
+def _index(entry: Inputs) -> dict[str, Any]:
     return {
-        "IndexName": index.take("name"),
-        "KeySchema": pascal_case(index.take("keySchemas")),
-        "Projection": {"ProjectionType": index.take("projectionType")},
+        "IndexName": entry.take("name"),
+        "KeySchema": pascal_case(entry.take("keySchemas")),
+        "Projection": {"ProjectionType": entry.take("projectionType")},
     }
 
 
@@ -336,7 +336,7 @@ def layer_version(aws: Aws, inputs: Inputs) -> Created:
     """Publish a layer version; its id is its ARN, version included."""
     version = aws.lambda_.publish_layer_version(
         LayerName=inputs.take("layerName"),
-        Content={"ZipFile": _archive(inputs)},
+        Content={"ZipFile": archive(inputs)},
         **inputs.take_pascal_case("compatibleRuntimes", "compatibleArchitectures"),
     )
     return version["LayerVersionArn"], {"arn": version["LayerVersionArn"], "layerArn": version["LayerArn"]}
@@ -349,7 +349,7 @@ def function(aws: Aws, inputs: Inputs) -> Created:
     created = aws.lambda_.create_function(
         FunctionName=name,
         **inputs.take_pascal_case("role", "runtime", "architectures", "handler", "layers", "timeout", "memorySize"),
-        Code={"ZipFile": _archive(inputs)},
+        Code={"ZipFile": archive(inputs)},
         Environment={"Variables": inputs.take_nested("environment").take("variables")},
         Tags=inputs.take("tags"),
     )
@@ -392,5 +392,6 @@ def event_source_mapping(aws: Aws, inputs: Inputs) -> Created:
     return created["UUID"], {"uuid": created["UUID"]}
 
 
-def _archive(inputs: Inputs) -> bytes:
+def archive(inputs: Inputs) -> bytes:
+    """Return the content of the archive in the input `code`."""
     return Path(inputs.take("code").path).read_bytes()

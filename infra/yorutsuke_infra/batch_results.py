@@ -8,7 +8,7 @@ import pulumi_aws as aws
 from yorutsuke_common.names import RESULT_SERVICE
 
 from .messaging import Messaging
-from .policies import BatchResultResources, Document, batch_result_policy, consume_policy, on_failure_policy
+from .policies import BatchResultResources, batch_result_policy, consume_policy, on_failure_policy
 from .python_function import CommonArgs, PythonFunction, PythonFunctionArgs
 from .storage import Storage
 
@@ -35,6 +35,12 @@ class BatchResults(pulumi.ComponentResource):
     def __init__(self, name: str, args: BatchResultsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("yorutsuke:functions:BatchResults", name, {}, opts)
         child, config = pulumi.ResourceOptions(parent=self), args.common.config
+        resources = BatchResultResources(
+            bucket=args.storage.images.arn,
+            transactions=args.storage.transactions.arn,
+            batch_jobs=args.storage.batch_jobs.arn,
+            pending_images=args.storage.pending_images.arn,
+        )
         self.handler = PythonFunction(
             name,
             PythonFunctionArgs(
@@ -46,7 +52,11 @@ class BatchResults(pulumi.ComponentResource):
                     "TRANSACTION_TTL_DAYS": str(config.transaction_ttl_days),
                     "TIMEZONE": config.timezone,
                 },
-                policies=_policies(args),
+                policies={
+                    "data": batch_result_policy(resources),
+                    "queue": consume_policy(args.messaging.queue.arn),
+                    "on-failure": on_failure_policy(args.messaging.dead_letter_queue.arn),
+                },
                 timeout_seconds=config.function_timeout_seconds,
             ),
             child,
@@ -63,16 +73,3 @@ class BatchResults(pulumi.ComponentResource):
             opts=child,
         )
         self.register_outputs({"functionName": self.handler.function.name})
-
-
-def _policies(args: BatchResultsArgs) -> dict[str, Document]:
-    resources = BatchResultResources(
-        bucket=args.storage.images.arn,
-        transactions=args.storage.transactions.arn,
-        batch_jobs=args.storage.batch_jobs.arn,
-        pending_images=args.storage.pending_images.arn,
-    )
-    policies = {"data": batch_result_policy(resources), "queue": consume_policy(args.messaging.queue.arn)}
-    if args.common.config.trigger == "s3":
-        policies["on-failure"] = on_failure_policy(args.messaging.dead_letter_queue.arn)
-    return policies

@@ -21,6 +21,7 @@ from .policies import (
     on_failure_policy,
     submission_policy,
 )
+from .protection import data_options
 from .python_function import CommonArgs, PythonFunction, PythonFunctionArgs, keep_failed_events
 from .storage import Storage
 
@@ -65,7 +66,7 @@ class BatchSubmission(pulumi.ComponentResource):
             policy=pulumi.Output.json_dumps(bedrock_policy(args.storage.images.arn, models)),
             opts=self._child,
         )
-        self.dead_letter_queue = self._dead_letter_queue(dead_letter_queue(name), args.common.stage)
+        self.dead_letter_queue = self._dead_letter_queue(dead_letter_queue(name), args.common)
         resources = BatchSubmissionResources(
             bucket=args.storage.images.arn,
             batch_jobs=args.storage.batch_jobs.arn,
@@ -85,14 +86,14 @@ class BatchSubmission(pulumi.ComponentResource):
             }
         )
 
-    def _dead_letter_queue(self, name: str, stage: str) -> aws.sqs.Queue:
+    def _dead_letter_queue(self, name: str, common: CommonArgs) -> aws.sqs.Queue:
         queue = aws.sqs.Queue(
             name,
-            name=physical_name(name, stage),
+            name=physical_name(name, common.stage),
             message_retention_seconds=DLQ_RETENTION_SECONDS,
             max_message_size=MAX_MESSAGE_BYTES,
             sqs_managed_sse_enabled=True,
-            opts=self._child,
+            opts=data_options(self, protect=common.config.protect_data),
         )
         aws.sqs.RedriveAllowPolicy(
             name,

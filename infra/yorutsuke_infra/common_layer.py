@@ -33,7 +33,8 @@ class CommonLayer(pulumi.ComponentResource):
             code=pulumi.FileArchive(str(layer_zip(args.target))),
             compatible_runtimes=[args.target.runtime],
             compatible_architectures=[args.target.architecture],
-            opts=pulumi.ResourceOptions(parent=self),
+            # Other stacks, and a rollback, use an earlier version.
+            opts=pulumi.ResourceOptions(parent=self, retain_on_delete=True),
         )
         self.arn = version.arn
         self.register_outputs({"arn": self.arn})

@@ -11,6 +11,7 @@ import pulumi_aws as aws
 from yorutsuke_common.names import BATCH_INPUT_PREFIX, BATCH_OUTPUT_PREFIX, DEAD_LETTERS_PREFIX, physical_name
 
 from .policies import bucket_policy
+from .protection import data_options
 
 EXPIRES_AFTER_DAYS = {BATCH_INPUT_PREFIX: 30, BATCH_OUTPUT_PREFIX: 30, DEAD_LETTERS_PREFIX: 90}
 """Lifetime of objects below a prefix, in days. Images in `uploads/` and `processed/` do not expire."""
@@ -52,8 +53,7 @@ class ImagesBucket(pulumi.ComponentResource):
 
     def _child(self, *depends_on: pulumi.Resource) -> pulumi.ResourceOptions:
         """Return the options of a child. `protect_data` protects the bucket together with its settings."""
-        keep = self._protect_data
-        return pulumi.ResourceOptions(parent=self, protect=keep, retain_on_delete=keep, depends_on=depends_on)
+        return data_options(self, depends_on, protect=self._protect_data)
 
     def _keep_private(self, name: str) -> None:
         block = aws.s3.BucketPublicAccessBlock(

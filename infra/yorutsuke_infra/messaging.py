@@ -1,7 +1,8 @@
 """The queue that feeds the batch_result_handler.
 
-The queue receives notifications of output files from a topic, and events of failed jobs from EventBridge. `trigger: s3`
-omits the topic. The queue then still receives events of failed jobs and redriven messages.
+The queue receives notifications of output files from a topic, and events of failed jobs from EventBridge. With
+`trigger: s3` the bucket does not publish to the topic. The queue then receives events of failed jobs and redriven
+messages.
 """
 
 import json
@@ -20,6 +21,7 @@ from yorutsuke_common.names import (
 )
 
 from .policies import Document, queue_policy, topic_policy
+from .protection import data_options
 
 MAX_RECEIVES = 5
 """Number of receives after which a failed message is moved to the dead-letter queue."""
@@ -37,27 +39,28 @@ class MessagingArgs:
     """Arguments of `Messaging`.
 
     Attributes:
-        bucket: The bucket that may publish to the topic, or None to omit the topic.
+        bucket: The bucket that may publish to the topic.
         function_timeout_seconds: The timeout of the function that receives from the queue.
         drill_event_source: A second source of job state changes. Only Bedrock can send events as Bedrock.
     """
 
     stage: str
     account_id: pulumi.Input[str]
-    bucket: aws.s3.Bucket | None
+    bucket: aws.s3.Bucket
     function_timeout_seconds: int
     drill_event_source: str | None
+    protect_data: bool
 
 
 class Messaging(pulumi.ComponentResource):
     """The queue, its dead-letter queue, and the senders to both.
 
-    `topic` is None without a bucket. `topic_ready` lists the resources that must exist before the bucket publishes.
+    `topic_ready` lists the resources that must exist before the bucket publishes.
 
     Resources:
         `{name}` and `{name}-dlq`: the queues, their policies and their redrive permissions.
         `{name}-failed-jobs`: the EventBridge rule for jobs that did not complete, and its target, the queue.
-        `{name}`: the topic, its policy and its subscription, if there is a bucket.
+        `{name}`: the topic, its policy and its subscription.
     """
 
     def __init__(self, name: str, args: MessagingArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -68,7 +71,7 @@ class Messaging(pulumi.ComponentResource):
             name=physical_name(dead_letter_queue(name), args.stage),
             message_retention_seconds=DLQ_RETENTION_SECONDS,
             sqs_managed_sse_enabled=True,
-            opts=self._child,
+            opts=data_options(self, protect=args.protect_data),
         )
         self.queue = aws.sqs.Queue(
             name,
@@ -83,28 +86,21 @@ class Messaging(pulumi.ComponentResource):
         self._permit_redrive(name, self.queue, NO_SOURCE_QUEUES)
         self.rule = self._rule(f"{name}-failed-jobs", args)
         # S3 cannot use the key that AWS manages for SNS, so the topic is not encrypted. Messages only name objects.
-        self.topic = (
-            aws.sns.Topic(name, name=physical_name(name, args.stage), opts=self._child) if args.bucket else None
-        )
+        self.topic = aws.sns.Topic(name, name=physical_name(name, args.stage), opts=self._child)
         may_send = [
             self._queue_policy(name, self.queue),
             self._queue_policy(dead_letter_queue(name), self.dead_letter_queue),
         ]
         sending = pulumi.ResourceOptions(parent=self, depends_on=may_send)
         self._send_failed_jobs(f"{name}-failed-jobs", sending)
-        self.topic_ready: list[pulumi.Resource] = []
-        if self.topic and args.bucket:
-            policy = topic_policy(self.topic.arn, args.bucket.arn, args.account_id)
-            self.topic_ready = [
-                self._topic_policy(name, self.topic, policy),
-                self._subscribe(name, self.topic, sending),
-            ]
+        policy = topic_policy(self.topic.arn, args.bucket.arn, args.account_id)
+        self.topic_ready = [self._topic_policy(name, policy), self._subscribe(name, sending)]
         self.register_outputs(
             {
                 "queueUrl": self.queue.url,
                 "deadLetterQueueUrl": self.dead_letter_queue.url,
                 "ruleName": self.rule.name,
-                "topicArn": self.topic.arn if self.topic else None,
+                "topicArn": self.topic.arn,
             }
         )
 
@@ -121,7 +117,7 @@ class Messaging(pulumi.ComponentResource):
         )
 
     def _queue_policy(self, name: str, queue: aws.sqs.Queue) -> aws.sqs.QueuePolicy:
-        document = queue_policy(queue.arn, self.rule.arn, self.topic.arn if self.topic else None)
+        document = queue_policy(queue.arn, self.rule.arn, self.topic.arn)
         return aws.sqs.QueuePolicy(
             name, queue_url=queue.url, policy=pulumi.Output.json_dumps(document), opts=self._child
         )
@@ -152,13 +148,13 @@ class Messaging(pulumi.ComponentResource):
             opts=opts,
         )
 
-    def _topic_policy(self, name: str, topic: aws.sns.Topic, policy: Document) -> aws.sns.TopicPolicy:
-        return aws.sns.TopicPolicy(name, arn=topic.arn, policy=pulumi.Output.json_dumps(policy), opts=self._child)
+    def _topic_policy(self, name: str, policy: Document) -> aws.sns.TopicPolicy:
+        return aws.sns.TopicPolicy(name, arn=self.topic.arn, policy=pulumi.Output.json_dumps(policy), opts=self._child)
 
-    def _subscribe(self, name: str, topic: aws.sns.Topic, opts: pulumi.ResourceOptions) -> aws.sns.TopicSubscription:
+    def _subscribe(self, name: str, opts: pulumi.ResourceOptions) -> aws.sns.TopicSubscription:
         return aws.sns.TopicSubscription(
             name,
-            topic=topic.arn,
+            topic=self.topic.arn,
             protocol="sqs",
             endpoint=self.queue.arn,
             # SNS does not retry a message if the queue denies access.

@@ -1,12 +1,18 @@
 """The notification of output files: the bucket publishes to a topic or invokes the function directly.
 
-A direct invocation needs fewer resources, for quick validation. Lambda retries a failed event after one minute and
-after two more, then sends it to the dead-letter queue. The claim of a crashed invocation can outlast these retries.
+A direct invocation is a shorter path, for quick validation. Lambda retries a failed event after one minute and after
+two more, then sends it to the dead-letter queue. The claim of a crashed invocation can outlast these retries.
 
-Source: AWS Lambda developer guide, "Invoking a Lambda function asynchronously".
+Both paths always exist, and the trigger only selects the one that the bucket uses. S3 takes about five minutes to
+apply a changed notification, and uses the earlier path until then. If that path ended with the change, notifications
+would be lost.
+
+Sources: AWS Lambda developer guide, "Invoking a Lambda function asynchronously"; Amazon S3 user guide, "Enabling and
+configuring event notifications using the Amazon S3 console".
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import pulumi
 import pulumi_aws as aws
@@ -26,10 +32,11 @@ class OutputNotificationArgs:
     """Arguments of `OutputNotification`.
 
     Attributes:
-        messaging: The bucket publishes to its topic. If it has no topic, the bucket invokes `function`.
+        trigger: `sqs` if the bucket publishes to the topic of `messaging`, `s3` if it invokes `function`.
         function: Its role must be allowed to send failed events to the dead-letter queue of `messaging`.
     """
 
+    trigger: Literal["sqs", "s3"]
     account_id: pulumi.Input[str]
     bucket: aws.s3.Bucket
     messaging: Messaging
@@ -40,21 +47,19 @@ class OutputNotification(pulumi.ComponentResource):
     """The bucket's only notification. S3 would replace it with a second one, so both triggers use this resource.
 
     Resources:
-        `{name}`: the notification. Without a topic, also S3's permission to invoke the function, and the destination
-            of failed events.
+        `{name}`: the notification, S3's permission to invoke the function, and the destination of failed events.
     """
 
     def __init__(self, name: str, args: OutputNotificationArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("yorutsuke:messaging:OutputNotification", name, {}, opts)
         self._child = pulumi.ResourceOptions(parent=self)
-        topic = args.messaging.topic
-        # S3 checks its permission when it creates the notification. Without a receiver, events would be lost.
-        ready = args.messaging.topic_ready if topic else self._may_invoke(name, args)
+        # S3 checks its permissions when it creates the notification. Without a receiver, events would be lost.
+        ready = [*args.messaging.topic_ready, *self._may_invoke(name, args)]
         aws.s3.BucketNotification(
             name,
             bucket=args.bucket.bucket,
-            topics=_on_topic(topic) if topic else None,
-            lambda_functions=None if topic else _to_function(args.function),
+            topics=_on_topic(args.messaging.topic) if args.trigger == "sqs" else None,
+            lambda_functions=_to_function(args.function) if args.trigger == "s3" else None,
             opts=pulumi.ResourceOptions(parent=self, depends_on=ready),
         )
         self.register_outputs({})

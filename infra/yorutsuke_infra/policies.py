@@ -223,15 +223,15 @@ def alarm_topic_policy(topic: Input[str], account_id: Input[str]) -> Document:
     )
 
 
-def queue_policy(queue: Input[str], rule: Input[str], topic: Input[str] | None) -> Document:
-    """Allow one rule, and optionally one topic, to send to a queue. Neither can deliver without this policy.
+def queue_policy(queue: Input[str], rule: Input[str], topic: Input[str]) -> Document:
+    """Allow one rule and one topic to send to a queue. Neither can deliver without this policy.
 
     A dead-letter queue also needs it, for messages that the rule or the topic cannot deliver. A move from
     another queue by SQS does not need it.
     """
     return _document(
         _sends("RuleSends", "events.amazonaws.com", rule, queue),
-        *([_sends("TopicSends", "sns.amazonaws.com", topic, queue)] if topic is not None else []),
+        _sends("TopicSends", "sns.amazonaws.com", topic, queue),
     )
 
 

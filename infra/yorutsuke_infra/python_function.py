@@ -11,6 +11,7 @@ from yorutsuke_common.names import log_group, physical_name
 from .artifacts import Target, function_zip
 from .config import StageConfig
 from .policies import Document, assume_role_policy, log_policy
+from .protection import data_options
 
 RETRIES = 2
 """Number of retries of a failed asynchronous invocation. 2 is Lambda's maximum."""
@@ -59,7 +60,10 @@ class PythonFunction(pulumi.ComponentResource):
         physical = physical_name(name, common.stage)
         self.timeout_seconds = args.timeout_seconds
         self.log_group = aws.cloudwatch.LogGroup(
-            name, name=log_group(physical), retention_in_days=common.config.log_retention_days, opts=child
+            name,
+            name=log_group(physical),
+            retention_in_days=common.config.log_retention_days,
+            opts=data_options(self, protect=common.config.protect_data),
         )
         self.role = aws.iam.Role(
             name,

@@ -9,6 +9,7 @@ import pulumi_aws as aws
 from yorutsuke_common.names import IMAGE_TRANSACTIONS_INDEX, JOB_ID_INDEX, JOB_TRANSACTIONS_INDEX, physical_name
 
 from .images_bucket import ImagesBucket, ImagesBucketArgs
+from .protection import data_options
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class Storage(pulumi.ComponentResource):
             ttl=aws.dynamodb.TableTtlArgs(attribute_name="ttl", enabled=True) if ttl else None,
             point_in_time_recovery=aws.dynamodb.TablePointInTimeRecoveryArgs(enabled=True),
             deletion_protection_enabled=self._protect_data,
-            opts=pulumi.ResourceOptions(parent=self, protect=self._protect_data, retain_on_delete=self._protect_data),
+            opts=data_options(self, protect=self._protect_data),
         )
 
 

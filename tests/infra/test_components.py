@@ -94,13 +94,15 @@ class Names:
 def _declare_all_components(name: str, config: StageConfig) -> None:
     """Declare one instance of each component."""
     storage = Storage(f"{name}-storage", StorageArgs(STAGE, ACCOUNT, protect_data=False))
-    bucket = storage.images if config.trigger == "sqs" else None
-    messaging = Messaging(f"{name}-messaging", MessagingArgs(STAGE, ACCOUNT, bucket, 60, None))
+    messaging = Messaging(
+        f"{name}-messaging", MessagingArgs(STAGE, ACCOUNT, storage.images, 60, None, protect_data=False)
+    )
     CommonLayer(f"{name}-layer", CommonLayerArgs(STAGE, TARGET))
     common = CommonArgs(STAGE, config, TARGET, LAYER)
     handler = BatchResults(f"{name}-results", BatchResultsArgs(common, storage, messaging)).handler.function
     BatchSubmission(f"{name}-submission", BatchSubmissionArgs(common, storage, ORIGIN))
-    OutputNotification(f"{name}-output", OutputNotificationArgs(ACCOUNT, storage.images, messaging, handler))
+    notification = OutputNotificationArgs(config.trigger, ACCOUNT, storage.images, messaging, handler)
+    OutputNotification(f"{name}-output", notification)
     queue, function = QueueMetrics(messaging.queue.name), FunctionMetrics(handler.name, 60)
     tables = TableMetrics(storage.transactions.name, storage.pending_images.name)
     lost = lost_events("Events of failed jobs", messaging.rule.name)
