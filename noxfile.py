@@ -143,21 +143,21 @@ def build(session: nox.Session) -> None:
 
 @nox.session
 def preview(session: nox.Session) -> None:
-    """Preview a deployment. -- STAGE"""
+    """Preview a deployment. -- STAGE [the Pulumi CLI's arguments]"""
     prepare(session, "local")
     session.run("python", "-m", "yorutsuke_infra.deployment", "preview", *session.posargs)
 
 
 @nox.session
 def deploy(session: nox.Session) -> None:
-    """Build and deploy a stage. -- STAGE"""
+    """Build and deploy a stage. -- STAGE [the Pulumi CLI's arguments]"""
     prepare(session, "local")
     session.run("python", "-m", "yorutsuke_infra.deployment", "deploy", *session.posargs)
 
 
 @nox.session
 def destroy(session: nox.Session) -> None:
-    """Remove a stage, unless it is protected. -- STAGE"""
+    """Remove a stage, unless it is protected. -- STAGE [the Pulumi CLI's arguments]"""
     prepare(session, "local")
     session.run("python", "-m", "yorutsuke_infra.deployment", "destroy", *session.posargs)
 

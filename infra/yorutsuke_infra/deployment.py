@@ -15,8 +15,8 @@ from .stage_file import ROOT, read_stage_file
 COMMANDS = {"preview": ["preview", "--diff"], "deploy": ["up"], "destroy": ["destroy"]}
 
 
-def run(action: str, stage: str) -> int:
-    """Run one of COMMANDS on a stage and return the exit status of the Pulumi CLI.
+def run(action: str, stage: str, *arguments: str) -> int:
+    """Run one of COMMANDS on a stage, with further arguments for the Pulumi CLI, and return its exit status.
 
     Raises:
         ConfigError: The configuration of the stage is not valid.
@@ -41,18 +41,18 @@ def run(action: str, stage: str) -> int:
                 "Its alarms notify only subscribers of the topic in the output alarmTopicArn."
             )
         build(stage_target(stage, config))
-    return subprocess.run([pulumi, *COMMANDS[action], "--stack", stage], cwd=ROOT, check=False).returncode
+    return subprocess.run([pulumi, *COMMANDS[action], "--stack", stage, *arguments], cwd=ROOT, check=False).returncode
 
 
 def main() -> int:
     """Preview, deploy or destroy a stage."""
-    usage = f"./nox -s {{{','.join(COMMANDS)}}} -- STAGE"
+    usage = f"./nox -s {{{','.join(COMMANDS)}}} -- STAGE [arguments of the Pulumi CLI]"
     parser = argparse.ArgumentParser(usage=usage, description=main.__doc__)
     parser.add_argument("action", choices=sorted(COMMANDS))
     parser.add_argument("stage", help="the stage, such as dev, which Pulumi.dev.yaml configures")
-    arguments = parser.parse_args()
+    arguments, others = parser.parse_known_args()
     try:
-        return run(arguments.action, arguments.stage)
+        return run(arguments.action, arguments.stage, *others)
     except (ConfigError, DeploymentError) as error:
         _print_message(str(error))
         return 1

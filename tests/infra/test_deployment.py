@@ -39,6 +39,24 @@ def test_deploy_builds_and_calls_the_cli(pulumi_cli: Path, built: list[object]) 
     assert built == [Target("3.13", "arm64")]
 
 
+@pytest.mark.usefixtures("built")
+@pytest.mark.parametrize(
+    ("arguments", "call"),
+    [
+        (["preview", "dev", "--save-plan", "plan.json"], "preview --diff --stack dev --save-plan plan.json"),
+        (["deploy", "dev", "--plan", "plan.json"], "up --stack dev --plan plan.json"),
+    ],
+)
+def test_main_passes_arguments_to_the_cli(
+    pulumi_cli: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], call: str
+) -> None:
+    monkeypatch.setattr("sys.argv", ["deployment", *arguments])
+
+    deployment.main()
+
+    assert pulumi_cli.read_text().split("\n")[1] == call
+
+
 def test_destroy_does_not_build(pulumi_cli: Path, built: list[object]) -> None:
     deployment.run("destroy", "dev")
 
