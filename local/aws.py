@@ -20,13 +20,18 @@ def forget_own_account() -> None:
 
 
 class Aws:
-    """Clients with the emulator's root credentials. `ca_bundle` is the authority of its endpoint.
+    """Clients with the emulator's root credentials or another access key. `ca_bundle` is the authority of its endpoint.
 
     Without an endpoint they call AWS, for tests that intercept the calls.
     """
 
-    def __init__(self, endpoint: str | None, ca_bundle: Path | None = None) -> None:
-        session = boto3.Session(ACCESS_KEY_ID, SECRET_ACCESS_KEY, region_name=REGION)
+    def __init__(
+        self,
+        endpoint: str | None,
+        ca_bundle: Path | None = None,
+        access_key: tuple[str, str] = (ACCESS_KEY_ID, SECRET_ACCESS_KEY),
+    ) -> None:
+        session = boto3.Session(*access_key, region_name=REGION)
         # A proxy cannot reach a loopback port.
         self._there: Any = {
             "endpoint_url": endpoint,

@@ -14,6 +14,7 @@ from xdist.scheduler import LoadScopeScheduling  # pyright: ignore[reportMissing
 SHARED_SETUP = (
     "tests/e2e/test_bedrock.py",
     "tests/e2e/test_broken_stage.py",
+    "tests/e2e/test_deploying_policies.py",
     "tests/e2e/test_least_privilege.py",
     "tests/e2e/test_loop.py",
     "tests/e2e/test_monitoring_contract.py",

@@ -26,6 +26,7 @@ def decide(question: dict[str, Any]) -> str:
             "aws:sourceaccount": question.get("sourceAccount", ""),
             "iam:passedtoservice": question.get("passedTo", ""),
             "bedrock:inferenceprofilearn": question.get("inferenceProfile", ""),
+            "lambda:functionarn": question.get("functionArn", ""),
         },
     )
     if "service" not in question:

@@ -11,6 +11,8 @@ from typing import Any
 
 from policy_sentry.querying.actions import get_action_data, get_actions_for_service
 
+from yorutsuke_common.names import PROJECT
+
 from .policy_grants import as_list
 
 GLOBAL_KEYS = {"aws:securetransport", "aws:sourceaccount", "aws:sourcearn"}
@@ -25,6 +27,9 @@ UNLISTED_FORMATS = {
 "Getting started with cross-region inference in Amazon Bedrock". The blog predates application inference profiles."""
 STATEMENT_KEYS = {"Sid", "Effect", "Principal", "Action", "Resource", "Condition"}
 """Keys that a statement may have. NotAction, NotResource and NotPrincipal grant more than intended."""
+ACCOUNT_WIDE = {"cloudwatch:DescribeAlarms"}
+"""Read actions that may be allowed on `*`, although the catalogue lists a resource format. Source: Amazon CloudWatch
+API reference, DescribeAlarms, which requires the scope `*` for some of its results."""
 NAMES_WITH_SLASHES = {"ObjectName", "LogGroupName"}
 """Placeholders for names that may contain a slash."""
 NAMES_WITH_COLONS = {"ResourceId"}
@@ -35,9 +40,10 @@ def problems(statement: dict[str, Any]) -> Iterator[str]:
     """Yield the problems of a statement. All of its actions must belong to one service."""
     yield from (f"{key} is not allowed in a statement" for key in statement if key not in STATEMENT_KEYS)
     # A trust policy has no Resource: it applies to its role.
-    resources = as_list(statement.get("Resource", []))
-    yield from (f"{resource} matches other owners" for resource in resources if "*" in _owner_part(resource))
-    for action in as_list(statement.get("Action", [])):
+    resources, actions = as_list(statement.get("Resource", [])), as_list(statement.get("Action", []))
+    if not all(map(_is_account_wide, actions)) or resources != ["*"]:
+        yield from (f"{resource} matches other owners" for resource in resources if "*" in _owner_part(resource))
+    for action in actions:
         if "*" in action and statement["Effect"] == "Allow":
             yield f"{action} allows more than one action"
         entries = list(_entries(action))
@@ -59,23 +65,30 @@ def _entries(action: str) -> Iterator[dict[str, Any]]:
         yield from get_action_data(service, known).get(service, [])
 
 
+def _is_account_wide(action: str) -> bool:
+    """Return whether `*` is the only resource that an action supports, or one of ACCOUNT_WIDE."""
+    formats = {entry["resource_arn_format"] for entry in _entries(action)}
+    return formats == {"*"} or action in ACCOUNT_WIDE
+
+
 def _owner_part(resource: str) -> str:
     """Return the part of an ARN that identifies its owner and its region.
 
-    The result excludes an object's key, a log stream and a job id. It is empty for foundation models, which belong to
-    AWS in every region.
+    The result excludes an object's key, a log stream, and the end of a name that begins with the project's name. It
+    also excludes the ids that AWS assigns to jobs and event source mappings. It is empty for foundation models, which
+    belong to AWS in every region.
     """
     if "::foundation-model/" in resource:
         return ""
     head, _, tail = resource.partition(":::")
-    return (
-        f"{head}:::{tail.partition('/')[0]}" if tail else re.split(":log-stream:|:model-invocation-job/", resource)[0]
-    )
+    if tail:
+        return f"{head}:::{tail.partition('/')[0]}"
+    return re.split(f":log-stream:|:model-invocation-job/|:event-source-mapping:|[:/]{PROJECT}-", resource)[0]
 
 
 def _fits(resource: str, formats: set[str]) -> bool:
     """Return whether an ARN has one of the catalogue's formats, such as `arn:${Partition}:sqs:${Region}:…`."""
-    return not formats or any(re.fullmatch(_pattern(arn_format), resource) for arn_format in formats)
+    return not formats or resource == "*" or any(re.fullmatch(_pattern(arn_format), resource) for arn_format in formats)
 
 
 def _pattern(arn_format: str) -> str:

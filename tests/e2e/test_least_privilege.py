@@ -12,20 +12,17 @@ The tests use five methods:
 """
 
 import json
-import os
 import re
-import subprocess
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from local.emulator import EMULATOR_PYTHON_VARIABLE, REGION, Emulator
+from local.emulator import REGION, Emulator
 from local.errors import LocalStageError
 from local.job_run import MODEL_ID, JobRun
 from local.loop import Loop, running_loop
@@ -34,6 +31,7 @@ from tests.integration.stage import s3_notification
 
 from .conftest import JOB_NUMBERS, deploy_stage, emulator_with_artifacts, own_receipts
 from .copy_actions import COPY_ACTIONS
+from .policy_evaluator import decide
 from .policy_grants import Document, Policy, as_list, grants_of, policies_of, without_grant
 from .policy_lint import problems
 from .probe_function import Probe, deploy_probe
@@ -301,12 +299,12 @@ def _simulate(stage: Stage, role: str, actions: list[str], resource: str) -> str
 
 def _pass_role_decision(stage: Stage, document: Document, service: str) -> str:
     resource = stage.job_run.outputs["bedrockRoleArn"]
-    return _evaluate({"policy": document, "action": "iam:PassRole", "resource": resource, "passedTo": service})
+    return decide({"policy": document, "action": "iam:PassRole", "resource": resource, "passedTo": service})
 
 
 def _run_decision(document: Document, resource: str, profile: str) -> str:
     """Return the decision about a call that runs a model, through a profile or directly."""
-    return _evaluate({"policy": document, "action": RUN, "resource": resource, "inferenceProfile": profile})
+    return decide({"policy": document, "action": RUN, "resource": resource, "inferenceProfile": profile})
 
 
 def _new_image(stage: Stage) -> str:
@@ -646,13 +644,7 @@ def _decision(document: Document, action: str, resource: str, sender: Sender) ->
         "sourceArn": sender.source,
         "sourceAccount": sender.account,
     }
-    return _evaluate(question)
-
-
-def _evaluate(question: dict[str, Any]) -> str:
-    command = [os.environ[EMULATOR_PYTHON_VARIABLE], str(Path(__file__).parent / "policy_decision.py")]
-    process = subprocess.run(command, input=json.dumps(question), capture_output=True, text=True, check=True)
-    return process.stdout.strip()
+    return decide(question)
 
 
 def test_tables_contain_every_grant(stages: dict[str, Stage]) -> None:

@@ -28,6 +28,12 @@ def _statement(action: str, resource: str, **more: Any) -> dict[str, Any]:
             "arn:aws:dynamodb:*:*:table/jobs matches other owners",
         ),
         (
+            _statement("sqs:SendMessage", "arn:aws:sqs:ap-northeast-1:123456789012:*"),
+            "arn:aws:sqs:ap-northeast-1:123456789012:* matches other owners",
+        ),
+        (_statement("sqs:SendMessage", "*"), "* matches other owners"),
+        (_statement("logs:PutRetentionPolicy", "*"), "* matches other owners"),
+        (
             {"Effect": "Allow", "Action": "s3:GetObject", "NotResource": BUCKET},
             "NotResource is not allowed in a statement",
         ),
@@ -71,6 +77,8 @@ def test_linter_reports_a_wrong_statement(statement: dict[str, Any], problem: st
         _statement("dynamodb:Query", f"{TABLE}/index/jobIdIndex"),
         _statement("logs:PutLogEvents", f"{LOG}:log-stream:*"),
         _statement("sqs:SendMessage", QUEUE, Condition={"ArnEquals": {"AWS:SourceArn": "arn"}}),
+        _statement("sqs:DeleteQueue", "arn:aws:sqs:ap-northeast-1:123456789012:yorutsuke-*-dev"),
+        _statement("logs:DescribeLogGroups", "*"),
         {"Effect": "Deny", "Action": "s3:*", "Resource": BUCKET},
     ],
 )

@@ -57,6 +57,12 @@ def test_bucket_name_contains_the_account_id(run: RunProgram) -> None:
     assert run().inputs("Bucket", "images")["bucket"] == f"yorutsuke-images-dev-{ACCOUNT}"
 
 
+def test_program_accepts_allowed_account_ids() -> None:
+    config = {**stage_config(), "aws:allowedAccountIds": json.dumps([ACCOUNT])}
+
+    assert run_program(Program(), "dev", config)["functionName"] == "yorutsuke-batch-result-handler-dev"
+
+
 def test_job_files_and_dead_letters_expire(run: RunProgram) -> None:
     rules = run().inputs("BucketLifecycleConfiguration", "images")["rules"]
 

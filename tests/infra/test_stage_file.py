@@ -10,7 +10,7 @@ from pulumi_aws import ProviderArgs, ProviderEndpointArgs
 from local.resources import CREATORS
 from local.serve import PORT
 from yorutsuke_infra import stage_file
-from yorutsuke_infra.config import stage_tags
+from yorutsuke_infra.config import StageConfig, stage_tags
 from yorutsuke_infra.errors import ConfigError
 from yorutsuke_infra.stage_file import ROOT, read_stage_file
 
@@ -102,6 +102,16 @@ def test_stage_files_have_default_tags(stage: str) -> None:
     assert config["aws:defaultTags"] == {"tags": stage_tags(stage)}
 
 
+def test_example_file_has_every_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage_file, "ROOT", ROOT / "docs")
+    examples = {"alarm_emails", "drill_event_source"}
+
+    settings = yaml.safe_load((ROOT / "docs" / "Pulumi.example.yaml").read_text())["config"]["yorutsuke:stage"]
+    assert [*settings] == [field.alias for field in StageConfig.model_fields.values()]
+    example = read_stage_file("example").model_dump(exclude=examples)
+    assert example == StageConfig().model_dump(exclude=examples)
+
+
 def test_local_stage_sends_every_service_to_emulator() -> None:
     config = yaml.safe_load((ROOT / "Pulumi.local.yaml").read_text())["config"]
     [endpoints] = config["aws:endpoints"]
@@ -114,8 +124,9 @@ def test_local_stage_sends_every_service_to_emulator() -> None:
     assert set(endpoints) <= known
 
 
-def test_provider_has_every_key_of_local_stage() -> None:
-    config = yaml.safe_load((ROOT / "Pulumi.local.yaml").read_text())["config"]
+@pytest.mark.parametrize("file", ["Pulumi.local.yaml", "docs/Pulumi.example.yaml"])
+def test_provider_has_every_aws_key(file: str) -> None:
+    config = yaml.safe_load((ROOT / file).read_text())["config"]
     keys = {key.removeprefix("aws:") for key in config if key.startswith("aws:")}
     known = {re.sub(r"_(\w)", lambda letter: letter[1].upper(), name) for name in vars(ProviderArgs)}
 
