@@ -324,7 +324,7 @@ def _read_layer(aws: Aws, arn: str) -> dict[str, Any]:
 
 
 def _delete_layer(aws: Aws, arn: str, _: dict[str, Any]) -> None:
-    name, _, version = arn.rpartition(":")
+    name, version = arn.rsplit(":", 1)
     aws.lambda_.delete_layer_version(LayerName=name, VersionNumber=int(version))
 
 

@@ -1,4 +1,4 @@
-// The Pulumi CLI for the engine tests, on machines without one. Its version is that of the SDK in requirements/local.txt.
+// The Pulumi CLI for the engine tests, on machines without one. Not every release of the CLI is served as a module.
 module yorutsuke/pulumi-cli
 
 go 1.26.6
