@@ -14,7 +14,10 @@ StageName = Annotated[
     str,
     typer.Option("--stage", envvar="YORUTSUKE_STAGE", help="The stage, such as dev. local is this machine's stage."),
 ]
-Region = Annotated[str | None, typer.Option("--region", help="The stage's AWS Region. By default the profile's.")]
+Region = Annotated[
+    str | None,
+    typer.Option("--region", help="The stage's AWS Region. By default that of Pulumi.STAGE.yaml, or the profile's."),
+]
 Profile = Annotated[str | None, typer.Option("--profile", help="The profile of the AWS configuration to use.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on standard output.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Confirm in advance, without a question.")]

@@ -25,6 +25,7 @@ from .clients import Clients, make_clients
 from .errors import StageError
 from .local_stage import REMEDY, local_clients
 from .queues import Queue
+from .stage_file import region_in_file
 
 
 @dataclass(frozen=True)
@@ -66,15 +67,16 @@ class Stage:
 
 
 def open_stage(name: str, region: str | None = None, profile: str | None = None) -> Stage:
-    """Return a stage by its name.
+    """Return a stage by its name. Without a Region, use that of the stage's file, or else that of the profile.
 
-    Raises StageError if the stage does not exist, SettingsError if the environment of its function is not valid, and
-    botocore's errors.
+    Raises StageError if the stage does not exist or its file is not valid, SettingsError if the environment of its
+    function is not valid, and botocore's errors.
     """
     if name == LOCAL_STAGE:
         clients = local_clients()
     else:
-        clients = make_clients(boto3.Session(profile_name=profile, region_name=region))
+        session = boto3.Session(profile_name=profile, region_name=region or region_in_file(name))
+        clients = make_clients(session)
     function_name = physical_name(RESULT_HANDLER, name)
     try:
         function = clients.lambda_.get_function_configuration(FunctionName=function_name)
