@@ -31,6 +31,8 @@ class Aws:
         ca_bundle: Path | None = None,
         access_key: tuple[str, str] = (ACCESS_KEY_ID, SECRET_ACCESS_KEY),
     ) -> None:
+        self.endpoint = endpoint
+        self.ca_bundle = ca_bundle
         session = boto3.Session(*access_key, region_name=REGION)
         # A proxy cannot reach a loopback port.
         self._there: Any = {

@@ -14,7 +14,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from yorutsuke_common.names import PROCESSED_PREFIX, UPLOADS_PREFIX
+from yorutsuke_common.names import BEDROCK_MIN_RECORDS, PROCESSED_PREFIX, UPLOADS_PREFIX
 from yorutsuke_common.object_keys import output_prefix
 from yorutsuke_common.schema import JobStatus, TransactionStatus
 from yorutsuke_infra.messaging import MAX_RECEIVES
@@ -24,18 +24,19 @@ from .receipts import Receipt, make_receipts, simple_lines
 from .terminal import step
 
 RECEIPTS = 40
-"""Number of receipts of each job."""
+"""Number of receipts of each job but `bedrockfails`."""
 MISATTRIBUTED = 5
 OTHER_USER_ID = "user-2"
 REDELIVERY_SECONDS = 3
 """Visibility timeout of the queue while a message fails, in seconds. With the stage's own timeout of six minutes, five
 receives would take half an hour."""
 DEAD_LETTER_SECONDS = 60
+BEDROCK_FAILS = "bedrockfails"
 TROUBLES = {
     "outputdenied": (f"The output could not be read in {MAX_RECEIVES} deliveries.", "redrive"),
     "foreignowner": (f"{MISATTRIBUTED} images belonged to another user.", "replay foreignowner"),
     "copiesdenied": ("The images could not be copied to processed/.", "retry-migrations copiesdenied"),
-    "bedrockfails": ("Bedrock ended the job as Failed, without an output.", None),
+    BEDROCK_FAILS: ("Bedrock ended the job as Failed, without an output.", None),
     "nothingamiss": ("The job succeeded.", None),
 }
 """The problem of each job, by its id, and the operator's command that repairs the job, if there is one."""
@@ -49,7 +50,7 @@ def break_stage(stage: JobRun) -> dict[str, Any]:
     started = time.perf_counter()
     jobs = [replace(stage, job_id=job_id) for job_id in TROUBLES]
     output_denied, foreign_owner, copies_denied, bedrock_fails, nothing_amiss = jobs
-    with step(f"Adding {len(jobs)} jobs with {RECEIPTS} receipt images each"):
+    with step(f"Adding {len(jobs)} jobs with {sum(len(_receipts(job)) for job in jobs)} receipt images"):
         for job in jobs:
             job.seed_images(_image_ids(job))
             job.seed_job(_image_ids(job))
@@ -76,7 +77,7 @@ def broken_stage_table(job_run: Mapping[str, Any]) -> Table:
     table = Table(title="Jobs of the broken stage", title_justify="left", caption_justify="left")
     table.caption = Text(
         "Run each command as: ./nox -s yorutsuke -- COMMAND --stage local\n"
-        "This stage has no Bedrock, so a new job cannot be submitted.",
+        "docs/submitting.md describes how to send the images of a failed job again.",
         style="table.caption",
     )
     for title in ("job", "status", "failure", "remains", "repair"):
@@ -91,7 +92,7 @@ def broken_stage_table(job_run: Mapping[str, Any]) -> Table:
             "messages in the dead-letter queue": job["deadMessages"],
         }
         remains = ", ".join(f"{name}: {count}" for name, count in counts.items() if count)
-        repair = job["command"] or ("a new job (not on this stage)" if job["imagesLeft"] else "–")
+        repair = job["command"] or ("a new job" if job["imagesLeft"] else "–")
         table.add_row(job["jobId"], job["status"], job["broke"], remains, repair)
     return table
 
@@ -119,7 +120,9 @@ def _remains(job_run: JobRun) -> dict[str, Any]:
 
 
 def _receipts(job_run: JobRun) -> list[Receipt]:
-    return make_receipts(RECEIPTS, prefix=f"{job_run.job_id}-")
+    # The images of the failed job are enough for a new job.
+    count = BEDROCK_MIN_RECORDS if job_run.job_id == BEDROCK_FAILS else RECEIPTS
+    return make_receipts(count, prefix=f"{job_run.job_id}-")
 
 
 def _image_ids(job_run: JobRun) -> list[str]:

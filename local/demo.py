@@ -15,6 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from yorutsuke.orchestrator import submit
+from yorutsuke.smoke.job_end import follow
+from yorutsuke.smoke.uploads import upload
 from yorutsuke_infra.artifacts import this_machine
 from yorutsuke_infra.build import build
 from yorutsuke_infra.errors import ConfigError
@@ -26,14 +29,15 @@ from .deployer import deploy
 from .emulator import running_emulator
 from .errors import LocalStageError
 from .input_file import image_ids_in
-from .job_run import JobRun
+from .job_run import USER_ID, JobRun
 from .kept_stage import STAGE_FILE, end_kept_stage, keep_stage, kept_stage_table, require_none_kept
-from .loop import INTENT_ID, running_loop
-from .receipts import bedrock_counts, bedrock_lines, make_receipts, simple_lines
+from .loop import StandIn, operators_stage
+from .receipts import bedrock_counts, bedrock_lines, make_image, make_receipts, simple_lines
 from .terminal import say, show, show_whole, step
 
 RECEIPTS = 152
 SUBMITTED = 150
+INTENT_ID = "demo-intent-1"
 
 
 def main() -> int:
@@ -105,9 +109,10 @@ def _summary(arguments: argparse.Namespace) -> dict[str, Any]:
     receipts = make_receipts(SUBMITTED if arguments.loop else RECEIPTS)
     image_ids = image_ids_in(arguments.input) if arguments.input else [receipt.image_id for receipt in receipts]
     lines = bedrock_lines(receipts) if arguments.bedrock else simple_lines(receipts)
-    with _stage(kept_in, arguments.model) as job_run:
+    stand_in = StandIn()
+    with _stage(kept_in, arguments.model, stand_in if arguments.loop else None) as job_run:
         if arguments.loop:
-            result = _loop(job_run, image_ids)
+            result = _loop(job_run, stand_in, image_ids)
         else:
             result = _run(job_run, image_ids, arguments.input or list(lines), bedrock=arguments.bedrock)
         show(arguments.picture, *result.tables())
@@ -128,21 +133,32 @@ def _stop(file: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _stage(kept_in: Path | None, model_id: str | None = None) -> Generator[JobRun]:
-    """Build, start and deploy the local stage. `model_id` is its only model, instead of those of its file.
+def _stage(kept_in: Path | None, model_id: str | None = None, stand_in: StandIn | None = None) -> Generator[JobRun]:
+    """Build, start and deploy the local stage.
 
     The stage ends when the context is left, unless `kept_in` names the file for its description and there was no error.
+
+    Args:
+        kept_in: The file that describes the stage if it is to be left running.
+        model_id: The only model of the stage, instead of those of its file.
+        stand_in: The stand-in for Bedrock. A stage that is left running always has one.
     """
+    if kept_in and not stand_in:
+        stand_in = StandIn()
     if kept_in:
         require_none_kept(kept_in)
     with step("Building the layer and the functions for this machine"):
         build(this_machine())
     with ExitStack() as running:
         with step("Starting the emulator"):
-            emulator = running.enter_context(running_emulator(keep=kept_in is not None))
+            emulator = running.enter_context(
+                running_emulator(keep=kept_in is not None, companion=stand_in.command if stand_in else ())
+            )
         with step("Deploying the Pulumi program of infra/"):
             aws = Aws(emulator.endpoint, emulator.ca_bundle)
             job_run = JobRun(aws, deploy(aws, **({} if model_id is None else {"modelIds": [model_id]})))
+            if stand_in:
+                stand_in.serve(job_run)
         yield job_run
         if kept_in:
             show_whole(kept_stage_table(keep_stage(emulator, kept_in), job_run.outputs, kept_in))
@@ -168,20 +184,20 @@ def _run(job_run: JobRun, image_ids: list[str], output: Path | list[str], *, bed
     return DemoResult(job_run, seconds)
 
 
-def _loop(stage: JobRun, image_ids: list[str]) -> DemoResult:
-    """Submit images under one intent, twice, run the job in the stand-in for Bedrock, and wait for its result."""
+def _loop(job_run: JobRun, stand_in: StandIn, image_ids: list[str]) -> DemoResult:
+    """Submit images under one intent, twice, and wait for the result of the job."""
+    stage = operators_stage(job_run)
     with step(f"Adding {len(image_ids)} receipt images"):
-        stage.seed_images(image_ids)
-    with running_loop(stage) as loop:
-        started = time.perf_counter()
-        with step("Submitting the images twice with the same intent id"):
-            answers = [loop.submit(image_ids) for _ in range(2)]
-        job_run = replace(stage, job_id=answers[0]["jobId"], intent=INTENT_ID)
-        with step("Running the job, and processing its output"):
-            loop.bedrock.finish(job_run.job_id)
-            job_run.wait_until_completed()
-            seconds = time.perf_counter() - started
-        return DemoResult(job_run, seconds, LoopAnswers(answers, loop.bedrock.changes))
+        upload(stage, USER_ID, {image_id: make_image(image_id) for image_id in image_ids}, lambda: None)
+    started = time.perf_counter()
+    request = json.dumps({"intentId": INTENT_ID, "pendingImageIds": image_ids, "userId": USER_ID})
+    with step("Submitting the images twice with the same intent id"):
+        answers = [submit(stage, request) for _ in range(2)]
+    with step("Running the job, and processing its output") as show_progress:
+        follow(stage, INTENT_ID, show_progress)
+    seconds = time.perf_counter() - started
+    job_run = replace(job_run, job_id=answers[0]["jobId"], intent=INTENT_ID)
+    return DemoResult(job_run, seconds, LoopAnswers(answers, stand_in.final_states(job_run.job_id)))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from rich.table import Table
 from yorutsuke_common.names import PROCESSED_PREFIX, UPLOADS_PREFIX, ResultMetric
 from yorutsuke_common.object_keys import dead_letters_key
 
-from .bedrock.jobs import StateChange
 from .bedrock.model_requests import INVOKE_MODEL
 from .job_run import JobRun
 
@@ -19,10 +18,10 @@ LEFT_SHOWN = 4
 
 @dataclass(frozen=True)
 class LoopAnswers:
-    """The orchestrator's answer to each request, and the state changes of each job in Bedrock, by job id."""
+    """The orchestrator's answer to each request, and the states that each job in Bedrock has had, by job id."""
 
     answers: list[dict[str, Any]]
-    changes: dict[str, list[StateChange]]
+    states: dict[str, list[str]]
 
 
 class DemoResult:
@@ -67,7 +66,7 @@ class DemoResult:
                 "modelInvocationType": self.job.get("modelInvocationType", INVOKE_MODEL),
                 "submittedImages": self.loop.answers[0]["imageCount"],
                 "submissions": len(self.loop.answers),
-                "bedrockJobs": len(self.loop.changes),
+                "bedrockJobs": len(self.loop.states),
             }
         return summary
 
@@ -114,10 +113,10 @@ class DemoResult:
         table.add_row("trace", f"intentId={job_run.intent_id} traceId={self.job['traceId']}")
         if self.loop:
             table.add_row("model", f"{summary['modelId']}  {summary['modelInvocationType']}")
-            jobs = f"jobs in Bedrock: {len(self.loop.changes)}"
+            jobs = f"jobs in Bedrock: {len(self.loop.states)}"
             table.add_row("requests", f"{len(self.loop.answers)} with one intent id; {jobs}")
-            for job_id, changes in self.loop.changes.items():
-                table.add_row("job in Bedrock", f"{job_id}  {' → '.join(change.status for change in changes)}")
+            for job_id, states in self.loop.states.items():
+                table.add_row("job in Bedrock", f"{job_id}  {' → '.join(states)}")
         start = "submission" if self.loop else "upload of the output"
         table.add_row("duration", f"{self.seconds:.1f} s since the {start}")
         return table

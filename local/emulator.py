@@ -5,6 +5,7 @@ against the policies that the stage declares. Its endpoint uses TLS, because tho
 """
 
 import fcntl
+import json
 import os
 import shutil
 import signal
@@ -12,7 +13,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,6 +31,8 @@ from .errors import EmulatorError
 REGION = "ap-northeast-1"
 ACCESS_KEY_ID = SECRET_ACCESS_KEY = "test"  # noqa: S105 - the emulator's root has no others
 EMULATOR_PYTHON_VARIABLE = "YORUTSUKE_EMULATOR_PYTHON"
+COMPANION_VARIABLE = "YORUTSUKE_COMPANION"
+PORT_VARIABLE = "GATEWAY_PORT"
 HOST = "127.0.0.1"
 START_SECONDS = 60
 STOP_SECONDS = 10
@@ -73,13 +76,21 @@ class Emulator:
 
 
 @contextmanager
-def running_emulator(port: int | None = None, *, keep: bool = False) -> Generator[Emulator]:
+def running_emulator(
+    port: int | None = None, *, keep: bool = False, companion: Sequence[str] = ()
+) -> Generator[Emulator]:
     """Start an emulator on a port, or on a free one. Stop it and delete its folder when the context is left.
 
     After an error the folder, with the log, is kept. With `keep` and without an error the emulator continues to run.
     Raises EmulatorError.
+
+    Args:
+        port: The port.
+        keep: Whether the emulator continues to run.
+        companion: The command of a process that starts and ends with the emulator. It receives the environment
+            variables of the emulator, and must end when its input ends.
     """
-    emulator = _start(port)
+    emulator = _start(port, companion)
     try:
         _wait_until_ready(emulator)
         yield emulator
@@ -137,7 +148,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _start(port: int | None) -> Emulator:
+def _start(port: int | None, companion: Sequence[str]) -> Emulator:
     python = os.environ.get(EMULATOR_PYTHON_VARIABLE)
     if not python or not Path(python).exists():
         raise EmulatorError(
@@ -162,7 +173,7 @@ def _start(port: int | None) -> Emulator:
         fcntl.flock(lock, fcntl.LOCK_EX)
         process = subprocess.Popen(
             command,
-            env=_environment(port, folder),
+            env={**_environment(port, folder), COMPANION_VARIABLE: json.dumps(companion) if companion else ""},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -199,7 +210,7 @@ def _environment(port: int, folder: Path) -> dict[str, str]:
     own = {name for name in os.environ if name.startswith("AWS_") or name.lower().endswith("_proxy")}
     return {
         **{name: value for name, value in os.environ.items() if name not in own},
-        "GATEWAY_PORT": str(port),
+        PORT_VARIABLE: str(port),
         "USE_SSL": "true",
         # The functions inherit this variable.
         "AWS_CA_BUNDLE": str(folder / CA_BUNDLE),

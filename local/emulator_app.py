@@ -1,5 +1,8 @@
 """Starts MiniStack with IAM checks for PartiQL statements. It runs in the emulator's own environment.
 
+The process also starts a companion, if there is one: the stand-in for Bedrock, which has an environment of its own. The
+companion belongs to the emulator's process group. Its input ends when the emulator ends.
+
 MiniStack authorizes BatchExecuteStatement as an action of this name, which IAM does not have. AWS authorizes each
 statement as `dynamodb:PartiQLInsert` or `dynamodb:PartiQLUpdate`, on its table.
 
@@ -8,7 +11,9 @@ Source: Amazon DynamoDB developer guide, "IAM security policies with PartiQL for
 
 import importlib
 import json
+import os
 import re
+import subprocess
 import sys
 from typing import Any
 
@@ -34,4 +39,9 @@ def statement_checks(action: str, body: bytes, region: str, account_id: str) -> 
 iam_actions.dynamodb_transaction_checks = statement_checks
 
 if __name__ == "__main__":
+    companion = [
+        subprocess.Popen(json.loads(command), stdin=subprocess.PIPE)
+        for command in [os.environ.pop("YORUTSUKE_COMPANION", "")]
+        if command
+    ]
     sys.exit(server.main())

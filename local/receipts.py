@@ -83,27 +83,30 @@ def bedrock_lines(receipts: list[Receipt]) -> Iterator[str]:
 
 def bedrock_counts(count: int) -> RecordCounts:
     """Return the counts of the output manifest for so many `bedrock_lines`. Bedrock counts a cut reply as a success."""
-    return record_counts(count, errors=int(count >= BAD_LINES[0]))
+    return record_counts(count, errors=int(count >= BAD_LINES[0]), tokens=(count, count))
 
 
-def record_counts(count: int, errors: int) -> RecordCounts:
-    """Return the counts of the output manifest for an output with so many lines and errors."""
+def record_counts(count: int, errors: int, tokens: tuple[int, int]) -> RecordCounts:
+    """Return the counts of the output manifest for an output with so many lines, errors, and tokens in and out."""
     return RecordCounts(
         totalRecordCount=count,
         processedRecordCount=count,
         successRecordCount=count - errors,
         errorRecordCount=errors,
-        inputTokenCount=count,
-        outputTokenCount=count,
+        inputTokenCount=tokens[0],
+        outputTokenCount=tokens[1],
     )
 
 
-def nova_output(text: str, stop_reason: str) -> dict[str, object]:
-    """Return Nova's `modelOutput`. Source: Amazon Nova user guide, "Complete request schema"."""
+def nova_output(text: str, stop_reason: str, tokens: tuple[int, int] = (1, 1)) -> dict[str, object]:
+    """Return Nova's `modelOutput`, with the tokens read and written.
+
+    Source: Amazon Nova user guide, "Complete request schema".
+    """
     return {
         "output": {"message": {"role": "assistant", "content": [{"text": text}]}},
         "stopReason": stop_reason,
-        "usage": {"inputTokens": 1, "outputTokens": 1, "totalTokens": 2},
+        "usage": {"inputTokens": tokens[0], "outputTokens": tokens[1], "totalTokens": sum(tokens)},
     }
 
 

@@ -18,6 +18,7 @@ SHARED_SETUP = (
     "tests/e2e/test_least_privilege.py",
     "tests/e2e/test_loop.py",
     "tests/e2e/test_monitoring_contract.py",
+    "tests/e2e/test_operator_smoke.py",
     "tests/infra/test_artifacts.py",
     "tests/integration/",
 )

@@ -11,6 +11,7 @@ from .commands.jobs import jobs
 from .commands.redrive import redrive
 from .commands.replay import replay
 from .commands.retry_migrations import retry_migrations
+from .commands.smoke import smoke
 from .errors import REPORTED_ERRORS, error_line
 from .screen import Screen
 
@@ -24,7 +25,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (jobs, job, dead_letters, replay, redrive, retry_migrations, doctor):
+for command in (jobs, job, dead_letters, replay, redrive, retry_migrations, doctor, smoke):
     app.command()(command)
 
 

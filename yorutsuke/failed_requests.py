@@ -15,11 +15,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, Field, ValidationError
 
 from yorutsuke_common.errors import InvalidRequestError
-from yorutsuke_common.names import ORCHESTRATOR
 from yorutsuke_common.submit_request import parse_request
 from yorutsuke_common.validation import describe_errors
 
-from .errors import error_line
+from .errors import UnfinishedError, error_line
+from .orchestrator import submit
 from .queues import Message
 from .stage import Stage
 
@@ -79,12 +79,11 @@ def resubmit(stage: Stage, message: Message) -> tuple[str | None, str]:
     """
     request = json.dumps(json.loads(message.body)["requestPayload"])
     try:
-        answer = stage.clients.invocations.invoke(FunctionName=stage.physical(ORCHESTRATOR), Payload=request)
-        result: dict[str, Any] = json.load(answer["Payload"])
+        result = submit(stage, request)
+    except UnfinishedError as exc:
+        return None, str(exc)
     except (ClientError, BotoCoreError) as exc:
         return None, f"{type(exc).__name__}: {error_line(exc)}"
-    if "FunctionError" in answer:
-        return None, f"{result.get('errorType')}: {result.get('errorMessage')}"
     # The answer to an event of API Gateway has a body. A refusal has an error and a message.
     result = json.loads(result["body"]) if "statusCode" in result else result
     return result.get("jobId"), f"{result.get('error')}: {result.get('message')}"

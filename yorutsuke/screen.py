@@ -81,6 +81,26 @@ class Screen:
         with Progress(*columns, console=self._err, transient=True) as progress:
             yield partial(progress.advance, progress.add_task(title, total=total or None))
 
+    @contextmanager
+    def states(self, title: str) -> Generator[Callable[[str], None]]:
+        """Yield a function that shows the present state of something that takes hours.
+
+        On a terminal, the states replace each other. Otherwise, each change is a line.
+        """
+        if not self._err.is_terminal:
+            shown: list[str] = []
+
+            def show_change(state: str) -> None:
+                if shown[-1:] != [state]:
+                    shown.append(state)
+                    self.say(f"{title}: {state}")
+
+            yield show_change
+            return
+        with Progress(SpinnerColumn(), TitleColumn(), TimeElapsedColumn(), console=self._err, transient=True) as bar:
+            task = bar.add_task(title, total=None)
+            yield lambda state: bar.update(task, description=f"{title}: {state}")
+
 
 def table(title: str, headers: Sequence[str], rows: Sequence[Sequence[object]], limit: int | None = None) -> Group:
     """Return a table of rows, at most `limit`. Numbers are aligned to the right; None becomes a dash."""

@@ -69,14 +69,20 @@ class Stage:
 def open_stage(name: str, region: str | None = None, profile: str | None = None) -> Stage:
     """Return a stage by its name. Without a Region, use that of the stage's file, or else that of the profile.
 
-    Raises StageError if the stage does not exist or its file is not valid, SettingsError if the environment of its
-    function is not valid, and botocore's errors.
+    Raises the errors of `find_stage`, and StageError if the stage's file is not valid.
     """
     if name == LOCAL_STAGE:
-        clients = local_clients()
-    else:
-        session = boto3.Session(profile_name=profile, region_name=region or region_in_file(name))
-        clients = make_clients(session)
+        return find_stage(name, local_clients())
+    session = boto3.Session(profile_name=profile, region_name=region or region_in_file(name))
+    return find_stage(name, make_clients(session))
+
+
+def find_stage(name: str, clients: Clients) -> Stage:
+    """Return a stage by its name, from the account and Region of the clients.
+
+    Raises StageError if the stage does not exist, SettingsError if the environment of its function is not valid, and
+    botocore's errors.
+    """
     function_name = physical_name(RESULT_HANDLER, name)
     try:
         function = clients.lambda_.get_function_configuration(FunctionName=function_name)

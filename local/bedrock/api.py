@@ -1,8 +1,11 @@
-"""Bedrock's API over HTTP: the operation CreateModelInvocationJob, validated against botocore's model of it."""
+"""Bedrock's API over HTTP: the operation CreateModelInvocationJob, validated against botocore's model of it.
+
+`GET /states` is not a part of Bedrock's API. It returns the states that each job has had, for the demo.
+"""
 
 import json
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from http import HTTPStatus
@@ -14,11 +17,13 @@ from local.emulator import HOST
 from .jobs import Bedrock, RequestRefusedError
 from .request_rules import input_shape, problem
 
+STATES = "/states"
+
 
 @contextmanager
-def serving(bedrock: Bedrock) -> Generator[str]:
-    """Serve the API of a stand-in on a free loopback port, and yield the endpoint's URL."""
-    with ThreadingHTTPServer((HOST, 0), partial(_Handler, bedrock)) as server:
+def serving(bedrock: Bedrock, port: int = 0) -> Generator[str]:
+    """Serve the API of a stand-in on a loopback port, by default a free one, and yield the endpoint's URL."""
+    with ThreadingHTTPServer((HOST, port), partial(_Handler, bedrock)) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         try:
             yield f"http://{HOST}:{server.server_port}"
@@ -32,6 +37,14 @@ class _Handler(BaseHTTPRequestHandler):
     def __init__(self, bedrock: Bedrock, *connection: Any) -> None:
         self._bedrock = bedrock
         super().__init__(*connection)
+
+    def do_GET(self) -> None:
+        """Return the states of each job, by job id."""
+        if self.path != STATES:
+            self.send_error(HTTPStatus.NOT_FOUND)
+            return
+        changes = self._bedrock.changes
+        self._answer(HTTPStatus.OK, {job_id: [change.status for change in changes[job_id]] for job_id in [*changes]})
 
     def do_POST(self) -> None:
         """Create a job. Bedrock's other operations do not exist here."""
@@ -50,7 +63,7 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Suppress the server's access log."""
 
-    def _answer(self, status: HTTPStatus, answer: dict[str, str]) -> None:
+    def _answer(self, status: HTTPStatus, answer: Mapping[str, object]) -> None:
         body = json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))

@@ -12,8 +12,10 @@ import hashlib
 import json
 import secrets
 import threading
+import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -114,8 +116,12 @@ class Bedrock:
         self._aws = aws
         self._event_source = event_source
         self._min_records = min_records
-        self._jobs = f"arn:aws:bedrock:{REGION}:{aws.sts.get_caller_identity()['Account']}:model-invocation-job"
         self._creating = threading.Lock()
+
+    @cached_property
+    def _jobs(self) -> str:
+        """The beginning of the jobs' ARNs. The emulator may start later than the stand-in."""
+        return f"arn:aws:bedrock:{REGION}:{self._aws.sts.get_caller_identity()['Account']}:model-invocation-job"
 
     def create(self, request: dict[str, Any]) -> str:
         """Create a job, unless an earlier request with the same token did, and return its ARN.
@@ -136,8 +142,17 @@ class Bedrock:
             raise RequestRefusedError(f"Token {token!r} created {arn} with other parameters.", "ConflictException")
         return arn
 
-    def finish(self, job_id: str) -> StateChange:
-        """Run a job to its end and return the last change of its state."""
+    def waiting(self) -> list[str]:
+        """Return the ids of the jobs that were not started."""
+        return [job_id for job_id in [*self.requests] if len(self.changes[job_id]) == 1]
+
+    def finish(self, job_id: str, pause: float = 0) -> StateChange:
+        """Run a job to its end and return the last change of its state.
+
+        Args:
+            job_id: The job.
+            pause: Seconds between the output file and the output manifest.
+        """
         request = self.requests[job_id]
         input_uri: str = request["inputDataConfig"]["s3InputDataConfig"]["s3Uri"]
         output_uri: str = request["outputDataConfig"]["s3OutputDataConfig"]["s3Uri"].removesuffix("/")
@@ -150,7 +165,7 @@ class Bedrock:
                 self._change(job_id, "Scheduled")
                 self._change(job_id, "InProgress")
                 lines = [_answer(record, request) for record in records]
-                _write_output(s3, f"{output_uri}/{job_id}", f"{input_uri.rpartition('/')[2]}.out", lines)
+                _write_output(s3, f"{output_uri}/{job_id}", f"{input_uri.rpartition('/')[2]}.out", lines, pause)
         except (UnusableInputError, ClientError) as error:
             return self._change(job_id, BedrockEnd.FAILED, f"Batch job {self._jobs}/{job_id} {error}")
         return self._change(job_id, "Completed")
@@ -197,13 +212,19 @@ def _answer(record: Record, request: dict[str, Any]) -> dict[str, Any]:
     return {**record.model_dump(), **answer}
 
 
-def _write_output(s3: "S3Client", folder_uri: str, name: str, lines: list[dict[str, Any]]) -> None:
+def _write_output(s3: "S3Client", folder_uri: str, name: str, lines: list[dict[str, Any]], pause: float) -> None:
     """Write the output file and the output manifest. Shuffle the records: Bedrock does not guarantee their order."""
     seeded_dice(folder_uri).shuffle(lines)
-    counts = record_counts(len(lines), errors=sum("error" in line for line in lines))
+    usages = [line["modelOutput"]["usage"] for line in lines if "modelOutput" in line]
+    counts = record_counts(
+        len(lines),
+        errors=sum("error" in line for line in lines),
+        tokens=(sum(usage["inputTokens"] for usage in usages), sum(usage["outputTokens"] for usage in usages)),
+    )
     output = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-    for file, body in ((name, output), (OUTPUT_MANIFEST_NAME, counts.model_dump_json())):
-        s3.put_object(**_origin(f"{folder_uri}/{file}"), Body=body.encode())
+    s3.put_object(**_origin(f"{folder_uri}/{name}"), Body=output.encode())
+    time.sleep(pause)
+    s3.put_object(**_origin(f"{folder_uri}/{OUTPUT_MANIFEST_NAME}"), Body=counts.model_dump_json().encode())
 
 
 def _origin(uri: str, key: str = "Key") -> Any:

@@ -1,19 +1,28 @@
 """Replies that a model may give to the image of a receipt: mostly the JSON object asked for, and its known failures.
 
 A reply has the form of Amazon Nova or of Converse, which adds `metrics`. Its text depends only on the seed and the
-record's id, so the order of the records does not matter.
+record's id, so the order of the records does not matter. The reply to an image that a smoke run has drawn is the
+receipt in its text chunk.
 """
 
+import base64
 import json
 import random
+import struct
 from enum import StrEnum
 from typing import Any
 
 from local.receipts import nova_output, receipt_fields
+from yorutsuke.smoke.receipts import RECEIPT_KEYWORD
 
 from .model_requests import CONVERSE, INVOKE_MODEL, request_problem
 
 SEED = 1
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+IMAGE_TOKENS = 1_600
+"""Tokens of an image, about as many as a photograph of one megapixel has."""
+TOKEN_CHARACTERS = 4
+"""Characters of a token, about as many as in English text."""
 PROSE = ("この画像はレシートではないようです。", "I cannot read this receipt: the image is blurred.")
 
 
@@ -59,6 +68,8 @@ def reply(
         return _error(400, problem)
     dice = seeded_dice(record_id)
     kind, fields = _kind(dice), receipt_fields(dice)
+    if drawn := _drawn_fields(model_input):
+        kind, fields = Kind.GOOD, drawn
     if kind is Kind.ERROR:
         return _error(500, "The model could not process the request.")
     good = json.dumps(fields, ensure_ascii=False)
@@ -68,13 +79,44 @@ def reply(
         Kind.PROSE: dice.choice(PROSE),
         Kind.IMPOSSIBLE_DATE: json.dumps({**fields, "date": "2026-02-30"}, ensure_ascii=False),
     }
-    output = nova_output(texts.get(kind, good), "max_tokens" if kind is Kind.CUT_SHORT else "end_turn")
+    text = texts.get(kind, good)
+    stop_reason = "max_tokens" if kind is Kind.CUT_SHORT else "end_turn"
+    output = nova_output(text, stop_reason, (_input_tokens(model_input), len(text) // TOKEN_CHARACTERS))
     return {"modelOutput": output | ({"metrics": {"latencyMs": 1}} if invocation_type == CONVERSE else {})}
 
 
 def seeded_dice(name: str) -> random.Random:
     """Return a random generator that is the same for the same name."""
     return random.Random(f"{SEED}:{name}")  # noqa: S311 - sample data
+
+
+def _blocks(model_input: dict[str, Any]) -> list[Any]:
+    return [block for message in model_input["messages"] for block in message["content"]]
+
+
+def _input_tokens(model_input: dict[str, Any]) -> int:
+    """Return a plausible number of tokens of a model request."""
+    blocks = [*model_input.get("system", []), *_blocks(model_input)]
+    return sum(IMAGE_TOKENS if "image" in block else len(block.get("text", "")) // TOKEN_CHARACTERS for block in blocks)
+
+
+def _drawn_fields(model_input: dict[str, Any]) -> dict[str, object] | None:
+    """Return the receipt in the text chunk of a drawn image, or None if the image does not have this chunk.
+
+    Source: PNG Specification, "Chunk layout" and "tEXt Textual data".
+    """
+    encoded = [block["image"]["source"].get("bytes", "") for block in _blocks(model_input) if "image" in block]
+    content = base64.b64decode(encoded[0]) if encoded else b""
+    position = len(PNG_SIGNATURE)
+    while content.startswith(PNG_SIGNATURE) and position + 8 <= len(content):
+        length, kind = struct.unpack_from(">I4s", content, position)
+        data = content[position + 8 : position + 8 + length]
+        keyword, _, text = data.partition(b"\0")
+        if (kind, keyword) == (b"tEXt", RECEIPT_KEYWORD.encode()):
+            return json.loads(text)
+        # A checksum of four bytes follows the data.
+        position += 8 + length + 4
+    return None
 
 
 def _kind(dice: random.Random) -> Kind:

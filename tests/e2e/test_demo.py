@@ -97,12 +97,16 @@ def test_loop_submitting_twice_creates_one_converse_job() -> None:
 
     assert done.returncode == 0, done.stderr
     outcome = _outcome(done)
+    counts = outcome["bedrockCounts"]
+    assert (counts["totalRecordCount"], counts["successRecordCount"], counts["errorRecordCount"]) == (150, 149, 1)
+    assert (counts["inputTokenCount"] > 150_000, counts["outputTokenCount"] > 1_500) == (True, True)
     completed = _completed(146, dict.fromkeys(range(4), ""))
     del completed["deadLetters"]
     reasons = sorted(letter["reason"] for letter in outcome.pop("deadLetters"))
     assert reasons == ["INVALID_TRANSACTION", "INVALID_TRANSACTION", "MODEL_ERROR", "TRUNCATED_OUTPUT"]
     assert outcome == {
         **completed,
+        "bedrockCounts": counts,
         "jobId": outcome["jobId"],
         "intentId": "demo-intent-1",
         "modelId": CLAUDE,

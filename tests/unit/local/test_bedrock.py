@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import boto3
 import pytest
+import urllib3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from botocore.session import get_session
@@ -28,6 +29,8 @@ from local.bedrock.jobs import Bedrock, StateChange
 from local.bedrock.replies import SHARES, Kind, kind_of, reply
 from local.emulator import REGION
 from local.receipts import SHOPS
+from yorutsuke.smoke.drawing import draw
+from yorutsuke.smoke.receipts import make_receipts as make_smoke_receipts
 
 if TYPE_CHECKING:
     from botocore.model import Shape
@@ -263,7 +266,7 @@ def test_request_fails_when_the_event_bus_refuses(account: Account, monkeypatch:
 
 
 def test_other_operations_are_refused(account: Account) -> None:
-    with pytest.raises(ClientError, match=r"\(501\)"):
+    with pytest.raises(ClientError, match=r"\(404\)"):
         account.client.list_model_invocation_jobs()
     with pytest.raises(ClientError, match=r"\(404\)"):
         account.client.stop_model_invocation_job(jobIdentifier="abcdefgh1234")
@@ -287,9 +290,23 @@ def test_job_writes_its_output_and_manifest(account: Account) -> None:
     ]
     [counts] = account.lines(f"batch-output/{job_id}/manifest.json.out")
     assert [*counts] == [*json.loads((EVENTS / "manifest.json.out").read_text())]
-    assert [*counts.values()] == [3, 3, 2, 1, 3, 3]
+    usages = [line["modelOutput"]["usage"] for line in lines if "modelOutput" in line]
+    tokens = [sum(usage[name] for usage in usages) for name in ("inputTokens", "outputTokens")]
+    assert [*counts.values()] == [3, 3, 2, 1, *tokens]
+    assert min(tokens) > len(usages)
     roles = [role["RoleName"] for role in account.aws.iam.list_roles()["Roles"]]
     assert roles == ["batch-inference"]
+
+
+def test_states_of_every_job_are_served(account: Account) -> None:
+    job_id = account.create(clientRequestToken=uuid4().hex)
+
+    waiting = account.bedrock.waiting()
+    account.bedrock.finish(job_id)
+
+    answer = urllib3.request("GET", f"{account.client.meta.endpoint_url}/states").json()
+    assert answer[job_id] == ["Submitted", "Validating", "Scheduled", "InProgress", "Completed"]
+    assert (job_id in waiting, account.bedrock.waiting()) == (True, [])
 
 
 def test_job_changes_the_order_of_the_records(account: Account) -> None:
@@ -396,6 +413,31 @@ def test_every_kind_of_reply_has_its_share() -> None:
     assert not any(text.endswith("}") for text in texts[Kind.CUT_SHORT])
     failed = {"error": {"errorCode": 500, "errorMessage": "The model could not process the request."}}
     assert all(one == failed for one in replies[Kind.ERROR])
+
+
+def test_reply_to_a_drawn_receipt_is_the_receipt() -> None:
+    receipts = make_smoke_receipts("run", [f"img-{number}" for number in range(100)])
+
+    replies = [reply(receipt.image_id, _image_input(draw(receipt)), NOVA) for receipt in receipts]
+
+    assert [json.loads(_text(one)) for one in replies] == [receipt.fields() for receipt in receipts]
+    assert {one["modelOutput"]["usage"]["inputTokens"] for one in replies} == {1_600}
+
+
+@pytest.mark.parametrize("cut", [4, 40, -1])
+def test_damaged_image_receives_a_seeded_reply(cut: int) -> None:
+    [receipt] = make_smoke_receipts("run", ["a"])
+    content = draw(receipt)
+    assert cut < content.index(b"yorutsuke-receipt")
+
+    text = _text(reply("a", _image_input(content[:cut] if cut > 0 else b"x" + content), NOVA))
+
+    assert json.loads(text) != receipt.fields()
+
+
+def _image_input(content: bytes) -> dict[str, Any]:
+    image = {"format": "png", "source": {"bytes": base64.b64encode(content).decode()}}
+    return {"messages": [{"role": "user", "content": [{"image": image}]}]}
 
 
 def _text(output: dict[str, Any]) -> str:

@@ -1,14 +1,12 @@
 """Stored text with control characters, markup and emoji codes, in the output of the local stage."""
 
 import io
-from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from local.bedrock.jobs import StateChange
 from local.broken_stage import broken_stage_table
 from local.demo_result import DemoResult, LoopAnswers
 from local.kept_stage import KeptStage, kept_stage_table
@@ -57,14 +55,13 @@ def _require_shown(text: str, *attributes: str) -> None:
 
 
 def test_demo_result_escapes_stored_text(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    change = StateChange("arn:job", "name", "model", hostile("change"), "", datetime.now(UTC))
-    loop = LoopAnswers([{"imageCount": 1}], {hostile("bedrockJob"): [change]})
+    loop = LoopAnswers([{"imageCount": 1}], {hostile("bedrockJob"): [hostile("state")]})
     picture = tmp_path / "demo.svg"
 
     show(picture, *DemoResult(_job_run(), 1.0, loop).tables())
 
     names = [*TRANSACTION, *(f"letter-{name}" for name in LETTER), "jobId", "status", "traceId", "intentId"]
-    _require_shown(capsys.readouterr().err, *names, "file", "change", "bedrockJob")
+    _require_shown(capsys.readouterr().err, *names, "file", "state", "bedrockJob")
     assert "\x1b" not in picture.read_text()
 
 
@@ -76,7 +73,7 @@ def test_broken_stage_escapes_stored_text(capsys: pytest.CaptureFixture[str]) ->
 
     printed = capsys.readouterr().err
     _require_shown(printed, *texts, "reason")
-    assert sum("./nox -s yorutsuke" in line or "has no Bedrock" in line for line in printed.splitlines()) == 2
+    assert sum("./nox -s yorutsuke" in line or "docs/submitting.md" in line for line in printed.splitlines()) == 2
 
 
 def test_kept_stage_escapes_stored_text(capsys: pytest.CaptureFixture[str]) -> None:

@@ -50,6 +50,28 @@ def test_progress_title_is_escaped(monkeypatch: pytest.MonkeyPatch, total: int) 
     assert r"[red]Reading[/] :smile: \x1b]0;title\x07\u202e" in terminal.getvalue()
 
 
+def test_each_changed_state_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with Screen().states("Job \x1b[31m") as show:
+        for state in ("waiting", "waiting", "written", "waiting"):
+            show(state)
+
+    lines = [r"Job \x1b[31m: waiting", r"Job \x1b[31m: written", r"Job \x1b[31m: waiting"]
+    assert capsys.readouterr().err.splitlines() == lines
+
+
+def test_terminal_shows_states_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+
+    with Screen().states("Job") as show:
+        show("first")
+        show("last \x1b]0;title\x07")
+
+    assert r"Job: last \x1b]0;title\x07" in terminal.getvalue()
+
+
 @pytest.mark.parametrize("text", ["喫茶星 é", "星　野\xa0ｱ", "a\\b"])
 def test_printable_text_is_unchanged(text: str) -> None:
     assert printable(text) == text
