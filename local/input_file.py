@@ -2,6 +2,7 @@
 
 import csv
 import io
+import stat
 from pathlib import Path
 from typing import IO
 
@@ -20,9 +21,12 @@ def image_ids_in(file: Path) -> list[str]:
     """Return the image ids that an output file names, each once.
 
     Raises:
-        InputFileError: The file cannot be read, or none of its lines is a JSON object.
+        InputFileError: The file is not a regular file, it cannot be read, or none of its lines is a JSON object.
     """
     try:
+        # A pipe would wait for a writer, and can be read only once.
+        if not stat.S_ISREG(file.stat().st_mode):
+            raise InputFileError(f"input {str(file)!r} is not a regular file. Write its content to one first.")
         with file.open("rb") as content:
             if problem := _problem(content):
                 raise InputFileError(f"input {str(file)!r} {problem}")

@@ -1,6 +1,7 @@
 """The demo recognizes a file that is not an output file."""
 
 import gzip
+import os
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,15 @@ def test_file_without_records_is_described(tmp_path: Path, kind: str) -> None:
         image_ids_in(file)
 
     assert str(raised.value).startswith(f"input {str(file)!r} {described} {RULE}")
+
+
+def test_pipe_is_refused_without_waiting_for_it(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    for file in (pipe, Path(os.devnull), tmp_path):
+        with pytest.raises(InputFileError, match=r"is not a regular file\. Write its content to one first\."):
+            image_ids_in(file)
 
 
 def test_contributing_page_is_not_an_output_file() -> None:
