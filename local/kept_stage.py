@@ -123,8 +123,11 @@ def read_kept_stage(file: Path = STAGE_FILE) -> KeptStage | None:
 
 
 def kept_stage_table(stage: KeptStage, outputs: Mapping[str, str], file: Path = STAGE_FILE) -> Table:
-    """Return the addresses of a kept stage, and the commands to use and to end it, as a table."""
+    """Return the commands that check and stop a kept stage, and its addresses, as a table."""
     table = Table(title="Local stage, still running", title_justify="left", box=SIMPLE_HEAD, show_header=False)
+    table.add_row("check it", f"{NOX} yorutsuke -- doctor --stage local")
+    table.add_row("stop it", _stop_command(file))
+    table.add_section()
     for name, value in {"endpoint": stage.endpoint, **outputs, "emulator log": stage.folder / LOG}.items():
         table.add_row(name, str(value))
     table.add_section()
@@ -137,9 +140,6 @@ def kept_stage_table(stage: KeptStage, outputs: Mapping[str, str], file: Path = 
     }
     for number, (name, value) in enumerate(exports.items()):
         table.add_row("" if number else "for AWS tools", f"export {name}={value}")
-    table.add_section()
-    table.add_row("check it", f"{NOX} yorutsuke -- doctor --stage local")
-    table.add_row("stop it", _stop_command(file))
     return table
 
 

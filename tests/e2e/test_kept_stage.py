@@ -38,7 +38,8 @@ def kept(stage_file: Path, output_file: OutputFile) -> dict[str, Any]:
     done = run_demo("--keep", "--input", str(output), "--stage-file", str(stage_file))
     assert done.returncode == 0, done.stderr
     kept = json.loads(stage_file.read_text())
-    assert ["".join(line.partition("./nox -s")[1:]) for line in done.stderr.splitlines()[-2:]] == [
+    table = done.stderr.partition("Local stage, still running\n\n")[2]
+    assert ["".join(line.partition("./nox -s")[1:]) for line in table.splitlines()[:2]] == [
         "./nox -s yorutsuke -- doctor --stage local",
         f"./nox -s demo -- --stop --stage-file {stage_file}",
     ]
