@@ -6,8 +6,6 @@ does the rest by itself.
 
 import argparse
 import json
-import signal
-import sys
 import time
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
@@ -26,14 +24,15 @@ from .aws import Aws, forget_own_account
 from .broken_stage import break_stage, broken_stage_table
 from .demo_result import DemoResult, LoopAnswers
 from .deployer import deploy
-from .emulator import running_emulator
+from .emulator import STOPPED, running_emulator
 from .errors import LocalStageError
 from .input_file import image_ids_in
+from .interrupts import deferred_signals, ignore_signals, stop_at_signal, unwinding
 from .job_run import USER_ID, JobRun
 from .kept_stage import STAGE_FILE, end_kept_stage, keep_stage, kept_stage_table, require_none_kept
 from .loop import StandIn, operators_stage
 from .receipts import bedrock_counts, bedrock_lines, make_image, make_receipts, simple_lines
-from .terminal import say, show, show_whole, step
+from .terminal import say, say_error, show, show_whole, step
 
 RECEIPTS = 152
 SUBMITTED = 150
@@ -47,16 +46,12 @@ def main() -> int:
     """
     arguments = _arguments()
     forget_own_account()
-    # On SIGTERM, leave through the clean-up that stops the emulator.
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         summary = _summary(arguments)
     except (LocalStageError, ConfigError) as error:
-        say(f"{type(error).__name__}: {error}", style="red")
+        say_error(error)
         return 1
-    except KeyboardInterrupt:
-        say("Interrupted. The emulator was stopped.")
-        return 130
+    ignore_signals()
     if arguments.json:
         print(json.dumps(summary))
     if arguments.input and not summary["transactions"]:
@@ -120,7 +115,8 @@ def _summary(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _stop(file: Path) -> dict[str, Any]:
-    stage, was_running = end_kept_stage(file)
+    with deferred_signals():
+        stage, was_running = end_kept_stage(file)
     if stage is None:
         say("A kept stage was not found. Nothing was stopped.")
         return {"stopped": False}
@@ -147,7 +143,7 @@ def _stage(kept_in: Path | None, model_id: str | None = None, stand_in: StandIn 
         stand_in = StandIn()
     if kept_in:
         require_none_kept(kept_in)
-    with step("Building the layer and the functions for this machine"):
+    with step("Building the layer and the functions for this machine"), unwinding():
         build(this_machine())
     with ExitStack() as running:
         with step("Starting the emulator"):
@@ -161,7 +157,11 @@ def _stage(kept_in: Path | None, model_id: str | None = None, stand_in: StandIn 
                 stand_in.serve(job_run)
         yield job_run
         if kept_in:
-            show_whole(kept_stage_table(keep_stage(emulator, kept_in), job_run.outputs, kept_in))
+            with deferred_signals():
+                stage = keep_stage(emulator, kept_in)
+                stop_at_signal(lambda: end_kept_stage(kept_in), STOPPED)
+            show_whole(kept_stage_table(stage, job_run.outputs, kept_in))
+            ignore_signals()
 
 
 def _run(job_run: JobRun, image_ids: list[str], output: Path | list[str], *, bedrock: bool) -> DemoResult:
@@ -198,7 +198,3 @@ def _loop(job_run: JobRun, stand_in: StandIn, image_ids: list[str]) -> DemoResul
     seconds = time.perf_counter() - started
     job_run = replace(job_run, job_id=answers[0]["jobId"], intent=INTENT_ID)
     return DemoResult(job_run, seconds, LoopAnswers(answers, stand_in.final_states(job_run.job_id)))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -27,6 +27,7 @@ from urllib3.exceptions import HTTPError
 from yorutsuke_infra.stage_file import ROOT
 
 from .errors import EmulatorError
+from .interrupts import deferred_signals, stop_at_signal, stop_nothing_at_signal
 
 REGION = "ap-northeast-1"
 ACCESS_KEY_ID = SECRET_ACCESS_KEY = "test"  # noqa: S105 - the emulator's root has no others
@@ -41,12 +42,15 @@ POLL_SECONDS = 0.05
 KEEP_ALIVE_SECONDS = 75
 """Seconds that the emulator keeps an idle connection. Clients close theirs earlier, and never use a closed one."""
 WORK_FOLDER = ROOT / ".local"
+STOPPED = "Interrupted. The emulator was stopped and its files were removed."
 
 # Files in the folder of an emulator.
 CA_BUNDLE = "ca.pem"
 SERVER_CERTIFICATE = "server.pem"
 LOCK = "running.lock"
 LOG = "emulator.log"
+LOG_LINES = 20
+"""Number of lines of the log that an error's note quotes."""
 TEMPORARY_FOLDER = "tmp"
 """Name of the folder for unpacked functions and layers. It may be a link to a folder in memory."""
 RAM_DISK = Path("/dev/shm")  # noqa: S108 - a random name is made below it
@@ -68,11 +72,21 @@ class Emulator:
         """The certificate authority of the endpoint (PEM), which was made for this emulator."""
         return self.folder / CA_BUNDLE
 
-    def stop(self) -> None:
-        """Kill the emulator and its functions, and keep its log."""
+    def discard(self) -> None:
+        """Kill the emulator and its functions, and remove its files. May be repeated.
+
+        Does not call `process.wait`: a signal's handler calls this method, and the interrupted code may hold the lock
+        of `process`.
+        """
         stop_process(self.process.pid, self.folder)
-        self.process.wait()
         remove_unpacked(self.folder)
+        with suppress(FileNotFoundError):
+            shutil.rmtree(self.folder)
+
+    def last_log_lines(self) -> str:
+        """Return the last lines of the emulator's log, for an error's note."""
+        lines = (self.folder / LOG).read_text(errors="replace").splitlines()[-LOG_LINES:]
+        return "\n".join(["The last lines of the emulator's log:", *lines])
 
 
 @contextmanager
@@ -81,8 +95,8 @@ def running_emulator(
 ) -> Generator[Emulator]:
     """Start an emulator on a port, or on a free one. Stop it and delete its folder when the context is left.
 
-    After an error the folder, with the log, is kept. With `keep` and without an error the emulator continues to run.
-    Raises EmulatorError.
+    An error gets a note with the last lines of the log. With `keep` and without an error the emulator continues to
+    run. Raises EmulatorError.
 
     Args:
         port: The port.
@@ -90,16 +104,21 @@ def running_emulator(
         companion: The command of a process that starts and ends with the emulator. It receives the environment
             variables of the emulator, and must end when its input ends.
     """
-    emulator = _start(port, companion)
+    with deferred_signals():
+        emulator = _start(port, companion)
+        stop_at_signal(emulator.discard, STOPPED)
     try:
         _wait_until_ready(emulator)
         yield emulator
-    except BaseException:
-        emulator.stop()
+    except BaseException as error:
+        keep = False
+        error.add_note(emulator.last_log_lines())
         raise
-    if not keep:
-        emulator.stop()
-        shutil.rmtree(emulator.folder)
+    finally:
+        if not keep:
+            emulator.discard()
+            emulator.process.wait()
+        stop_nothing_at_signal()
 
 
 def is_running(folder: Path) -> bool:
@@ -161,6 +180,16 @@ def _start(port: int | None, companion: Sequence[str]) -> Emulator:
     port = port or free_port()
     WORK_FOLDER.mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="emulator-", dir=WORK_FOLDER))
+    try:
+        process = _start_process(folder, python, port, companion)
+    except BaseException:
+        remove_unpacked(folder)
+        shutil.rmtree(folder)
+        raise
+    return Emulator(process, f"https://{HOST}:{port}", folder, datetime.now(UTC))
+
+
+def _start_process(folder: Path, python: str, port: int, companion: Sequence[str]) -> "subprocess.Popen[bytes]":
     make_temporary_folder(folder / TEMPORARY_FOLDER)
     certificate = str(_make_certificate(folder))
     # MiniStack's own command would also listen on port 443 if it may.
@@ -171,7 +200,7 @@ def _start(port: int | None, companion: Sequence[str]) -> Emulator:
     with (folder / LOG).open("wb") as output, (folder / LOCK).open("wb") as lock:
         # The process holds the lock until it ends for any reason. Its functions do not inherit the lock.
         fcntl.flock(lock, fcntl.LOCK_EX)
-        process = subprocess.Popen(
+        return subprocess.Popen(
             command,
             env={**_environment(port, folder), COMPANION_VARIABLE: json.dumps(companion) if companion else ""},
             stdin=subprocess.DEVNULL,
@@ -180,7 +209,6 @@ def _start(port: int | None, companion: Sequence[str]) -> Emulator:
             start_new_session=True,
             pass_fds=[lock.fileno()],
         )
-    return Emulator(process, f"https://{HOST}:{port}", folder, datetime.now(UTC))
 
 
 def make_temporary_folder(path: Path) -> None:
@@ -221,15 +249,15 @@ def _environment(port: int, folder: Path) -> dict[str, str]:
 
 
 def _wait_until_ready(emulator: Emulator) -> None:
-    deadline, log = time.monotonic() + START_SECONDS, emulator.folder / LOG
+    deadline = time.monotonic() + START_SECONDS
     with urllib3.PoolManager(ca_certs=str(emulator.ca_bundle), timeout=1, retries=False) as connections:
         while time.monotonic() < deadline:
             if (status := emulator.process.poll()) is not None:
-                raise EmulatorError(f"the emulator ended with status {status} during its start. See {log}.")
+                raise EmulatorError(f"the emulator ended with status {status} during its start.")
             try:
                 if connections.request("GET", f"{emulator.endpoint}/_ministack/ready").status == HTTPStatus.OK:
                     return
             except HTTPError:
                 pass
             time.sleep(POLL_SECONDS)
-    raise EmulatorError(f"the emulator did not answer within {START_SECONDS} s. See {log}.")
+    raise EmulatorError(f"the emulator did not answer within {START_SECONDS} s.")

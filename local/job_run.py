@@ -211,5 +211,5 @@ def until(probe: Callable[[], _T | None], seconds: float, change: str) -> _T:
         if answer := probe():
             return answer
         if time.monotonic() > deadline:
-            raise NotSettledError(f"waited {seconds:.0f} s for {change}. See the emulator's log in .local/.")
+            raise NotSettledError(f"waited {seconds:.0f} s for {change}.")
         time.sleep(POLL_SECONDS)

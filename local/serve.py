@@ -1,13 +1,10 @@
 """An empty emulator in the foreground, to which the Pulumi CLI deploys the local stage."""
 
 import argparse
-import signal
-import sys
-from contextlib import suppress
 
-from .emulator import LOG, REGION, running_emulator
+from .emulator import REGION, running_emulator
 from .errors import EmulatorError, LocalStageError
-from .terminal import say
+from .terminal import say, say_error
 
 PORT = 4566
 """The port in Pulumi.local.yaml."""
@@ -25,20 +22,12 @@ def main() -> int:
         help=f"a free loopback port (default: {PORT})",
     )
     arguments = parser.parse_args()
-    # On SIGTERM, leave through the clean-up that stops the emulator.
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         with running_emulator(arguments.port) as emulator:
             say(f"Emulator at {emulator.endpoint} (credentials test / test, Region {REGION}). Press Ctrl+C to stop it.")
             say(f"In another shell, run: export AWS_CA_BUNDLE={emulator.ca_bundle}")
-            with suppress(KeyboardInterrupt):
-                emulator.process.wait()
-                raise EmulatorError(f"the emulator ended unexpectedly. See {emulator.folder / LOG}.")
+            emulator.process.wait()
+            raise EmulatorError("the emulator ended unexpectedly.")
     except LocalStageError as error:
-        say(f"{type(error).__name__}: {error}")
+        say_error(error)
         return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

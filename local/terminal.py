@@ -24,6 +24,13 @@ def say(text: str, style: str = "none") -> None:
     _console.print(text, style=style, soft_wrap=True)
 
 
+def say_error(error: Exception) -> None:
+    """Print the type, the message and the notes of an error, line by line."""
+    for text in (f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())):
+        for line in text.splitlines():
+            say(line, style="red")
+
+
 @contextmanager
 def step(title: str) -> Generator[Callable[[str], None]]:
     """Show a step and its duration while it runs, and yield a function that shows its progress."""
