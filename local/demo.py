@@ -13,18 +13,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from yorutsuke.orchestrator import submit
 from yorutsuke.smoke.job_end import follow
 from yorutsuke.smoke.uploads import upload
+from yorutsuke_common.validation import broken_rule
 from yorutsuke_infra.artifacts import this_machine
+from yorutsuke_infra.batch_models import is_callable
 from yorutsuke_infra.build import build
+from yorutsuke_infra.config import ModelId
 from yorutsuke_infra.errors import ConfigError
 
 from .aws import Aws, forget_own_account
 from .broken_stage import break_stage, broken_stage_table
 from .demo_result import DemoResult, LoopAnswers
 from .deployer import deploy
-from .emulator import STOPPED, running_emulator
+from .emulator import REGION, STOPPED, running_emulator
 from .errors import LocalStageError
 from .input_file import image_ids_in
 from .interrupts import deferred_signals, ignore_signals, stop_at_signal, unwinding
@@ -77,7 +82,7 @@ def _arguments() -> argparse.Namespace:
     )
     mode.add_argument("--stop", action="store_true", help="stop the stage that --keep left running, then exit")
     model_help = "with --loop, the model of the job: an id, or the ARN of an application inference profile"
-    parser.add_argument("--model", metavar="ID", help=model_help)
+    parser.add_argument("--model", type=_model_id, metavar="ID", help=model_help)
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object on standard output")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="write the result's tables to an SVG file as well")
     parser.add_argument("--keep", action="store_true", help="leave the stage running, and print its addresses")
@@ -89,6 +94,17 @@ def _arguments() -> argparse.Namespace:
     if arguments.model is not None and not arguments.loop:
         parser.error("--model needs --loop: only the loop submits a job. Add --loop, or leave --model out.")
     return arguments
+
+
+def _model_id(text: str) -> str:
+    """Return the value of --model. Raises ArgumentTypeError if the local stage cannot have it in `modelIds`."""
+    try:
+        TypeAdapter(ModelId).validate_python(text)
+    except ValidationError as exc:
+        raise argparse.ArgumentTypeError(f"{text!r} {broken_rule(exc.errors()[0])}") from exc
+    if not is_callable(text, REGION):
+        raise argparse.ArgumentTypeError(f"{text!r} must be callable from {REGION}, the Region of the local stage")
+    return text
 
 
 def _summary(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -1,15 +1,19 @@
 """Tests of the demo's command line."""
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from .conftest import OutputFile
-from .demo_command import run_demo
+from .demo_command import ROOT, run_demo
 
 if TYPE_CHECKING:
     import subprocess
 
+OPTION = re.compile(r"--[a-z][a-z-]+")
 CLAUDE = "anthropic.claude-haiku-4-5-20251001-v1:0"
 RECEIPT = {
     "amount": 1280,
@@ -123,6 +127,34 @@ def test_model_without_loop_is_refused() -> None:
 
     assert done.returncode == 2
     assert "--model needs --loop: only the loop submits a job. Add --loop, or leave --model out." in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("model_id", "rule"),
+    [
+        ("x", "must be the id of a foundation model, such as "),
+        ("us.amazon.nova-lite-v1:0", "must be callable from ap-northeast-1, the Region of the local stage"),
+    ],
+)
+def test_invalid_model_is_refused_at_once(model_id: str, rule: str) -> None:
+    done = run_demo("--loop", "--model", model_id)
+
+    assert done.returncode == 2
+    assert f"error: argument --model: {model_id!r} {rule}" in done.stderr
+    assert "Building" not in done.stderr
+
+
+def test_help_and_documents_list_the_same_options() -> None:
+    options = set(OPTION.findall(run_demo("--help").stdout))
+    page, readme = ((ROOT / name).read_text() for name in ("docs/demo.md", "README.md"))
+    table = page.partition("| option | effect |")[2].partition("\n\n")[0]
+    session = re.search(r'def demo\(session.*?"""(.*?)"""', (ROOT / "noxfile.py").read_text(), re.DOTALL)
+
+    first_cells = [row.split("|")[1] for row in table.splitlines() if "`" in row]
+    assert {option for cell in first_cells for option in OPTION.findall(cell)} == options
+    assert session
+    named = [session[1], *re.findall(r"\./nox -s demo -- (.*)", page + readme)]
+    assert {option for text in named for option in OPTION.findall(text)} <= options
 
 
 def test_demo_processes_the_users_own_output(output_file: OutputFile) -> None:
