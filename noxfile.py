@@ -1,6 +1,8 @@
 """Build, test and deploy the project. `./nox -l` lists the sessions."""
 
+import fcntl
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -8,13 +10,14 @@ from pathlib import Path
 import nox
 
 nox.needs_version = ">=2024.10.9"
-nox.options.reuse_existing_virtualenvs = True
-nox.options.default_venv_backend = "uv|virtualenv"
+# Sessions share environments, which `install` creates.
+nox.options.default_venv_backend = "none"
 # On SIGTERM, end like on Ctrl-C: interrupt the command of the session, and wait for its clean-up.
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 nox.options.sessions = ["tests", "lint", "types", "imports", "docs"]
 
 ROOT = Path(__file__).parent
+PATH = os.environ["PATH"]
 SOURCE_PATHS = ["infra", "layer", "functions", "."]
 REQUIREMENTS = ("layer", "emulator", "local", "operator", "dev", "bench", "lint", "docs")
 WITH_OPERATOR = ("operator", "dev", "bench")
@@ -27,13 +30,31 @@ WORKFLOW_SCHEMAS = {
 """Files below .github/, by the schema that they must match."""
 
 
-def prepare(session: nox.Session, requirements: str) -> None:
-    """Install the locked requirements, and make the source importable."""
-    session.install("--require-hashes", "--requirement", f"requirements/{requirements}.txt")
+def install(session: nox.Session, requirements: str) -> Path:
+    """Return the environment .nox/{requirements}. Create it unless it has exactly the locked requirements."""
+    environment, locked = ROOT / ".nox" / requirements, ROOT / "requirements" / f"{requirements}.txt"
+    # This copy is written last, so an interrupted installation is repeated.
+    installed = environment / "installed.txt"
+    with environment.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (installed.exists() and installed.read_bytes() == locked.read_bytes()):
+            uv, options = [sys.executable, "-m", "uv"], ["--quiet", "--python"]
+            session.run_install(*uv, "venv", "--clear", *options, sys.executable, environment, stderr=sys.stderr)
+            options += [environment, "--require-hashes", "--requirement", locked]
+            session.run_install(*uv, "pip", "install", *options, stderr=sys.stderr)
+            shutil.copyfile(locked, installed)
+    return environment
+
+
+def prepare(session: nox.Session, requirements: str) -> Path:
+    """Install the locked requirements, put their programs on the PATH, and make the source importable."""
+    environment = install(session, requirements)
+    os.environ["PATH"] = f"{environment / 'bin'}{os.pathsep}{PATH}"
     # uv does not compile what it installs. Python compiles a module at its first import, and must keep the result.
     session.env["PYTHONDONTWRITEBYTECODE"] = None
     session.env["PYTHONPATH"] = ":".join(str(ROOT / path) for path in SOURCE_PATHS)
     session.env["YORUTSUKE_EMULATOR_PYTHON"] = str(ROOT / ".nox" / "emulator" / "bin" / "python")
+    return environment
 
 
 def run_local(session: nox.Session, command: str) -> None:
@@ -42,18 +63,18 @@ def run_local(session: nox.Session, command: str) -> None:
     # sends SIGTERM 0.3 seconds after Ctrl-C, and without the option SIGKILL 0.2 seconds later.
     shell = ["sh", "-c", 'trap "" INT; exec python -m local "$@"', "sh"]
     # With --json, standard output holds the JSON object only.
-    session.run(*shell, command, *session.posargs, stderr=sys.stderr, external=True, terminate_timeout=None)
+    session.run(*shell, command, *session.posargs, stderr=sys.stderr, terminate_timeout=None)
 
 
 @nox.session
 def emulator(session: nox.Session) -> None:
     """Install the emulator, which other sessions require."""
-    session.install("--require-hashes", "--requirement", "requirements/emulator.txt")
+    install(session, "emulator")
 
 
 @nox.session(requires=["emulator"])
 def demo(session: nox.Session) -> None:
-    """Run the pipeline. [-- --input FILE | --loop [--model ID] | --bedrock | --broken | --stop, --keep, --json]"""
+    """Run the pipeline on the emulator. [-- OPTIONS, which -- --help lists]"""
     prepare(session, "local")
     run_local(session, "demo")
 
@@ -120,9 +141,9 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check types, strictly."""
-    prepare(session, "bench")
-    # Without the option, basedpyright uses the environment `.venv`, which has nox only.
-    session.run("basedpyright", "--pythonpath", f"{session.bin}/python", *session.posargs)
+    environment = prepare(session, "bench")
+    # Without the option, basedpyright prefers an environment `.venv`.
+    session.run("basedpyright", "--pythonpath", environment / "bin" / "python", *session.posargs)
 
 
 @nox.session
@@ -176,11 +197,11 @@ def destroy(session: nox.Session) -> None:
 @nox.session
 def lock(session: nox.Session) -> None:
     """Lock the requirements with hashes, and keep locked versions. [-- --upgrade]"""
-    session.install("uv")
     for name in REQUIREMENTS:
         options = ["--universal", "--python-version", "3.11", "--generate-hashes", *session.posargs]
         options += ["--no-emit-index-url", "--no-emit-find-links", "--no-annotate", "--no-header", "--quiet"]
         # pyproject.toml lists the requirements of the operator's command, which other environments also run.
         sources = ["pyproject.toml"] if name in WITH_OPERATOR else []
         sources += [f"requirements/{name}.in"] if name != "operator" else ["--constraints", "requirements/layer.txt"]
-        session.run("uv", "pip", "compile", *options, *sources, "--output-file", f"requirements/{name}.txt")
+        options += [*sources, "--output-file", f"requirements/{name}.txt"]
+        session.run(sys.executable, "-m", "uv", "pip", "compile", *options)
