@@ -1,6 +1,5 @@
 """Signals at each moment of the demo: everything that was started is stopped, and no file is left."""
 
-import fcntl
 import os
 import shutil
 import signal
@@ -21,8 +20,12 @@ SOURCES = ("infra", "layer", "functions", "local", "yorutsuke", "requirements")
 NOTHING_RUNS = "Interrupted. Nothing that this command started is running.\n"
 STOPPED = "Interrupted. The emulator was stopped and its files were removed.\n"
 SECONDS = 120
-PIPE_BYTES = 4096
-"""Capacity of a small pipe. The table of a kept stage is longer."""
+CHUNK_BYTES = 4096
+INTERRUPT_AT_LINK = """
+import os, signal, sys
+sys.addaudithook(lambda event, arguments: os.killpg(0, signal.SIGINT) if event == "os.link" else None)
+"""
+"""A module that Python imports at its start. It interrupts the demo when the demo writes the file of a kept stage."""
 
 Demo = Callable[..., "subprocess.Popen[str]"]
 
@@ -44,8 +47,10 @@ def demo(repository: Path) -> Generator[Demo]:
     """Return a function that starts the demo in a process group of its own."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(*arguments: str, stderr: int = subprocess.PIPE, options: tuple[str, ...] = ()) -> "subprocess.Popen[str]":
-        paths = os.pathsep.join(str(repository / name) for name in ("infra", "layer", ""))
+    def start(
+        *arguments: str, stderr: int = subprocess.PIPE, options: tuple[str, ...] = (), modules: Path = repository
+    ) -> "subprocess.Popen[str]":
+        paths = os.pathsep.join(map(str, (repository / "infra", repository / "layer", repository, modules)))
         environment = {**os.environ, "PYTHONPATH": paths, "TMPDIR": str(repository / "temporary")}
         command = [sys.executable, *options, "-m", "local", "demo", *arguments]
         process = subprocess.Popen(
@@ -172,24 +177,15 @@ def test_ctrl_c_during_the_processing_stops_the_functions(repository: Path, demo
     _assert_nothing_is_left(repository)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can change the capacity of a pipe")
-def test_ctrl_c_while_keeping_stops_the_stage(repository: Path, demo: Demo) -> None:
-    """The table of the kept stage does not fit into the pipe, so the demo waits while it prints the table."""
-    reader, writer = os.pipe()
-    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-    with os.fdopen(reader) as printed:
-        process = demo("--keep", stderr=writer)
-        os.close(writer)
-        for line in printed:
-            if line.startswith("Local stage"):
-                break
-        assert (repository / ".local" / "stage.json").exists()
+def test_ctrl_c_while_keeping_stops_the_stage(repository: Path, demo: Demo, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(INTERRUPT_AT_LINK)
 
-        os.killpg(process.pid, signal.SIGINT)
-        rest = printed.read()
+    process = demo("--keep", modules=tmp_path)
+    printed = process.communicate(timeout=SECONDS)[1]
 
-    assert process.wait(SECONDS) == 130
-    assert rest.endswith(STOPPED)
+    assert process.returncode == 130
+    assert printed.endswith(STOPPED)
+    assert "Local stage, still running" not in printed
     _assert_nothing_is_left(repository)
 
 
@@ -200,9 +196,9 @@ def test_ctrl_c_while_stopping_completes_the_stop(repository: Path, demo: Demo) 
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     filled = 0
-    while filled % PIPE_BYTES == 0:
+    while filled % CHUNK_BYTES == 0:
         try:
-            filled += os.write(writer, b" " * PIPE_BYTES)
+            filled += os.write(writer, b" " * CHUNK_BYTES)
         except BlockingIOError:
             break
     os.set_blocking(writer, True)
