@@ -19,7 +19,7 @@ nox.options.sessions = ["tests", "lint", "types", "imports", "docs"]
 ROOT = Path(__file__).parent
 PATH = os.environ["PATH"]
 SOURCE_PATHS = ["infra", "layer", "functions", "."]
-REQUIREMENTS = ("layer", "emulator", "local", "operator", "dev", "bench", "lint", "docs")
+REQUIREMENTS = ("nox", "layer", "emulator", "local", "operator", "dev", "bench", "lint", "docs")
 WITH_OPERATOR = ("operator", "dev", "bench")
 WORKFLOW_SCHEMAS = {
     "github-workflows": "workflows/*.yml",
@@ -28,22 +28,29 @@ WORKFLOW_SCHEMAS = {
     "dependabot": "dependabot.yml",
 }
 """Files below .github/, by the schema that they must match."""
+INSTALLED = "installed.txt"
+"""Name of the copy of the locked requirements in an environment."""
+INSTALL_CLI = "Install the Pulumi CLI (https://www.pulumi.com/docs/install), then run this command again."
 
 
 def install(session: nox.Session, requirements: str) -> Path:
     """Return the environment .nox/{requirements}. Create it unless it has exactly the locked requirements."""
     environment, locked = ROOT / ".nox" / requirements, ROOT / "requirements" / f"{requirements}.txt"
-    # This copy is written last, so an interrupted installation is repeated.
-    installed = environment / "installed.txt"
     with environment.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (installed.exists() and installed.read_bytes() == locked.read_bytes()):
+        if not is_complete(environment, locked):
             uv, options = [sys.executable, "-m", "uv"], ["--quiet", "--python"]
             session.run_install(*uv, "venv", "--clear", *options, sys.executable, environment, stderr=sys.stderr)
             options += [environment, "--require-hashes", "--requirement", locked]
             session.run_install(*uv, "pip", "install", *options, stderr=sys.stderr)
-            shutil.copyfile(locked, installed)
+            shutil.copyfile(locked, environment / INSTALLED)
     return environment
+
+
+def is_complete(environment: Path, locked: Path) -> bool:
+    """Return whether an environment has the locked requirements. Their copy in it is written last."""
+    installed = environment / INSTALLED
+    return installed.exists() and installed.read_bytes() == locked.read_bytes()
 
 
 def prepare(session: nox.Session, requirements: str) -> Path:
@@ -96,11 +103,12 @@ def yorutsuke(session: nox.Session) -> None:
 
 @nox.session(requires=["emulator"])
 def tests(session: nox.Session) -> None:
-    """Run every test. [-- pytest's arguments]"""
+    """Run every test, except those of the session engine. [-- pytest's arguments]"""
     prepare(session, "dev")
     # Tests on the emulator often wait. One worker more than the number of processors keeps all processors busy.
     workers = str((os.cpu_count() or 1) + 1)
-    session.run("python", "-m", "pytest", "--numprocesses", workers, "--no-loadscope-reorder", *session.posargs)
+    options = ["--numprocesses", workers, "--no-loadscope-reorder", "--ignore", "tests/engine"]
+    session.run("python", "-m", "pytest", *options, *session.posargs)
 
 
 @nox.session
@@ -173,25 +181,47 @@ def build(session: nox.Session) -> None:
     session.run("python", "-m", "yorutsuke_infra.build", *session.posargs)
 
 
+@nox.session(requires=["emulator"])
+def engine(session: nox.Session) -> None:
+    """Deploy onto the emulator with Pulumi's engine, and test it. [-- pytest's arguments]"""
+    prepare(session, "dev")
+    if not shutil.which("pulumi"):
+        if not shutil.which("go"):
+            session.error(f"neither the Pulumi CLI nor Go, which could build it, is on the PATH. {INSTALL_CLI}")
+        built = ROOT / ".nox" / "pulumi"
+        session.run("python", "tests/engine/build_cli.py", built)
+        os.environ["PATH"] += f"{os.pathsep}{built}"
+    session.run("python", "-m", "pytest", "tests/engine", *session.posargs)
+
+
+def run_pulumi(session: nox.Session, action: str) -> None:
+    """Preview, deploy or destroy a stage, in the environment of Pulumi.yaml."""
+    if not shutil.which("pulumi"):
+        session.error(f"the Pulumi CLI is not on the PATH. {INSTALL_CLI}")
+    environment, locked = ROOT / ".venv", ROOT / "requirements" / "local.txt"
+    if not is_complete(environment, locked):
+        session.run("pulumi", "install")
+        shutil.copyfile(locked, environment / INSTALLED)
+    session.env["PYTHONPATH"] = f"{ROOT / 'infra'}:{ROOT / 'layer'}"
+    session.run(environment / "bin" / "python", "-m", "yorutsuke_infra.deployment", action, *session.posargs)
+
+
 @nox.session
 def preview(session: nox.Session) -> None:
     """Preview a deployment. -- STAGE [the Pulumi CLI's arguments]"""
-    prepare(session, "local")
-    session.run("python", "-m", "yorutsuke_infra.deployment", "preview", *session.posargs)
+    run_pulumi(session, "preview")
 
 
 @nox.session
 def deploy(session: nox.Session) -> None:
-    """Build and deploy a stage. -- STAGE [the Pulumi CLI's arguments]"""
-    prepare(session, "local")
-    session.run("python", "-m", "yorutsuke_infra.deployment", "deploy", *session.posargs)
+    """Deploy a stage. -- STAGE [the Pulumi CLI's arguments]"""
+    run_pulumi(session, "deploy")
 
 
 @nox.session
 def destroy(session: nox.Session) -> None:
     """Remove a stage, unless it is protected. -- STAGE [the Pulumi CLI's arguments]"""
-    prepare(session, "local")
-    session.run("python", "-m", "yorutsuke_infra.deployment", "destroy", *session.posargs)
+    run_pulumi(session, "destroy")
 
 
 @nox.session
@@ -202,6 +232,6 @@ def lock(session: nox.Session) -> None:
         options += ["--no-emit-index-url", "--no-emit-find-links", "--no-annotate", "--no-header", "--quiet"]
         # pyproject.toml lists the requirements of the operator's command, which other environments also run.
         sources = ["pyproject.toml"] if name in WITH_OPERATOR else []
-        sources += [f"requirements/{name}.in"] if name != "operator" else ["--constraints", "requirements/layer.txt"]
+        sources += [f"requirements/{name}.in"] if name != "operator" else ["--constraints", "requirements/local.txt"]
         options += [*sources, "--output-file", f"requirements/{name}.txt"]
         session.run(sys.executable, "-m", "uv", "pip", "compile", *options)

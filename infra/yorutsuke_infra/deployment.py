@@ -1,14 +1,11 @@
-"""Deploys a stage: builds the layer and the functions, then calls the Pulumi CLI."""
+"""Previews, deploys and destroys a stage with the Pulumi CLI, after checks that Pulumi does not make."""
 
 import argparse
-import shutil
 import subprocess
 import sys
 
 from rich.console import Console
 
-from .artifacts import stage_target
-from .build import build
 from .errors import ConfigError, DeploymentError
 from .stage_file import ROOT, read_stage_file
 
@@ -20,28 +17,22 @@ def run(action: str, stage: str, *arguments: str) -> int:
 
     Raises:
         ConfigError: The configuration of the stage is not valid.
-        DeploymentError: The stage is protected, or the Pulumi CLI is not installed.
+        DeploymentError: The stage is protected.
     """
     config = read_stage_file(stage)
     if action == "destroy" and config.protect_data:
         raise DeploymentError(
             f"stage {stage!r} is protected (protectData: true) and cannot be destroyed. To delete the stage and its "
-            f"data, set protectData: false in Pulumi.{stage}.yaml, deploy, then destroy."
+            f"data, set protectData: false in Pulumi.{stage}.yaml, deploy, then destroy. To keep the data, read "
+            'docs/deploying.md, "Destroying a protected stage".'
         )
-    pulumi = shutil.which("pulumi")
-    if pulumi is None:
-        raise DeploymentError(
-            "the Pulumi CLI is not on the PATH. "
-            "Install it (https://www.pulumi.com/docs/install), then run this command again."
+    if action != "destroy" and not config.alarm_emails:
+        _print_message(
+            f"Stage {stage!r} has no alarmEmails. "
+            "Its alarms notify only subscribers of the topic in the output alarmTopicArn."
         )
-    if action != "destroy":
-        if not config.alarm_emails:
-            _print_message(
-                f"Stage {stage!r} has no alarmEmails. "
-                "Its alarms notify only subscribers of the topic in the output alarmTopicArn."
-            )
-        build(stage_target(stage, config))
-    return subprocess.run([pulumi, *COMMANDS[action], "--stack", stage, *arguments], cwd=ROOT, check=False).returncode
+    command = ["pulumi", *COMMANDS[action], "--stack", stage, *arguments]
+    return subprocess.run(command, cwd=ROOT, check=False).returncode
 
 
 def main() -> int:
