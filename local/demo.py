@@ -23,7 +23,7 @@ from yorutsuke_infra.artifacts import this_machine
 from yorutsuke_infra.batch_models import is_callable
 from yorutsuke_infra.build import build
 from yorutsuke_infra.config import ModelId
-from yorutsuke_infra.errors import ConfigError
+from yorutsuke_infra.errors import BuildError, ConfigError
 
 from .aws import Aws, forget_own_account
 from .broken_stage import break_stage, broken_stage_table
@@ -53,7 +53,7 @@ def main() -> int:
     forget_own_account()
     try:
         summary = _summary(arguments)
-    except (LocalStageError, ConfigError) as error:
+    except (LocalStageError, BuildError, ConfigError) as error:
         say_error(error)
         return 1
     ignore_signals()

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from .artifacts import Target, function_zip, layer_zip, stage_target
 from .config import PythonVersion
-from .errors import ConfigError
+from .errors import BuildError, ConfigError
 from .stage_file import ROOT, read_stage_file
 
 LAYER_PACKAGE = ROOT / "layer" / "yorutsuke_common"
@@ -46,7 +46,7 @@ FILE_MODE = 0o100644
 def build(target: Target) -> list[Path]:
     """Build every function, and the layer for a target if its sources changed. Return the paths of the zips.
 
-    A file lock allows one build at a time. A concurrent build waits, then reuses the layer.
+    A file lock allows one build at a time. A concurrent build waits, then reuses the layer. Raises BuildError.
     """
     layer = layer_zip(target)
     layer.parent.mkdir(exist_ok=True)
@@ -87,7 +87,7 @@ def _build_layer(target: Target) -> None:
 
 
 def _install_wheels(target: Target, folder: Path) -> None:
-    """Install the layer's locked requirements for the target, which may differ from this machine."""
+    """Install the layer's locked requirements for the target, which may differ from this machine. Raises BuildError."""
     command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", sys.executable]
     command += ["--target", str(folder), "--no-deps", "--only-binary", ":all:", "--require-hashes"]
     if not target.native:
@@ -95,7 +95,13 @@ def _install_wheels(target: Target, folder: Path) -> None:
         policy = "manylinux_2_17" if target.python_version in AMAZON_LINUX_2_PYTHONS else "manylinux_2_28"
         command += ["--python-version", target.python_version]
         command += ["--python-platform", f"{WHEEL_ARCHITECTURES[target.architecture]}-{policy}"]
-    subprocess.run([*command, "--requirement", str(LAYER_REQUIREMENTS)], check=True)
+    command += ["--requirement", str(LAYER_REQUIREMENTS)]
+    process = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+    if process.returncode:
+        raise BuildError(
+            f"uv cannot install requirements/{LAYER_REQUIREMENTS.name} for {target.runtime} on {target.architecture}. "
+            f"Correct this problem and run the command again:\n{process.stderr}"
+        )
 
 
 def _remove_unused_data(packages: Path) -> None:
@@ -166,7 +172,7 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         target = stage_target(arguments.stage, read_stage_file(arguments.stage))
-    except ConfigError as error:
+    except (BuildError, ConfigError) as error:
         Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(error)
         return 1
     if arguments.python or arguments.arch:

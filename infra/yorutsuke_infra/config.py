@@ -178,7 +178,7 @@ class StageConfig(BaseModel):
     """Second source of job state changes, for drills. Only Bedrock can send events with the source `aws.bedrock`."""
 
     protect_data: bool = False
-    """Protection of bucket and tables, which then outlive the stack. Without it, destroying the stage deletes them."""
+    """Protection of the stage and its data. Without it, destroying the stage deletes its data."""
 
 
 def load_config(stage: str) -> StageConfig:

@@ -10,5 +10,9 @@ class ConfigError(pulumi.RunError):
     """The configuration of a stage is not valid."""
 
 
+class BuildError(pulumi.RunError):
+    """The wheels of the layer cannot be installed."""
+
+
 class DeploymentError(pulumi.RunError):
     """A preview, a deployment or a destruction cannot start."""

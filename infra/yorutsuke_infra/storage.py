@@ -14,7 +14,7 @@ from .protection import data_options
 
 @dataclass(frozen=True)
 class StorageArgs:
-    """Arguments of `Storage`. `protect_data` retains bucket and tables when the stack is destroyed."""
+    """Arguments of `Storage`. `protect_data` protects the bucket and the tables."""
 
     stage: str
     account_id: pulumi.Input[str]

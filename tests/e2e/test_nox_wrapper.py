@@ -75,3 +75,23 @@ def test_interrupted_first_call_removes_the_environment(tmp_path: Path, number: 
     assert "Traceback" not in printed
     assert process.returncode == 130
     assert not (tmp_path / ".nox" / "nox").exists()
+
+
+@pytest.mark.parametrize("session", ["preview", "deploy", "destroy"])
+def test_missing_cli_is_reported_before_an_installation(tmp_path: Path, session: str) -> None:
+    for program in ("dirname", "sh"):
+        (tmp_path / program).symlink_to(str(shutil.which(program)))
+
+    process = subprocess.run(
+        [ROOT / "nox", "-s", session, "--", "dev"],
+        env={"PATH": str(tmp_path)},
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+
+    assert process.returncode == 1
+    [running, error, *_] = process.stderr.splitlines()
+    assert running.endswith(f"Running session {session}")
+    assert "the Pulumi CLI is not on the PATH. Install the Pulumi CLI (https://www.pulumi.com/docs/install)" in error

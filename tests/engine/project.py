@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from local.aws import Aws
-from local.emulator import REGION, Emulator
+from local.emulator import Emulator
 from local.provider.server import Operation, running_provider
 from tests.infra.expected import Name
 from yorutsuke_infra.artifacts import DIST
@@ -151,15 +151,14 @@ class Project:
 
     def _documented_id(self, kind: str, name: str) -> str:
         """Return the id of a resource as docs/deploying.md describes it, with the parts in capitals filled in."""
-        section = (
-            (ROOT / "docs" / "deploying.md").read_text().partition("### Take resources back\n")[2].partition("\n#")[0]
-        )
+        page = (ROOT / "docs" / "deploying.md").read_text()
+        section = page.partition("### Take resources back\n")[2].partition("\n#")[0]
         [line] = [line for line in section.splitlines() if line.startswith("|") and f"`{kind}`" in line]
         parts = {
             "NAME": name,
             "STAGE": STAGE,
             "ACCOUNT": self.aws.sts.get_caller_identity()["Account"],
-            "REGION": REGION,
+            "https://sqs.REGION.amazonaws.com": self.emulator.endpoint,
         }
         return re.sub("|".join(parts), lambda part: parts[part[0]], line.split("|")[2].strip(" `"))
 

@@ -17,6 +17,7 @@ from yorutsuke_infra import artifacts
 from yorutsuke_infra import build as build_module
 from yorutsuke_infra.artifacts import Target, function_zip, layer_zip, stage_target, this_machine
 from yorutsuke_infra.build import build
+from yorutsuke_infra.errors import BuildError
 from yorutsuke_infra.stage_file import ROOT, read_stage_file
 
 from .conftest import RunProgram
@@ -130,6 +131,14 @@ def test_build_packs_current_function_after_another_target(sources: Path) -> Non
     [_, function] = build(STAGE_TARGET)
 
     assert zipfile.ZipFile(function).read("function/__init__.py").decode() == before
+
+
+def test_failed_build_names_the_target(sources: Path) -> None:
+    (sources / "layer.txt").write_text("unhashed==1.0\n")
+
+    message = "uv cannot install requirements/layer.txt for python3.13 on arm64. Correct this problem"
+    with pytest.raises(BuildError, match=message):
+        build(STAGE_TARGET)
 
 
 def test_build_repeats_when_the_lock_file_changed(sources: Path) -> None:

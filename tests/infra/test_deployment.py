@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from yorutsuke_infra import deployment
-from yorutsuke_infra.artifacts import Target, this_machine
 from yorutsuke_infra.config import StageConfig
 from yorutsuke_infra.errors import ConfigError, DeploymentError
 
@@ -24,22 +23,12 @@ def pulumi_cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return call
 
 
-@pytest.fixture
-def built(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """The targets of builds. The fixture replaces `build`, which is slow and has its own tests."""
-    targets: list[object] = []
-    monkeypatch.setattr(deployment, "build", targets.append)
-    return targets
-
-
-def test_deploy_builds_and_calls_the_cli(pulumi_cli: Path, built: list[object]) -> None:
+def test_deploy_calls_the_cli(pulumi_cli: Path) -> None:
     assert deployment.run("deploy", "dev") == 3
 
     assert pulumi_cli.read_text().split("\n")[:2] == [str(deployment.ROOT), "up --stack dev"]
-    assert built == [Target("3.13", "arm64")]
 
 
-@pytest.mark.usefixtures("built")
 @pytest.mark.parametrize(
     ("arguments", "call"),
     [
@@ -57,40 +46,11 @@ def test_main_passes_arguments_to_the_cli(
     assert pulumi_cli.read_text().split("\n")[1] == call
 
 
-def test_destroy_does_not_build(pulumi_cli: Path, built: list[object]) -> None:
-    deployment.run("destroy", "dev")
-
-    assert pulumi_cli.read_text().split("\n")[1] == "destroy --stack dev"
-    assert built == []
-
-
 def test_destroy_refuses_a_protected_stage(pulumi_cli: Path) -> None:
     with pytest.raises(DeploymentError, match="stage 'prod' is protected"):
         deployment.run("destroy", "prod")
 
     assert not pulumi_cli.exists()
-
-
-def test_deploy_builds_local_stage_for_this_machine(pulumi_cli: Path, built: list[object]) -> None:
-    deployment.run("deploy", "local")
-
-    assert pulumi_cli.read_text().split("\n")[1] == "up --stack local"
-    assert built == [this_machine()]
-
-
-def test_missing_cli_is_reported_with_install_link(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("sys.argv", ["nox", "preview", "dev"])
-
-    assert deployment.main() == 1
-
-    [line] = capsys.readouterr().err.splitlines()
-    assert line == (
-        "the Pulumi CLI is not on the PATH. "
-        "Install it (https://www.pulumi.com/docs/install), then run this command again."
-    )
 
 
 def test_unknown_stage_error_lists_known_stages() -> None:
@@ -101,7 +61,7 @@ def test_unknown_stage_error_lists_known_stages() -> None:
         deployment.run("preview", "staging")
 
 
-@pytest.mark.usefixtures("pulumi_cli", "built")
+@pytest.mark.usefixtures("pulumi_cli")
 @pytest.mark.parametrize(("emails", "warned"), [((), True), (("oncall@example.com",), False)])
 def test_preview_warns_when_alarm_emails_are_missing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], emails: tuple[str, ...], *, warned: bool
