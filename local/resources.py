@@ -259,10 +259,13 @@ def log_group(aws: Aws, inputs: Inputs) -> Created:
     name = inputs.take("name")
     aws.logs.create_log_group(logGroupName=name, tags=inputs.take("tags"))
     aws.logs.put_retention_policy(logGroupName=name, retentionInDays=inputs.take("retentionInDays"))
+    return name, {"arn": log_group_arn(aws, name)}
+
+
+def log_group_arn(aws: Aws, name: str) -> str:
+    """Return the ARN of a log group, without the :* that the API adds. The provider omits it."""
     groups = aws.logs.describe_log_groups(logGroupNamePrefix=name)["logGroups"]
-    # The provider's ARN is without the :* that the API adds.
-    arn = next(group.get("arn", "") for group in groups if group.get("logGroupName") == name)
-    return name, {"arn": arn.removesuffix(":*")}
+    return next(group.get("arn", "") for group in groups if group.get("logGroupName") == name).removesuffix(":*")
 
 
 @creates("aws:cloudwatch/eventRule:EventRule")

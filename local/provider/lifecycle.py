@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from local.aws import Aws
 from local.inputs import Inputs, camel_case
-from local.resources import QUEUE_ATTRIBUTES, archive
+from local.resources import QUEUE_ATTRIBUTES, archive, log_group_arn
 
 Read = Callable[[Aws, str], dict[str, Any]]
 Delete = Callable[[Aws, str, dict[str, Any]], object]
@@ -36,6 +36,19 @@ MISSING = {
 """Error codes of AWS for a resource that does not exist."""
 
 
+FIXED_TABLE_INPUTS = (
+    "name",
+    "billingMode",
+    "attributes",
+    "hashKey",
+    "rangeKey",
+    "globalSecondaryIndexes",
+    "ttl",
+    "pointInTimeRecovery",
+)
+"""Inputs of a table that the stand-in cannot change."""
+
+
 class GoneError(Exception):
     """The resource does not exist in AWS."""
 
@@ -49,12 +62,14 @@ class Lifecycle:
         delete: Deletes the resource with an id and these inputs.
         replaced_by: Inputs whose change replaces the resource, because AWS cannot change them.
         update: Changes the resource. By default, the creator runs again, because its calls overwrite.
+        outputs: Returns the other outputs of an imported resource.
     """
 
     read: Read
     delete: Delete
     replaced_by: frozenset[str] = field(default_factory=frozenset[str])
     update: Update | None = None
+    outputs: Read | None = None
 
 
 def is_missing(error: ClientError) -> bool:
@@ -160,8 +175,9 @@ def _update_table(aws: Aws, name: str, inputs: Inputs) -> None:
     """Change a table's deletion protection and tags. Raises NotImplementedError for another change."""
     current = _read_table(aws, name)
     protection, tags = inputs.take("deletionProtectionEnabled"), inputs.take_tags()
-    for key in set(current) - {"deletionProtectionEnabled", "tags"}:
-        if inputs.take_optional(key) != current[key]:
+    for key in FIXED_TABLE_INPUTS:
+        # An empty list of indexes means the same as none.
+        if (inputs.take_optional(key) or None) != current.get(key):
             raise NotImplementedError(f"the stand-in for the AWS provider cannot change {key!r} of table {name!r}")
     table: Any = aws.dynamodb.update_table(TableName=name, DeletionProtectionEnabled=protection)
     aws.dynamodb.tag_resource(ResourceArn=table["TableDescription"]["TableArn"], Tags=tags)
@@ -394,7 +410,13 @@ _OF_BUCKET = frozenset({"bucket"})
 _NAME = frozenset({"name"})
 
 LIFECYCLES: dict[str, Lifecycle] = {
-    "aws:s3/bucket:Bucket": Lifecycle(_read_bucket, _delete_bucket, _OF_BUCKET, _update_bucket),
+    "aws:s3/bucket:Bucket": Lifecycle(
+        _read_bucket,
+        _delete_bucket,
+        _OF_BUCKET,
+        _update_bucket,
+        lambda _, name: {"arn": f"arn:aws:s3:::{name}"},
+    ),
     "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock": Lifecycle(
         _read_public_access_block, lambda aws, name, _: aws.s3.delete_public_access_block(Bucket=name), _OF_BUCKET
     ),
@@ -427,6 +449,7 @@ LIFECYCLES: dict[str, Lifecycle] = {
         lambda aws, name, _: aws.dynamodb.delete_table(TableName=name),
         frozenset({"name", "hashKey", "rangeKey"}),
         _update_table,
+        lambda aws, name: {"arn": aws.dynamodb.describe_table(TableName=name)["Table"].get("TableArn")},
     ),
     "aws:sns/topic:Topic": Lifecycle(
         _read_topic, lambda aws, arn, _: aws.sns.delete_topic(TopicArn=arn), _NAME, _update_topic
@@ -442,7 +465,11 @@ LIFECYCLES: dict[str, Lifecycle] = {
         frozenset({"topic", "protocol", "endpoint"}),
     ),
     "aws:sqs/queue:Queue": Lifecycle(
-        _read_queue, lambda aws, url, _: aws.sqs.delete_queue(QueueUrl=url), _NAME, _update_queue
+        _read_queue,
+        lambda aws, url, _: aws.sqs.delete_queue(QueueUrl=url),
+        _NAME,
+        _update_queue,
+        lambda aws, url: {"url": url, "arn": _queue_attributes(aws, url)["QueueArn"]},
     ),
     "aws:sqs/redriveAllowPolicy:RedriveAllowPolicy": _queue_attribute("RedriveAllowPolicy", "redriveAllowPolicy"),
     "aws:sqs/queuePolicy:QueuePolicy": _queue_attribute("Policy", "policy"),
@@ -455,6 +482,7 @@ LIFECYCLES: dict[str, Lifecycle] = {
         lambda aws, name, _: aws.logs.delete_log_group(logGroupName=name),
         _NAME,
         _update_log_group,
+        lambda aws, name: {"arn": log_group_arn(aws, name)},
     ),
     "aws:cloudwatch/eventRule:EventRule": Lifecycle(
         _read_rule, lambda aws, name, _: aws.events.delete_rule(Name=name), _NAME

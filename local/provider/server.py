@@ -176,12 +176,11 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             if is_missing(error):
                 return provider_pb2.ReadResponse()
             context.abort(grpc.StatusCode.UNKNOWN, str(error))
-        known = MessageToDict(request.inputs)
+        known, outputs = MessageToDict(request.inputs), LIFECYCLES[_resource_type(request.urn)].outputs
         changes = {key: value for key, value in current.items() if not _is_same(known.get(key), value)}
         inputs = _merged(request.inputs, changes)
-        return provider_pb2.ReadResponse(
-            id=request.id, inputs=inputs, properties=_merged(request.properties, MessageToDict(inputs))
-        )
+        properties = _merged(_merged(request.properties, inputs), outputs(self._aws, request.id) if outputs else {})
+        return provider_pb2.ReadResponse(id=request.id, inputs=inputs, properties=properties)
 
     @contextmanager
     def _changing(self, operation: Operation, context: grpc.ServicerContext) -> Generator[None]:
