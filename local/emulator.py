@@ -176,7 +176,7 @@ def _start(port: int | None, companion: Sequence[str]) -> Emulator:
         )
     with socket.socket() as probe:
         if port and probe.connect_ex((HOST, port)) == 0:
-            raise EmulatorError(f"port {port} is in use. Stop the process that uses it, or name another port.")
+            raise EmulatorError(f"port {port} is in use. Stop the process that uses it, or select a port with --port.")
     port = port or free_port()
     WORK_FOLDER.mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="emulator-", dir=WORK_FOLDER))

@@ -1,12 +1,16 @@
-"""Starts MiniStack with IAM checks for PartiQL statements. It runs in the emulator's own environment.
+"""Starts MiniStack, and corrects it. It runs in the emulator's own environment.
 
 The process also starts a companion, if there is one: the stand-in for Bedrock, which has an environment of its own. The
 companion belongs to the emulator's process group. Its input ends when the emulator ends.
 
-MiniStack authorizes BatchExecuteStatement as an action of this name, which IAM does not have. AWS authorizes each
-statement as `dynamodb:PartiQLInsert` or `dynamodb:PartiQLUpdate`, on its table.
+MiniStack differs from AWS in two ways that matter here:
 
-Source: Amazon DynamoDB developer guide, "IAM security policies with PartiQL for DynamoDB".
+- It authorizes BatchExecuteStatement as an action of this name, which IAM does not have. AWS authorizes each statement
+  as `dynamodb:PartiQLInsert` or `dynamodb:PartiQLUpdate`, on its table.
+- It answers with the same `errorType` for every exception of a function. AWS answers with the name of its class.
+
+Sources: Amazon DynamoDB developer guide, "IAM security policies with PartiQL for DynamoDB"; AWS Lambda developer guide,
+"AWS Lambda function errors in Python".
 """
 
 import importlib
@@ -18,12 +22,16 @@ import sys
 from typing import Any
 
 STATEMENT = re.compile(r'(INSERT INTO|UPDATE) "([^"]+)"')
+RAISED = re.compile(r"^(?:\w+\.)*(\w+): ", re.MULTILINE)
+"""The last line of a traceback, which begins with the class of the exception."""
 ACTIONS = {"INSERT INTO": "dynamodb:PartiQLInsert", "UPDATE": "dynamodb:PartiQLUpdate"}
 
 # Only the emulator's environment has these packages.
 iam_actions: Any = importlib.import_module("ministack.core.iam_actions")
+lambda_service: Any = importlib.import_module("ministack.services.lambda_svc")
 server: Any = importlib.import_module("hypercorn.__main__")
 transaction_checks = iam_actions.dynamodb_transaction_checks
+execute_function = lambda_service._execute_function_warm  # noqa: SLF001 - MiniStack has no setting for it
 
 
 def statement_checks(action: str, body: bytes, region: str, account_id: str) -> list[tuple[str, str]]:
@@ -36,7 +44,16 @@ def statement_checks(action: str, body: bytes, region: str, account_id: str) -> 
     ]
 
 
+def execute_with_error_type(func: dict[str, Any], event: Any, request_id: str) -> dict[str, Any]:
+    """Run a function. If it raised an exception, return the class of the exception as `errorType`."""
+    result = execute_function(func, event, request_id)
+    if result.get("error") and (raised := RAISED.findall(result.get("log") or "")):
+        result["body"]["errorType"] = raised[-1]
+    return result
+
+
 iam_actions.dynamodb_transaction_checks = statement_checks
+lambda_service._execute_function_warm = execute_with_error_type  # noqa: SLF001 - the same
 
 if __name__ == "__main__":
     companion = [

@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
-from .errors import LocalStageError
-
 NOTHING_RUNS = "Interrupted. Nothing that this command started is running."
 SHOW_CURSOR = "\x1b[?25h\n"
 """Control sequence that shows the cursor, which a progress display hides."""
@@ -106,8 +104,8 @@ def _end(number: int) -> None:
     message = _state.message
     try:
         _state.stop()
-    except LocalStageError as error:
-        message = f"Interrupted. {error}"
+    except Exception as error:  # noqa: BLE001 - the process must end, and the interrupted code may ignore exceptions
+        message = f"Interrupted. {type(error).__name__}: {error}"
     _exit(number, message)
 
 

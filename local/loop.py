@@ -8,7 +8,8 @@ import os
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 
 import boto3
@@ -30,11 +31,13 @@ START_SECONDS = 60
 """Timeout for the start of the stand-in, and for its last state change, in seconds."""
 
 
-@dataclass(frozen=True)
 class StandIn:
     """The stand-in for Bedrock as a process of the local stage. It finishes jobs by itself."""
 
-    port: int = field(default_factory=free_port)
+    @cached_property
+    def port(self) -> int:
+        """A port that is free when the process starts."""
+        return free_port()
 
     @property
     def command(self) -> list[str]:

@@ -172,13 +172,14 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         target = stage_target(arguments.stage, read_stage_file(arguments.stage))
+        if arguments.python or arguments.arch:
+            target = Target(arguments.python or target.python_version, arguments.arch or target.architecture)
+        zips = build(target)
     except (BuildError, ConfigError) as error:
         Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(error)
         return 1
-    if arguments.python or arguments.arch:
-        target = Target(arguments.python or target.python_version, arguments.arch or target.architecture)
     table = Table("artifact", "size", "SHA-256")
-    for path in build(target):
+    for path in zips:
         table.add_row(str(path.relative_to(ROOT)), f"{path.stat().st_size / 1e6:.2f} MB", _digest(path))
     Console(width=None if sys.stdout.isatty() else 140).print(table)
     return 0

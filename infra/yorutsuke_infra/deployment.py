@@ -1,6 +1,7 @@
 """Previews, deploys and destroys a stage with the Pulumi CLI, after checks that Pulumi does not make."""
 
 import argparse
+import re
 import subprocess
 import sys
 
@@ -9,6 +10,8 @@ from rich.console import Console
 from .errors import ConfigError, DeploymentError
 from .stage_file import ROOT, read_stage_file
 
+STACK_OPTION = re.compile("--stack|-[a-z]*s")
+"""Pattern of the CLI's option for a stack, which may follow other short options."""
 COMMANDS = {"preview": ["preview", "--diff"], "deploy": ["up"], "destroy": ["destroy"]}
 
 
@@ -41,9 +44,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(usage=usage, description=main.__doc__)
     parser.add_argument("action", choices=sorted(COMMANDS))
     parser.add_argument("stage", help="the stage, such as dev, which Pulumi.dev.yaml configures")
-    arguments, others = parser.parse_known_args()
+    # The CLI's options follow the stage, which none of them may change.
+    parser.add_argument("options", nargs=argparse.REMAINDER, help="further options of the Pulumi CLI")
+    arguments = parser.parse_args()
+    if any(STACK_OPTION.match(option) for option in arguments.options):
+        parser.error("remove the option --stack: the first argument names the stage.")
     try:
-        return run(arguments.action, arguments.stage, *others)
+        return run(arguments.action, arguments.stage, *arguments.options)
     except (ConfigError, DeploymentError) as error:
         _print_message(str(error))
         return 1

@@ -38,10 +38,12 @@ def main() -> None:
 
 
 def _finish_jobs(bedrock: Bedrock) -> None:
+    tried: set[str] = set()
     while True:
         # The orchestrator stores the job's id meanwhile, as it does long before a job of AWS ends.
         time.sleep(POLL_SECONDS)
-        for job_id in bedrock.waiting():
+        for job_id in {*bedrock.waiting()} - tried:
+            tried.add(job_id)
             try:
                 bedrock.finish(job_id, PAUSE_SECONDS)
             except Exception:  # noqa: BLE001 - other jobs continue, and the emulator's log has the error

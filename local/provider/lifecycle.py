@@ -176,7 +176,7 @@ def _update_table(aws: Aws, name: str, inputs: Inputs) -> None:
     current = _read_table(aws, name)
     protection, tags = inputs.take("deletionProtectionEnabled"), inputs.take_tags()
     for key in FIXED_TABLE_INPUTS:
-        # An empty list of indexes means the same as none.
+        # The program declares an empty list if the table has no index.
         if (inputs.take_optional(key) or None) != current.get(key):
             raise NotImplementedError(f"the stand-in for the AWS provider cannot change {key!r} of table {name!r}")
     table: Any = aws.dynamodb.update_table(TableName=name, DeletionProtectionEnabled=protection)

@@ -21,10 +21,15 @@ UNLISTED_FORMATS = {
     "bedrock:CreateModelInvocationJob": {
         "arn:${Partition}:bedrock:${Region}:${Account}:inference-profile/${ResourceId}",
         "arn:${Partition}:bedrock:${Region}:${Account}:application-inference-profile/${ResourceId}",
-    }
+    },
+    **{
+        f"logs:{name}": {"arn:${Partition}:logs:${Region}:${Account}:log-group:${LogGroupName}:*"}
+        for name in ("CreateLogGroup", "DeleteLogGroup", "PutRetentionPolicy")
+    },
 }
-"""Resource formats that an action supports and the catalogue lacks. Source: the policies in AWS Machine Learning blog,
-"Getting started with cross-region inference in Amazon Bedrock". The blog predates application inference profiles."""
+"""Resource formats that an action supports and the catalogue lacks. Sources: the policies in AWS Machine Learning blog,
+"Getting started with cross-region inference in Amazon Bedrock", which predates application inference profiles; Amazon
+CloudWatch Logs API reference, LogGroup (`arn`)."""
 STATEMENT_KEYS = {"Sid", "Effect", "Principal", "Action", "Resource", "Condition"}
 """Keys that a statement may have. NotAction, NotResource and NotPrincipal grant more than intended."""
 ACCOUNT_WIDE = {"cloudwatch:DescribeAlarms"}

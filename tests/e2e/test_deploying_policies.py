@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from botocore import xform_name
+from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 from policy_sentry.querying.actions import get_action_data
 
@@ -39,8 +40,11 @@ UNLOCATED = {
     "events:PutTargets",
     "lambda:CreateEventSourceMapping",
     "lambda:CreateFunction",
+    "logs:CreateLogGroup",
+    "logs:PutRetentionPolicy",
 }
-"""Actions that the emulator authorizes on other resources than AWS: on `*`, or with the name of the default event bus.
+"""Actions that the emulator authorizes on other resources than AWS: on `*`, with the name of the default event bus, or
+without the :* at the end of a log group's ARN.
 
 Nor does it provide the condition key lambda:FunctionArn. The policy evaluator checks these resources instead.
 """
@@ -48,6 +52,7 @@ MISNAMED = {"lambda:UpdateFunctionCode"}
 """Actions by which the emulator authorizes another call, here PutFunctionEventInvokeConfig."""
 HANDLER = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:yorutsuke-batch-result-handler-local"
 MAPPINGS = f"arn:aws:lambda:{REGION}:{ACCOUNT}:event-source-mapping:4a5b"
+LOG_GROUP = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/lambda/yorutsuke-batch-orchestrator-local"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/yorutsuke-batch"
 
 
@@ -137,7 +142,7 @@ def _record_calls(aws: Aws) -> list[Call]:
     """Return a list that receives each call of the clients."""
     calls: list[Call] = []
     for name, client in list(vars(aws).items()):
-        if not name.startswith("_"):
+        if isinstance(client, BaseClient):
 
             def record(params: dict[str, Any], model: Any, name: str = name, **_: object) -> None:
                 calls.append(Call(name, model.name, copy.deepcopy(params)))
@@ -228,6 +233,12 @@ def _access_level(action: str) -> str:
         ("lambda:CreateEventSourceMapping", MAPPINGS, {"functionArn": HANDLER}, "Allow"),
         ("lambda:CreateEventSourceMapping", MAPPINGS, {"functionArn": f"{HANDLER}-2"}, "ImplicitDeny"),
         ("lambda:DeleteEventSourceMapping", MAPPINGS, {"functionArn": f"{HANDLER}-2"}, "ImplicitDeny"),
+        # AWS ends the ARN of a log group with :*, except for tags. The emulator omits it.
+        ("logs:CreateLogGroup", f"{LOG_GROUP}:*", {}, "Allow"),
+        ("logs:DeleteLogGroup", f"{LOG_GROUP}:*", {}, "Allow"),
+        ("logs:PutRetentionPolicy", f"{LOG_GROUP}:*", {}, "Allow"),
+        ("logs:TagResource", LOG_GROUP, {}, "Allow"),
+        ("logs:CreateLogGroup", LOG_GROUP.replace("yorutsuke", "other") + ":*", {}, "ImplicitDeny"),
         ("events:PutRule", f"arn:aws:events:{REGION}:{ACCOUNT}:rule/yorutsuke-batch-output-local", {}, "Allow"),
         ("events:PutTargets", f"arn:aws:events:{REGION}:{ACCOUNT}:rule/other-local", {}, "ImplicitDeny"),
         ("cloudwatch:PutDashboard", f"arn:aws:cloudwatch::{ACCOUNT}:dashboard/yorutsuke-jobs-local", {}, "Allow"),
@@ -242,12 +253,12 @@ def test_deploying_policy_allows_resources_of_the_stage(
     assert decide(question) == decision
 
 
-@pytest.mark.parametrize("name", ["deploy", "preview", "state"])
+@pytest.mark.parametrize("name", ["deploy", "preview", "state", "state-changes"])
 def test_linter_accepts_every_documented_statement(name: str) -> None:
     assert [problem for statement in _policy(name)["Statement"] for problem in problems(statement)] == []
 
 
-@pytest.mark.parametrize("name", ["deploy", "preview", "state"])
+@pytest.mark.parametrize("name", ["deploy", "preview", "state", "state-changes"])
 def test_documented_policies_fit_into_a_managed_policy(name: str) -> None:
     written = json.dumps(_policy(name, LONGEST_STAGE), separators=(",", ":"))
 

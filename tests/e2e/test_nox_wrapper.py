@@ -25,6 +25,8 @@ os.execv("/bin/sh", ["sh", *sys.argv[1:]])
 def _start(folder: Path, modules: str = "") -> "subprocess.Popen[str]":
     """Start the script in a folder. `modules` is a folder whose modules replace those of Python."""
     shutil.copy(ROOT / "nox", folder)
+    (folder / "requirements").mkdir()
+    shutil.copy(ROOT / "requirements" / "nox.txt", folder / "requirements")
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     return subprocess.Popen(
         [sys.executable, "-c", DEFAULT_SIGNALS, "nox", "-l"],
@@ -79,7 +81,7 @@ def test_interrupted_first_call_removes_the_environment(tmp_path: Path, number: 
 
 @pytest.mark.parametrize("session", ["preview", "deploy", "destroy"])
 def test_missing_cli_is_reported_before_an_installation(tmp_path: Path, session: str) -> None:
-    for program in ("dirname", "sh"):
+    for program in ("cmp", "dirname", "sh"):
         (tmp_path / program).symlink_to(str(shutil.which(program)))
 
     process = subprocess.run(

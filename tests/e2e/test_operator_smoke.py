@@ -26,6 +26,8 @@ from yorutsuke_common.aws.dynamodb import from_item
 from .operator_stage import ROOT, SOURCE, Operator, make_operator
 
 WAIT_SECONDS = 120
+BEDROCK_ATTEMPTS = 3
+"""Number of attempts of the orchestrator to create a job."""
 TABLES = {
     "transactionsTable": ("userId", "transactionId"),
     "batchJobsTable": ("intentId",),
@@ -337,6 +339,25 @@ def test_refused_job_is_cleaned_up(operator: Operator, loop: Loop) -> None:
     assert result.code == 1
     assert "the model is not enabled" in result.message
     assert f"The data of run {_removed_run(result.err)} was removed." in result.err
+    assert _contents(loop.stage) == before
+
+
+def test_lost_answer_of_bedrock_does_not_orphan_the_job(operator: Operator, loop: Loop) -> None:
+    before = _contents(loop.stage)
+    create, lost = loop.bedrock.create, list(range(BEDROCK_ATTEMPTS))
+
+    def create_without_answer(request: dict[str, Any]) -> str:
+        arn = create(request)
+        if lost:
+            lost.pop()
+            raise ConnectionError
+        return arn
+
+    with patch.object(loop.bedrock, "create", side_effect=create_without_answer), _finishing_jobs(loop):
+        result = operator("smoke", "--yes", "--json")
+
+    assert lost == []
+    assert result.json["passed"], result.err
     assert _contents(loop.stage) == before
 
 

@@ -1,17 +1,12 @@
 """The first deployment of a stage, and deployments that have nothing to change."""
 
 import re
-import time
 
 import pytest
 
-from tests.infra.expected import PREREQUISITES
+from tests.infra.expected import PREREQUISITES, Name
 
 from .project import STAGE, Project, resource_name
-
-DELAYED = {"RolePolicy", "TopicPolicy", "QueuePolicy", "LogGroup", "BucketPublicAccessBlock", "BucketVersioning"}
-"""Types of prerequisites that are created late, so that a resource that does not wait for one of them overtakes it."""
-DELAY_SECONDS = 0.5
 
 
 @pytest.fixture(scope="module")
@@ -22,16 +17,10 @@ def first_preview(project: Project) -> str:
 
 @pytest.fixture(scope="module")
 def deployed(project: Project, first_preview: str) -> Project:
-    """The project, deployed with prerequisites that take long."""
+    """The project, deployed after the preview."""
     assert first_preview
 
-    def delay(operation: tuple[str, str]) -> None:
-        if resource_name(operation[1])[0] in DELAYED:
-            time.sleep(DELAY_SECONDS)
-
-    project.observe = delay
     project.up()
-    project.observe = lambda _: None
     return project
 
 
@@ -42,16 +31,23 @@ def test_preview_of_an_empty_stack_has_unknown_values(project: Project, first_pr
     assert project.aws.dynamodb.list_tables()["TableNames"] == []
 
 
-def test_up_creates_resources_after_their_prerequisites(deployed: Project) -> None:
-    created = [resource_name(urn) for operation, urn in deployed.operations if operation == "create"]
+def _dependencies(project: Project) -> dict[Name, set[Name]]:
+    """Return all resources that the engine creates before each resource, from the state."""
+    direct = {each["urn"]: {*each.get("dependencies", [])} for each in project.resources()}
 
-    overtaken = [
-        (resource, prerequisite)
-        for resource, prerequisites in PREREQUISITES.items()
-        for prerequisite in prerequisites
-        if created.index(resource) < created.index(prerequisite)
-    ]
-    assert overtaken == []
+    def reached(urn: str) -> set[str]:
+        return direct[urn].union(*(reached(dependency) for dependency in direct[urn]))
+
+    return {resource_name(urn): {*map(resource_name, reached(urn))} for urn in direct}
+
+
+def test_engine_orders_resources_after_their_prerequisites(deployed: Project) -> None:
+    found = _dependencies(deployed)
+    created = [resource_name(urn) for operation, urn in deployed.operations if operation == "create"]
+    pairs = [(resource, needed) for resource in PREREQUISITES for needed in PREREQUISITES[resource]]
+
+    assert [(resource, needed) for resource, needed in pairs if needed not in found[resource]] == []
+    assert [(resource, needed) for resource, needed in pairs if created.index(resource) < created.index(needed)] == []
 
 
 def test_second_up_changes_nothing(deployed: Project) -> None:

@@ -133,12 +133,18 @@ def test_build_packs_current_function_after_another_target(sources: Path) -> Non
     assert zipfile.ZipFile(function).read("function/__init__.py").decode() == before
 
 
-def test_failed_build_names_the_target(sources: Path) -> None:
+def test_failed_build_names_the_target(
+    sources: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (sources / "layer.txt").write_text("unhashed==1.0\n")
 
     message = "uv cannot install requirements/layer.txt for python3.13 on arm64. Correct this problem"
     with pytest.raises(BuildError, match=message):
         build(STAGE_TARGET)
+
+    monkeypatch.setattr(sys, "argv", ["build", "dev"])
+    assert build_module.main() == 1
+    assert capsys.readouterr().err.startswith(message)
 
 
 def test_build_repeats_when_the_lock_file_changed(sources: Path) -> None:

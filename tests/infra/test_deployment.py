@@ -53,6 +53,19 @@ def test_destroy_refuses_a_protected_stage(pulumi_cli: Path) -> None:
     assert not pulumi_cli.exists()
 
 
+@pytest.mark.parametrize("options", [["--stack", "prod"], ["--stack=prod"], ["-s", "prod"], ["-ysprod"]])
+def test_second_stack_is_refused(
+    pulumi_cli: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["deployment", "destroy", "dev", *options])
+
+    with pytest.raises(SystemExit, match="2"):
+        deployment.main()
+
+    assert "remove the option --stack" in capsys.readouterr().err
+    assert not pulumi_cli.exists()
+
+
 def test_unknown_stage_error_lists_known_stages() -> None:
     message = (
         "stage 'staging' has no file Pulumi.staging.yaml. Use one of the stages dev, local, prod, or write the file."

@@ -11,7 +11,7 @@ from rich.console import Group
 
 from yorutsuke.errors import UnfinishedError
 from yorutsuke.options import Yes, stage_command
-from yorutsuke.orchestrator import submit
+from yorutsuke.orchestrator import RequestRefusedError, submit
 from yorutsuke.screen import Screen, facts, quantity
 from yorutsuke.smoke.drawing import draw
 from yorutsuke.smoke.job_end import follow
@@ -82,28 +82,36 @@ def _run(
     request = {"intentId": run.run_id, "userId": run.run_id, "pendingImageIds": run.image_ids}
     with screen.progress("Submitting the job"), seconds.of("submission"):
         heartbeat.announce_request()
-        job_id = submit(stage, json.dumps(request))["jobId"]
+        job_id = _submit(stage, json.dumps(request))
     with screen.states(f"Job {job_id}") as show, seconds.of("job"):
         job = follow(stage, run.run_id, show)
     with screen.progress("Checking the result"), seconds.of("checks"):
         return read_result(stage, run, job, receipts)
 
 
+def _submit(stage: Stage, request: str) -> str:
+    """Return the id of the job. After an error that leaves a job possible, repeat the request once to learn its id."""
+    try:
+        return submit(stage, request)["jobId"]
+    except RequestRefusedError:
+        raise
+    except UnfinishedError:
+        return submit(stage, request)["jobId"]
+
+
 @contextmanager
 def _cleaned_up(screen: Screen, stage: Stage, run: SmokeRun, heartbeat: Heartbeat) -> Generator[None]:
     """Remove the data of the run when the context is left, for any reason, unless its job may still run."""
-    submission_failed = False
+    is_refused = False
     try:
         yield
-    except UnfinishedError:
-        submission_failed = True
+    except RequestRefusedError:
+        is_refused = True
         raise
     finally:
         with screen.progress("Removing the data of this run"):
             job = find_own_job(stage, run)
-            # The function has answered, so it does not continue.
-            is_rejected = submission_failed and (job is None or job.jobId is None)
-            reason = None if is_rejected else obstacle(stage, job, heartbeat.requested)
+            reason = None if is_refused else obstacle(stage, job, heartbeat.requested)
             heartbeat.stop()
             if reason is None:
                 clean_up(stage, run, heartbeat.started, job)

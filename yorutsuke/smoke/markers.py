@@ -91,7 +91,7 @@ def beating(stage: Stage, run: SmokeRun) -> Generator[Heartbeat]:
 
     def beat() -> None:
         while not left.wait(HEARTBEAT_SECONDS):
-            # A later write may succeed. If none does, another run may clean up.
+            # A later write may succeed. If all fail, another run may clean up.
             with suppress(ClientError, BotoCoreError):
                 heartbeat.write()
 
@@ -117,8 +117,8 @@ def earlier_runs(stage: Stage, say: Callable[[str], None]) -> list[Marker]:
     after = _etags(stage)
     if alive := sorted(run.run_id for run, etag in before.items() if after.get(run, etag) != etag):
         raise RefusedError(
-            f"smoke run {alive[0]} of this stage is in progress. Two runs could not tell their effects on the stage's "
-            "alarms apart. Wait for its end, or stop it."
+            f"smoke run {alive[0]} of this stage is in progress. Both runs would "
+            "change the same metrics. Wait for its end, or stop it."
         )
     return [_read(stage, run) for run in before if run in after]
 

@@ -15,7 +15,7 @@ from yorutsuke.stored_jobs import StoredJob, find_job
 from yorutsuke.times import age_seconds
 from yorutsuke_common.aws.calls import CallPool
 from yorutsuke_common.aws.dynamodb import to_item
-from yorutsuke_common.names import MAX_FUNCTION_SECONDS
+from yorutsuke_common.names import BEDROCK_MAX_TIMEOUT_HOURS, MAX_FUNCTION_SECONDS
 from yorutsuke_common.object_keys import dead_letters_key, input_key, output_prefix
 
 from .job_end import LOST_SECONDS, has_ended
@@ -49,8 +49,9 @@ def obstacle(stage: Stage, job: StoredJob | None, requested: datetime | None) ->
         waits = requested is not None and age_seconds(requested) < MAX_FUNCTION_SECONDS
         return "the request for its job may still be in progress" if waits else None
     if job.jobId is None:
-        waits = age_seconds(job.submitted) < MAX_FUNCTION_SECONDS
-        return "its job is being submitted" if waits else None
+        # The function stores the id after Bedrock has created the job, and may have failed between the two.
+        waits = age_seconds(job.submitted) < BEDROCK_MAX_TIMEOUT_HOURS * 3600 + LOST_SECONDS
+        return "its job may be at Bedrock, under an id that was not stored" if waits else None
     if has_ended(job, [*job_outputs(stage, job)]):
         return None
     # A message about the output may have failed for the last time.

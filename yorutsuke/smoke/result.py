@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -163,8 +164,10 @@ def _usages(stage: Stage, key: str, state: OutputState) -> Iterator[Tokens]:
         return
     with open_output(stage.clients.s3, stage.settings.images_bucket, key) as output:
         for line in output.lines():
-            match json.loads(line.content):
-                case {"modelOutput": {"usage": {"inputTokens": int(read), "outputTokens": int(written)}}}:
-                    yield Tokens(read, written)
-                case _:
-                    pass
+            # A record that is not JSON has no usage.
+            with suppress(ValueError):
+                match json.loads(line.content):
+                    case {"modelOutput": {"usage": {"inputTokens": int(read), "outputTokens": int(written)}}}:
+                        yield Tokens(read, written)
+                    case _:
+                        pass
