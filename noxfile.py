@@ -97,8 +97,9 @@ def serve(session: nox.Session) -> None:
 def yorutsuke(session: nox.Session) -> None:
     """Run the operator's command. -- COMMAND --stage STAGE"""
     prepare(session, "operator")
-    # With --json, standard output holds the JSON object only.
-    session.run("python", "-m", "yorutsuke", *session.posargs, stderr=sys.stderr)
+    # With --json, standard output holds the JSON object only. After Ctrl-C, `smoke` removes its data.
+    command = ["python", "-m", "yorutsuke", *session.posargs]
+    session.run(*command, stderr=sys.stderr, interrupt_timeout=None, terminate_timeout=None)
 
 
 @nox.session(requires=["emulator"])

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM in the commands that start an emulator.
+"""Ctrl-C, SIGTERM and SIGHUP in the commands that start an emulator.
 
 A signal stops the emulator and ends the process within the signal's handler. An exception would be too late: Pulumi's
 runtime catches every exception, and raises it only after the deployment.
@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from types import FrameType
 
 NOTHING_RUNS = "Interrupted. Nothing that this command started is running."
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Ctrl-C, the request to end, and the end of the terminal."""
 SHOW_CURSOR = "\x1b[?25h\n"
 """Control sequence that shows the cursor, which a progress display hides."""
 
@@ -39,14 +41,14 @@ _state = _State(_do_nothing, NOTHING_RUNS)
 
 
 def handle_signals() -> None:
-    """End the process at SIGINT or SIGTERM, after the function of `stop_at_signal`."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """End the process at a signal of SIGNALS, after the function of `stop_at_signal`."""
+    for number in SIGNALS:
         signal.signal(number, _handle)
 
 
 def ignore_signals() -> None:
-    """Ignore SIGINT and SIGTERM, because the command has completed its work."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """Ignore the signals of SIGNALS, because the command has completed its work."""
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 

@@ -1,5 +1,6 @@
 """The entry point: the commands by name, and their exit codes."""
 
+import signal
 from collections.abc import Sequence
 
 import typer
@@ -31,6 +32,8 @@ for command in (jobs, job, dead_letters, replay, redrive, retry_migrations, doct
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code. docs/operating.md lists the codes."""
+    # End like on Ctrl-C, after the clean-up of the command.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app(arguments, prog_name="yorutsuke")
     except SystemExit as exit_:

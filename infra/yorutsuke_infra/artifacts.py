@@ -49,7 +49,8 @@ def stage_target(stage: str, config: StageConfig) -> Target:
 
 def layer_zip(target: Target) -> Path:
     """Return the path of the layer's zip for a target."""
-    return DIST / f"yorutsuke_common-{target.runtime}-{target.architecture}.zip"
+    system = "native" if target.native else "lambda"
+    return DIST / f"yorutsuke_common-{target.runtime}-{target.architecture}-{system}.zip"
 
 
 def function_zip(name: str) -> Path:

@@ -49,6 +49,8 @@ def main() -> int:
     arguments = parser.parse_args()
     if any(STACK_OPTION.match(option) for option in arguments.options):
         parser.error("remove the option --stack: the first argument names the stage.")
+    if "--run-program" in arguments.options and arguments.action == "destroy":
+        parser.error("remove the option --run-program: it would ignore the protection of the deployed stage.")
     try:
         return run(arguments.action, arguments.stage, *arguments.options)
     except (ConfigError, DeploymentError) as error:

@@ -118,7 +118,7 @@ def test_ctrl_c_during_the_imports_is_quiet(repository: Path, demo: Demo) -> Non
     _assert_nothing_is_left(repository)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signal_during_the_build_removes_files(repository: Path, demo: Demo, number: signal.Signals) -> None:
     shutil.rmtree(repository / "dist", ignore_errors=True)
     process = demo()

@@ -66,6 +66,18 @@ def test_second_stack_is_refused(
     assert not pulumi_cli.exists()
 
 
+def test_destroy_refuses_to_run_the_program(
+    pulumi_cli: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["deployment", "destroy", "dev", "--run-program"])
+
+    with pytest.raises(SystemExit, match="2"):
+        deployment.main()
+
+    assert "it would ignore the protection of the deployed stage" in capsys.readouterr().err
+    assert not pulumi_cli.exists()
+
+
 def test_unknown_stage_error_lists_known_stages() -> None:
     message = (
         "stage 'staging' has no file Pulumi.staging.yaml. Use one of the stages dev, local, prod, or write the file."

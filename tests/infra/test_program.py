@@ -263,7 +263,7 @@ def test_function_has_layer_runtime_and_environment(run: RunProgram) -> None:
 
     assert (function["runtime"], function["architectures"]) == ("python3.14", ["x86_64"])
     assert (layer["compatibleRuntimes"], layer["compatibleArchitectures"]) == (["python3.14"], ["x86_64"])
-    assert layer["code"].path.endswith("dist/yorutsuke_common-python3.14-x86_64.zip")
+    assert layer["code"].path.endswith("dist/yorutsuke_common-python3.14-x86_64-lambda.zip")
     assert function["layers"] == ["arn:LayerVersion:yorutsuke-common"]
     assert function["environment"]["variables"] == {
         "STAGE": "dev",
