@@ -19,6 +19,14 @@ def parse_span(text: str) -> timedelta:
     return given
 
 
+def parse_since(text: str) -> timedelta:
+    """Return a span that is not empty. Raises ValueError."""
+    given = parse_span(text)
+    if not given:
+        raise ValueError(f"{text!r} is an empty time span, in which no job was submitted. Write 1m or more.")
+    return given
+
+
 def span(seconds: float) -> str:
     """Return a span in its largest unit, such as 3 h."""
     for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):

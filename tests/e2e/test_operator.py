@@ -89,6 +89,26 @@ def test_jobs_applies_its_filters(operator: Operator, arguments: list[str], inte
     assert [job["intentId"] for job in operator("jobs", "--json", *arguments).json["jobs"]] == intents
 
 
+@pytest.mark.usefixtures("other_jobs")
+def test_jobs_refuses_an_unknown_status(operator: Operator) -> None:
+    result = operator("jobs", "--status", "nope")
+
+    assert result.code == 1
+    assert result.message.startswith(
+        "NotFoundError: the status 'nope' does not exist. Use one of SUBMITTING, SUBMITTED,"
+    )
+
+
+@pytest.mark.parametrize("command", ["jobs", "doctor"])
+def test_empty_span_is_refused(operator: Operator, command: str) -> None:
+    result = operator(command, "--since", "0d")
+
+    assert result.code == 2
+    assert "'0d' is an empty time span, in which no job was submitted. Write 1m or more." in " ".join(
+        result.err.split()
+    )
+
+
 def test_job_prints_counts_outputs_and_log_queries(operator: Operator) -> None:
     result = operator.run_process("job", JOB)
 
@@ -99,7 +119,8 @@ def test_job_prints_counts_outputs_and_log_queries(operator: Operator) -> None:
     assert f"{OUTPUT_KEY} │" in shown
     assert "│ processed │" in shown
     assert "INVALID_JSON │ 1" in shown
-    assert "logs-insights$3FqueryDetail$3D~(" in result.err
+    # The console of AWS does not show the local stage's log.
+    assert "console" not in result.err
     assert "aws logs start-query" in result.err
 
 

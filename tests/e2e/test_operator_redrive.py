@@ -283,3 +283,12 @@ def test_send_splits_large_messages_across_calls(operator: Operator) -> None:
     queue.send(large)
 
     assert _visible(job_run, "queueUrl") == Counter(large)
+
+
+@pytest.mark.parametrize("options", [(), ("--submissions",)])
+def test_unknown_job_without_messages_is_refused(operator: Operator, options: tuple[str, ...]) -> None:
+    result = operator("redrive", "--job", "misspelled", *options)
+
+    assert result.code == 1
+    assert result.message.startswith("NotFoundError: ")
+    assert "'misspelled'" in result.message

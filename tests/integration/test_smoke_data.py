@@ -178,7 +178,8 @@ def _put_real_user(data: Data) -> None:
 
 
 def _clean_up(data: Data) -> None:
-    clean_up(data.stage, RUN, NOW, find_own_job(data.stage, RUN))
+    job = find_own_job(data.stage, RUN)
+    clean_up(data.stage, RUN, NOW, job and job.jobId)
 
 
 def test_clean_up_removes_only_data_of_its_run(data: Data) -> None:
@@ -317,11 +318,24 @@ def test_dead_run_is_found_by_its_marker(data: Data) -> None:
     told: list[str] = []
     with beating(data.stage, RUN) as heartbeat:
         heartbeat.announce_request()
+        heartbeat.announce_job(JOB_ID)
     heartbeat.write()
     data.put("smoke/notes.txt")
 
-    assert earlier_runs(data.stage, told.append) == [Marker(RUN, heartbeat.started, heartbeat.requested)]
+    assert earlier_runs(data.stage, told.append) == [Marker(RUN, heartbeat.started, heartbeat.requested, JOB_ID)]
     assert told == [f"Found data of {RUN.run_id}. Waiting 0 s to see whether the run is in progress."]
+
+
+def test_files_of_a_job_without_item_are_removed(data: Data) -> None:
+    _put_real_user(data)
+    before = data.contents()
+    _put_completed(data, RUN)
+    table = data.stage.settings.batch_jobs_table
+    data.stage.clients.dynamodb.delete_item(TableName=table, Key={"intentId": {"S": RUN.run_id}})
+
+    assert clean_up_earlier(data.stage, [Marker(RUN, NOW, LONG_AGO, JOB_ID)]) == ([RUN.run_id], {})
+
+    assert data.contents() == before
 
 
 def test_damaged_marker_still_names_its_run(data: Data) -> None:

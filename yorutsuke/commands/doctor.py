@@ -12,7 +12,7 @@ from yorutsuke.errors import UnfinishedError
 from yorutsuke.options import stage_command
 from yorutsuke.screen import Screen, quantity, table
 from yorutsuke.stage import Stage
-from yorutsuke.times import parse_span
+from yorutsuke.times import parse_since
 
 UNHEALTHY = 3
 DEFAULT_SINCE = timedelta(days=7)
@@ -20,7 +20,7 @@ DEFAULT_SINCE = timedelta(days=7)
 Since = Annotated[
     timedelta | None,
     typer.Option(
-        "--since", parser=parse_span, metavar="SPAN", help="Check the results of jobs in this time. By default 7d."
+        "--since", parser=parse_since, metavar="SPAN", help="Check the results of jobs in this time. By default 7d."
     ),
 ]
 

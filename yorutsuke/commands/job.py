@@ -14,7 +14,7 @@ from yorutsuke.stored_jobs import StoredJob, find_item, read_job
 from yorutsuke.times import age
 from yorutsuke.transactions import job_transactions
 from yorutsuke_common.aws.dynamodb import Item, from_item
-from yorutsuke_common.names import ORCHESTRATOR, RESULT_HANDLER, log_group
+from yorutsuke_common.names import LOCAL_STAGE, ORCHESTRATOR, RESULT_HANDLER, log_group
 from yorutsuke_common.schema import Reason, TransactionStatus
 
 from .dead_letters import reasons_table
@@ -37,7 +37,9 @@ def job(screen: Screen, stage: Stage, job: JobName) -> None:
     start = stored.submitted or now - timedelta(days=LOG_DAYS)
     groups = [log_group(stage.physical(name)) for name in (RESULT_HANDLER, ORCHESTRATOR)]
     query = stage.clients.lambda_.meta.region_name, groups, job_query(stored.intentId, stored.jobId), start, now
-    log = {"link": console_link(*query), "command": cli_command(*query)}
+    # The console shows the logs of AWS, not those of the emulator.
+    link = None if stage.name == LOCAL_STAGE else console_link(*query)
+    log = {"link": link, "command": cli_command(*query)}
     answer = {
         **stored.model_dump(exclude={"processedOutputs"}),
         "isClaimed": stored.is_claimed,
@@ -64,7 +66,8 @@ def job(screen: Screen, stage: Stage, job: JobName) -> None:
     tables += [reasons_table(f"Dead letters of job {stored.name}", reasons)] if reasons else []
     screen.show(answer, *tables)
     if not screen.json:
-        screen.say("", "Log entries in the CloudWatch console:", log["link"], "with the AWS CLI:", log["command"])
+        console = ("Log entries in the CloudWatch console:", link) if link else ()
+        screen.say("", *console, "Log entries with the AWS CLI:", cli_command(*query))
 
 
 def _results(stage: Stage, stored: StoredJob, item: Item) -> tuple[Counter[Reason], list[str] | None, int]:

@@ -6,11 +6,13 @@ from typing import Annotated
 
 import typer
 
+from yorutsuke.errors import NotFoundError
 from yorutsuke.options import stage_command
 from yorutsuke.screen import Screen, table
 from yorutsuke.stage import Stage
 from yorutsuke.stored_jobs import StoredJob, all_jobs
-from yorutsuke.times import age, parse_span
+from yorutsuke.times import age, parse_since
+from yorutsuke_common.schema import JobStatus
 
 OLDEST = datetime.min.replace(tzinfo=UTC)
 HEADERS = ("job", "intent", "status", "age", "good", "failed", "missing", "unmoved", "Bedrock's end")
@@ -21,7 +23,7 @@ Status = Annotated[str | None, typer.Option("--status", help="List only jobs wit
 Since = Annotated[
     timedelta | None,
     typer.Option(
-        "--since", parser=parse_span, metavar="SPAN", help="List only jobs submitted in this time, such as 2d or 12h."
+        "--since", parser=parse_since, metavar="SPAN", help="List only jobs submitted in this time, such as 2d or 12h."
     ),
 ]
 
@@ -30,10 +32,12 @@ Since = Annotated[
 def jobs(screen: Screen, stage: Stage, *, limit: Limit = 20, status: Status = None, since: Since = None) -> None:
     """List recent jobs and their results, newest first."""
     after = datetime.now(UTC) - since if since else OLDEST
+    stored = all_jobs(stage)
+    known = [*JobStatus, *sorted({job.status for job in stored} - {*JobStatus})]
+    if status and status.upper() not in known:
+        raise NotFoundError(f"the status {status!r} does not exist. Use one of {', '.join(known)}.")
     wanted = [
-        job
-        for job in all_jobs(stage)
-        if (status is None or job.status == status.upper()) and (job.submitted or OLDEST) >= after
+        job for job in stored if (status is None or job.status == status.upper()) and (job.submitted or OLDEST) >= after
     ]
     newest = heapq.nlargest(limit, wanted, key=lambda job: (job.submitted or OLDEST, job.intentId))
     answer = {"stage": stage.name, "jobs": [job.model_dump(include=ANSWER) for job in newest]}

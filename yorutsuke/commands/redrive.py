@@ -88,6 +88,9 @@ def redrive(
             redrive = find_requests(stage, job, advance)
         else:
             redrive = find_messages(stage, _job_id(stage, job), advance)
+    if job and not redrive.count and not redrive.hidden:
+        # A name without messages may be misspelled. Raises NotFoundError.
+        find_job(stage, job)
     if redrive.rows:
         headers = REQUEST_HEADERS if submissions else MESSAGE_HEADERS
         rows = [_cells(row) for row in redrive.rows]

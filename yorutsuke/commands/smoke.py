@@ -83,6 +83,7 @@ def _run(
     with screen.progress("Submitting the job"), seconds.of("submission"):
         heartbeat.announce_request()
         job_id = _submit(stage, json.dumps(request))
+        heartbeat.announce_job(job_id)
     with screen.states(f"Job {job_id}") as show, seconds.of("job"):
         job = follow(stage, run.run_id, show)
     with screen.progress("Checking the result"), seconds.of("checks"):
@@ -114,7 +115,7 @@ def _cleaned_up(screen: Screen, stage: Stage, run: SmokeRun, heartbeat: Heartbea
             reason = None if is_refused else obstacle(stage, job, heartbeat.requested)
             heartbeat.stop()
             if reason is None:
-                clean_up(stage, run, heartbeat.started, job)
+                clean_up(stage, run, heartbeat.started, job and job.jobId, heartbeat.job_id)
         if reason:
             screen.say(
                 f"The data of run {run.run_id} was kept: {reason}. Bedrock continues. Run `smoke` again after the end "

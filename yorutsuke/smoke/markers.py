@@ -30,16 +30,21 @@ class _Content(BaseModel):
 
     startedAt: datetime
     requestedAt: datetime | None = None
+    jobId: str | None = None
     beat: int = 0
 
 
 @dataclass(frozen=True)
 class Marker:
-    """The marker of an earlier run. `requested` is the time before the request for its job, or None before that."""
+    """The marker of an earlier run. `requested` is the time before the request for its job, or None before that.
+
+    `job_id` is the id of the job, if the run received it.
+    """
 
     run: SmokeRun
     started: datetime
     requested: datetime | None
+    job_id: str | None = None
 
 
 class Heartbeat:
@@ -61,16 +66,25 @@ class Heartbeat:
         """The time before the request for the job, or None before that."""
         return self._content.requestedAt
 
+    @property
+    def job_id(self) -> str | None:
+        """The id of the job, or None before the answer to the request."""
+        return self._content.jobId
+
     def announce_request(self) -> None:
         """Record that the request for the job is about to be sent. Raises botocore's errors."""
         self.write(requestedAt=datetime.now(UTC))
+
+    def announce_job(self, job_id: str) -> None:
+        """Record the job, whose item another program may delete. Raises botocore's errors."""
+        self.write(jobId=job_id)
 
     def stop(self) -> None:
         """Stop writing. A write after the deletion of the marker would leave it behind."""
         with self._turn:
             self._stopped = True
 
-    def write(self, **changes: datetime) -> None:
+    def write(self, **changes: datetime | str) -> None:
         """Write the marker. Each content differs from the one before, and so does its ETag."""
         with self._turn:
             if self._stopped:
@@ -140,4 +154,4 @@ def _read(stage: Stage, run: SmokeRun) -> Marker:
         content = _Content.model_validate_json(answer["Body"].read())
     except ValidationError:
         return Marker(run, answer["LastModified"], answer["LastModified"])
-    return Marker(run, content.startedAt, content.requestedAt)
+    return Marker(run, content.startedAt, content.requestedAt, content.jobId)

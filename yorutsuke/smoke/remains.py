@@ -60,14 +60,21 @@ def obstacle(stage: Stage, job: StoredJob | None, requested: datetime | None) ->
     return f"its job {job.jobId} is {job.status} and messages about it may still arrive"
 
 
-def clean_up(stage: Stage, run: SmokeRun, started: datetime, job: StoredJob | None) -> None:
-    """Remove the data of a run after the end of its job. Raises UnfinishedError, and botocore's errors."""
+def clean_up(stage: Stage, run: SmokeRun, started: datetime, *job_ids: str | None) -> None:
+    """Remove the data of a run after the end of its job. Raises UnfinishedError, and botocore's errors.
+
+    Args:
+        stage: The stage.
+        run: The run.
+        started: The start of the run.
+        job_ids: The ids of its job, from each source that may have one.
+    """
     _delete_transactions(stage, run)
     _delete_objects(stage, list_keys(stage, [*run.processed_prefixes(started), run.uploads_prefix]))
     _delete_items(stage, run, stage.settings.pending_images_table, [{"imageId": name} for name in run.image_ids])
     of_job = [input_key(run.run_id)]
-    if job and job.jobId:
-        of_job += [dead_letters_key(job.jobId), *list_keys(stage, [output_prefix(job.jobId)])]
+    for job_id in {*filter(None, job_ids)}:
+        of_job += [dead_letters_key(job_id), *list_keys(stage, [output_prefix(job_id)])]
     _delete_objects(stage, of_job)
     _delete_items(stage, run, stage.settings.batch_jobs_table, [{"intentId": run.run_id}])
     _delete_objects(stage, [run.marker_key])
@@ -82,7 +89,7 @@ def clean_up_earlier(stage: Stage, markers: Iterable[Marker]) -> tuple[list[str]
         if reason := obstacle(stage, job, marker.requested):
             kept[marker.run.run_id] = reason
         else:
-            clean_up(stage, marker.run, marker.started, job)
+            clean_up(stage, marker.run, marker.started, job and job.jobId, marker.job_id)
             removed.append(marker.run.run_id)
     return removed, kept
 
