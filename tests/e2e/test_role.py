@@ -79,7 +79,6 @@ FORBIDDEN: list[tuple[str, str, dict[str, Any]]] = [
     ),
     ("sqs", "send_message", {"QueueUrl": "queueUrl", "MessageBody": "{}"}),
     ("sqs", "receive_message", {"QueueUrl": "deadLetterQueueUrl"}),
-    ("sqs", "send_message", {"QueueUrl": "deadLetterQueueUrl", "MessageBody": "{}"}),
     ("sqs", "purge_queue", {"QueueUrl": "queueUrl"}),
     ("s3", "delete_bucket_lifecycle", {"Bucket": BUCKET}),
     ("s3", "put_bucket_notification_configuration", {"Bucket": BUCKET, "NotificationConfiguration": {}}),
