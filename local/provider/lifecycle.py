@@ -1,6 +1,6 @@
 """The life of each resource type after its creation: its current inputs, its update and its deletion.
 
-`local/resources.py` has the creators. Source of the inputs whose change replaces a resource, and of the effect of a
+`local/resources.py` has the creators. Source of the inputs that replace a resource, and of the effect of a
 deletion: the Pulumi AWS provider's reference of each resource.
 """
 
@@ -60,7 +60,7 @@ class Lifecycle:
     Attributes:
         read: Returns the inputs that the resource with an id has in AWS, as far as the stand-in reads them.
         delete: Deletes the resource with an id and these inputs.
-        replaced_by: Inputs whose change replaces the resource, because AWS cannot change them.
+        replaced_by: Inputs that AWS cannot change. A change of them replaces the resource.
         update: Changes the resource. By default, the creator runs again, because its calls overwrite.
         outputs: Returns the other outputs of an imported resource.
     """

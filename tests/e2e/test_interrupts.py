@@ -32,7 +32,7 @@ Demo = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the sources, whose folder .local belongs to these tests."""
+    """A copy of the sources. Its folder .local belongs to these tests."""
     copy = tmp_path_factory.mktemp("repository")
     for name in SOURCES:
         shutil.copytree(ROOT / name, copy / name)

@@ -23,7 +23,7 @@ os.execv("/bin/sh", ["sh", *sys.argv[1:]])
 
 
 def _start(folder: Path, modules: str = "") -> "subprocess.Popen[str]":
-    """Start the script in a folder. `modules` is a folder whose modules replace those of Python."""
+    """Start the script in a folder. The modules in the folder `modules` replace those of Python."""
     shutil.copy(ROOT / "nox", folder)
     (folder / "requirements").mkdir()
     shutil.copy(ROOT / "requirements" / "nox.txt", folder / "requirements")

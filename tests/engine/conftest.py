@@ -22,14 +22,14 @@ def empty_project(tmp_path_factory: pytest.TempPathFactory) -> Generator[Project
 
 @pytest.fixture(scope="module")
 def project(empty_project: Project) -> Project:
-    """A copy of the project whose local stage can be deployed."""
+    """A copy of the project that can be deployed as the local stage."""
     make_environment(empty_project.folder)
     return empty_project
 
 
 @pytest.fixture(scope="module")
 def deployed(project: Project) -> Project:
-    """A copy of the project whose local stage is deployed. Each test leaves the stage as it found it."""
+    """A copy of the project, deployed as the local stage. Each test leaves the stage as it found it."""
     project.up()
     return project
 

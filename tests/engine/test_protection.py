@@ -1,4 +1,4 @@
-"""The destruction of a stage: of a protected stage, of one whose data remains, and of one without protection."""
+"""The destruction of a stage: with protection, without protection in the state, and without any protection."""
 
 from collections.abc import Generator
 

@@ -218,7 +218,7 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def imported(deployed: Path) -> dict[str, Any]:
-    """The report of a process whose only packages are the deployed ones."""
+    """The report of a process that has only the deployed packages."""
     code = IMPORTS_OF_FUNCTIONS % (sorted(_used_services()), SDK)
     # -I and -S keep the variables and the packages of this environment out of the process.
     command = [sys.executable, "-I", "-S", "-c", code, str(deployed), str(deployed / "python")]

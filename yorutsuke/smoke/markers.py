@@ -76,7 +76,7 @@ class Heartbeat:
         self.write(requestedAt=datetime.now(UTC))
 
     def announce_job(self, job_id: str) -> None:
-        """Record the job, whose item another program may delete. Raises botocore's errors."""
+        """Record the job. Another program may delete the job's item. Raises botocore's errors."""
         self.write(jobId=job_id)
 
     def stop(self) -> None:
