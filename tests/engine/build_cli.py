@@ -21,8 +21,9 @@ def main(folder: Path) -> int:
     """Build the CLI and its language host into a folder. Return 1 if Go fails, after Go's own message."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        version, source = _go("list", "-m", "-f", "{{.Version}} {{.Dir}}", SDK).split()
+        # This also downloads the modules, without which Go does not name their folders.
         total = len(_go("list", "-deps", *PACKAGES).splitlines())
+        version, source = _go("list", "-m", "-f", "{{.Version}} {{.Dir}}", SDK).split()
         _compile(folder, version, total)
     except subprocess.CalledProcessError as error:
         _report(
