@@ -30,7 +30,7 @@ WORKFLOW_SCHEMAS = {
 """Files below .github/, by the schema that they must match."""
 INSTALLED = "installed.txt"
 """Name of the copy of the locked requirements in an environment."""
-INSTALL_CLI = "Install the Pulumi CLI (https://www.pulumi.com/docs/install), then run this command again."
+INSTALL_CLI = "Install the Pulumi CLI (https://www.pulumi.com/docs/install), then run this command again"
 
 
 def install(session: nox.Session, requirements: str) -> Path:
