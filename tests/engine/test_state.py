@@ -3,8 +3,10 @@
 import os
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.infra.expected import Name
@@ -82,9 +84,14 @@ def _interrupt(project: Project, at: Name, sign: signal.Signals, *, before_the_c
 
     def observe(operation: Operation) -> None:
         if resource_name(operation[1]) == at:
+            # The language host has a process group of its own.
+            children = psutil.Process(process.pid).children(recursive=True)
             os.killpg(process.pid, sign)
             if sign == signal.SIGKILL:
                 process.wait()
+                for child in children:
+                    with suppress(psutil.NoSuchProcess):
+                        child.kill()
             if before_the_call:
                 raise EngineGoneError
 
