@@ -210,13 +210,18 @@ def topic_subscription(aws: Aws, inputs: Inputs) -> Created:
 @creates("aws:sqs/queue:Queue")
 def queue(aws: Aws, inputs: Inputs) -> Created:
     """Create a queue; its id is its URL."""
-    given = {attribute: inputs.take_optional(key) for key, attribute in QUEUE_ATTRIBUTES.items()}
-    attributes: Any = {attribute: str(value) for attribute, value in given.items() if value is not None}
-    attributes["SqsManagedSseEnabled"] = str(inputs.take("sqsManagedSseEnabled")).lower()
+    attributes = queue_attributes(inputs)
     name, tags = inputs.take("name"), inputs.take("tags")
     url = aws.sqs.create_queue(QueueName=name, Attributes=attributes, tags=tags)["QueueUrl"]
     arn = aws.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     return url, {"url": url, "arn": arn}
+
+
+def queue_attributes(inputs: Inputs) -> Any:
+    """Return the attributes of a queue in SQS's API."""
+    given = {attribute: inputs.take_optional(key) for key, attribute in QUEUE_ATTRIBUTES.items()}
+    attributes = {attribute: str(value) for attribute, value in given.items() if value is not None}
+    return {**attributes, "SqsManagedSseEnabled": str(inputs.take("sqsManagedSseEnabled")).lower()}
 
 
 @creates("aws:sqs/redriveAllowPolicy:RedriveAllowPolicy")

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from local.aws import Aws
 from local.inputs import Inputs, camel_case
-from local.resources import QUEUE_ATTRIBUTES, archive, log_group_arn
+from local.resources import QUEUE_ATTRIBUTES, archive, log_group_arn, queue_attributes
 
 Read = Callable[[Aws, str], dict[str, Any]]
 Delete = Callable[[Aws, str, dict[str, Any]], object]
@@ -238,10 +238,7 @@ def _read_queue(aws: Aws, url: str) -> dict[str, Any]:
 
 def _update_queue(aws: Aws, url: str, inputs: Inputs) -> None:
     inputs.take("name")
-    given = {attribute: inputs.take_optional(key) for key, attribute in QUEUE_ATTRIBUTES.items()}
-    attributes: Any = {attribute: str(value) for attribute, value in given.items() if value is not None}
-    attributes["SqsManagedSseEnabled"] = str(inputs.take("sqsManagedSseEnabled")).lower()
-    aws.sqs.set_queue_attributes(QueueUrl=url, Attributes=attributes)
+    aws.sqs.set_queue_attributes(QueueUrl=url, Attributes=queue_attributes(inputs))
     aws.sqs.tag_queue(QueueUrl=url, Tags=inputs.take("tags"))
 
 

@@ -160,8 +160,8 @@ def deployment() -> Generator[Deployment]:
         calls = _record_calls(deployer.aws)
         outputs = deploy(deployer.aws, **SETTINGS)
         recorded = {call.operation: call for call in calls}
-        nobody = _deployer(emulator, "nobody")
-        denied = {nobody.denied_action(call): call for call in recorded.values()}
+        unprivileged = _deployer(emulator, "unprivileged")
+        denied = {unprivileged.denied_action(call): call for call in recorded.values()}
         yield Deployment(deployer, outputs, {action: call for action, call in denied.items() if action})
 
 

@@ -1,7 +1,6 @@
 """Fixtures of projects that Pulumi's real engine deploys to the emulator."""
 
 from collections.abc import Generator
-from pathlib import Path
 
 import pytest
 
@@ -15,7 +14,7 @@ def empty_project(tmp_path_factory: pytest.TempPathFactory) -> Generator[Project
     """A copy of the project without an environment of its own, and an empty emulator."""
     with (
         emulator_with_artifacts() as emulator,
-        running_project(_folder(tmp_path_factory), emulator) as project,
+        running_project(tmp_path_factory.mktemp("project"), emulator) as project,
     ):
         yield project
 
@@ -32,7 +31,3 @@ def deployed(project: Project) -> Project:
     """A copy of the project, deployed as the local stage. Each test leaves the stage as it found it."""
     project.up()
     return project
-
-
-def _folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("project")

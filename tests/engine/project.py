@@ -115,9 +115,9 @@ class Project:
     @contextmanager
     def commented(self, file: str) -> Generator[None]:
         """Add a comment to a file for the duration of the block."""
-        with self.restored(file), (self.folder / file).open("a") as opened:
-            opened.write("# A change.\n")
-            opened.flush()
+        path = self.folder / file
+        with self.restored(file):
+            path.write_text(path.read_text() + "# A change.\n")
             yield
 
     @contextmanager

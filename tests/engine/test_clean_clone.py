@@ -4,10 +4,9 @@ import re
 import shutil
 import subprocess
 
-import boto3
 import pytest
 
-from local.emulator import REGION
+from local.aws import Aws
 from yorutsuke_infra.artifacts import this_machine
 from yorutsuke_infra.build import build
 
@@ -35,10 +34,8 @@ def test_install_makes_the_locked_environment(clone: Project) -> None:
 
 
 def test_preview_with_invalid_credentials_reports_awss_error(clone: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    refused = boto3.Session("AKIAINVALID", "invalid", region_name=REGION).client(
-        "sts", endpoint_url=clone.emulator.endpoint, verify=str(clone.emulator.ca_bundle)
-    )
-    monkeypatch.setattr(clone.aws, "sts", refused)
+    invalid = Aws(clone.emulator.endpoint, clone.emulator.ca_bundle, ("AKIAINVALID", "invalid"))
+    monkeypatch.setattr(clone.aws, "sts", invalid.sts)
     clone.pulumi("stack", "init", "dev")
 
     printed = clone.pulumi("preview", "--stack", "dev", succeeds=False)
