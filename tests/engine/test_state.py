@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -63,6 +64,18 @@ class EngineGoneError(Exception):
     """The engine ended before the provider called AWS."""
 
 
+def _suspend_between_writes(engine: psutil.Process, state: Path) -> None:
+    """Suspend the engine while it is not writing its state: a write has a temporary file until it is complete."""
+    while True:
+        engine.suspend()
+        while engine.status() != psutil.STATUS_STOPPED:
+            time.sleep(0.001)
+        if not [*state.rglob("*.tmp")]:
+            return
+        engine.resume()
+        time.sleep(0.01)
+
+
 def _interrupt(project: Project, at: Name, sign: signal.Signals, *, before_the_call: bool) -> None:
     """Deploy, and send a signal to the CLI and the program while the provider creates a resource.
 
@@ -73,7 +86,7 @@ def _interrupt(project: Project, at: Name, sign: signal.Signals, *, before_the_c
         before_the_call: Whether the provider omits the creation. Otherwise, it still completes it.
     """
     process = subprocess.Popen(
-        # One operation at a time: while it runs, the engine does not write its state.
+        # One operation at a time: the engine does not start another while this one is observed.
         project.command("up", "--yes", "--skip-preview", "--parallel", "1", "--stack", STAGE),
         cwd=project.folder,
         env=project.environment,
@@ -85,7 +98,10 @@ def _interrupt(project: Project, at: Name, sign: signal.Signals, *, before_the_c
     def observe(operation: Operation) -> None:
         if resource_name(operation[1]) == at:
             # The language host has a process group of its own.
-            children = psutil.Process(process.pid).children(recursive=True)
+            engine = psutil.Process(process.pid)
+            children = engine.children(recursive=True)
+            if sign == signal.SIGKILL:
+                _suspend_between_writes(engine, project.folder / "state")
             os.killpg(process.pid, sign)
             if sign == signal.SIGKILL:
                 process.wait()
