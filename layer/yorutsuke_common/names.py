@@ -14,6 +14,7 @@ RESULT_HANDLER = f"{PROJECT}-batch-result-handler"
 ORCHESTRATOR = f"{PROJECT}-batch-orchestrator"
 OUTPUT_QUEUE = f"{PROJECT}-batch-output"
 COMMON_LAYER = f"{PROJECT}-common"
+SCHEDULE = f"{PROJECT}-batch-schedule"
 
 
 def physical_name(name: str, stage: str) -> str:
@@ -74,15 +75,16 @@ OUTPUT_MANIFEST_NAME = "manifest.json.out"
 JOB_ID_INDEX = "jobIdIndex"
 JOB_TRANSACTIONS_INDEX = "jobId-extractedAt"
 IMAGE_TRANSACTIONS_INDEX = "imageId-jobId"
+IMAGE_STATUS_INDEX = "status-uploadedAt"
 
-# Metrics that the batch_result_handler emits, with the dimensions `service` and `stage`.
+# Metrics that the functions emit, with the dimensions `service` and `stage`.
 METRIC_NAMESPACE = "BatchResult"
 RESULT_SERVICE = "batch_result_handler"
 ORCHESTRATOR_SERVICE = "batch_orchestrator"
 
 
 class ResultMetric(StrEnum):
-    """The names of the metrics in the namespace `BatchResult`."""
+    """The names of the batch_result_handler's metrics in the namespace `BatchResult`."""
 
     SUCCESS_COUNT = "SuccessCount"
     FAILURE_COUNT = "FailureCount"
@@ -93,6 +95,17 @@ class ResultMetric(StrEnum):
     REDELIVERY_FAILED = "RedeliveryFailed"
     UNPROCESSED_COUNT = "UnprocessedCount"
     MANIFEST_DIFFERENCE = "ManifestDifference"
+
+
+class ScheduleMetric(StrEnum):
+    """The names of the metrics of a scheduled run of the batch_orchestrator, in the namespace `BatchResult`.
+
+    `WaitingImages` is the number of images that wait for a job after the run. `OldestWaitingAge` is the age of the
+    oldest of them, in seconds, or 0 if none waits.
+    """
+
+    WAITING_IMAGES = "WaitingImages"
+    OLDEST_WAITING_AGE = "OldestWaitingAge"
 
 
 # Bedrock's events on EventBridge.
