@@ -8,7 +8,9 @@ from yorutsuke_common.names import (
     BEDROCK_MAX_TIMEOUT_HOURS,
     BEDROCK_MIN_RECORDS,
     BEDROCK_MIN_TIMEOUT_HOURS,
+    JOB_SIZE,
     JOB_TIMEOUT_HOURS,
+    MAX_CONCURRENT_JOBS,
     MAX_RECORDS,
 )
 from yorutsuke_common.settings import StageSettings, read_settings
@@ -20,12 +22,18 @@ class Settings(StageSettings):
     `model_ids` are the models that a request may name, the first being the default; MODEL_IDS separates them by commas.
     `job_timeout_hours` is the time after which Bedrock ends a job. `job_ttl_days` must exceed its maximum, seven days:
     the job's item must exist when its output arrives.
+
+    `job_size` is the maximum number of images in a job of a scheduled run. A run submits jobs while fewer than
+    `max_concurrent_jobs` are in progress. In a stage with a schedule, the Pulumi program requires a `job_size` of at
+    least twice `min_records`.
     """
 
     bedrock_role_arn: str = Field(pattern=r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/.+$")
     model_ids: tuple[str, ...] = Field(min_length=1)
     min_records: int = Field(BEDROCK_MIN_RECORDS, ge=1, le=MAX_RECORDS)
     job_timeout_hours: int = Field(JOB_TIMEOUT_HOURS, ge=BEDROCK_MIN_TIMEOUT_HOURS, le=BEDROCK_MAX_TIMEOUT_HOURS)
+    job_size: int = Field(JOB_SIZE, ge=2, le=MAX_RECORDS)
+    max_concurrent_jobs: int = Field(MAX_CONCURRENT_JOBS, ge=1)
     job_ttl_days: int = Field(30, gt=BEDROCK_MAX_TIMEOUT_HOURS // 24, le=36_500)
 
     @field_validator("model_ids", mode="before")

@@ -117,6 +117,8 @@ class BatchSubmission(pulumi.ComponentResource):
                     "MODEL_IDS": ",".join(args.common.config.model_ids),
                     "MIN_RECORDS": str(args.common.config.min_records),
                     "JOB_TIMEOUT_HOURS": str(args.common.config.job_timeout_hours),
+                    "JOB_SIZE": str(args.common.config.job_size),
+                    "MAX_CONCURRENT_JOBS": str(args.common.config.max_concurrent_jobs),
                 },
                 policies={
                     "data": submission_policy(resources),

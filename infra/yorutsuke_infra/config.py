@@ -16,7 +16,10 @@ from yorutsuke_common.names import (
     BEDROCK_MAX_TIMEOUT_HOURS,
     BEDROCK_MIN_RECORDS,
     BEDROCK_MIN_TIMEOUT_HOURS,
+    JOB_SIZE,
     JOB_TIMEOUT_HOURS,
+    MAX_ATTEMPTS,
+    MAX_CONCURRENT_JOBS,
     MAX_FUNCTION_SECONDS,
     MAX_RECORDS,
     PROJECT,
@@ -25,6 +28,7 @@ from yorutsuke_common.validation import broken_rule
 
 from .batch_models import APPLICATION_PROFILE, GEOGRAPHIES, MODEL_ID, callable_geographies, is_callable
 from .errors import ConfigError
+from .schedule_expression import check_schedule
 
 CONFIG_KEY = "stage"
 REGION_KEY = "aws:region"
@@ -161,6 +165,27 @@ class StageConfig(BaseModel):
     A job that has not started by then expires. A job that has started ends with the records that it has processed.
     """
 
+    schedule: Annotated[str, AfterValidator(check_schedule)] | None = None
+    """Times at which the batch_orchestrator submits all waiting images, in the stage's time zone.
+
+    The value is a `cron(...)` or `rate(...)` expression of EventBridge Scheduler. Without it, jobs need requests.
+    """
+
+    job_size: Annotated[int, Field(ge=2, le=MAX_RECORDS)] = JOB_SIZE
+    """Maximum number of images in a scheduled job. With a schedule, it must be at least twice `minRecords`.
+
+    A run divides the waiting images into jobs of about this size. The rest must be large enough for a job of its own.
+    """
+
+    max_concurrent_jobs: Annotated[int, Field(ge=1, le=1000)] = MAX_CONCURRENT_JOBS
+    """Maximum number of jobs in progress up to which a scheduled run submits another job."""
+
+    max_wait_days: Annotated[int, Field(ge=1, le=365)] = 3
+    """Number of days that an image may wait for a scheduled job before an alarm fires."""
+
+    max_attempts: Annotated[int, Field(ge=1, le=100)] = MAX_ATTEMPTS
+    """Number of jobs in which an image is sent before its status becomes `failed`."""
+
     trigger: Literal["sqs", "s3"] = "sqs"
     """Path of an output file's notification to the function.
 
@@ -263,8 +288,8 @@ def parse_config(values: object, stage: str, region: str, *, secret: bool = Fals
             which value is encrypted.
 
     Raises:
-        ConfigError: Keys are unknown, values are not valid, or the Region cannot call a model. The message lists all of
-            them.
+        ConfigError: Keys are unknown, values are not valid, the Region cannot call a model, or a scheduled job is too
+            small. The message lists all of them.
     """
     try:
         config = StageConfig.model_validate(values)
@@ -272,13 +297,16 @@ def parse_config(values: object, stage: str, region: str, *, secret: bool = Fals
         problems = [(".".join(map(str, error["loc"])), error["input"], _rule(error)) for error in exc.errors()]
         raise _config_error(stage, problems, secret=secret) from exc
     # The default of modelIds is checked as well.
-    foreign = [
+    problems: list[tuple[str, object, str]] = [
         (f"modelIds.{number}", model_id, _callable_rule(model_id, region))
         for number, model_id in enumerate(config.model_ids)
         if not is_callable(model_id, region)
     ]
-    if foreign:
-        raise _config_error(stage, foreign, secret=secret)
+    if config.schedule and config.job_size < (smallest := 2 * config.min_records):
+        # The images that are left after a job of this size must fill a job as well.
+        problems.append(("jobSize", config.job_size, f"must be at least {smallest}, which is twice minRecords"))
+    if problems:
+        raise _config_error(stage, problems, secret=secret)
     return config
 
 

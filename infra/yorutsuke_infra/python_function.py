@@ -33,7 +33,8 @@ class PythonFunctionArgs:
 
     Attributes:
         package: The name of the function's folder in `functions/`.
-        environment: Environment variables in addition to the stage and the log level.
+        environment: Environment variables in addition to those of every function: the stage, the log level and the
+            number of attempts.
         policies: Inline policies of the role, by name.
         after: Resources that have to exist before the function can be invoked.
     """
@@ -81,7 +82,12 @@ class PythonFunction(pulumi.ComponentResource):
             )
             for policy, document in {"log": log_policy(self.log_group.arn), **args.policies}.items()
         ]
-        variables = {"STAGE": common.stage, "POWERTOOLS_LOG_LEVEL": common.config.log_level, **args.environment}
+        variables = {
+            "STAGE": common.stage,
+            "POWERTOOLS_LOG_LEVEL": common.config.log_level,
+            "MAX_ATTEMPTS": str(common.config.max_attempts),
+            **args.environment,
+        }
         self.function = aws.lambda_.Function(
             name,
             name=physical,

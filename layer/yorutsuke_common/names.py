@@ -142,6 +142,14 @@ JOB_TIMEOUT_HOURS = 72
 """Default timeout of a job, in hours. The minimum could end jobs that wait for capacity, and the maximum would leave
 their images unread for a week."""
 
+# Defaults of the scheduled submission.
+JOB_SIZE = 5_000
+"""Default maximum number of images in a scheduled job. A manifest of 1 GB holds about 5,000 images of 148 KB."""
+MAX_CONCURRENT_JOBS = 10
+"""Default maximum number of jobs that a scheduled run lets be in progress at the same time."""
+MAX_ATTEMPTS = 3
+"""Default maximum number of jobs in which an image is sent before its status becomes `failed`."""
+
 
 class LogEvent(StrEnum):
     """The `event` key of a log entry. Queries and dashboards rely on these names."""

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from .errors import SettingsError
+from .names import MAX_ATTEMPTS
 from .validation import describe_errors
 
 _Settings = TypeVar("_Settings", bound=BaseModel)
@@ -15,6 +16,8 @@ _Settings = TypeVar("_Settings", bound=BaseModel)
 
 class StageSettings(BaseModel):
     """The settings that every function has.
+
+    `max_attempts` is the number of jobs in which an image is sent before its status becomes `failed`.
 
     A missing or malformed variable fails the first invocation with its name, instead of failing an import with a stack
     trace. The error does not quote values, because some variables hold the function's credentials.
@@ -28,6 +31,7 @@ class StageSettings(BaseModel):
     images_bucket: str = Field(min_length=1)
     batch_jobs_table: str = Field(min_length=1)
     pending_images_table: str = Field(min_length=1)
+    max_attempts: int = Field(MAX_ATTEMPTS, ge=1)
 
 
 class ResultSettings(StageSettings):

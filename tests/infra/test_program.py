@@ -273,15 +273,34 @@ def test_function_has_layer_runtime_and_environment(run: RunProgram) -> None:
         "PENDING_IMAGES_TABLE": "yorutsuke-pending-images-dev",
         "TRANSACTION_TTL_DAYS": "730",
         "TIMEZONE": "Asia/Tokyo",
+        "MAX_ATTEMPTS": "3",
         "POWERTOOLS_LOG_LEVEL": "ERROR",
     }
 
 
-@pytest.mark.parametrize(("settings", "hours"), [({}, "72"), ({"jobTimeoutHours": 24}, "24")])
-def test_orchestrator_has_the_configured_job_timeout(run: RunProgram, settings: dict[str, int], hours: str) -> None:
-    function = run(**settings).inputs("Function", "batch-orchestrator")
+@pytest.mark.parametrize(
+    ("setting", "variable", "default"),
+    [
+        ("jobTimeoutHours", "JOB_TIMEOUT_HOURS", "72"),
+        ("jobSize", "JOB_SIZE", "5000"),
+        ("maxConcurrentJobs", "MAX_CONCURRENT_JOBS", "10"),
+        ("maxAttempts", "MAX_ATTEMPTS", "3"),
+    ],
+)
+def test_orchestrator_has_the_configured_limits(run: RunProgram, setting: str, variable: str, default: str) -> None:
+    values = [
+        program.inputs("Function", "batch-orchestrator")["environment"]["variables"][variable]
+        for program in (run(), run(**{setting: 24}))
+    ]
 
-    assert function["environment"]["variables"]["JOB_TIMEOUT_HOURS"] == hours
+    assert values == [default, "24"]
+
+
+def test_functions_have_the_same_configured_attempts(run: RunProgram) -> None:
+    program = run(maxAttempts=7)
+
+    functions = [program.inputs("Function", name) for name in ("batch-orchestrator", "batch-result-handler")]
+    assert [function["environment"]["variables"]["MAX_ATTEMPTS"] for function in functions] == ["7", "7"]
 
 
 def test_role_has_exactly_the_documented_permissions(run: RunProgram) -> None:
@@ -453,6 +472,16 @@ def test_local_deployer_supports_every_resource_type(run: RunProgram) -> None:
                 "arn:aws:bedrock:ap-northeast-1:123456789012:application-inference-profile/a,b",
             )
         ),
+        ({"jobSize": 1}, "jobSize is 1: must be at least 2\n"),
+        ({"jobSize": 50_001}, "jobSize is 50001: must be at most 50000\n"),
+        ({"maxConcurrentJobs": 0}, "maxConcurrentJobs is 0: must be at least 1\n"),
+        ({"maxWaitDays": 0}, "maxWaitDays is 0: must be at least 1\n"),
+        ({"maxAttempts": 0}, "maxAttempts is 0: must be at least 1\n"),
+        ({"schedule": "daily"}, "schedule is 'daily': must be rate(value unit), such as rate(1 day), or cron(fields)"),
+        (
+            {"schedule": "rate(1 day)", "jobSize": 199},
+            "jobSize is 199: must be at least 200, which is twice minRecords\n",
+        ),
         ({"loglevel": "INFO"}, "loglevel is 'INFO': unknown key; did you mean logLevel?"),
     ],
 )
@@ -463,6 +492,13 @@ def test_config_error_names_the_invalid_value(run: RunProgram, config: dict[str,
     assert "yorutsuke:stage in Pulumi.dev.yaml is not valid" in str(error.value)
     assert message in str(error.value)
     assert "Correct it and run the command again. Known keys: alarmEmails, architecture," in str(error.value)
+
+
+@pytest.mark.parametrize("settings", [{"jobSize": 199}, {"schedule": "rate(1 day)", "jobSize": 200}])
+def test_small_job_size_is_refused_with_schedule_only(run: RunProgram, settings: dict[str, object]) -> None:
+    function = run(**settings).inputs("Function", "batch-orchestrator")
+
+    assert function["environment"]["variables"]["JOB_SIZE"] == str(settings["jobSize"])
 
 
 def test_program_refuses_a_profile_of_another_geography(run: RunProgram) -> None:

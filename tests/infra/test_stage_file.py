@@ -104,7 +104,7 @@ def test_stage_files_have_default_tags(stage: str) -> None:
 
 def test_example_file_has_every_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage_file, "ROOT", ROOT / "docs")
-    examples = {"alarm_emails", "drill_event_source"}
+    examples = {"alarm_emails", "drill_event_source", "schedule"}
 
     settings = yaml.safe_load((ROOT / "docs" / "Pulumi.example.yaml").read_text())["config"]["yorutsuke:stage"]
     assert [*settings] == [field.alias for field in StageConfig.model_fields.values()]

@@ -8,7 +8,7 @@ from batch_orchestrator.settings import Settings
 from .samples import ENVIRONMENT
 
 
-def test_every_variable_becomes_a_setting_with_three_defaults() -> None:
+def test_every_variable_becomes_a_setting_with_defaults() -> None:
     assert Settings.model_validate(ENVIRONMENT).model_dump() == {
         "stage": "dev",
         "images_bucket": "yorutsuke-images-dev-123456789012",
@@ -19,6 +19,9 @@ def test_every_variable_becomes_a_setting_with_three_defaults() -> None:
         "min_records": 100,
         "job_timeout_hours": 72,
         "job_ttl_days": 30,
+        "job_size": 5_000,
+        "max_concurrent_jobs": 10,
+        "max_attempts": 3,
     }
 
 
@@ -45,6 +48,10 @@ def test_missing_variable_is_named(name: str) -> None:
         ("JOB_TIMEOUT_HOURS", "169"),
         ("JOB_TTL_DAYS", "7"),
         ("JOB_TTL_DAYS", "36501"),
+        ("JOB_SIZE", "1"),
+        ("JOB_SIZE", "50001"),
+        ("MAX_CONCURRENT_JOBS", "0"),
+        ("MAX_ATTEMPTS", "0"),
     ],
 )
 def test_malformed_variable_is_named(name: str, value: str) -> None:

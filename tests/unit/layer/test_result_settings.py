@@ -40,6 +40,7 @@ def test_every_variable_becomes_a_setting(monkeypatch: pytest.MonkeyPatch) -> No
         "transactions_table": "yorutsuke-transactions-dev",
         "batch_jobs_table": "yorutsuke-batch-jobs-dev",
         "pending_images_table": "yorutsuke-pending-images-dev",
+        "max_attempts": 3,
         "transaction_ttl_days": 730,
         "timezone": ZoneInfo("Asia/Tokyo"),
     }
@@ -56,11 +57,12 @@ def test_settings_are_read_once_per_execution_environment(monkeypatch: pytest.Mo
 
 
 def test_settings_accept_their_minimum_values() -> None:
-    one = {**dict.fromkeys(ENVIRONMENT, "1"), "TIMEZONE": "UTC"}
+    one = {**dict.fromkeys([*ENVIRONMENT, "MAX_ATTEMPTS"], "1"), "TIMEZONE": "UTC"}
 
     assert ResultSettings.model_validate(one).model_dump(by_alias=True) == {
         **one,
         "TRANSACTION_TTL_DAYS": 1,
+        "MAX_ATTEMPTS": 1,
         "TIMEZONE": ZoneInfo("UTC"),
     }
 
@@ -107,6 +109,7 @@ def test_missing_variable_error_omits_other_variables() -> None:
         ("TRANSACTION_TTL_DAYS", "-1"),
         ("TRANSACTION_TTL_DAYS", "1.5"),
         ("TRANSACTION_TTL_DAYS", "two years"),
+        ("MAX_ATTEMPTS", "0"),
         ("TIMEZONE", "Tokyo"),
         ("TIMEZONE", "America"),
         ("TIMEZONE", "../etc/passwd"),
