@@ -156,9 +156,7 @@ def table(aws: Aws, inputs: Inputs) -> Created:
         "DeletionProtectionEnabled": inputs.take("deletionProtectionEnabled"),
         "Tags": inputs.take_tags(),
     }
-    # DynamoDB refuses an empty list of indexes.
-    if indexes := inputs.take_each("globalSecondaryIndexes"):
-        request["GlobalSecondaryIndexes"] = [_index(entry) for entry in indexes]
+    request["GlobalSecondaryIndexes"] = [_index(entry) for entry in inputs.take_each("globalSecondaryIndexes")]
     arn = aws.dynamodb.create_table(**request)["TableDescription"].get("TableArn")
     if ttl := inputs.take_optional("ttl"):
         aws.dynamodb.update_time_to_live(TableName=name, TimeToLiveSpecification=pascal_case(ttl))
@@ -172,10 +170,14 @@ def table(aws: Aws, inputs: Inputs) -> Created:
 
 
 def _index(entry: Inputs) -> dict[str, Any]:
+    attributes = entry.take_optional("nonKeyAttributes")
     return {
         "IndexName": entry.take("name"),
         "KeySchema": pascal_case(entry.take("keySchemas")),
-        "Projection": {"ProjectionType": entry.take("projectionType")},
+        "Projection": {
+            "ProjectionType": entry.take("projectionType"),
+            **({"NonKeyAttributes": attributes} if attributes else {}),
+        },
     }
 
 

@@ -6,7 +6,13 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
-from yorutsuke_common.names import IMAGE_TRANSACTIONS_INDEX, JOB_ID_INDEX, JOB_TRANSACTIONS_INDEX, physical_name
+from yorutsuke_common.names import (
+    IMAGE_STATUS_INDEX,
+    IMAGE_TRANSACTIONS_INDEX,
+    JOB_ID_INDEX,
+    JOB_TRANSACTIONS_INDEX,
+    physical_name,
+)
 
 from .images_bucket import ImagesBucket, ImagesBucketArgs
 from .protection import data_options
@@ -19,6 +25,19 @@ class StorageArgs:
     stage: str
     account_id: pulumi.Input[str]
     protect_data: bool
+
+
+@dataclass(frozen=True)
+class Index:
+    """A global secondary index.
+
+    Attributes:
+        keys: The partition key and the sort key, if the index has one.
+        attributes: The projected attributes besides the keys. By default, the index projects all attributes.
+    """
+
+    keys: Sequence[str]
+    attributes: Sequence[str] | None = None
 
 
 class Storage(pulumi.ComponentResource):
@@ -41,11 +60,19 @@ class Storage(pulumi.ComponentResource):
         self.transactions = self._table(
             f"{name}-transactions",
             ("userId", "transactionId"),
-            {JOB_TRANSACTIONS_INDEX: ("jobId", "extractedAt"), IMAGE_TRANSACTIONS_INDEX: ("imageId", "jobId")},
+            {
+                JOB_TRANSACTIONS_INDEX: Index(("jobId", "extractedAt")),
+                IMAGE_TRANSACTIONS_INDEX: Index(("imageId", "jobId")),
+            },
             ttl=True,
         )
-        self.batch_jobs = self._table(f"{name}-batch-jobs", ("intentId",), {JOB_ID_INDEX: ("jobId",)}, ttl=True)
-        self.pending_images = self._table(f"{name}-pending-images", ("imageId",))
+        self.batch_jobs = self._table(f"{name}-batch-jobs", ("intentId",), {JOB_ID_INDEX: Index(("jobId",))}, ttl=True)
+        self.pending_images = self._table(
+            f"{name}-pending-images",
+            ("imageId",),
+            # The index has an entry for every image, so it projects only the attribute that its readers need.
+            {IMAGE_STATUS_INDEX: Index(("status", "uploadedAt"), ("intentId",))},
+        )
         self.register_outputs(
             {
                 "imagesBucket": self.images.bucket,
@@ -68,7 +95,7 @@ class Storage(pulumi.ComponentResource):
         self,
         name: str,
         keys: Sequence[str],
-        indexes: Mapping[str, Sequence[str]] | None = None,
+        indexes: Mapping[str, Index],
         *,
         ttl: bool = False,
     ) -> aws.dynamodb.Table:
@@ -77,25 +104,27 @@ class Storage(pulumi.ComponentResource):
         Args:
             name: The name of the resource in the program.
             keys: The partition key and optionally the sort key. Both are strings.
-            indexes: The keys of each index, by the name of the index.
+            indexes: The indexes, by name.
             ttl: Whether items expire at the time in their attribute `ttl`.
         """
-        indexes = indexes or {}
         return aws.dynamodb.Table(
             name,
             name=physical_name(name, self._stage),
             billing_mode="PAY_PER_REQUEST",
             attributes=[
                 aws.dynamodb.TableAttributeArgs(name=key, type="S")
-                for key in sorted({*keys, *(key for index in indexes.values() for key in index)})
+                for key in sorted({*keys, *(key for index in indexes.values() for key in index.keys)})
             ],
             hash_key=keys[0],
             range_key=keys[1] if len(keys) > 1 else None,
             global_secondary_indexes=[
                 aws.dynamodb.TableGlobalSecondaryIndexArgs(
-                    name=index, key_schemas=_key_schemas(index_keys), projection_type="ALL"
+                    name=index_name,
+                    key_schemas=_key_schemas(index.keys),
+                    projection_type="INCLUDE" if index.attributes else "ALL",
+                    non_key_attributes=index.attributes,
                 )
-                for index, index_keys in indexes.items()
+                for index_name, index in indexes.items()
             ],
             ttl=aws.dynamodb.TableTtlArgs(attribute_name="ttl", enabled=True) if ttl else None,
             point_in_time_recovery=aws.dynamodb.TablePointInTimeRecoveryArgs(enabled=True),

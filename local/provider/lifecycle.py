@@ -150,7 +150,7 @@ def _read_table(aws: Aws, name: str) -> dict[str, Any]:
         {
             "name": stored["IndexName"],
             "keySchemas": camel_case(stored["KeySchema"]),
-            "projectionType": stored["Projection"]["ProjectionType"],
+            **camel_case(stored["Projection"]),
         }
         for stored in table.get("GlobalSecondaryIndexes", [])
     ]
@@ -163,7 +163,7 @@ def _read_table(aws: Aws, name: str) -> dict[str, Any]:
         ],
         "hashKey": keys["HASH"],
         **({"rangeKey": keys["RANGE"]} if "RANGE" in keys else {}),
-        **({"globalSecondaryIndexes": indexes} if indexes else {}),
+        "globalSecondaryIndexes": indexes,
         **({"ttl": {"attributeName": ttl["AttributeName"], "enabled": True}} if "AttributeName" in ttl else {}),
         "pointInTimeRecovery": {"enabled": recovery == "ENABLED"},
         "deletionProtectionEnabled": table["DeletionProtectionEnabled"],
@@ -176,8 +176,7 @@ def _update_table(aws: Aws, name: str, inputs: Inputs) -> None:
     current = _read_table(aws, name)
     protection, tags = inputs.take("deletionProtectionEnabled"), inputs.take_tags()
     for key in FIXED_TABLE_INPUTS:
-        # The program declares an empty list if the table has no index.
-        if (inputs.take_optional(key) or None) != current.get(key):
+        if inputs.take_optional(key) != current.get(key):
             raise NotImplementedError(f"the stand-in for the AWS provider cannot change {key!r} of table {name!r}")
     table: Any = aws.dynamodb.update_table(TableName=name, DeletionProtectionEnabled=protection)
     aws.dynamodb.tag_resource(ResourceArn=table["TableDescription"]["TableArn"], Tags=tags)

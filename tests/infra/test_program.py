@@ -32,7 +32,11 @@ def test_tables_have_keys_indexes_and_ttl(run: RunProgram) -> None:
             table["hashKey"],
             table.get("rangeKey"),
             {
-                index["name"]: [key["attributeName"] for key in index["keySchemas"]]
+                index["name"]: (
+                    [key["attributeName"] for key in index["keySchemas"]],
+                    index["projectionType"],
+                    index.get("nonKeyAttributes"),
+                )
                 for index in table["globalSecondaryIndexes"]
             },
             table.get("ttl"),
@@ -45,11 +49,19 @@ def test_tables_have_keys_indexes_and_ttl(run: RunProgram) -> None:
         "yorutsuke-transactions-dev": (
             "userId",
             "transactionId",
-            {"jobId-extractedAt": ["jobId", "extractedAt"], "imageId-jobId": ["imageId", "jobId"]},
+            {
+                "jobId-extractedAt": (["jobId", "extractedAt"], "ALL", None),
+                "imageId-jobId": (["imageId", "jobId"], "ALL", None),
+            },
             ttl,
         ),
-        "yorutsuke-batch-jobs-dev": ("intentId", None, {"jobIdIndex": ["jobId"]}, ttl),
-        "yorutsuke-pending-images-dev": ("imageId", None, {}, None),
+        "yorutsuke-batch-jobs-dev": ("intentId", None, {"jobIdIndex": (["jobId"], "ALL", None)}, ttl),
+        "yorutsuke-pending-images-dev": (
+            "imageId",
+            None,
+            {"status-uploadedAt": (["status", "uploadedAt"], "INCLUDE", ["intentId"])},
+            None,
+        ),
     }
 
 
