@@ -9,10 +9,19 @@ site.addsitedir(str(Path(__file__).resolve().parents[1] / "layer"))
 import pulumi
 import pulumi_aws as aws
 
-from yorutsuke_common.names import COMMON_LAYER, ORCHESTRATOR, OUTPUT_QUEUE, PROJECT, RESULT_HANDLER, job_name_prefix
+from yorutsuke_common.names import (
+    COMMON_LAYER,
+    ORCHESTRATOR,
+    OUTPUT_QUEUE,
+    PROJECT,
+    RESULT_HANDLER,
+    SCHEDULE,
+    job_name_prefix,
+)
 from yorutsuke_infra.artifacts import stage_target
 from yorutsuke_infra.batch_models import Origin
 from yorutsuke_infra.batch_results import BatchResults, BatchResultsArgs
+from yorutsuke_infra.batch_schedule import BatchSchedule, BatchScheduleArgs
 from yorutsuke_infra.batch_submission import BatchSubmission, BatchSubmissionArgs
 from yorutsuke_infra.build import build
 from yorutsuke_infra.common_layer import CommonLayer, CommonLayerArgs
@@ -23,6 +32,7 @@ from yorutsuke_infra.metrics import (
     FunctionMetrics,
     JobMetrics,
     QueueMetrics,
+    ScheduleMetrics,
     StageMetrics,
     TableMetrics,
     lost_events,
@@ -93,11 +103,24 @@ metrics = StageMetrics(
     lost_outputs=lost_outputs,
     lost_requests=lost_invocations("Requests", orchestrator.function.name),
     lost_job_ends=lost_events("Events of failed jobs", messaging.rule.name),
+    schedule=ScheduleMetrics(stage, config.max_wait_days) if config.schedule else None,
 )
 
 monitoring = Monitoring(
     PROJECT, MonitoringArgs(stage=stage, account_id=account_id, metrics=metrics, emails=config.alarm_emails)
 )
+
+parts: list[pulumi.Resource] = [storage, messaging, layer, results, submission, notification, monitoring]
+if config.schedule:
+    schedule = BatchScheduleArgs(
+        stage=stage,
+        place=place,
+        expression=config.schedule,
+        timezone=config.timezone,
+        function=orchestrator.function,
+        dead_letter_queue=submission.dead_letter_queue,
+    )
+    parts.append(BatchSchedule(SCHEDULE, schedule))
 
 dashboard = Dashboard(
     PROJECT,
@@ -111,7 +134,7 @@ dashboard = Dashboard(
     ),
     pulumi.ResourceOptions(
         # The dashboard depends on everything, so Pulumi deletes it first. If it is protected, nothing is deleted.
-        depends_on=[storage, messaging, layer, results, submission, notification, monitoring],
+        depends_on=parts,
         protect=config.protect_data,
     ),
 )

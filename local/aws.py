@@ -47,6 +47,8 @@ class Aws:
         self.lambda_ = session.client("lambda", **self._there)
         self.logs = session.client("logs", **self._there)
         self.s3 = session.client("s3", **self._there)
+        # boto3-stubs has no types of this client here.
+        self.scheduler: Any = session.client("scheduler", **self._there)
         self.sns = session.client("sns", **self._there)
         self.sqs = session.client("sqs", **self._there)
         self.sts = session.client("sts", **self._there)

@@ -299,6 +299,22 @@ def event_target(aws: Aws, inputs: Inputs) -> Created:
     return f"{rule}-{target_id}", {}
 
 
+@creates("aws:scheduler/schedule:Schedule")
+def schedule(aws: Aws, inputs: Inputs) -> Created:
+    """Create a schedule; its id consists of the names of its group and its own."""
+    created = aws.scheduler.create_schedule(**schedule_request(inputs))
+    arn = created["ScheduleArn"]
+    return arn.partition(":schedule/")[2], {"arn": arn}
+
+
+def schedule_request(inputs: Inputs) -> Any:
+    """Return the parameters of a schedule in EventBridge Scheduler's API."""
+    return inputs.take_pascal_case(
+        *("name", "groupName", "description", "scheduleExpression", "scheduleExpressionTimezone"),
+        *("flexibleTimeWindow", "target"),
+    )
+
+
 @creates("aws:cloudwatch/metricAlarm:MetricAlarm")
 def metric_alarm(aws: Aws, inputs: Inputs) -> Created:
     """Create an alarm over metric queries; its id is its name."""

@@ -4,7 +4,15 @@ from dataclasses import dataclass
 
 from yorutsuke_common.names import MAX_FAILURE_PERCENT
 
-from .metrics import MAX_PROCESSING_MILLISECONDS, MAX_TIMEOUT_SHARE, PERIOD_SECONDS, Metric, Rate, StageMetrics
+from .metrics import (
+    MAX_PROCESSING_MILLISECONDS,
+    MAX_TIMEOUT_SHARE,
+    PERIOD_SECONDS,
+    Metric,
+    Rate,
+    ScheduleMetrics,
+    StageMetrics,
+)
 
 
 @dataclass(frozen=True)
@@ -14,7 +22,8 @@ class Alarm:
     Attributes:
         periods: Number of the latest periods.
         lasting: Whether the alarm is about a state rather than an event. A lasting alarm also notifies when the state
-            ends. Missing data does not change its state, because SQS stops the metrics of an inactive queue.
+            ends. Missing data does not change its state, because SQS stops the metrics of an inactive queue and a
+            scheduled run is the only source of its metrics.
             Source: Amazon SQS developer guide, "Available CloudWatch metrics for Amazon SQS".
     """
 
@@ -118,5 +127,19 @@ def stage_alarms(metrics: StageMetrics) -> tuple[Alarm, ...]:
             "lost-submissions",
             "An asynchronous request failed after all retries and did not reach the dead-letter queue.",
             metrics.lost_requests,
+        ),
+        *(schedule_alarms(metrics.schedule) if metrics.schedule else ()),
+    )
+
+
+def schedule_alarms(schedule: ScheduleMetrics) -> tuple[Alarm, ...]:
+    """Return the alarms of a stage with a schedule."""
+    return (
+        Alarm(
+            "waiting-images",
+            f"The oldest image that waits for a scheduled job is older than maxWaitDays ({schedule.max_wait_days}).",
+            schedule.oldest_waiting_seconds,
+            schedule.max_waiting_seconds,
+            lasting=True,
         ),
     )

@@ -54,10 +54,10 @@ class Origin:
     region: pulumi.Input[str]
     account_id: pulumi.Input[str]
 
-    def bedrock(self, resource: str) -> pulumi.Output[str]:
-        """Return the ARN of a Bedrock resource of the account, such as `inference-profile/ID`."""
+    def arn(self, service: str, resource: str) -> pulumi.Output[str]:
+        """Return the ARN of a resource of the account, such as `inference-profile/ID` of the service `bedrock`."""
         return pulumi.Output.concat(
-            "arn:", self.partition, ":bedrock:", self.region, ":", self.account_id, ":", resource
+            "arn:", self.partition, f":{service}:", self.region, ":", self.account_id, ":", resource
         )
 
     def model(self, model_id: str, region: pulumi.Input[str]) -> pulumi.Output[str]:
@@ -115,7 +115,7 @@ def batch_models(place: Origin, model_ids: Iterable[str]) -> BatchModels:
         if APPLICATION_PROFILE.fullmatch(model_id):
             application_profiles.append(model_id)
         elif geography in GEOGRAPHIES:
-            profiles.append(place.bedrock(f"inference-profile/{model_id}"))
+            profiles.append(place.arn("bedrock", f"inference-profile/{model_id}"))
             # In any Region, because AWS chooses the Region.
             profile_models.append(place.model(of_profile, "*"))
         else:

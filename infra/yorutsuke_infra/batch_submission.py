@@ -51,7 +51,7 @@ class BatchSubmission(pulumi.ComponentResource):
         super().__init__("yorutsuke:functions:BatchSubmission", name, {}, opts)
         self._child = pulumi.ResourceOptions(parent=self)
         # Bedrock assigns the id when it creates a job.
-        jobs = args.place.bedrock("model-invocation-job/*")
+        jobs = args.place.arn("bedrock", "model-invocation-job/*")
         models = batch_models(args.place, args.common.config.model_ids)
         self.bedrock_role = aws.iam.Role(
             f"{name}-bedrock",

@@ -8,10 +8,8 @@ import pulumi_aws as aws
 
 from yorutsuke_common.names import MAX_FAILURE_PERCENT, LogEvent, physical_name
 
-from .metrics import MAX_PROCESSING_MILLISECONDS, StageMetrics
+from .metrics import DAY_SECONDS, MAX_PROCESSING_MILLISECONDS, StageMetrics
 from .widgets import COLUMNS, Row, Widgets, alarm_states, dashboard_body, equal_widths
-
-DAY_SECONDS = 24 * 3600
 
 # Each query is a list of CloudWatch Logs Insights commands. A test compares their fields with written log entries.
 LATEST_FAILURES = (
@@ -93,6 +91,13 @@ def _rows(args: DashboardArgs) -> Iterator[Row]:
             (12, show.query("Latest failed submissions", args.orchestrator_log_group, LATEST_FAILED_SUBMISSIONS)),
         ],
     )
+    if schedule := metrics.schedule:
+        limits = {"alarm": schedule.max_waiting_seconds}
+        yield equal_widths(
+            6,
+            show.graph("Waiting images after a scheduled run", "images", [schedule.waiting_images]),
+            show.graph("Oldest waiting image", "seconds", [schedule.oldest_waiting_seconds], limits),
+        )
 
 
 def _job_rows(show: Widgets, metrics: StageMetrics) -> Iterator[Row]:

@@ -7,15 +7,19 @@ from math import ceil
 from pulumi import Input
 
 from yorutsuke_common.names import (
+    IMAGE_STATUS_INDEX,
     JOB_TRANSACTIONS_INDEX,
     MAX_AGE_INTERVALS,
     METRIC_NAMESPACE,
+    ORCHESTRATOR_SERVICE,
     RESULT_SERVICE,
     ResultMetric,
+    ScheduleMetric,
 )
 
 from .messaging import VISIBILITY_PER_TIMEOUT
 
+DAY_SECONDS = 24 * 3600
 PERIOD_SECONDS = 300
 """Period over which alarms evaluate a metric, in seconds."""
 MAX_PROCESSING_MILLISECONDS = 60_000
@@ -73,6 +77,21 @@ class JobMetrics:
         )
 
 
+class ScheduleMetrics:
+    """The metrics that the batch_orchestrator emits at the end of a scheduled run, and the maximum waiting time."""
+
+    def __init__(self, stage: str, max_wait_days: int) -> None:
+        dimensions = {"service": ORCHESTRATOR_SERVICE, "stage": stage}
+
+        def metric(label: str, name: ScheduleMetric) -> Metric:
+            return Metric(label, METRIC_NAMESPACE, name, dimensions, "Maximum")
+
+        self.waiting_images = metric("Waiting images", ScheduleMetric.WAITING_IMAGES)
+        self.oldest_waiting_seconds = metric("Age of the oldest waiting image", ScheduleMetric.OLDEST_WAITING_AGE)
+        self.max_wait_days = max_wait_days
+        self.max_waiting_seconds = max_wait_days * DAY_SECONDS
+
+
 class QueueMetrics:
     """The metrics of a queue, given its name."""
 
@@ -116,18 +135,24 @@ class TableMetrics:
             return Metric(label, "AWS/DynamoDB", name, {"TableName": table, **index}, "Sum")
 
         # All transactions of a job share one partition key of the index. A throttled index also throttles its table.
-        index = {"GlobalSecondaryIndexName": JOB_TRANSACTIONS_INDEX}
+        by_job = {"GlobalSecondaryIndexName": JOB_TRANSACTIONS_INDEX}
+        # All images of a status share one partition key of this index.
+        by_status = {"GlobalSecondaryIndexName": IMAGE_STATUS_INDEX}
         self.throttled = (
             metric("Writes of transactions", "WriteThrottleEvents", transactions),
-            metric("Writes of their index by job", "WriteThrottleEvents", transactions, **index),
+            metric("Writes of their index by job", "WriteThrottleEvents", transactions, **by_job),
             metric("Writes of images", "WriteThrottleEvents", pending_images),
+            metric("Writes of their index by status", "WriteThrottleEvents", pending_images, **by_status),
             metric("Reads of images", "ReadThrottleEvents", pending_images),
         )
 
 
 @dataclass(frozen=True)
 class StageMetrics:
-    """The metrics of a stage. `lost_…` counts messages that did not reach a dead-letter queue either."""
+    """The metrics of a stage. `lost_…` counts messages that did not reach a dead-letter queue either.
+
+    Only a stage with a schedule has `schedule`.
+    """
 
     jobs: JobMetrics
     queue: QueueMetrics
@@ -139,6 +164,7 @@ class StageMetrics:
     lost_outputs: Metric
     lost_requests: Metric
     lost_job_ends: Metric
+    schedule: ScheduleMetrics | None
 
 
 def lost_notifications(label: str, topic: Input[str]) -> Metric:

@@ -161,6 +161,37 @@ def bedrock_policy(bucket: Input[str], models: BatchModels) -> Document:
     )
 
 
+def schedule_trust_policy(account_id: Input[str], group: Input[str]) -> Document:
+    """Allow EventBridge Scheduler to assume a role, for the schedules of one schedule group of this account only.
+
+    The service sends the ARN of the group. A condition on the ARN of the schedule would deny every run.
+
+    Source: EventBridge Scheduler user guide, "Confused deputy prevention in EventBridge Scheduler".
+    """
+    return _document(
+        {
+            "Sid": "ScheduleActs",
+            "Effect": "Allow",
+            "Principal": {"Service": "scheduler.amazonaws.com"},
+            "Action": "sts:AssumeRole",
+            "Condition": {"ArnEquals": {"aws:SourceArn": group}, "StringEquals": {"aws:SourceAccount": account_id}},
+        }
+    )
+
+
+def schedule_policy(function: Input[str], dead_letter_queue: Input[str]) -> Document:
+    """Return the permissions of a schedule's role: to invoke one function, and to send failed runs to one queue.
+
+    EventBridge Scheduler sends to the queue in this role, so the queue's policy need not allow it.
+
+    Source: EventBridge Scheduler user guide, "Configuring a schedule's dead-letter queue in EventBridge Scheduler".
+    """
+    return _document(
+        _allow("InvokeFunction", ["lambda:InvokeFunction"], [function]),
+        _allow("HandOverFailedRuns", ["sqs:SendMessage"], [dead_letter_queue]),
+    )
+
+
 def consume_policy(queue: Input[str]) -> Document:
     """Return the permissions that Lambda's poller needs, in the function's role, to receive from a queue."""
     actions = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"]

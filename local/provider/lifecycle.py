@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from local.aws import Aws
 from local.inputs import Inputs, camel_case
-from local.resources import QUEUE_ATTRIBUTES, archive, log_group_arn, queue_attributes
+from local.resources import QUEUE_ATTRIBUTES, archive, log_group_arn, queue_attributes, schedule_request
 
 Read = Callable[[Aws, str], dict[str, Any]]
 Delete = Callable[[Aws, str, dict[str, Any]], object]
@@ -314,6 +314,17 @@ def _read_target(aws: Aws, identifier: str) -> dict[str, Any]:
     raise GoneError
 
 
+def _named_schedule(identifier: str) -> dict[str, str]:
+    group, name = identifier.split("/")
+    return {"GroupName": group, "Name": name}
+
+
+def _read_schedule(aws: Aws, identifier: str) -> dict[str, Any]:
+    stored = aws.scheduler.get_schedule(**_named_schedule(identifier))
+    keys = ("Name", "GroupName", "Description", "ScheduleExpression", "ScheduleExpressionTimezone")
+    return camel_case({key: stored[key] for key in (*keys, "FlexibleTimeWindow", "Target")})
+
+
 def _read_alarm(aws: Aws, name: str) -> dict[str, Any]:
     alarms = aws.cloudwatch.describe_alarms(AlarmNames=[name])["MetricAlarms"]
     if not alarms:
@@ -487,6 +498,12 @@ LIFECYCLES: dict[str, Lifecycle] = {
         _read_target,
         lambda aws, _, inputs: aws.events.remove_targets(Rule=inputs["rule"], Ids=[inputs["targetId"]]),
         frozenset({"rule", "targetId"}),
+    ),
+    "aws:scheduler/schedule:Schedule": Lifecycle(
+        _read_schedule,
+        lambda aws, identifier, _: aws.scheduler.delete_schedule(**_named_schedule(identifier)),
+        frozenset({"name", "groupName"}),
+        lambda aws, _, inputs: aws.scheduler.update_schedule(**schedule_request(inputs)),
     ),
     "aws:cloudwatch/metricAlarm:MetricAlarm": Lifecycle(
         _read_alarm, lambda aws, name, _: aws.cloudwatch.delete_alarms(AlarmNames=[name]), _NAME

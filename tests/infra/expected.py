@@ -1,5 +1,8 @@
 """The order and the protection of the program's resources."""
 
+SCHEDULE = "rate(1 day)"
+"""A schedule, with which a stage has every resource."""
+
 Name = tuple[str, str]
 """The type of a resource without its module, and its name without the prefix `yorutsuke-`."""
 
@@ -30,10 +33,11 @@ PREREQUISITES: dict[Name, set[Name]] = {
         # Bedrock assumes its role when the function submits a job.
         ("RolePolicy", "batch-orchestrator-bedrock-data"),
     },
+    ("Schedule", "batch-schedule"): {("RolePolicy", "batch-schedule-target")},
     ("BucketPolicy", "images"): {("BucketPublicAccessBlock", "images")},
     ("BucketLifecycleConfiguration", "images"): {("BucketVersioning", "images")},
 }
-"""The prerequisites of each resource, with either trigger."""
+"""The prerequisites of each resource of a stage with a schedule, with either trigger."""
 
 RETAINED: set[Name] = {
     ("Bucket", "images"),

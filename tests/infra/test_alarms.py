@@ -10,6 +10,7 @@ from tests.e2e.aws_metrics import AWS_METRICS
 from yorutsuke_infra.metrics import PERIOD_SECONDS
 
 from .conftest import Program, RunProgram
+from .expected import SCHEDULE
 
 
 def _evaluate_rate(alarm: dict[str, Any], success: int, failure: int) -> float:
@@ -76,7 +77,7 @@ def _definition(program: Program, name: str) -> AlarmDefinition:
 
 @pytest.mark.parametrize("trigger", ["sqs", "s3"])
 def test_every_alarm_has_its_documented_definition(run: RunProgram, trigger: str) -> None:
-    program = run(trigger=trigger)
+    program = run(trigger=trigger, schedule=SCHEDULE)
 
     declared = {name: _definition(program, name) for name in program.names("MetricAlarm")}
 
@@ -86,11 +87,21 @@ def test_every_alarm_has_its_documented_definition(run: RunProgram, trigger: str
 @pytest.mark.parametrize("trigger", ["sqs", "s3"])
 def test_every_alarm_has_a_situation_with_its_source(run: RunProgram, trigger: str) -> None:
     situations = alarm_situations(trigger)
-    own = {name for name, found in alarm_definitions(trigger).items() if found.namespace == "BatchResult"}
+    own = {
+        name: dict(found.dimensions)["service"]
+        for name, found in alarm_definitions(trigger).items()
+        if found.namespace == "BatchResult"
+    }
+    emitters = {"batch_result_handler": "the handler (", "batch_orchestrator": "the orchestrator ("}
 
-    assert sorted(situations) == sorted(run(trigger=trigger).names("MetricAlarm"))
+    assert sorted(situations) == sorted(run(trigger=trigger, schedule=SCHEDULE).names("MetricAlarm"))
     assert all(situation and source for situation, source in situations.values())
-    assert {name for name, (_, source) in situations.items() if source.startswith("the handler (")} == own
+    assert {
+        name: service
+        for service, emitter in emitters.items()
+        for name, (_, source) in situations.items()
+        if source.startswith(emitter)
+    } == own
 
 
 @pytest.mark.parametrize(("timeout", "function"), [(60, 2), (300, 2), (301, 3), (900, 4)])
@@ -116,7 +127,7 @@ def test_one_query_of_an_alarm_returns_data(run: RunProgram, name: str) -> None:
 
 @pytest.mark.parametrize("trigger", ["sqs", "s3"])
 def test_alarms_use_existing_metrics_of_aws(run: RunProgram, trigger: str) -> None:
-    program = run(trigger=trigger)
+    program = run(trigger=trigger, schedule=SCHEDULE)
     metrics = [
         query["metric"]
         for name in program.names("MetricAlarm")

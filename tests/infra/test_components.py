@@ -14,18 +14,28 @@ from local.deployer import infra_program, run_program
 from yorutsuke_infra.artifacts import Target
 from yorutsuke_infra.batch_models import Origin
 from yorutsuke_infra.batch_results import BatchResults, BatchResultsArgs
+from yorutsuke_infra.batch_schedule import BatchSchedule, BatchScheduleArgs
 from yorutsuke_infra.batch_submission import BatchSubmission, BatchSubmissionArgs
 from yorutsuke_infra.common_layer import CommonLayer, CommonLayerArgs
 from yorutsuke_infra.config import StageConfig
 from yorutsuke_infra.dashboard import Dashboard, DashboardArgs
 from yorutsuke_infra.messaging import Messaging, MessagingArgs
-from yorutsuke_infra.metrics import FunctionMetrics, JobMetrics, QueueMetrics, StageMetrics, TableMetrics, lost_events
+from yorutsuke_infra.metrics import (
+    FunctionMetrics,
+    JobMetrics,
+    QueueMetrics,
+    ScheduleMetrics,
+    StageMetrics,
+    TableMetrics,
+    lost_events,
+)
 from yorutsuke_infra.monitoring import Monitoring, MonitoringArgs
 from yorutsuke_infra.output_notification import OutputNotification, OutputNotificationArgs
 from yorutsuke_infra.python_function import CommonArgs
 from yorutsuke_infra.storage import Storage, StorageArgs
 
 from .conftest import ACCOUNT, PARTITION, REGION, Program, stage_config
+from .expected import SCHEDULE
 
 STAGE = "dev"
 TARGET = Target("3.13", "arm64")
@@ -46,6 +56,7 @@ PHYSICAL_NAMES = {
     "Queue": ("name",),
     "Role": ("name",),
     "RolePolicy": ("role", "name"),
+    "Schedule": ("groupName", "name"),
     "Table": ("name",),
     "Topic": ("name",),
 }
@@ -61,6 +72,7 @@ MAX_NAME_LENGTHS = {
     "MetricAlarm": 255,
     "Queue": 80,
     "Role": 64,
+    "Schedule": 64,
     "Table": 255,
     "Topic": 256,
 }
@@ -100,13 +112,17 @@ def _declare_all_components(name: str, config: StageConfig) -> None:
     CommonLayer(f"{name}-layer", CommonLayerArgs(STAGE, TARGET))
     common = CommonArgs(STAGE, config, TARGET, LAYER)
     handler = BatchResults(f"{name}-results", BatchResultsArgs(common, storage, messaging)).handler.function
-    BatchSubmission(f"{name}-submission", BatchSubmissionArgs(common, storage, ORIGIN))
+    requests = BatchSubmission(f"{name}-submission", BatchSubmissionArgs(common, storage, ORIGIN)).dead_letter_queue
+    BatchSchedule(f"{name}-schedule", BatchScheduleArgs(STAGE, ORIGIN, SCHEDULE, "UTC", handler, requests))
     notification = OutputNotificationArgs(config.trigger, ACCOUNT, storage.images, messaging, handler)
     OutputNotification(f"{name}-output", notification)
     queue, function = QueueMetrics(messaging.queue.name), FunctionMetrics(handler.name, 60)
     tables = TableMetrics(storage.transactions.name, storage.pending_images.name)
     lost = lost_events("Events of failed jobs", messaging.rule.name)
-    metrics = StageMetrics(JobMetrics(STAGE), queue, queue, function, function, queue, tables, lost, lost, lost)
+    schedule = ScheduleMetrics(STAGE, 3)
+    metrics = StageMetrics(
+        JobMetrics(STAGE), queue, queue, function, function, queue, tables, lost, lost, lost, schedule
+    )
     monitoring = Monitoring(f"{name}-monitoring", MonitoringArgs(STAGE, ACCOUNT, metrics, ["oncall@example.com"]))
     Dashboard(f"{name}-dashboard", DashboardArgs(STAGE, REGION, metrics, monitoring.alarms, "log", "other-log"))
 
@@ -176,7 +192,7 @@ def test_every_resource_name_begins_with_the_project() -> None:
         pulumi.runtime.register_stack_transformation(names.record)
         infra_program()
 
-    run_program(program, STAGE, stage_config(STAGE), declare)
+    run_program(program, STAGE, stage_config(STAGE, schedule=SCHEDULE), declare)
 
     assert [urn for urn in names.urns if not urn.rpartition("::")[2].startswith("yorutsuke")] == []
     assert _duplicates(names.urns) == []
@@ -186,8 +202,8 @@ def test_every_resource_name_begins_with_the_project() -> None:
 def test_physical_names_fit_the_longest_stage_name() -> None:
     stage, program = "d" * 27, Program()
 
-    run_program(program, stage, stage_config(stage))
+    run_program(program, stage, stage_config(stage, schedule=SCHEDULE))
 
-    named = [(kind, *name) for kind, *name in _physical_names(program) if kind in MAX_NAME_LENGTHS]
+    named = [(kind, name[-1]) for kind, *name in _physical_names(program) if kind in MAX_NAME_LENGTHS]
     assert {kind for kind, _ in named} == set(MAX_NAME_LENGTHS)
     assert [name for kind, name in named if len(name) > MAX_NAME_LENGTHS[kind]] == []

@@ -9,6 +9,7 @@ import pytest
 from yorutsuke_infra.widgets import COLUMNS
 
 from .conftest import REGION, Program, RunProgram
+from .expected import SCHEDULE
 
 Metric = tuple[str, str, frozenset[tuple[str, str]]]
 """The namespace, name and dimensions of a metric."""
@@ -38,10 +39,10 @@ def _body(program: Program) -> dict[str, Any]:
     return json.loads(program.inputs("Dashboard", "jobs")["dashboardBody"])
 
 
-@pytest.fixture
-def widgets(run: RunProgram) -> list[dict[str, Any]]:
-    """The widgets of a stage's dashboard."""
-    return _body(run())["widgets"]
+@pytest.fixture(params=[None, SCHEDULE])
+def widgets(run: RunProgram, request: pytest.FixtureRequest) -> list[dict[str, Any]]:
+    """The widgets of a stage's dashboard, without and with a schedule."""
+    return _body(run(schedule=request.param))["widgets"]
 
 
 def _metric_widgets(widgets: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -120,7 +121,7 @@ def test_queries_read_the_log_of_their_function(run: RunProgram) -> None:
 
 
 def test_dashboard_shows_every_alarm(run: RunProgram) -> None:
-    program = run()
+    program = run(schedule=SCHEDULE)
 
     [shown] = [widget["properties"]["alarms"] for widget in _body(program)["widgets"] if widget["type"] == "alarm"]
 
@@ -128,7 +129,7 @@ def test_dashboard_shows_every_alarm(run: RunProgram) -> None:
 
 
 def test_graphs_show_every_alarm_metric_with_its_threshold(run: RunProgram) -> None:
-    program = run(functionTimeoutSeconds=100)
+    program = run(functionTimeoutSeconds=100, schedule=SCHEDULE, maxWaitDays=5)
     graphs = [
         (_widget_metrics(graph), {line["value"] for line in graph.get("annotations", {}).get("horizontal", [])})
         for graph in _metric_widgets(_body(program)["widgets"])
@@ -143,7 +144,7 @@ def test_graphs_show_every_alarm_metric_with_its_threshold(run: RunProgram) -> N
 
 
 def test_graph_periods_equal_alarm_periods(run: RunProgram) -> None:
-    program = run()
+    program = run(schedule=SCHEDULE)
     body = _body(program)
     evaluated = {
         query["metric"]["period"]

@@ -1,7 +1,7 @@
 import re
 from pathlib import Path
 
-from yorutsuke_common.names import LogEvent, ResultMetric
+from yorutsuke_common.names import LogEvent, ResultMetric, ScheduleMetric
 
 PAGE = (Path(__file__).parents[2] / "docs" / "events.md").read_text()
 
@@ -16,4 +16,4 @@ def test_page_lists_every_log_event() -> None:
 
 
 def test_page_lists_every_metric() -> None:
-    assert _first_cells("Metrics") == [metric.value for metric in ResultMetric]
+    assert _first_cells("Metrics") == [metric.value for metrics in (ResultMetric, ScheduleMetric) for metric in metrics]

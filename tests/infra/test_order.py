@@ -10,7 +10,7 @@ from local.deployer import infra_program, run_program
 from yorutsuke_common.names import PROJECT
 
 from .conftest import Program, stage_config
-from .expected import PREREQUISITES, Name
+from .expected import PREREQUISITES, SCHEDULE, Name
 
 
 @dataclass
@@ -36,7 +36,7 @@ def _declare(trigger: str) -> DeclaredResources:
         pulumi.runtime.register_stack_transformation(declared.record)
         infra_program()
 
-    run_program(Program(), "dev", stage_config(trigger=trigger), declare)
+    run_program(Program(), "dev", stage_config(trigger=trigger, schedule=SCHEDULE), declare)
     return declared
 
 

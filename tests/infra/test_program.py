@@ -13,7 +13,8 @@ from local.resources import CREATORS
 from yorutsuke_common.names import JOB_STATE_CHANGE
 from yorutsuke_infra.errors import ConfigError
 
-from .conftest import ACCOUNT, REGION, Program, RunProgram, policy, stage_config
+from .conftest import ACCOUNT, PARTITION, REGION, Program, RunProgram, policy, stage_config
+from .expected import SCHEDULE
 
 
 def _statements(run: RunProgram) -> list[dict[str, Any]]:
@@ -379,8 +380,66 @@ def test_subscription_has_a_dead_letter_queue(run: RunProgram) -> None:
     assert json.loads(subscription["redrivePolicy"]) == {"deadLetterTargetArn": "arn:Queue:yorutsuke-batch-output-dlq"}
 
 
+def test_schedule_invokes_the_orchestrator_at_its_times(run: RunProgram) -> None:
+    program = run(schedule="cron(0 22 * * ? *)", timezone="Europe/Berlin")
+
+    assert program.inputs("Schedule", "batch-schedule") == {
+        "name": "yorutsuke-batch-schedule-dev",
+        "groupName": "default",
+        "description": "Submits the waiting images of this stage.",
+        "scheduleExpression": "cron(0 22 * * ? *)",
+        "scheduleExpressionTimezone": "Europe/Berlin",
+        "flexibleTimeWindow": {"mode": "OFF"},
+        "target": {
+            "arn": "arn:Function:yorutsuke-batch-orchestrator",
+            "roleArn": "arn:Role:yorutsuke-batch-schedule",
+            "input": '{"scheduledTime": "<aws.scheduler.scheduled-time>"}',
+            "retryPolicy": {"maximumEventAgeInSeconds": 3600},
+            "deadLetterConfig": {"arn": "arn:Queue:yorutsuke-batch-orchestrator-dlq"},
+        },
+    }
+
+
+def test_schedule_role_has_exactly_the_documented_permissions(run: RunProgram) -> None:
+    program = run(schedule=SCHEDULE)
+
+    [trust] = policy(program.inputs("Role", "batch-schedule")["assumeRolePolicy"])
+    statements = policy(program.inputs("RolePolicy", "batch-schedule-target")["policy"])
+
+    assert (trust["Principal"], trust["Action"]) == ({"Service": "scheduler.amazonaws.com"}, "sts:AssumeRole")
+    assert trust["Condition"] == {
+        "ArnEquals": {"aws:SourceArn": f"arn:{PARTITION}:scheduler:{REGION}:{ACCOUNT}:schedule-group/default"},
+        "StringEquals": {"aws:SourceAccount": ACCOUNT},
+    }
+    assert [(statement["Action"], statement["Resource"]) for statement in statements] == [
+        (["lambda:InvokeFunction"], ["arn:Function:yorutsuke-batch-orchestrator"]),
+        (["sqs:SendMessage"], ["arn:Queue:yorutsuke-batch-orchestrator-dlq"]),
+    ]
+
+
+def test_schedule_setting_adds_only_its_resources(run: RunProgram) -> None:
+    def resources(program: Program) -> set[tuple[str, str]]:
+        return {(resource.typ.rsplit(":", 1)[-1], resource.name) for resource in program.resources}
+
+    assert resources(run(schedule=SCHEDULE)) - resources(run()) == {
+        ("BatchSchedule", "yorutsuke-batch-schedule"),
+        ("Role", "yorutsuke-batch-schedule"),
+        ("RolePolicy", "yorutsuke-batch-schedule-target"),
+        ("Schedule", "yorutsuke-batch-schedule"),
+        ("MetricAlarm", "yorutsuke-waiting-images"),
+    }
+    assert resources(run()) < resources(run(schedule=SCHEDULE))
+
+
+def test_waiting_images_alarm_has_the_configured_days(run: RunProgram) -> None:
+    alarm = run(schedule=SCHEDULE, maxWaitDays=2).inputs("MetricAlarm", "waiting-images")
+
+    assert alarm["threshold"] == 2 * 86_400
+    assert alarm["alarmDescription"] == "The oldest image that waits for a scheduled job is older than maxWaitDays (2)."
+
+
 def test_alarms_have_thresholds_and_notify_the_topic(run: RunProgram) -> None:
-    program = run(functionTimeoutSeconds=100)
+    program = run(functionTimeoutSeconds=100, schedule=SCHEDULE)
     alarms = {name: program.inputs("MetricAlarm", name) for name in program.names("MetricAlarm")}
 
     assert {name: alarm["threshold"] for name, alarm in alarms.items()} == {
@@ -400,6 +459,7 @@ def test_alarms_have_thresholds_and_notify_the_topic(run: RunProgram) -> None:
         "submit-throttles": 0,
         "submit-dlq-depth": 0,
         "lost-submissions": 0,
+        "waiting-images": 259_200,
     }
     assert {(alarm["comparisonOperator"], *alarm["alarmActions"]) for alarm in alarms.values()} == {
         ("GreaterThanThreshold", "arn:Topic:yorutsuke-alarms")
@@ -407,11 +467,11 @@ def test_alarms_have_thresholds_and_notify_the_topic(run: RunProgram) -> None:
 
 
 def test_alarms_about_a_state_notify_when_it_ends(run: RunProgram) -> None:
-    program = run()
+    program = run(schedule=SCHEDULE)
     alarms = {name: program.inputs("MetricAlarm", name) for name in program.names("MetricAlarm")}
 
     lasting = {name for name, alarm in alarms.items() if alarm["okActions"] == ["arn:Topic:yorutsuke-alarms"]}
-    assert lasting == {"dlq-depth", "message-age", "submit-dlq-depth"}
+    assert lasting == {"dlq-depth", "message-age", "submit-dlq-depth", "waiting-images"}
     assert lasting == {name for name, alarm in alarms.items() if alarm["treatMissingData"] == "ignore"}
     assert [alarm["okActions"] for name, alarm in alarms.items() if name not in lasting] == [[]] * 13
 
@@ -430,7 +490,9 @@ def test_local_deployer_supports_every_resource_type(run: RunProgram) -> None:
     types = {
         resource_type
         for trigger in ("sqs", "s3")
-        for resource_type in run(trigger=trigger, alarmEmails=["oncall@example.com"], protectData=True).types()
+        for resource_type in run(
+            trigger=trigger, alarmEmails=["oncall@example.com"], protectData=True, schedule=SCHEDULE
+        ).types()
     }
 
     assert types == set(CREATORS)
