@@ -32,8 +32,8 @@ POLICIES = ROOT / "docs" / "policies"
 MAX_POLICY_CHARACTERS = 6144
 """Maximum size of a managed policy, without white space. Source: IAM user guide, "IAM and AWS STS quotas"."""
 LONGEST_STAGE = "s" * 27
-SETTINGS: dict[str, Any] = {"trigger": "s3", "alarmEmails": ["oncall@example.com"]}
-"""The settings with the most different calls: a function's permission and a subscription by email."""
+SETTINGS: dict[str, Any] = {"trigger": "s3", "alarmEmails": ["oncall@example.com"], "schedule": "rate(365 days)"}
+"""The settings with the most different calls: a function's permission, a subscription by email and a schedule."""
 UNLOCATED = {
     "cloudwatch:PutDashboard",
     "events:PutRule",
@@ -53,6 +53,7 @@ MISNAMED = {"lambda:UpdateFunctionCode"}
 HANDLER = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:yorutsuke-batch-result-handler-local"
 MAPPINGS = f"arn:aws:lambda:{REGION}:{ACCOUNT}:event-source-mapping:4a5b"
 LOG_GROUP = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/lambda/yorutsuke-batch-orchestrator-local"
+SCHEDULES = f"arn:aws:scheduler:{REGION}:{ACCOUNT}:schedule/default"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/yorutsuke-batch"
 
 
@@ -228,6 +229,12 @@ def _access_level(action: str) -> str:
         ("iam:PassRole", f"{ROLE}-result-handler-local", {"passedTo": "ec2.amazonaws.com"}, "ImplicitDeny"),
         ("iam:PassRole", f"{ROLE}-result-handler-prod", {"passedTo": "lambda.amazonaws.com"}, "ImplicitDeny"),
         ("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/Admin", {"passedTo": "lambda.amazonaws.com"}, "ImplicitDeny"),
+        ("iam:PassRole", f"{ROLE}-schedule-local", {"passedTo": "scheduler.amazonaws.com"}, "Allow"),
+        ("iam:PassRole", f"{ROLE}-schedule-local", {"passedTo": "lambda.amazonaws.com"}, "ImplicitDeny"),
+        ("iam:PassRole", f"{ROLE}-orchestrator-local", {"passedTo": "scheduler.amazonaws.com"}, "ImplicitDeny"),
+        ("scheduler:CreateSchedule", f"{SCHEDULES}/yorutsuke-batch-schedule-local", {}, "Allow"),
+        ("scheduler:CreateSchedule", f"{SCHEDULES}/other-local", {}, "ImplicitDeny"),
+        ("scheduler:DeleteSchedule", f"{SCHEDULES}/yorutsuke-batch-schedule-prod", {}, "ImplicitDeny"),
         ("lambda:CreateFunction", HANDLER, {}, "Allow"),
         ("lambda:CreateFunction", HANDLER.replace("yorutsuke", "other"), {}, "ImplicitDeny"),
         ("lambda:CreateEventSourceMapping", MAPPINGS, {"functionArn": HANDLER}, "Allow"),
