@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from local.job_run import JobRun
+from yorutsuke_common.names import LOCAL_STAGE, SCHEDULE, physical_name
 
 Document = dict[str, Any]
 
@@ -34,12 +35,14 @@ class Grant:
 
 
 def policies_of(stage: JobRun) -> dict[str, Policy]:
-    """Return every policy of the stage by a unique name."""
+    """Return every policy of a stage with a schedule by a unique name."""
     aws, outputs = stage.aws, stage.outputs
     roles = {
         "role": outputs["functionRoleArn"],
         "orchestrator": outputs["orchestratorRoleArn"],
         "bedrock": outputs["bedrockRoleArn"],
+        # The name of a role is the last part of its ARN.
+        "schedule": physical_name(SCHEDULE, LOCAL_STAGE),
     }
     topics = {"output topic": outputs["outputTopicArn"], "alarm topic": outputs["alarmTopicArn"]}
     queues = {"queue": outputs["queueUrl"], "dead-letter queue": outputs["deadLetterQueueUrl"]}

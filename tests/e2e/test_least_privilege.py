@@ -60,7 +60,9 @@ class Stage:
 @contextmanager
 def _stage(trigger: str) -> Generator[Stage]:
     with emulator_with_artifacts() as emulator:
-        job_run = deploy_stage(emulator, trigger=trigger, minRecords=1, modelIds=MODEL_IDS[trigger])
+        job_run = deploy_stage(
+            emulator, trigger=trigger, minRecords=1, modelIds=MODEL_IDS[trigger], schedule="rate(365 days)"
+        )
         # The tests invoke the function themselves, with one job at a time.
         for mapping in job_run.aws.lambda_.list_event_source_mappings()["EventSourceMappings"]:
             job_run.aws.lambda_.update_event_source_mapping(UUID=mapping.get("UUID", ""), Enabled=False)
@@ -288,10 +290,24 @@ def send_a_failed_request(stage: Stage) -> str:
     return _simulate(stage, "orchestratorRoleArn", ["sqs:SendMessage"], f"arn:aws:sqs:{SCOPE}:{SUBMIT_DLQ}")
 
 
+def invoke_the_orchestrator(stage: Stage) -> str:
+    """Simulate the call of EventBridge Scheduler that starts a run."""
+    return _simulate_in_role(stage, SCHEDULE_ROLE, ["lambda:InvokeFunction"], ORCHESTRATOR_ARN)
+
+
+def send_a_failed_run(stage: Stage) -> str:
+    """Simulate the call of EventBridge Scheduler that sends a run to the queue if Lambda does not accept the run."""
+    return _simulate_in_role(stage, SCHEDULE_ROLE, ["sqs:SendMessage"], f"arn:aws:sqs:{SCOPE}:{SUBMIT_DLQ}")
+
+
 def _simulate(stage: Stage, role: str, actions: list[str], resource: str) -> str:
-    """Return the actions that IAM's simulator denies a role, or WORKS."""
+    """Return the actions that IAM's simulator denies a role, given as an output of the stage, or WORKS."""
+    return _simulate_in_role(stage, stage.job_run.outputs[role], actions, resource)
+
+
+def _simulate_in_role(stage: Stage, role_arn: str, actions: list[str], resource: str) -> str:
     simulated = stage.job_run.aws.iam.simulate_principal_policy(
-        PolicySourceArn=stage.job_run.outputs[role], ActionNames=actions, ResourceArns=[resource]
+        PolicySourceArn=role_arn, ActionNames=actions, ResourceArns=[resource]
     )["EvaluationResults"]
     denied = [result["EvalActionName"] for result in simulated if result["EvalDecision"] != "allowed"]
     return ", ".join(denied) or WORKS
@@ -381,6 +397,8 @@ JOB = f"arn:aws:bedrock:{REGION}:000000000000:model-invocation-job/abcdefgh1234"
 BEDROCK_ROLE = "role/yorutsuke-batch-orchestrator-bedrock-local"
 LOG = "log-group:/aws/lambda/yorutsuke-batch-result-handler-local:log-stream:*"
 QUEUE, DLQ = "yorutsuke-batch-output-local", "yorutsuke-batch-output-dlq-local"
+SCHEDULE_ROLE = "arn:aws:iam::000000000000:role/yorutsuke-batch-schedule-local"
+ORCHESTRATOR_ARN = f"arn:aws:lambda:{REGION}:000000000000:function:yorutsuke-batch-orchestrator-local"
 SUBMIT_DLQ = "yorutsuke-batch-orchestrator-dlq-local"
 MANIFEST = f"{BUCKET_ARN}/batch-input/intent/manifest.jsonl"
 OUTPUT = f"{BUCKET_ARN}/batch-output/abcdefgh1234/manifest.jsonl.out"
@@ -532,6 +550,18 @@ REMOVED_GRANTS: list[tuple[str, str, Check, str]] = [
         send_a_failed_request,
         "sqs:SendMessage",
     ),
+    (
+        "sqs",
+        f"schedule target: InvokeFunction lambda:InvokeFunction {ORCHESTRATOR_ARN.split(':', 5)[-1]}",
+        invoke_the_orchestrator,
+        "lambda:InvokeFunction",
+    ),
+    (
+        "sqs",
+        f"schedule target: HandOverFailedRuns sqs:SendMessage {SUBMIT_DLQ}",
+        send_a_failed_run,
+        "sqs:SendMessage",
+    ),
     ("sqs", f"orchestrator data: SubmitJobs {CREATE} model-invocation-job/*", simulate_job_creation, JOB),
     (
         "sqs",
@@ -590,6 +620,7 @@ RULE = Sender(
 )
 ALARM = Sender("cloudwatch.amazonaws.com", f"arn:aws:cloudwatch:{SCOPE}:alarm:yorutsuke-dlq-depth-local", ACCOUNT)
 JOBS = Sender("bedrock.amazonaws.com", JOB, ACCOUNT)
+SCHEDULES = Sender("scheduler.amazonaws.com", f"arn:aws:scheduler:{SCOPE}:schedule-group/default", ACCOUNT)
 LAMBDA = Sender(
     "lambda.amazonaws.com",
     f"arn:aws:lambda:{SCOPE}:function:yorutsuke-batch-result-handler-local",
@@ -604,6 +635,7 @@ EVALUATED_GRANTS: list[tuple[str, str, Sender]] = [
     ("sqs", "trust of role: sts:AssumeRole *", LAMBDA),
     ("sqs", "trust of orchestrator: sts:AssumeRole *", LAMBDA),
     ("sqs", "trust of bedrock: BatchJobsAct sts:AssumeRole *", JOBS),
+    ("sqs", "trust of schedule: ScheduleActs sts:AssumeRole *", SCHEDULES),
     ("s3", "function: BucketInvokes lambda:InvokeFunction function:yorutsuke-batch-result-handler-local", BUCKET),
 ]
 """Rows of the stage's trigger, a grant, and its sender, for calls that the emulator does not check."""
@@ -623,6 +655,18 @@ FOREIGN_SENDERS: list[tuple[str, str, str, Sender]] = [
         Sender(JOBS.service, f"arn:aws:bedrock:{SCOPE}:model-customization-job/abcdefgh1234", ACCOUNT),
     ),
     ("sqs", "trust of bedrock: BatchJobsAct", "aws:SourceAccount", Sender(JOBS.service, JOBS.source, "210987654321")),
+    (
+        "sqs",
+        "trust of schedule: ScheduleActs",
+        "aws:SourceArn",
+        Sender(SCHEDULES.service, f"arn:aws:scheduler:{SCOPE}:schedule-group/other", ACCOUNT),
+    ),
+    (
+        "sqs",
+        "trust of schedule: ScheduleActs",
+        "aws:SourceAccount",
+        Sender(SCHEDULES.service, SCHEDULES.source, "210987654321"),
+    ),
     ("s3", "function: BucketInvokes", "AWS:SourceArn", Sender(BUCKET.service, f"{BUCKET_ARN}-2", ACCOUNT)),
     ("s3", "function: BucketInvokes", "AWS:SourceAccount", Sender(BUCKET.service, BUCKET_ARN, "210987654321")),
 ]
