@@ -30,6 +30,9 @@ SOURCES = (
 )
 ENVIRONMENT_FOLDER = ".venv"
 STAGE = "local"
+STAGE_FILE = f"Pulumi.{STAGE}.yaml"
+SCHEDULE = "    schedule: rate(365 days)\n"
+"""The setting that is added to the file of the local stage, so that the engine deploys every type of resource."""
 SECONDS = 300
 """Timeout of one command of the CLI, in seconds. The longest, `pulumi install`, takes a minute."""
 
@@ -131,7 +134,7 @@ class Project:
 
     def set(self, setting: str) -> Any:
         """Add a setting of the local stage, such as `trigger: s3`, for the duration of a block."""
-        return self.edited(f"Pulumi.{STAGE}.yaml", "  yorutsuke:stage:\n", f"  yorutsuke:stage:\n    {setting}\n")
+        return self.edited(STAGE_FILE, "  yorutsuke:stage:\n", f"  yorutsuke:stage:\n    {setting}\n")
 
     def take_back(self, names: Container[Name]) -> None:
         """Import resources that exist in AWS but not in the state, with the commands and ids of the documentation."""
@@ -181,6 +184,8 @@ def running_project(folder: Path, emulator: Emulator) -> Generator[Project]:
             shutil.copytree(ROOT / source, folder / source, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(ROOT / source, folder / source)
+    with (folder / STAGE_FILE).open("a") as stage_file:
+        stage_file.write(SCHEDULE)
     # The zips of these sources, so that no test needs a network.
     shutil.copytree(DIST, folder / "dist", ignore=shutil.ignore_patterns("docs"))
     (folder / "state").mkdir()

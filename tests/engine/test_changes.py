@@ -6,9 +6,10 @@ import pytest
 
 from local.job_run import JobRun
 from local.receipts import make_receipts, simple_lines
+from yorutsuke_common.names import SCHEDULE as SCHEDULE_NAME
 from yorutsuke_common.names import physical_name
 
-from .project import STAGE, Operation, Project
+from .project import SCHEDULE, STAGE, STAGE_FILE, Operation, Project
 
 JOB_NUMBERS = itertools.count(1)
 PENDING_IMAGES = physical_name("yorutsuke-pending-images", STAGE)
@@ -81,7 +82,7 @@ def test_changed_table_key_fails_and_keeps_the_table(deployed: Project) -> None:
     item = {"imageId": {"S": "img-kept"}, "userId": {"S": "user-1"}}
     deployed.aws.dynamodb.put_item(TableName=PENDING_IMAGES, Item=item)
     with (
-        deployed.edited("infra/yorutsuke_infra/storage.py", '("imageId",))', '("userId",))'),
+        deployed.edited("infra/yorutsuke_infra/storage.py", '("imageId",),', '("userId",),'),
         deployed.new_operations() as operations,
     ):
         printed = deployed.up(succeeds=False)
@@ -91,3 +92,34 @@ def test_changed_table_key_fails_and_keeps_the_table(deployed: Project) -> None:
     key = {"imageId": {"S": "img-kept"}}
     assert deployed.aws.dynamodb.get_item(TableName=PENDING_IMAGES, Key=key).get("Item") == item
     deployed.up()
+
+
+def test_changed_schedule_updates_only_the_schedule(deployed: Project) -> None:
+    with (
+        deployed.edited(STAGE_FILE, SCHEDULE, "    schedule: cron(0 22 * * ? *)\n"),
+        deployed.new_operations() as operations,
+    ):
+        deployed.up()
+    stored = deployed.aws.scheduler.get_schedule(Name=physical_name(SCHEDULE_NAME, STAGE))
+    deployed.up()
+
+    assert operations == [("update", "Schedule", "batch-schedule")]
+    assert stored["ScheduleExpression"] == "cron(0 22 * * ? *)"
+
+
+def test_removed_schedule_setting_deletes_its_resources(deployed: Project) -> None:
+    with deployed.edited(STAGE_FILE, SCHEDULE, ""), deployed.new_operations() as operations:
+        deployed.up()
+    schedules = deployed.aws.scheduler.list_schedules()["Schedules"]
+    deployed.up()
+
+    # The dashboard shows the alarm and the metrics of the schedule.
+    assert sorted(operations) == [
+        ("delete", "MetricAlarm", "waiting-images"),
+        ("delete", "Role", "batch-schedule"),
+        ("delete", "RolePolicy", "batch-schedule-target"),
+        ("delete", "Schedule", "batch-schedule"),
+        ("update", "Dashboard", "jobs"),
+    ]
+    assert schedules == []
+    assert len(deployed.aws.scheduler.list_schedules()["Schedules"]) == 1
