@@ -2,7 +2,7 @@
 
 OperatorError
 ├── StageError       the stage does not exist, or does not answer
-├── NotFoundError    the stage does not have the job, the output or the file
+├── NotFoundError    the stage does not have the job, the output, the file or the images
 ├── RefusedError     the command is not safe now, or was not confirmed
 └── UnfinishedError  a part of the work was not done, or not in time
 """
@@ -42,7 +42,7 @@ class StageError(OperatorError):
 
 
 class NotFoundError(OperatorError):
-    """The stage does not have the job, the output or the file that the command names."""
+    """The stage does not have the job, the output, the file or the images that the command names."""
 
 
 class RefusedError(OperatorError):

@@ -238,4 +238,6 @@ def test_every_documented_operators_command_succeeds(
 
     result = operator.run_in_process(_arguments(command))
 
-    assert result.code == 0, result.err + result.out
+    # The commands of the demo's page have moved the images before.
+    nothing_left = "retry-migrations" in command and "does not have images that could not be moved" in result.message
+    assert result.code == (1 if nothing_left else 0), result.err + result.out

@@ -553,10 +553,11 @@ def test_retry_migrations_is_idempotent_across_chunks(
     monkeypatch.setattr(migrations, "STATUSES_PER_WRITE", 2)
 
     first = operator("retry-migrations", job_run.job_id, "--yes", "--json").json
-    second = operator("retry-migrations", job_run.job_id, "--json").json
+    second = operator("retry-migrations", job_run.job_id)
 
     assert (first["found"], first["moved"], first["failures"]) == (5, 5, {})
-    assert (second["found"], second["moved"]) == (0, 0)
+    nothing = f"job '{job_run.job_id}' does not have images that could not be moved, so nothing was changed."
+    assert (second.code, second.out, second.message) == (1, "", f"NotFoundError: {nothing}")
     assert {transaction["status"] for transaction in job_run.transactions()} == {"processed"}
     assert job_run.job()["resultStats"]["migrationFailedCount"] == 0
 
@@ -619,14 +620,15 @@ def test_retry_migrations_confirms_before_correcting_the_count(
     job_run = new_job_run()
     [receipt] = _fail_migrations(job_run, tmp_path, 1)
     _delete(job_run, _by_image(job_run)[receipt.image_id])
-    early = operator("retry-migrations", job_run.job_id, "--json").json
+    early = operator("retry-migrations", job_run.job_id)
     monkeypatch.setattr(migrations, "INDEX_SECONDS", -1)
 
     refused = operator("retry-migrations", job_run.job_id, answer="n\n")
     counted = job_run.job()["resultStats"]["migrationFailedCount"]
     agreed = operator("retry-migrations", job_run.job_id, answer="y\n")
 
-    assert (early["found"], early["corrected"]) == (0, 0)
+    assert early.code == 1
+    assert "Its item counts 1 unmoved image, and the index of the transactions may lag behind." in early.message
     assert (refused.code, counted) == (1, 1)
     assert f"Correct the item of job {job_run.job_id} to 0 unmoved images?" in refused.message
     assert agreed.code == 0, agreed.err

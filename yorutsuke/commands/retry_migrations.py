@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from rich.console import Group
 
-from yorutsuke.errors import RefusedError, UnfinishedError
-from yorutsuke.migrations import RetryResult, Unmoved, find_unmoved, retry, surplus, target_date
+from yorutsuke.errors import NotFoundError, RefusedError, UnfinishedError
+from yorutsuke.migrations import INDEX_SECONDS, RetryResult, Unmoved, find_unmoved, retry, surplus, target_date
 from yorutsuke.options import JobName, Yes, stage_command
 from yorutsuke.screen import SHOWN_ROWS, Screen, facts, quantity, table
 from yorutsuke.stage import Stage
@@ -22,19 +22,19 @@ def retry_migrations(screen: Screen, stage: Stage, job: JobName, *, yes: Yes = F
     job_id = _require_processed(stored)
     transactions = find_unmoved(stage, job_id)
     count, more = len(transactions), surplus(stored, len(transactions))
-    result = RetryResult()
+    if not count and not more:
+        raise _nothing_to_move(stored)
     if more:
         screen.say(
             f"The item of job {job_id} counts {quantity(more, 'unmoved image')} more than the {count} in the table, "
             "because their transactions were deleted or edited. The count is corrected when all images are moved."
         )
-    if count or more:
-        screen.preview(_effects_table(stage, stored, transactions))
-        move = f"Move {quantity(count, 'image')} of job {job_id} that could not be moved?"
-        correct = f"Correct the item of job {job_id} to 0 unmoved images?"
-        screen.confirm(move if count else correct, yes=yes)
-        with screen.progress("Moving images", count) as advance:
-            result = retry(stage, stored, transactions, advance)
+    screen.preview(_effects_table(stage, stored, transactions))
+    move = f"Move {quantity(count, 'image')} of job {job_id} that could not be moved?"
+    correct = f"Correct the item of job {job_id} to 0 unmoved images?"
+    screen.confirm(move if count else correct, yes=yes)
+    with screen.progress("Moving images", count) as advance:
+        result = retry(stage, stored, transactions, advance)
     rows = [[image_id, reason] for image_id, reason in sorted(result.failures.items())]
     tables = [table(f"Images not moved: {len(rows)}", ("image", "reason"), rows, SHOWN_ROWS)] if rows else []
     screen.show({"jobId": job_id, "found": count, **vars(result)}, *tables)
@@ -55,6 +55,17 @@ def _require_processed(stored: StoredJob) -> str:
             f"the images. Run the command again when the job is COMPLETED. `job {stored.name}` shows its state."
         )
     return stored.name
+
+
+def _nothing_to_move(stored: StoredJob) -> NotFoundError:
+    problem = f"job {stored.name!r} does not have images that could not be moved, so nothing was changed."
+    if stored.unmoved_count:
+        # Soon after the completion, `surplus` is 0.
+        problem += (
+            f" Its item counts {quantity(stored.unmoved_count, 'unmoved image')}, and the index of the transactions "
+            f"may lag behind. Run the command again {INDEX_SECONDS} seconds after the job's completion."
+        )
+    return NotFoundError(problem)
 
 
 def _effects_table(stage: Stage, stored: StoredJob, transactions: Sequence[Unmoved]) -> Group:
