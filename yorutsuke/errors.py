@@ -3,7 +3,7 @@
 OperatorError
 ├── StageError       the stage does not exist, or does not answer
 ├── NotFoundError    the stage does not have the job, the output, the file or the images
-├── RefusedError     the command is not safe now, or was not confirmed
+├── RefusedError     the command is not safe now, or could not be confirmed
 └── UnfinishedError  a part of the work was not done, or not in time
 """
 
@@ -46,7 +46,7 @@ class NotFoundError(OperatorError):
 
 
 class RefusedError(OperatorError):
-    """The command is not safe now, or was not confirmed. It has changed nothing."""
+    """The command is not safe now, or could not be confirmed. It has changed nothing."""
 
 
 class UnfinishedError(OperatorError):

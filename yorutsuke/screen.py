@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import pydantic_core
+import typer
 from rich.console import Group
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TimeElapsedColumn
 from rich.table import Table
@@ -58,9 +59,9 @@ class Screen:
             self._err.print(line, soft_wrap=True)
 
     def confirm(self, question: str, *, yes: bool) -> None:
-        """Ask a question unless `yes` is set.
+        """Ask a question unless `yes` is set. Any other answer than yes ends the command with the exit code 0.
 
-        Raises RefusedError if the answer is not yes, or if standard input is not a terminal.
+        Raises RefusedError if standard input is not a terminal.
         """
         if yes:
             return
@@ -71,7 +72,9 @@ class Screen:
             )
         self._err.print(f"{question} [y/N] ", end="")
         if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
-            raise RefusedError("the question was not answered with yes. Nothing was changed.")
+            self.show({"confirmed": False})
+            self.say("Nothing was changed.")
+            raise typer.Exit
 
     @contextmanager
     def progress(self, title: str, total: int = 0) -> Generator[Advance]:

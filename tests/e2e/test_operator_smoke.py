@@ -238,7 +238,7 @@ def test_smoke_changes_nothing_without_confirmation(operator: Operator, loop: Lo
 
     refused, declined = operator("smoke"), operator("smoke", answer="n\n")
 
-    assert (refused.code, declined.code) == (1, 1)
+    assert (refused.code, declined.code) == (1, 0)
     assert "100 drawn receipts of the user smoke-" in refused.out
     assert "needs a confirmation (Submit 100 receipts to Bedrock?)" in refused.message
     assert _contents(loop.stage) == before

@@ -3,6 +3,7 @@ import json
 from decimal import Decimal
 
 import pytest
+import typer
 
 from yorutsuke.console import printable
 from yorutsuke.errors import RefusedError
@@ -104,11 +105,18 @@ def test_confirm_is_refused_without_a_terminal(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("answer", ["", "\n", "n\n", "yep\n"])
-def test_confirm_refuses_any_other_answer_than_yes(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+@pytest.mark.parametrize("json_option", [False, True])
+def test_confirm_exits_after_any_other_answer(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, answer: str, json_option: bool
+) -> None:
     monkeypatch.setattr("sys.stdin", Terminal(answer))
 
-    with pytest.raises(RefusedError, match="Nothing was changed"):
-        Screen().confirm("Do it?", yes=False)
+    with pytest.raises(typer.Exit) as ended:
+        Screen(json=json_option).confirm("Do it?", yes=False)
+
+    out, err = capsys.readouterr()
+    assert ended.value.exit_code == 0
+    assert (out, err) == ('{"confirmed": false}\n' if json_option else "", "Do it? [y/N] Nothing was changed.\n")
 
 
 @pytest.mark.parametrize("answer", ["y\n", "YES\n"])
