@@ -1,6 +1,7 @@
 """The entry point: the commands by name, and their exit codes."""
 
 import signal
+import sys
 from collections.abc import Sequence
 
 import typer
@@ -13,11 +14,12 @@ from .commands.redrive import redrive
 from .commands.replay import replay
 from .commands.retry_migrations import retry_migrations
 from .commands.smoke import smoke
-from .errors import REPORTED_ERRORS, error_line
+from .errors import ErrorReport
+from .options import FAILED
 from .screen import Screen
 
-FAILED = 1
-"""Exit code of a command that was refused or is unfinished."""
+INVALID = 2
+"""Exit code of a command line that is not valid."""
 
 app = typer.Typer(
     help="Show the jobs of a stage, and repair those that went wrong.",
@@ -34,11 +36,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code. docs/operating.md lists the codes."""
     # End like on Ctrl-C, after the clean-up of the command.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    given = sys.argv[1:] if arguments is None else [*arguments]
+    # A command line that is not valid was not parsed, so the option is looked up here.
+    is_json = "--json" in given
     try:
-        app(arguments, prog_name="yorutsuke")
+        # In the standalone mode, typer prints usage errors as text, and exits.
+        return app(given, prog_name="yorutsuke", standalone_mode=not is_json) or 0
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else FAILED
-    except REPORTED_ERRORS as error:
-        Screen().say(f"{type(error).__name__}: {error_line(error)}")
-        return FAILED
-    return 0
+    except typer.TyperException as error:
+        # Only the message of a parameter's error names the parameter.
+        message = error.format_message() if isinstance(error, typer.BadParameter) else str(error)
+        Screen(json=True).fail(ErrorReport("UsageError", message, "`yorutsuke --help` lists the commands."))
+        return INVALID

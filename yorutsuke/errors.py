@@ -1,4 +1,4 @@
-"""The errors of the operator's command. Each message names the value, the rule and the remedy.
+"""The errors of the operator's command. Each names the value, the rule and the remedy.
 
 OperatorError
 ├── StageError       the stage does not exist, or does not answer
@@ -6,6 +6,8 @@ OperatorError
 ├── RefusedError     the command is not safe now, or could not be confirmed
 └── UnfinishedError  a part of the work was not done, or not in time
 """
+
+from dataclasses import dataclass
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -34,7 +36,12 @@ STALE_CREDENTIALS = {
 
 
 class OperatorError(Exception):
-    """Root of the errors that the operator's command itself raises."""
+    """Root of the errors that the operator's command itself raises. The remedy may be a part of the problem's text."""
+
+    def __init__(self, problem: str, remedy: str = "") -> None:
+        super().__init__(f"{problem} {remedy}".rstrip())
+        self.problem = problem
+        self.remedy = remedy
 
 
 class StageError(OperatorError):
@@ -62,30 +69,57 @@ def is_denied(error: Exception) -> bool:
     return isinstance(error, ClientError) and error_code(error) in DENIED
 
 
+@dataclass(frozen=True)
+class ErrorReport:
+    """An error for the operator, as in the JSON object. `remedy` is None if the message ends with the remedy."""
+
+    error: str
+    message: str
+    remedy: str | None = None
+
+    @property
+    def line(self) -> str:
+        """The message and the remedy as one line."""
+        return f"{self.message} {self.remedy or ''}".rstrip()
+
+
 def error_line(error: Exception) -> str:
-    """Return an error as one line for the operator."""
-    message = str(error).rstrip(".")
+    """Return an error as one line, without its name."""
+    return report_error(error).line
+
+
+def report_error(error: Exception) -> ErrorReport:
+    """Return the report of an error."""
+    text = str(error).rstrip(".")
     match error:
         case NoCredentialsError() | SSOError() | TokenRetrievalError() | CredentialRetrievalError():
-            found = "AWS credentials were not found" if isinstance(error, NoCredentialsError) else message
-            return f"{found}. Name a profile with --profile, or log in with `aws sso login`."
+            message = "AWS credentials were not found." if isinstance(error, NoCredentialsError) else f"{text}."
+            remedy = "Name a profile with --profile, or log in with `aws sso login`."
         case NoRegionError():
-            return "the AWS Region is not set. Name the stage's Region with --region, or set AWS_REGION."
+            message = "the AWS Region is not set."
+            remedy = "Name the stage's Region with --region, or set AWS_REGION."
         case ProfileNotFound():
-            return f"{message}. `aws configure list-profiles` lists the profiles."
+            message, remedy = f"{text}.", "`aws configure list-profiles` lists the profiles."
         case ClientError():
-            return _client_error_line(error)
+            message, remedy = _explain_refusal(error)
         case BotoCoreError():
-            return f"AWS could not be called: {message}. Check the Region and the network, then run the command again."
+            message = f"AWS could not be called: {text}."
+            remedy = "Check the Region and the network, then run the command again."
+        case OperatorError():
+            message, remedy = error.problem, error.remedy or None
         case _:
-            return str(error)
+            message, remedy = str(error), None
+    return ErrorReport(type(error).__name__, message, remedy)
 
 
-def _client_error_line(error: ClientError) -> str:
+def _explain_refusal(error: ClientError) -> tuple[str, str]:
+    """Return the message and the remedy of an error of AWS."""
     code = error_code(error)
     message = " ".join(error.response.get("Error", {}).get("Message", "").split())
     if is_denied(error):
-        return f"{error.operation_name} is not allowed ({code}): {message}. docs/operating.md lists the permissions."
+        problem = f"{error.operation_name} is not allowed ({code}): {message}."
+        return problem, "docs/operating.md lists the permissions."
     if code in STALE_CREDENTIALS:
-        return f"AWS does not accept the credentials ({code}): {message}. Log in again, or name another profile."
-    return f"AWS refused {error.operation_name} ({code}): {message}. Correct the cause, then run the command again."
+        problem = f"AWS does not accept the credentials ({code}): {message}."
+        return problem, "Log in again, or name another profile."
+    return f"AWS refused {error.operation_name} ({code}): {message}.", "Correct the cause, then run the command again."

@@ -38,8 +38,8 @@ def _parse(line: Line, key: str) -> DeadLetter:
     except ValidationError as exc:
         found = describe_errors(exc)
         raise NotFoundError(
-            f"line {line.number} of {key!r} is not a dead letter: {found}. Replay the job's output to write the file "
-            "again."
+            f"line {line.number} of {key!r} is not a dead letter: {found}.",
+            "Replay the job's output to write the file again.",
         ) from exc
 
 
@@ -58,5 +58,6 @@ def exported(file: Path) -> Generator[IO[bytes]]:
             draft.replace(file)
     except OSError as exc:
         raise UnfinishedError(
-            f"{str(file)!r} cannot be written ({exc.strerror}). Name a file in a writable folder on a disk with space."
+            f"{str(file)!r} cannot be written ({exc.strerror}).",
+            "Name a file in a writable folder on a disk with space.",
         ) from exc

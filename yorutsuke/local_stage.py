@@ -36,12 +36,12 @@ def local_clients() -> Clients:
         stage = LocalStage.model_validate_json(file.read_bytes())
     except OSError as exc:
         raise StageError(
-            f"the local stage's file {file} does not exist. Run the command in the repository's root. If the local "
-            f"stage is not running, {REMEDY}."
+            f"the local stage's file {file} does not exist.",
+            f"Run the command in the repository's root. If the local stage is not running, {REMEDY}.",
         ) from exc
     except ValidationError as exc:
         found = describe_errors(exc)
-        raise StageError(f"{file} does not describe a stage: {found}. Delete the file, then {REMEDY}.") from exc
+        raise StageError(f"{file} does not describe a stage: {found}.", f"Delete the file, then {REMEDY}.") from exc
     # The layer's image mover opens connections of its own, so an argument of the clients would not be enough.
     os.environ["AWS_CA_BUNDLE"] = stage.ca_bundle
     session = boto3.Session(stage.access_key_id, stage.secret_access_key, region_name=stage.region)

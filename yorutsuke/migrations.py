@@ -133,8 +133,8 @@ def _settle(stage: Stage, job: StoredJob, transactions: Sequence[Unmoved], resul
             result.moved += len(left)
             return
     raise UnfinishedError(
-        f"other writers changed the count of job {job.name!r} {ATTEMPTS} times. Run the command again. Moved images "
-        "stay moved."
+        f"other writers changed the count of job {job.name!r} {ATTEMPTS} times.",
+        "Run the command again. Moved images stay moved.",
     )
 
 
@@ -155,7 +155,8 @@ def _current_job(stage: Stage, job: StoredJob) -> StoredJob:
     if stored.is_claimed or stored.processedOutputs != job.processedOutputs:
         raise UnfinishedError(
             f"an invocation is processing the output of job {job.name!r}, or has just processed it, which also moves "
-            f"the images. Run `job {job.name}` later to see the result."
+            "the images.",
+            f"Run `job {job.name}` later to see the result.",
         )
     return stored
 

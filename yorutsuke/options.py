@@ -7,8 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
+from .errors import REPORTED_ERRORS, report_error
 from .screen import Screen
 from .stage import open_stage
+
+FAILED = 1
+"""Exit code of a command that was refused or is unfinished."""
 
 StageName = Annotated[
     str,
@@ -27,13 +31,19 @@ JobName = Annotated[str, typer.Argument(metavar="JOB", help="The id of the job, 
 def stage_command(command: Callable[..., None]) -> Callable[..., None]:
     """Return a command with the options of every command added.
 
-    The command receives the screen and the opened stage as its first arguments, instead of these options.
+    The command receives the screen and the opened stage as its first arguments, instead of these options. An error of
+    REPORTED_ERRORS is printed, and ends the command.
     """
 
     def run(
         *, stage: StageName, region: Region = None, profile: Profile = None, json: Json = False, **own: Any
     ) -> None:
-        command(Screen(json=json), open_stage(stage, region, profile), **own)
+        screen = Screen(json=json)
+        try:
+            command(screen, open_stage(stage, region, profile), **own)
+        except REPORTED_ERRORS as error:
+            screen.fail(report_error(error))
+            raise typer.Exit(FAILED) from error
 
     *common, _ = signature(run).parameters.values()
     _, _, *own = signature(command).parameters.values()

@@ -73,7 +73,7 @@ class Queue:
         try:
             return self.sqs.get_queue_url(QueueName=self.name)["QueueUrl"]
         except self.sqs.exceptions.QueueDoesNotExist as exc:
-            raise StageError(f"queue {self.name!r} does not exist. Deploy the stage again.") from exc
+            raise StageError(f"queue {self.name!r} does not exist.", "Deploy the stage again.") from exc
 
     def attributes(self) -> Mapping[Any, str]:
         """Return the queue's attributes."""
@@ -158,7 +158,8 @@ class Queue:
             if time.monotonic() > deadline:
                 raise UnfinishedError(
                     f"{len(seen)} messages of {self.name} were received, and more remain. Received messages become "
-                    f"visible again after {HIDDEN_SECONDS} s. Run the command again, closer to the stage's Region."
+                    f"visible again after {HIDDEN_SECONDS} s.",
+                    "Run the command again, closer to the stage's Region.",
                 )
 
     def _receive_chunk(self, _: int) -> list[Message]:
@@ -208,6 +209,6 @@ class Queue:
         if action and (failed := answer.get("Failed")):
             codes = ", ".join(sorted({entry["Code"] for entry in failed}))
             raise UnfinishedError(
-                f"messages that were not {action} queue {self.name!r}: {len(failed)} ({codes}). Run the command again. "
-                "The function recognizes repeated messages."
+                f"messages that were not {action} queue {self.name!r}: {len(failed)} ({codes}).",
+                "Run the command again. The function recognizes repeated messages.",
             )

@@ -114,7 +114,8 @@ def require_unchanged(stage: Stage, key: str, etag: str) -> None:
     if current != etag:
         raise RefusedError(
             f"{key!r} was written again after the preview (ETag {etag!r}, now {current!r}), so the preview is out of "
-            "date. Run the command again."
+            "date.",
+            "Run the command again.",
         )
 
 
@@ -139,8 +140,8 @@ def forget_outputs(jobs: BatchJobs, job: BatchJob, keys: Collection[str]) -> Bat
     )
     if not _replace_outputs(jobs, job, rest):
         raise RefusedError(
-            f"an invocation has claimed job {job.jobId!r}, or has just processed an output of it. Run the command "
-            "again later."
+            f"an invocation has claimed job {job.jobId!r}, or has just processed an output of it.",
+            "Run the command again later.",
         )
     return rest
 

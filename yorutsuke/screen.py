@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .console import SafeConsole, TitleColumn, printable
-from .errors import RefusedError
+from .errors import ErrorReport, RefusedError
 
 WIDTH = 140
 """Number of columns if the output is not a terminal."""
@@ -58,6 +59,13 @@ class Screen:
         for line in lines:
             self._err.print(line, soft_wrap=True)
 
+    def fail(self, report: ErrorReport) -> None:
+        """Print an error to standard error, as one line or as one JSON object."""
+        if self.json:
+            print(json.dumps(asdict(report)), file=sys.stderr)
+        else:
+            self.say(f"{report.error}: {report.line}")
+
     def confirm(self, question: str, *, yes: bool) -> None:
         """Ask a question unless `yes` is set. Any other answer than yes ends the command with the exit code 0.
 
@@ -67,8 +75,8 @@ class Screen:
             return
         if not sys.stdin.isatty():
             raise RefusedError(
-                f"the command needs a confirmation ({question}), and standard input is not a terminal. Pass --yes to "
-                "confirm in advance."
+                f"the command needs a confirmation ({question}), and standard input is not a terminal.",
+                "Pass --yes to confirm in advance.",
             )
         self._err.print(f"{question} [y/N] ", end="")
         if sys.stdin.readline().strip().lower() not in {"y", "yes"}:

@@ -89,12 +89,13 @@ def find_stage(name: str, clients: Clients) -> Stage:
     except clients.lambda_.exceptions.ResourceNotFoundException as exc:
         raise StageError(
             f"the function {function_name!r} of stage {name!r} does not exist in {clients.lambda_.meta.region_name} of "
-            "this account. Check --stage, --region and --profile, or deploy the stage."
+            "this account.",
+            "Check --stage, --region and --profile, or deploy the stage.",
         ) from exc
     except EndpointConnectionError as exc:
         if clients.endpoint is None:
             raise
-        raise StageError(f"stage {name!r} does not answer at {clients.endpoint}. To start it, {REMEDY}.") from exc
+        raise StageError(f"stage {name!r} does not answer at {clients.endpoint}.", f"To start it, {REMEDY}.") from exc
     settings = read_settings(ResultSettings, function.get("Environment", {}).get("Variables", {}))
     names = (OUTPUT_QUEUE, dead_letter_queue(OUTPUT_QUEUE), dead_letter_queue(ORCHESTRATOR))
     queues = [Queue(clients.sqs, physical_name(queue, name)) for queue in names]

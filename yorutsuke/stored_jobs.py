@@ -87,7 +87,8 @@ class StoredJob(BaseModel):
         """Return the id of the job. Raises NotFoundError, which names the `content`, if the intent has no job yet."""
         if self.jobId is None:
             raise NotFoundError(
-                f"intent {self.intentId!r} does not have a job yet, so there is no {content}. Send its request again."
+                f"intent {self.intentId!r} does not have a job yet, so there is no {content}.",
+                "Send its request again.",
             )
         return self.jobId
 
@@ -129,8 +130,8 @@ def find_item(stage: Stage, name: str) -> Item:
     answer: Any = client.get_item(TableName=table, Key={"intentId": intent_id}, ConsistentRead=True)
     if "Item" not in answer:
         raise NotFoundError(
-            f"stage {stage.name!r} does not have a job or an intent with the id {name!r}. `jobs` lists the jobs of the "
-            "last 30 days."
+            f"stage {stage.name!r} does not have a job or an intent with the id {name!r}.",
+            "`jobs` lists the jobs of the last 30 days.",
         )
     return answer["Item"]
 

@@ -38,7 +38,7 @@ def dead_letters(
     stored = find_job(stage, job)
     job_id = stored.require_job("dead letters")
     if export and not export.parent.is_dir():
-        raise NotFoundError(f"folder {str(export.parent)!r} does not exist. Create it, or name another file.")
+        raise NotFoundError(f"folder {str(export.parent)!r} does not exist.", "Create it, or name another file.")
     if export and export.exists():
         screen.confirm(f"{export} exists. Replace it?", yes=yes)
     reasons: Counter[Reason] = Counter()

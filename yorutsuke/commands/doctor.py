@@ -51,8 +51,8 @@ def doctor(screen: Screen, stage: Stage, *, since: Since = None) -> None:
     screen.show(answer, table(title, ("state", "check", "finding", "remedy"), rows))
     if healthy is None:
         raise UnfinishedError(
-            f"{quantity(unchecked, 'check')} could not be made, so the health of stage {stage.name!r} is not known. "
-            "Each finding shows the reason. docs/operating.md lists the permissions that doctor needs."
+            f"{quantity(unchecked, 'check')} could not be made, so the health of stage {stage.name!r} is not known.",
+            "Each finding shows the reason. docs/operating.md lists the permissions that doctor needs.",
         )
     if not healthy:
         raise typer.Exit(UNHEALTHY)

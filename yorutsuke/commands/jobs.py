@@ -35,7 +35,7 @@ def jobs(screen: Screen, stage: Stage, *, limit: Limit = 20, status: Status = No
     stored = all_jobs(stage)
     known = [*JobStatus, *sorted({job.status for job in stored} - {*JobStatus})]
     if status and status.upper() not in known:
-        raise NotFoundError(f"the status {status!r} does not exist. Use one of {', '.join(known)}.")
+        raise NotFoundError(f"the status {status!r} does not exist.", f"Use one of {', '.join(known)}.")
     wanted = [
         job for job in stored if (status is None or job.status == status.upper()) and (job.submitted or OLDEST) >= after
     ]

@@ -63,7 +63,7 @@ class _Texts:
             (redrive.hidden, f"messages in {queue} that could not be received: {redrive.hidden}."),
         ]
         if texts := [text for count, text in remaining if count]:
-            raise UnfinishedError(f"{' '.join(texts)} Run the command again.")
+            raise UnfinishedError(" ".join(texts), "Run the command again.")
 
 
 MESSAGE_TEXTS = _Texts("messages", "moved", "were moved")

@@ -89,8 +89,8 @@ def _replay_outputs(
 ) -> dict[str, Any]:
     if stored.is_claimed:
         raise RefusedError(
-            f"an invocation has claimed job {stored.name!r} until {stored.claimedUntil} (epoch seconds) at the latest. "
-            f"Replay the job after that. `job {stored.name}` shows the claim."
+            f"an invocation has claimed job {stored.name!r} until {stored.claimedUntil} (epoch seconds) at the latest.",
+            f"Replay the job after that. `job {stored.name}` shows the claim.",
         )
     outputs = choose_outputs(stage, stored, named)
     keys = [output.key for output in outputs]
@@ -162,7 +162,7 @@ def _replay_output_manifest(
     wait: Wait,
 ) -> dict[str, Any]:
     if named:
-        raise RefusedError("--output and --manifest exclude each other. Leave one of them out.")
+        raise RefusedError("--output and --manifest exclude each other.", "Leave one of them out.")
     key = choose_output_manifest(stage, stored).key
     job = stage.stores.jobs.find(stored.name)
     bucket = stage.settings.images_bucket
@@ -177,13 +177,14 @@ def _replay_output_manifest(
     if is_premature(counts, job):
         raise RefusedError(
             f"{key!r} counts 0 processed records, and the job's output was not processed, so the function would skip "
-            "it. Wait until Bedrock has written it again."
+            "it.",
+            "Wait until Bedrock has written it again.",
         )
     if counts.processedRecordCount != lines:
         raise RefusedError(
             f"{key!r} counts {quantity(counts.processedRecordCount, 'record')}, but the processed output has {lines}, "
-            "so the message would fail. Process the output first, with "
-            f"redrive --job {job.jobId} or replay {job.jobId}."
+            "so the message would fail.",
+            f"Process the output first, with redrive --job {job.jobId} or replay {job.jobId}.",
         )
     screen.confirm(f"Compare {key} again?", yes=yes)
     stage.queue.send([notification(bucket, key)])
@@ -202,7 +203,8 @@ def _wait(
                 if time.monotonic() > deadline:
                     raise UnfinishedError(
                         f"job {stored.name!r} was not processed within {timeout}. The function continues, and SQS "
-                        f"delivers a failed message again. Run `job {stored.name}` later."
+                        "delivers a failed message again.",
+                        f"Run `job {stored.name}` later.",
                     )
                 time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:

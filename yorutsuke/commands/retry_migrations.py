@@ -42,7 +42,7 @@ def retry_migrations(screen: Screen, stage: Stage, job: JobName, *, yes: Yes = F
     if rows:
         reasons = ", ".join(f"{reason} {n}" for reason, n in Counter(result.failures.values()).most_common())
         raise UnfinishedError(
-            f"images that were not moved: {len(rows)} ({reasons}). Correct the cause, then run the command again."
+            f"images that were not moved: {len(rows)} ({reasons}).", "Correct the cause, then run the command again."
         )
 
 
@@ -52,20 +52,22 @@ def _require_processed(stored: StoredJob) -> str:
         claimed = " and claimed" if stored.is_claimed else ""
         raise RefusedError(
             f"job {stored.name!r} is {stored.status}{claimed}, and its output is still to be processed, which moves "
-            f"the images. Run the command again when the job is COMPLETED. `job {stored.name}` shows its state."
+            "the images.",
+            f"Run the command again when the job is COMPLETED. `job {stored.name}` shows its state.",
         )
     return stored.name
 
 
 def _nothing_to_move(stored: StoredJob) -> NotFoundError:
     problem = f"job {stored.name!r} does not have images that could not be moved, so nothing was changed."
-    if stored.unmoved_count:
-        # Soon after the completion, `surplus` is 0.
-        problem += (
-            f" Its item counts {quantity(stored.unmoved_count, 'unmoved image')}, and the index of the transactions "
-            f"may lag behind. Run the command again {INDEX_SECONDS} seconds after the job's completion."
-        )
-    return NotFoundError(problem)
+    if not stored.unmoved_count:
+        return NotFoundError(problem)
+    # Soon after the completion, `surplus` is 0.
+    return NotFoundError(
+        f"{problem} Its item counts {quantity(stored.unmoved_count, 'unmoved image')}, and the index of the "
+        "transactions may lag behind.",
+        f"Run the command again {INDEX_SECONDS} seconds after the job's completion.",
+    )
 
 
 def _effects_table(stage: Stage, stored: StoredJob, transactions: Sequence[Unmoved]) -> Group:

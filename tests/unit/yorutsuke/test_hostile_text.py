@@ -180,6 +180,8 @@ def test_json_answer_is_one_line_of_ascii(
     assert out.isascii()
     # A refused command has an error and no answer.
     assert len([json.loads(line) for line in out.splitlines()]) == (bool(case.out) or case.answer == "n\n")
+    if code == 1:
+        assert [*json.loads(err.splitlines()[-1])] == ["error", "message", "remedy"]
 
 
 def test_json_answer_has_the_exact_text(aws: HostileAws, capsys: pytest.CaptureFixture[str]) -> None:
