@@ -99,6 +99,8 @@ def yorutsuke(session: nox.Session) -> None:
     prepare(session, "operator")
     # With --json, standard output holds the JSON object only. After Ctrl-C, `smoke` removes its data.
     command = ["python", "-m", "yorutsuke", *session.posargs]
+    # The commands that it suggests start like this one.
+    session.env["YORUTSUKE_PROGRAM"] = "./nox -s yorutsuke --"
     session.run(*command, stderr=sys.stderr, interrupt_timeout=None, terminate_timeout=None)
 
 

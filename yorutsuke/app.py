@@ -17,6 +17,7 @@ from .commands.smoke import smoke
 from .errors import ErrorReport
 from .options import FAILED
 from .screen import Screen
+from .stage import program
 
 INVALID = 2
 """Exit code of a command line that is not valid."""
@@ -41,11 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     is_json = "--json" in given
     try:
         # In the standalone mode, typer prints usage errors as text, and exits.
-        return app(given, prog_name="yorutsuke", standalone_mode=not is_json) or 0
+        return app(given, prog_name=program(), standalone_mode=not is_json) or 0
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else FAILED
     except typer.TyperException as error:
         # Only the message of a parameter's error names the parameter.
         message = error.format_message() if isinstance(error, typer.BadParameter) else str(error)
-        Screen(json=True).fail(ErrorReport("UsageError", message, "`yorutsuke --help` lists the commands."))
+        Screen(json=True).fail(ErrorReport("UsageError", message, f"`{program()} --help` lists the commands."))
         return INVALID

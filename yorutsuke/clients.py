@@ -1,7 +1,9 @@
 """The clients of one AWS account and Region."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 import boto3
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
 class Clients:
     """The clients. `invocations` waits as long as a function may run, and never repeats a call.
 
-    `endpoint` replaces AWS's own endpoints for the local stage, and is None otherwise.
+    `endpoint` replaces AWS's own endpoints for the local stage, and is None otherwise. `variables` are the environment
+    variables with which other programs use the same endpoint and credentials. They are empty if `endpoint` is None.
     """
 
     cloudwatch: "CloudWatchClient"
@@ -36,9 +39,12 @@ class Clients:
     sns: "SNSClient"
     sqs: "SQSClient"
     endpoint: str | None
+    variables: Mapping[str, str]
 
 
-def make_clients(session: boto3.Session, endpoint: str | None = None) -> Clients:
+def make_clients(
+    session: boto3.Session, endpoint: str | None = None, variables: Mapping[str, str] = MappingProxyType({})
+) -> Clients:
     """Return the clients of a session. Raises NoRegionError if the session has no Region."""
     config = Config(
         retries={"mode": "standard", "total_max_attempts": 5},
@@ -61,4 +67,5 @@ def make_clients(session: boto3.Session, endpoint: str | None = None) -> Clients
         sns=client("sns"),
         sqs=client("sqs"),
         endpoint=endpoint,
+        variables=variables,
     )

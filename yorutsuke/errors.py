@@ -7,6 +7,7 @@ OperatorError
 └── UnfinishedError  a part of the work was not done, or not in time
 """
 
+import shlex
 from dataclasses import dataclass
 
 from botocore.exceptions import (
@@ -83,18 +84,19 @@ class ErrorReport:
         return f"{self.message} {self.remedy or ''}".rstrip()
 
 
-def error_line(error: Exception) -> str:
-    """Return an error as one line, without its name."""
-    return report_error(error).line
+def error_line(error: Exception, profile: str | None) -> str:
+    """Return an error as one line, without its name. `profile` is the option's value."""
+    return report_error(error, profile).line
 
 
-def report_error(error: Exception) -> ErrorReport:
-    """Return the report of an error."""
+def report_error(error: Exception, profile: str | None) -> ErrorReport:
+    """Return the report of an error. `profile` is the option's value."""
     text = str(error).rstrip(".")
     match error:
         case NoCredentialsError() | SSOError() | TokenRetrievalError() | CredentialRetrievalError():
             message = "AWS credentials were not found." if isinstance(error, NoCredentialsError) else f"{text}."
-            remedy = "Name a profile with --profile, or log in with `aws sso login`."
+            login = shlex.join(["aws", "sso", "login", *(["--profile", profile] if profile else [])])
+            remedy = f"Name a profile with --profile, or log in with `{login}`."
         case NoRegionError():
             message = "the AWS Region is not set."
             remedy = "Name the stage's Region with --region, or set AWS_REGION."

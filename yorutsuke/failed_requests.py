@@ -83,7 +83,7 @@ def resubmit(stage: Stage, message: Message) -> tuple[str | None, str]:
     except UnfinishedError as exc:
         return None, str(exc)
     except (ClientError, BotoCoreError) as exc:
-        return None, f"{type(exc).__name__}: {error_line(exc)}"
+        return None, f"{type(exc).__name__}: {error_line(exc, stage.profile)}"
     # The answer to an event of API Gateway has a body. A refusal has an error and a message.
     result = json.loads(result["body"]) if "statusCode" in result else result
     return result.get("jobId"), f"{result.get('error')}: {result.get('message')}"

@@ -27,19 +27,19 @@ def read_letters(stage: Stage, job_id: str) -> Iterator[tuple[Line, DeadLetter]]
     try:
         with open_output(s3, stage.settings.images_bucket, key) as file:
             for line in file.lines():
-                yield line, _parse(line, key)
+                yield line, _parse(line, key, stage.command("replay", job_id))
     except s3.exceptions.NoSuchKey:
         return
 
 
-def _parse(line: Line, key: str) -> DeadLetter:
+def _parse(line: Line, key: str, replay: str) -> DeadLetter:
     try:
         return DeadLetter.model_validate_json(line.content)
     except ValidationError as exc:
         found = describe_errors(exc)
         raise NotFoundError(
             f"line {line.number} of {key!r} is not a dead letter: {found}.",
-            "Replay the job's output to write the file again.",
+            f"`{replay}` writes the file again.",
         ) from exc
 
 

@@ -45,4 +45,10 @@ def local_clients() -> Clients:
     # The layer's image mover opens connections of its own, so an argument of the clients would not be enough.
     os.environ["AWS_CA_BUNDLE"] = stage.ca_bundle
     session = boto3.Session(stage.access_key_id, stage.secret_access_key, region_name=stage.region)
-    return make_clients(session, stage.endpoint)
+    variables = {
+        "AWS_ENDPOINT_URL": stage.endpoint,
+        "AWS_CA_BUNDLE": stage.ca_bundle,
+        "AWS_ACCESS_KEY_ID": stage.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": stage.secret_access_key,
+    }
+    return make_clients(session, stage.endpoint, variables)

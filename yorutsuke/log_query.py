@@ -6,7 +6,6 @@ object, with `$` instead of `%`.
 """
 
 import re
-import shlex
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -33,11 +32,10 @@ def console_link(region: str, log_groups: Sequence[str], query: str, start: date
     return f"{console}$3FqueryDetail$3D~({times}~editorString~'{_escaped(query)}~source~({sources}))"
 
 
-def cli_command(region: str, log_groups: Sequence[str], query: str, start: datetime, end: datetime) -> str:
-    """Return the command of the AWS CLI that starts a query. `aws logs get-query-results` returns its results."""
+def cli_arguments(log_groups: Sequence[str], query: str, start: datetime, end: datetime) -> list[str]:
+    """Return the AWS CLI's arguments that start a query. `aws logs get-query-results` returns its results."""
     times = ["--start-time", f"{start.timestamp():.0f}", "--end-time", f"{end.timestamp():.0f}"]
-    command = ["aws", "logs", "start-query", "--region", region, "--log-group-names", *log_groups, *times]
-    return shlex.join([*command, "--query-string", query])
+    return ["logs", "start-query", "--log-group-names", *log_groups, *times, "--query-string", query]
 
 
 def _escaped(text: str) -> str:

@@ -156,7 +156,7 @@ def _current_job(stage: Stage, job: StoredJob) -> StoredJob:
         raise UnfinishedError(
             f"an invocation is processing the output of job {job.name!r}, or has just processed it, which also moves "
             "the images.",
-            f"Run `job {job.name}` later to see the result.",
+            f"Run `{stage.command('job', job.name)}` later to see the result.",
         )
     return stored
 

@@ -42,7 +42,7 @@ def stage_command(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(screen, open_stage(stage, region, profile), **own)
         except REPORTED_ERRORS as error:
-            screen.fail(report_error(error))
+            screen.fail(report_error(error, profile))
             raise typer.Exit(FAILED) from error
 
     *common, _ = signature(run).parameters.values()

@@ -38,16 +38,16 @@ class Screen:
         self._out = SafeConsole(width=None if sys.stdout.isatty() else WIDTH)
         self._err = SafeConsole(stderr=True, width=None if sys.stderr.isatty() else WIDTH)
 
-    def show(self, answer: Mapping[str, Any], *tables: Group) -> None:
-        """Print an answer: its tables, or itself as JSON. Decimals become strings, so that they stay exact.
+    def show(self, answer: Mapping[str, Any], *parts: Group | str) -> None:
+        """Print an answer: its tables and lines, or itself as JSON. Decimals become strings, so that they stay exact.
 
         The JSON has only ASCII characters. A terminal therefore shows escapes, and a parser returns the exact text.
         """
         if self.json:
             print(json.dumps(answer, default=pydantic_core.to_jsonable_python))
             return
-        for table in tables:
-            self._out.print(table)
+        for part in parts:
+            self._out.print(part, soft_wrap=isinstance(part, str))
 
     def preview(self, *tables: Group) -> None:
         """Print tables before a question. With `json` they go to standard error."""

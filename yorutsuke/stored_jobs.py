@@ -131,7 +131,7 @@ def find_item(stage: Stage, name: str) -> Item:
     if "Item" not in answer:
         raise NotFoundError(
             f"stage {stage.name!r} does not have a job or an intent with the id {name!r}.",
-            "`jobs` lists the jobs of the last 30 days.",
+            f"`{stage.command('jobs')}` lists the jobs of the last 30 days.",
         )
     return answer["Item"]
 

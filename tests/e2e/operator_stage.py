@@ -38,6 +38,12 @@ class CommandResult:
         return json.loads(line)
 
     @property
+    def error(self) -> str:
+        """The JSON object at the end of standard error, in the form of the error without `--json`."""
+        error = json.loads(self.err.splitlines()[-1])
+        return f"{error['error']}: {error['message']} {error['remedy']}"
+
+    @property
     def message(self) -> str:
         """Standard error in one line, independent of the terminal's width."""
         return " ".join(self.err.split())

@@ -112,6 +112,7 @@ def test_empty_span_is_refused(operator: Operator, command: str) -> None:
 def test_job_prints_counts_outputs_and_log_queries(operator: Operator) -> None:
     result = operator.run_process("job", JOB)
 
+    answer = operator("job", JOB, "--json").json
     assert result.code == 0, result.err
     shown = " ".join(result.out.split())
     assert "successCount=20 failureCount=2 totalCount=22 migrationFailedCount=0 missingCount=1" in shown
@@ -120,8 +121,20 @@ def test_job_prints_counts_outputs_and_log_queries(operator: Operator) -> None:
     assert "│ processed │" in shown
     assert "INVALID_JSON │ 1" in shown
     # The console of AWS does not show the local stage's log.
-    assert "console" not in result.err
-    assert "aws logs start-query" in result.err
+    assert "console" not in result.err + result.out
+    assert answer["log"]["link"] is None
+    # The command reaches the emulator from any environment.
+    command = answer["log"]["command"]
+    variables, _, query = command.partition(" aws ")
+    assert {variable.partition("=")[0] for variable in variables.split()} == {
+        "AWS_ENDPOINT_URL",
+        "AWS_CA_BUNDLE",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+    }
+    assert query.startswith("logs start-query ")
+    assert "Log entries with the AWS CLI:" in result.err.splitlines()
+    assert any(line.startswith(f"{variables} aws logs start-query ") for line in result.err.splitlines())
 
 
 def test_job_accepts_an_intent_and_prints_json(operator: Operator) -> None:
@@ -232,8 +245,8 @@ def test_unknown_job_is_a_one_line_error(operator: Operator, command: list[str])
 
     assert (result.code, result.out) == (1, "")
     assert result.message == (
-        "NotFoundError: stage 'local' does not have a job or an intent with the id 'nowhere'. `jobs` lists the jobs of "
-        "the last 30 days."
+        "NotFoundError: stage 'local' does not have a job or an intent with the id 'nowhere'. `yorutsuke jobs --stage "
+        "local` lists the jobs of the last 30 days."
     )
 
 

@@ -1,6 +1,8 @@
 """Tests of `doctor` on a stage with one problem at a time."""
 
 import json
+import re
+import shlex
 from collections.abc import Callable, Generator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +16,7 @@ from yorutsuke.checks import queues
 from yorutsuke.checks.finding import Finding
 from yorutsuke_common.schema import ResultStats
 
-from .operator_stage import Operator, delete_jobs, make_operator, put_job
+from .operator_stage import CommandResult, Operator, delete_jobs, make_operator, put_job
 
 Undo = Callable[[], object]
 Cause = Callable[[JobRun], Undo]
@@ -109,7 +111,7 @@ PROBLEMS: Mapping[str, tuple[Cause, str, str, str]] = {
         _job(jobId="wrong0000001", status="SUBMITTED", submitTime=_ago(hours=1), claimedUntil=1),
         "claims",
         "jobs with an expired claim of an invocation that ended during processing: 1 (wrong0000001)",
-        "redrive --job wrong0000001 or replay wrong0000001",
+        "run `yorutsuke redrive --job wrong0000001 --stage local` or `yorutsuke replay wrong0000001 --stage local`",
     ),
     "a job runs too long": (
         _job(jobId="wrong0000001", status="SUBMITTED", submitTime=_ago(days=8)),
@@ -121,7 +123,7 @@ PROBLEMS: Mapping[str, tuple[Cause, str, str, str]] = {
         _job(jobId="wrong0000001", status="COMPLETED", submitTime=_ago(days=9), completedAt=_ago(days=8)),
         "replays",
         "jobs with a replay that was started and is not completed: 1 (wrong0000001)",
-        "redrive --job wrong0000001; if that finds 0 messages, replay wrong0000001",
+        "; if that finds 0 messages, run `yorutsuke replay wrong0000001 --stage local`",
     ),
     "the event source mapping is disabled": (_mapping_disabled, "event source mapping", "Disabled", "deploy"),
 }
@@ -158,9 +160,16 @@ WARNINGS: Mapping[str, tuple[Cause, str, str, str]] = {
         ),
         "failed records",
         "jobs with more than 5% failed records: 1 (wrong0000001)",
-        "dead-letters wrong0000001 shows the reasons; after their correction, replay wrong0000001",
+        "`yorutsuke dead-letters wrong0000001 --stage local` shows the reasons; after their correction, run",
     ),
 }
+
+
+def _run_suggested_commands(operator: Operator, result: CommandResult) -> set[int]:
+    """Run the operator's commands in the findings of `doctor` as they are printed, and return their exit codes."""
+    texts = [finding["next"] for finding in result.json["checks"]]
+    commands = [shlex.split(command) for text in texts for command in re.findall("`([^`]+)`", text)]
+    return {operator.run_in_process(words[1:]).code for words in commands if words[0] == "yorutsuke"}
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
@@ -169,6 +178,8 @@ def test_doctor_reports_a_problem(operator: Operator, name: str) -> None:
     undo = cause(operator.job_run)
     try:
         result = operator("doctor", "--json")
+        shown = operator("doctor")
+        codes = _run_suggested_commands(operator, result)
     finally:
         undo()
 
@@ -176,6 +187,9 @@ def test_doctor_reports_a_problem(operator: Operator, name: str) -> None:
     assert (result.code, result.json["healthy"], found[check]["state"]) == (3, False, "bad")
     assert seen in found[check]["seen"]
     assert remedy in found[check]["next"]
+    assert f"{check}: {found[check]['next']}" in shown.out.splitlines()
+    # Without a terminal, commands that modify data are refused. Invalid arguments would have the code 2.
+    assert codes <= {0, 1}
 
 
 @pytest.mark.parametrize("name", WARNINGS)
@@ -185,11 +199,13 @@ def test_doctor_reports_a_warning(operator: Operator, name: str) -> None:
     try:
         result = operator("doctor", "--json")
         old = operator("doctor", "--json", "--since", "2h")
+        codes = _run_suggested_commands(operator, result)
     finally:
         undo()
 
     found = {finding["check"]: finding for finding in result.json["checks"]}
     assert (result.code, found[check]["state"]) == (0, "warning")
+    assert codes <= {0, 1}
     assert seen in found[check]["seen"]
     assert remedy in found[check]["next"]
     assert {finding["check"]: finding["state"] for finding in old.json["checks"]}[check] == "ok"
@@ -238,7 +254,10 @@ def test_doctor_reports_an_unprocessed_output(operator: Operator, record: dict[s
 
     assert found["state"] == "bad"
     assert "jobs with an output file that was not processed within" in found["seen"]
-    assert found["next"] == "redrive --job late00000001; if that finds 0 messages, replay late00000001"
+    assert found["next"] == (
+        "run `yorutsuke redrive --job late00000001 --stage local`; if that finds 0 messages, run `yorutsuke replay "
+        "late00000001 --stage local`"
+    )
     assert [finding["state"] for finding in older if finding["check"] == "outputs"] == ["ok"]
 
 
@@ -298,7 +317,7 @@ def test_health_is_unknown_without_permissions(operator: Operator, tmp_path: Pat
     assert (result.code, answer["healthy"], unchecked) == (1, None, 8)
     assert f"0 bad, 0 warnings, {unchecked} not checked, of {unchecked}" in shown.out
     consequence = "so the health of stage 'local' is not known"
-    assert f"UnfinishedError: {unchecked} checks could not be made, {consequence}" in result.message
+    assert f"UnfinishedError: {unchecked} checks could not be made, {consequence}" in result.error
 
 
 def test_denied_checks_are_reported_beside_the_others(operator: Operator, tmp_path: Path) -> None:

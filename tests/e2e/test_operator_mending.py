@@ -416,9 +416,8 @@ def test_interrupting_replay_does_not_cancel_it(operator: Operator, new_job_run:
     assert "UnfinishedError: job" in timed_out.message
     assert "The function continues, and SQS delivers a failed message again" in timed_out.message
     assert waiting.returncode == 130
-    assert f"Stopped waiting. The function continues. `job {job_run.job_id}` shows the result." in " ".join(
-        error.split()
-    )
+    command = f"yorutsuke job {job_run.job_id} --stage local"
+    assert f"Stopped waiting. The function continues. `{command}` shows the result." in " ".join(error.split())
 
 
 def test_replay_compares_the_manifest_again(operator: Operator, new_job_run: NewJobRun, tmp_path: Path) -> None:
@@ -533,7 +532,7 @@ def test_retry_migrations_keeps_the_users_edits(operator: Operator, new_job_run:
     folder = next(key for key in job_run.object_keys("processed/") if job_run.job_id in key).rpartition("user-1/")[0]
     assert f"│ images to move │ 3 │ │ from │ uploads/ │ │ to │ {folder} │" in result.message
     assert "│ unmoved images in the job's item │ 3 → 0, if all images are moved │" in result.message
-    assert "UnfinishedError: images that were not moved: 1 (CopyObject: NoSuchKey 1)" in result.message
+    assert "UnfinishedError: images that were not moved: 1 (CopyObject: NoSuchKey 1)" in result.error
     after = _by_image(job_run)
     assert after[receipts[0].image_id] == {**edited, "status": "processed"}
     assert [after[receipt.image_id]["status"] for receipt in receipts[1:]] == ["processed", "migrationFailed"]

@@ -48,6 +48,6 @@ def _findings(name: str, check: Check, stage: Stage) -> Iterator[Finding]:
     try:
         yield from check(stage)
     except REPORTED_ERRORS as error:
-        yield Finding(name, State.NOT_CHECKED if is_denied(error) else State.BAD, error_line(error))
+        yield Finding(name, State.NOT_CHECKED if is_denied(error) else State.BAD, error_line(error, stage.profile))
     except Exception as error:  # noqa: BLE001 - an error in a check is a finding, too
         yield Finding(name, State.BAD, f"the check itself failed: {type(error).__name__}", "report it as a bug")

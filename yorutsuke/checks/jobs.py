@@ -28,7 +28,10 @@ ENDED = {JobStatus[end.name] for end in BedrockEnd}
 
 @dataclass(frozen=True)
 class Condition:
-    """A condition of single jobs that is a finding. In `remedy`, `{job}` is the first job that meets the condition."""
+    """A condition of single jobs that is a finding. `remedy` is filled in for the first job that meets it.
+
+    The fields of `remedy` are those of `_fill_in`.
+    """
 
     holds: Callable[[StoredJob], object]
     seen: str
@@ -40,17 +43,17 @@ STUCK = {
         # The invocation that began an older submission has ended.
         lambda job: job.status == JobStatus.SUBMITTING and age_seconds(job.submitted) > MAX_FUNCTION_SECONDS,
         "submissions without a job, although their invocation has ended",
-        "send the request of {job} again, or redrive --submissions if it was invoked asynchronously",
+        "send the request of {job} again, or run {submissions} if it was invoked asynchronously",
     ),
     "claims": Condition(
         lambda job: job.claimedUntil and not job.is_claimed and not job.is_completed,
         "jobs with an expired claim of an invocation that ended during processing",
-        "wait for the next delivery; if the job stays in this state, redrive --job {job} or replay {job}",
+        "wait for the next delivery; if the job stays in this state, run {redrive} or {replay}",
     ),
     "jobs at Bedrock": Condition(
         lambda job: job.status == JobStatus.SUBMITTED and age_seconds(job.submitted) > MAX_JOB_SECONDS,
         f"jobs that have been SUBMITTED for more than {span(MAX_JOB_SECONDS)}, the maximum duration of a job",
-        "aws bedrock get-model-invocation-job --job-identifier {job}",
+        "{bedrock} shows the state at Bedrock",
     ),
 }
 """Conditions in which a job of any age does not continue."""
@@ -58,24 +61,24 @@ LEFT_TO_DO = {
     "jobs that Bedrock ended": Condition(
         lambda job: job.status in ENDED or job.bedrockStatus,
         "jobs that Bedrock did not complete",
-        "job {job} shows the reason; runbook: failed-jobs",
+        "{show} shows the reason; runbook: failed-jobs",
     ),
     "images unmoved": Condition(
         lambda job: job.unmoved_count,
         "jobs with images that could not be moved",
-        "retry-migrations {job}",
+        "{retry} moves those of the first job",
     ),
     "images missing": Condition(
         lambda job: job.resultStats and job.resultStats.missingCount,
         "jobs with requested images that have no record",
-        "job {job} shows some; runbook: images without a record",
+        "{show} shows some; runbook: images without a record",
     ),
     "failed records": Condition(
         lambda job: (
             job.resultStats and 100 * job.resultStats.failureCount > MAX_FAILURE_PERCENT * job.resultStats.totalCount
         ),
         f"jobs with more than {MAX_FAILURE_PERCENT}% failed records",
-        "dead-letters {job} shows the reasons; after their correction, replay {job}",
+        "{letters} shows the reasons; after their correction, run {replay}",
     ),
 }
 """Conditions of recent jobs that leave something to do."""
@@ -98,24 +101,40 @@ class JobChecks:
             "replays": Condition(
                 stopped.__contains__,
                 "jobs with a replay that was started and is not completed",
-                "wait, or redrive --job {job}; if that finds 0 messages, replay {job}",
+                "wait, or run {redrive}; if that finds 0 messages, run {replay}",
             ),
             "outputs": Condition(
                 late.__contains__,
                 f"jobs with an output file that was not processed within {span(limit)}",
-                "redrive --job {job}; if that finds 0 messages, replay {job}",
+                "run {redrive}; if that finds 0 messages, run {replay}",
             ),
         }
-        yield from (_finding(check, State.BAD, condition, jobs) for check, condition in {**STUCK, **waiting}.items())
-        yield from (_finding(check, State.WARNING, condition, recent) for check, condition in LEFT_TO_DO.items())
+        for check, condition in {**STUCK, **waiting}.items():
+            yield _finding(stage, check, State.BAD, condition, jobs)
+        for check, condition in LEFT_TO_DO.items():
+            yield _finding(stage, check, State.WARNING, condition, recent)
 
 
-def _finding(check: str, state: State, condition: Condition, jobs: Sequence[StoredJob]) -> Finding:
+def _finding(stage: Stage, check: str, state: State, condition: Condition, jobs: Sequence[StoredJob]) -> Finding:
     names = sorted(job.name for job in jobs if condition.holds(job))
     if not names:
         return Finding(check, State.OK, "0 jobs")
     seen = f"{condition.seen}: {len(names)} ({list_first(names, len(names), 5)})"
-    return Finding(check, state, seen, condition.remedy.format(job=names[0]))
+    return Finding(check, state, seen, _fill_in(stage, condition.remedy, names[0]))
+
+
+def _fill_in(stage: Stage, remedy: str, job: str) -> str:
+    """Return the text of a remedy for a job."""
+    commands = {
+        "show": stage.command("job", job),
+        "letters": stage.command("dead-letters", job),
+        "redrive": stage.command("redrive", "--job", job),
+        "submissions": stage.command("redrive", "--submissions"),
+        "replay": stage.command("replay", job),
+        "retry": stage.command("retry-migrations", job),
+        "bedrock": stage.aws_command("bedrock", "get-model-invocation-job", "--job-identifier", job),
+    }
+    return remedy.format(job=job, **{name: f"`{command}`" for name, command in commands.items()})
 
 
 def _is_stopped_replay(job: StoredJob, limit: float) -> bool:

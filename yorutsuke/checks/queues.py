@@ -33,12 +33,14 @@ AGE_DENIED = "age not checked (cloudwatch:GetMetricStatistics is not allowed)"
 
 def dead_letters(stage: Stage) -> Iterator[Finding]:
     """Check that the dead-letter queue is empty."""
-    yield _emptiness(stage, stage.dead_letter_queue, "redrive --dry-run shows them, redrive moves them back")
+    show, move = stage.command("redrive", "--dry-run"), stage.command("redrive")
+    yield _emptiness(stage, stage.dead_letter_queue, f"`{show}` shows them, `{move}` moves them back")
 
 
 def failed_submissions(stage: Stage) -> Iterator[Finding]:
     """Check that the dead-letter queue of requests for jobs is empty."""
-    yield _emptiness(stage, stage.submit_dead_letter_queue, "redrive --submissions shows and resubmits them")
+    remedy = f"`{stage.command('redrive', '--submissions')}` shows and resubmits them"
+    yield _emptiness(stage, stage.submit_dead_letter_queue, remedy)
 
 
 def waiting(stage: Stage) -> Iterator[Finding]:

@@ -46,9 +46,12 @@ def doctor(screen: Screen, stage: Stage, *, since: Since = None) -> None:
     warnings = quantity(counts[State.WARNING], "warning")
     title = f"Stage {stage.name}: {bad} bad, {warnings}, {unchecked} not checked, of {quantity(len(found), 'finding')}"
     worst_first = sorted(found, key=lambda finding: [*State].index(finding.state))
-    rows = [[finding.state.value, finding.check, finding.seen, finding.next] for finding in worst_first]
+    rows = [[finding.state.value, finding.check, finding.seen] for finding in worst_first]
+    # A command in a table could be broken into several lines.
+    remedies = [f"{finding.check}: {finding.next}" for finding in worst_first if finding.next]
+    lines = ["", "Remedies:", *remedies] if remedies else []
     answer = {"stage": stage.name, "healthy": healthy, "checks": found}
-    screen.show(answer, table(title, ("state", "check", "finding", "remedy"), rows))
+    screen.show(answer, table(title, ("state", "check", "finding"), rows), *lines)
     if healthy is None:
         raise UnfinishedError(
             f"{quantity(unchecked, 'check')} could not be made, so the health of stage {stage.name!r} is not known.",

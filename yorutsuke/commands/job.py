@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from yorutsuke.letters import read_letters
-from yorutsuke.log_query import cli_command, console_link, job_query
+from yorutsuke.log_query import cli_arguments, console_link, job_query
 from yorutsuke.options import JobName, stage_command
 from yorutsuke.outputs import job_outputs
 from yorutsuke.screen import Screen, facts, list_first, table
@@ -36,10 +36,10 @@ def job(screen: Screen, stage: Stage, job: JobName) -> None:
     now = datetime.now(UTC)
     start = stored.submitted or now - timedelta(days=LOG_DAYS)
     groups = [log_group(stage.physical(name)) for name in (RESULT_HANDLER, ORCHESTRATOR)]
-    query = stage.clients.lambda_.meta.region_name, groups, job_query(stored.intentId, stored.jobId), start, now
+    query = groups, job_query(stored.intentId, stored.jobId), start, now
     # The console shows the logs of AWS, not those of the emulator.
-    link = None if stage.name == LOCAL_STAGE else console_link(*query)
-    log = {"link": link, "command": cli_command(*query)}
+    link = None if stage.name == LOCAL_STAGE else console_link(stage.clients.lambda_.meta.region_name, *query)
+    start_query = stage.aws_command(*cli_arguments(*query))
     answer = {
         **stored.model_dump(exclude={"processedOutputs"}),
         "isClaimed": stored.is_claimed,
@@ -48,16 +48,15 @@ def job(screen: Screen, stage: Stage, job: JobName) -> None:
         "missingImages": None if missing is None else {"count": len(missing), "first": missing[:SHOWN_IMAGES]},
         "unmovedImages": unmoved,
         "messages": {"queue": queue, "deadLetterQueue": dead},
-        "log": log,
+        "log": {"link": link, "command": start_query},
     }
-    hint = f" for all jobs (redrive --job {stored.name} --dry-run shows those of this job)" if dead.waiting else ""
     unmoved_known = "0" if stored.resultStats else None
     rows = {
         **_job_facts(stored),
         "images missing": None if missing is None else _listed(missing),
-        "images unmoved": f"{unmoved} (retry-migrations {stored.name} moves them)" if unmoved else unmoved_known,
+        "images unmoved": unmoved or unmoved_known,
         "messages": f"{queue.waiting} waiting and {queue.inFlight} received in {stage.queue.name}, "
-        f"{dead.waiting} in {stage.dead_letter_queue.name}{hint}",
+        f"{dead.waiting} in {stage.dead_letter_queue.name}, for all jobs",
     }
     objects = [[output.key, output.bytes, age(output.lastModified), output.state] for output in outputs]
     tables = [facts(f"Job {stored.name}", rows)]
@@ -66,8 +65,14 @@ def job(screen: Screen, stage: Stage, job: JobName) -> None:
     tables += [reasons_table(f"Dead letters of job {stored.name}", reasons)] if reasons else []
     screen.show(answer, *tables)
     if not screen.json:
+        # A command in a table could be broken into several lines.
+        if unmoved:
+            screen.say("", "Move the unmoved images:", stage.command("retry-migrations", stored.name))
+        if dead.waiting:
+            dead_messages = stage.command("redrive", "--job", stored.name, "--dry-run")
+            screen.say("", "Show the dead messages of this job:", dead_messages)
         console = ("Log entries in the CloudWatch console:", link) if link else ()
-        screen.say("", *console, "Log entries with the AWS CLI:", cli_command(*query))
+        screen.say("", *console, "Log entries with the AWS CLI:", start_query)
 
 
 def _results(stage: Stage, stored: StoredJob, item: Item) -> tuple[Counter[Reason], list[str] | None, int]:

@@ -72,7 +72,7 @@ def replay(
     answer = run(screen, stage, stored, output, yes, wait)
     if no_wait:
         screen.show({**answer, "done": False, "resultStats": None})
-        screen.say(f"The replay was sent. `job {stored.name}` shows the result.")
+        screen.say(f"The replay was sent. `{stage.command('job', stored.name)}` shows the result.")
         return
     stored = find_job(stage, stored.intentId)
     screen.show({**answer, "done": True, "resultStats": stored.resultStats})
@@ -90,7 +90,7 @@ def _replay_outputs(
     if stored.is_claimed:
         raise RefusedError(
             f"an invocation has claimed job {stored.name!r} until {stored.claimedUntil} (epoch seconds) at the latest.",
-            f"Replay the job after that. `job {stored.name}` shows the claim.",
+            f"Replay the job after that. `{stage.command('job', stored.name)}` shows the claim.",
         )
     outputs = choose_outputs(stage, stored, named)
     keys = [output.key for output in outputs]
@@ -132,7 +132,8 @@ def _send(screen: Screen, stage: Stage, job: BatchJob, rest: BatchJob, key: str)
         if restore_outputs(stage.stores.jobs, job, rest):
             state = f"The item of job {job.jobId!r} was restored."
         else:
-            state = f"An invocation has claimed job {job.jobId!r} or processed an output. Run `job {job.jobId}`."
+            show = stage.command("job", job.jobId)
+            state = f"An invocation has claimed job {job.jobId!r} or processed an output. Run `{show}`."
         screen.say(f"The message was not sent, or SQS's response was lost. {state}")
         raise
 
@@ -184,7 +185,8 @@ def _replay_output_manifest(
         raise RefusedError(
             f"{key!r} counts {quantity(counts.processedRecordCount, 'record')}, but the processed output has {lines}, "
             "so the message would fail.",
-            f"Process the output first, with redrive --job {job.jobId} or replay {job.jobId}.",
+            f"Process the output first, with `{stage.command('redrive', '--job', job.jobId)}` or "
+            f"`{stage.command('replay', job.jobId)}`.",
         )
     screen.confirm(f"Compare {key} again?", yes=yes)
     stage.queue.send([notification(bucket, key)])
@@ -204,9 +206,9 @@ def _wait(
                     raise UnfinishedError(
                         f"job {stored.name!r} was not processed within {timeout}. The function continues, and SQS "
                         "delivers a failed message again.",
-                        f"Run `job {stored.name}` later.",
+                        f"Run `{stage.command('job', stored.name)}` later.",
                     )
                 time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:
-        screen.say(f"Stopped waiting. The function continues. `job {stored.name}` shows the result.")
+        screen.say(f"Stopped waiting. The function continues. `{stage.command('job', stored.name)}` shows the result.")
         raise

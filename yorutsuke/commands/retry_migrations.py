@@ -19,7 +19,7 @@ from yorutsuke_common.schema import TransactionStatus
 def retry_migrations(screen: Screen, stage: Stage, job: JobName, *, yes: Yes = False) -> None:
     """Move the images that could not be moved. Set the status of their transactions. A preview comes first."""
     stored = find_job(stage, job)
-    job_id = _require_processed(stored)
+    job_id = _require_processed(stage, stored)
     transactions = find_unmoved(stage, job_id)
     count, more = len(transactions), surplus(stored, len(transactions))
     if not count and not more:
@@ -46,14 +46,14 @@ def retry_migrations(screen: Screen, stage: Stage, job: JobName, *, yes: Yes = F
         )
 
 
-def _require_processed(stored: StoredJob) -> str:
+def _require_processed(stage: Stage, stored: StoredJob) -> str:
     """Return the id of a job. Raises RefusedError if its output is still to be processed, which moves the images."""
     if stored.is_claimed or not stored.is_completed or not stored.processedOutputs:
         claimed = " and claimed" if stored.is_claimed else ""
         raise RefusedError(
             f"job {stored.name!r} is {stored.status}{claimed}, and its output is still to be processed, which moves "
             "the images.",
-            f"Run the command again when the job is COMPLETED. `job {stored.name}` shows its state.",
+            f"Run the command again when the job is COMPLETED. `{stage.command('job', stored.name)}` shows its state.",
         )
     return stored.name
 

@@ -34,4 +34,6 @@ from yorutsuke.errors import error_line
     ],
 )
 def test_error_line_asks_for_a_login(error: BotoCoreError, why: str) -> None:
-    assert error_line(error) == f"{why}. Name a profile with --profile, or log in with `aws sso login`."
+    login = f"{why}. Name a profile with --profile, or log in with `aws sso login"
+    assert error_line(error, None) == f"{login}`."
+    assert error_line(error, "my profile") == f"{login} --profile 'my profile'`."

@@ -193,6 +193,23 @@ def test_json_answer_has_the_exact_text(aws: HostileAws, capsys: pytest.CaptureF
     assert aws.job["bedrockMessage"] == answer["bedrockMessage"]
 
 
+@pytest.mark.parametrize("command", ["job job", "doctor"])
+def test_suggested_command_is_in_one_line(
+    aws: HostileAws, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    aws.job |= {"jobId": "job0000001", "status": "COMPLETED", "completedAt": "2026-11-22T18:42:07Z"}
+    monkeypatch.setattr("yorutsuke.screen.WIDTH", 40)
+
+    main([*command.split(), "--stage", "dev", "--region", "eu-west-1", "--profile", "my profile"])
+
+    out, err = capsys.readouterr()
+    options = "--stage dev --region eu-west-1 --profile 'my profile'"
+    suggested = ["redrive --dry-run"] if command == "doctor" else ["retry-migrations job0000001"]
+    suggested += ["redrive"] if command == "doctor" else ["redrive --job job0000001 --dry-run"]
+    for words in suggested:
+        assert any(f"yorutsuke {words} {options}" in line for line in (out + err).splitlines())
+
+
 @pytest.mark.parametrize("json_option", [[], ["--json"]])
 def test_jobs_escapes_a_lone_surrogate(
     aws: HostileAws, capsys: pytest.CaptureFixture[str], json_option: list[str]

@@ -1,7 +1,6 @@
-import shlex
 from datetime import UTC, datetime
 
-from yorutsuke.log_query import cli_command, console_link, job_query
+from yorutsuke.log_query import cli_arguments, console_link, job_query
 
 QUERY = (
     "eu-west-1",
@@ -21,10 +20,10 @@ def test_console_link_has_the_form_of_the_console() -> None:
     )
 
 
-def test_cli_command_has_the_query_as_one_word() -> None:
-    words = shlex.split(cli_command(*QUERY))
+def test_cli_arguments_have_the_query_as_one_word() -> None:
+    words = cli_arguments(*QUERY[1:])
 
-    assert words[:3] == ["aws", "logs", "start-query"]
+    assert words[:2] == ["logs", "start-query"]
     assert words[words.index("--query-string") + 1] == QUERY[2]
     assert words[words.index("--log-group-names") + 1 :][:2] == ["/aws/lambda/a", "/aws/lambda/b-1"]
     assert words[words.index("--start-time") + 1] == "1795356300"
