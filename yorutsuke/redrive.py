@@ -13,6 +13,7 @@ from enum import StrEnum
 from yorutsuke_common.errors import InvalidEventError
 from yorutsuke_common.events import (
     JobEnd,
+    JobEvent,
     Origin,
     OutputManifestObject,
     OutputObject,
@@ -39,8 +40,15 @@ class Kind(StrEnum):
 
 
 KINDS = {OutputObject: Kind.OUTPUT, OutputManifestObject: Kind.OUTPUT_MANIFEST, JobEnd: Kind.JOB_END}
-_Content = tuple[Kind, str | None, str | None]
-"""The kind of a message, its job, and the reason why the function cannot read it, or None."""
+
+
+@dataclass(frozen=True)
+class MessageContent:
+    """The kind of a message, its job and its events. S3's test event has neither a job nor events."""
+
+    kind: Kind
+    job_id: str | None
+    events: tuple[JobEvent, ...]
 
 
 @dataclass
@@ -69,8 +77,9 @@ class Redrive:
     """The messages of a dead-letter queue, and the outcome of their redrive.
 
     `readable` holds the ids of those that can be redriven. `hidden` counts those, of any job, that were not received.
-    `moved` counts messages; `jobs` and `failures` are the jobs and the errors of resubmitted requests, by intent.
-    `left` counts readable messages that were not redriven, and `stopped` is the error that stopped the redrive, if any.
+    `sent` has the messages that were moved. `jobs` and `failures` are the jobs and the errors of resubmitted requests,
+    by intent. `left` counts readable messages that were not redriven, and `stopped` is the error that stopped the
+    redrive, if any.
     """
 
     queue: Queue
@@ -78,7 +87,7 @@ class Redrive:
     count: int = 0
     readable: list[str] = field(default_factory=list[str])
     hidden: int = 0
-    moved: int = 0
+    sent: list[MessageContent] = field(default_factory=list[MessageContent])
     jobs: dict[str, str] = field(default_factory=dict[str, str])
     failures: dict[str, str] = field(default_factory=dict[str, str])
     left: int = 0
@@ -94,14 +103,14 @@ class Redrive:
 def find_messages(stage: Stage, job_id: str | None, advance: Advance) -> Redrive:
     """Return the dead messages of a job, or of all jobs. Raises UnfinishedError as `Queue.look`."""
     redrive = Redrive(stage.dead_letter_queue)
-    groups: dict[_Content, MessageGroup] = {}
-    place = origin_of(stage.function_arn, stage.settings.images_bucket)
+    groups: dict[tuple[Kind, str | None, str | None], MessageGroup] = {}
+    place = _place(stage)
 
     def see(message: Message) -> None:
-        content = _read(message.body, place)
-        _, subject, problem = content
-        if job_id in {None, subject}:
-            groups.setdefault(content, MessageGroup(*content)).add(message)
+        content, problem = _read(message.body, place)
+        if job_id in {None, content.job_id}:
+            row = content.kind, content.job_id, problem
+            groups.setdefault(row, MessageGroup(*row)).add(message)
             redrive.add(message, problem)
 
     redrive.hidden = redrive.queue.look(see, advance)
@@ -109,17 +118,29 @@ def find_messages(stage: Stage, job_id: str | None, advance: Advance) -> Redrive
     return redrive
 
 
-def _read(body: str, place: Origin) -> _Content:
-    """Return the content of a message, parsed as the function parses it."""
+def dead_events(stage: Stage) -> set[JobEvent]:
+    """Return the events in the dead-letter queue. Raises UnfinishedError as `Queue.look`."""
+    events: set[JobEvent] = set()
+    place = _place(stage)
+    stage.dead_letter_queue.look(lambda message: events.update(_read(message.body, place)[0].events), lambda _: None)
+    return events
+
+
+def _place(stage: Stage) -> Origin:
+    return origin_of(stage.function_arn, stage.settings.images_bucket)
+
+
+def _read(body: str, place: Origin) -> tuple[MessageContent, str | None]:
+    """Return the content of a message, parsed as the function parses it, and the reason why it cannot be, or None."""
     try:
         events = job_events_in_message(body, place)
     except InvalidEventError as exc:
-        return Kind.UNKNOWN, None, str(exc)
+        return MessageContent(Kind.UNKNOWN, None, ()), str(exc)
     if not events:
-        return Kind.TEST_EVENT, None, None
+        return MessageContent(Kind.TEST_EVENT, None, ()), None
     # S3 and EventBridge send one event per message.
     kind = Kind.FAILED_EVENT if is_lambda_failure_record(json.loads(body)) else KINDS[type(events[0])]
-    return kind, events[0].job_id, None
+    return MessageContent(kind, events[0].job_id, tuple(events)), None
 
 
 def find_requests(stage: Stage, intent_id: str | None, advance: Advance) -> Redrive:
@@ -140,15 +161,16 @@ def find_requests(stage: Stage, intent_id: str | None, advance: Advance) -> Redr
 
 def move_messages(stage: Stage, redrive: Redrive, advance: Advance) -> None:
     """Move the readable messages from the dead-letter queue to the queue."""
+    place = _place(stage)
 
     def move(messages: Sequence[Message]) -> Sequence[Message]:
         # Messages are sent before they are deleted: the function recognizes a message that comes twice.
         stage.queue.send([message.body for message in messages])
+        redrive.sent.extend(_read(message.body, place)[0] for message in messages)
         advance(len(messages))
         return messages
 
     redrive.left, redrive.stopped = redrive.queue.consume(redrive.readable, move)
-    redrive.moved = len(redrive.readable) - redrive.left
 
 
 def resubmit_requests(stage: Stage, redrive: Redrive, advance: Advance) -> None:

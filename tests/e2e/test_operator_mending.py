@@ -12,12 +12,13 @@ from unittest.mock import patch
 
 import pytest
 
-from local.emulator import Emulator
+from local.emulator import REGION, Emulator
 from local.job_run import JobRun, until
 from local.receipts import Receipt, simple_lines
 from yorutsuke import migrations
 from yorutsuke.errors import UnfinishedError
 from yorutsuke.queues import Queue
+from yorutsuke.replay import notification
 from yorutsuke_common.aws.dynamodb import to_item
 from yorutsuke_common.schema import RecordCounts
 
@@ -365,6 +366,74 @@ def test_interrupted_replay_names_the_files_not_sent(operator: Operator, new_job
     assert result.code == 1
     left = f"batch-output/{job_run.job_id}/b.jsonl"
     assert f"Output files that were not sent: {left}. Run the command again." in result.message
+
+
+def _put_dead_messages(job_run: JobRun, *events: dict[str, Any]) -> None:
+    for event in events:
+        queue = job_run.outputs["deadLetterQueueUrl"]
+        job_run.aws.sqs.send_message(QueueUrl=queue, MessageBody=json.dumps(event))
+
+
+def _job_end(job_run: JobRun) -> dict[str, Any]:
+    event = json.loads((ROOT / "tests" / "events" / "bedrock" / "job_state_change.json").read_text())
+    account = job_run.outputs["functionRoleArn"].split(":")[4]
+    arn = f"arn:aws:bedrock:{REGION}:{account}:model-invocation-job/{job_run.job_id}"
+    return {**event, "account": account, "detail": {**event["detail"], "batchJobArn": arn}}
+
+
+def test_redrive_waits_until_messages_are_processed(operator: Operator, new_job_run: NewJobRun, tmp_path: Path) -> None:
+    output, manifest, failed = new_job_run(), new_job_run(), new_job_run()
+    keys: list[str] = []
+    for job_run in (output, manifest):
+        receipts = own_receipts(job_run, 2)
+        seed(job_run, receipts)
+        keys.append(_complete(job_run, tmp_path, receipts))
+    failed.seed_job()
+    _update_job(output, "REMOVE processedOutputs, outputStats")
+    counts = RecordCounts(totalRecordCount=2, processedRecordCount=2, successRecordCount=2, errorRecordCount=0)
+    manifest.drop_output_manifest(counts)
+    manifest.wait_until(lambda job: "bedrockCounts" in job, "be reconciled")
+    _update_job(manifest, "REMOVE bedrockCounts")
+    bucket = output.outputs["imagesBucket"]
+    objects = [keys[0], f"batch-output/{manifest.job_id}/manifest.json.out"]
+    events = [json.loads(notification(bucket, key)) for key in objects]
+    _put_dead_messages(output, *events, _job_end(failed), {"Event": "s3:TestEvent"})
+
+    result = operator("redrive", "--yes", "--json")
+
+    answer = result.json
+    assert (answer["moved"], answer["done"]) == (4, True)
+    assert {(group["kind"], group["jobId"], group["outcome"], group["messages"]) for group in answer["outcomes"]} == {
+        ("output", output.job_id, "processed", 1),
+        ("output manifest", manifest.job_id, "processed", 1),
+        ("job's end", failed.job_id, "processed", 1),
+        ("S3's test event", None, "ignored by the function", 1),
+    }
+    assert "processedOutputs" in output.job()
+    assert "bedrockCounts" in manifest.job()
+    assert failed.job()["status"] == "FAILED"
+
+
+def test_redrive_reports_messages_that_fail_again(operator: Operator, new_job_run: NewJobRun) -> None:
+    job_run = new_job_run()
+    sqs, queue = job_run.aws.sqs, job_run.outputs["queueUrl"]
+    before = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["VisibilityTimeout"])["Attributes"]
+    sqs.set_queue_attributes(QueueUrl=queue, Attributes={"VisibilityTimeout": "1"})
+    # The job does not have an item, so each delivery fails.
+    message = notification(job_run.outputs["imagesBucket"], f"batch-output/{job_run.job_id}/output.jsonl")
+    _put_dead_messages(job_run, json.loads(message))
+    try:
+        result = operator("redrive", "--yes")
+    finally:
+        sqs.set_queue_attributes(QueueUrl=queue, Attributes=dict(before))
+        sqs.purge_queue(QueueUrl=job_run.outputs["deadLetterQueueUrl"])
+
+    assert result.code == 1
+    assert f"│ output │ {job_run.job_id} │ in the dead-letter queue again │" in " ".join(result.out.split())
+    assert result.message.endswith(
+        "UnfinishedError: messages that failed again and are in yorutsuke-batch-output-dlq-local: 1. Correct the "
+        "cause. Run the command again."
+    )
 
 
 def test_retry_migrations_corrects_every_output_file(operator: Operator, new_job_run: NewJobRun) -> None:

@@ -18,6 +18,8 @@ from .copy_actions import COPY_ACTIONS
 from .operator_stage import ROOT, Operator, make_operator
 
 JOB = "rights000001"
+MANIFEST_KEY = f"batch-output/{JOB}/manifest.json.out"
+COUNTS = {"totalRecordCount": 2, "processedRecordCount": 2, "successRecordCount": 2, "errorRecordCount": 0}
 ALWAYS = "lambda:GetFunctionConfiguration"
 ACTION = re.compile(r"`([a-z0-9]+:[A-Z][A-Za-z]+)`")
 COMMANDS = {
@@ -76,12 +78,16 @@ def operator(emulator: Emulator, stage: JobRun, tmp_path_factory: pytest.TempPat
 
 @pytest.fixture(autouse=True)
 def restored_work(operator: Operator) -> None:
-    """Restore the dead message, the image, the transaction's status and the job's item for the next command."""
+    """Restore the messages, the output manifest, the image, the transaction and the item for the next command."""
     job_run = operator.job_run
     key = f"batch-output/{JOB}/output.jsonl"
-    s3 = {"bucket": {"name": job_run.outputs["imagesBucket"]}, "object": {"key": key}}
-    dead = json.dumps({"Records": [{"s3": s3}]})
-    job_run.aws.sqs.send_message(QueueUrl=job_run.outputs["deadLetterQueueUrl"], MessageBody=dead)
+    # The events of these messages are processed, so `redrive` does not wait.
+    for key_, etag in ((key, "etag"), (MANIFEST_KEY, None)):
+        s3 = {"bucket": {"name": job_run.outputs["imagesBucket"]}, "object": {"key": key_, "eTag": etag}}
+        dead = json.dumps({"Records": [{"s3": s3}]})
+        job_run.aws.sqs.send_message(QueueUrl=job_run.outputs["deadLetterQueueUrl"], MessageBody=dead)
+    manifest = json.dumps(COUNTS).encode()
+    job_run.aws.s3.put_object(Bucket=job_run.outputs["imagesBucket"], Key=MANIFEST_KEY, Body=manifest)
     [image_id] = [transaction["imageId"] for transaction in job_run.transactions()]
     job_run.seed_images([image_id])
     for transaction in job_run.transactions():
@@ -91,8 +97,11 @@ def restored_work(operator: Operator) -> None:
     job_run.aws.dynamodb.update_item(
         TableName=job_run.outputs["batchJobsTable"],
         Key={"intentId": {"S": job_run.intent_id}},
-        UpdateExpression="SET resultStats = :stats, processedOutputs = :seen, outputStats = :counted",
-        ExpressionAttributeValues=to_item({":stats": stats, ":seen": {key: "etag"}, ":counted": {key: stats}}),
+        UpdateExpression="SET resultStats = :stats, processedOutputs = :seen, outputStats = :counted, "
+        "bedrockCounts = :counts",
+        ExpressionAttributeValues=to_item(
+            {":stats": stats, ":seen": {key: "etag"}, ":counted": {key: stats}, ":counts": COUNTS}
+        ),
     )
 
 

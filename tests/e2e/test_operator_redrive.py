@@ -88,7 +88,7 @@ def test_redrive_groups_and_moves_the_readable_messages(operator: Operator) -> N
     ]
     _put_dead_messages(job_run, *readable, "no JSON")
 
-    answer = operator("redrive", "--json", "--yes").json
+    answer = operator("redrive", "--json", "--yes", "--no-wait").json
 
     found = {(group["kind"], group["jobId"], group["messages"]) for group in answer["found"]}
     assert found == {
@@ -99,6 +99,7 @@ def test_redrive_groups_and_moves_the_readable_messages(operator: Operator) -> N
         ("unknown", None, 1),
     }
     assert (answer["messages"], answer["readable"], answer["moved"]) == (6, 5, 5)
+    assert (answer["done"], answer["outcomes"]) == (False, [])
     assert _visible(job_run, "queueUrl") == Counter(readable)
     assert _visible(job_run, "deadLetterQueueUrl") == Counter(["no JSON"])
 
@@ -108,7 +109,7 @@ def test_redrive_needs_yes_without_a_terminal(operator: Operator) -> None:
     _put_dead_messages(operator.job_run, body)
 
     refused = operator.run_process("redrive")
-    done = operator.run_process("redrive", "--yes")
+    done = operator.run_process("redrive", "--yes", "--no-wait")
 
     assert refused.code == 1
     assert "standard input is not a terminal. Pass --yes" in refused.message
@@ -139,8 +140,8 @@ def test_redrive_selects_messages_by_job_or_intent(operator: Operator) -> None:
     bodies = [_output(job_run, job_id) for job_id in ("jobone000001", "jobtwo000002", "nobodys00003")]
     _put_dead_messages(job_run, *bodies)
 
-    by_intent = operator("redrive", "--json", "--yes", "--job", "intent-two").json
-    without_record = operator("redrive", "--json", "--yes", "--job", "nobodys00003").json
+    by_intent = operator("redrive", "--json", "--yes", "--no-wait", "--job", "intent-two").json
+    without_record = operator("redrive", "--json", "--yes", "--no-wait", "--job", "nobodys00003").json
     delete_jobs(job_run, "intent-two")
 
     assert [group["jobId"] for group in by_intent["found"]] == ["jobtwo000002"]
@@ -157,12 +158,28 @@ def test_redrive_succeeds_with_an_empty_queue(operator: Operator) -> None:
     assert operator("redrive", "--json").json["found"] == []
 
 
+def test_redrive_reports_unprocessed_messages_after_its_timeout(operator: Operator) -> None:
+    job_run = operator.job_run
+    _put_dead_messages(job_run, _output(job_run, "jobone000001"), _output(job_run, "jobtwo000002"))
+
+    result = operator("redrive", "--yes", "--timeout", "0m", "--json")
+
+    answer = json.loads(result.out)
+    waiting = [("jobone000001", "not processed yet", 1), ("jobtwo000002", "not processed yet", 1)]
+    assert (result.code, answer["moved"], answer["done"]) == (1, 2, False)
+    assert [(group["jobId"], group["outcome"], group["messages"]) for group in answer["outcomes"]] == waiting
+    assert result.error == (
+        "UnfinishedError: 2 of 2 messages were not processed within 0:00:00. The function continues, and SQS delivers "
+        "a failed message again. Run `yorutsuke job jobone000001 --stage local` later."
+    )
+
+
 def test_redrive_keeps_messages_after_failed_sending(operator: Operator) -> None:
     bodies = [_output(operator.job_run, f"jobfull{number:05}") for number in range(25)]
     _put_dead_messages(operator.job_run, *bodies)
 
     with patch.object(queues.Queue, "send", side_effect=UnfinishedError("SQS took none")):
-        result = operator("redrive", "--yes")
+        result = operator("redrive", "--yes", "--no-wait")
 
     assert result.code == 1
     assert "UnfinishedError: 25 of 25 messages were not moved (SQS took none). Run the command again." in result.message
@@ -177,7 +194,7 @@ def test_redrive_reports_messages_received_elsewhere(operator: Operator) -> None
     job_run.aws.sqs.receive_message(QueueUrl=dead, MaxNumberOfMessages=1, VisibilityTimeout=600)
 
     looked = operator("redrive", "--dry-run")
-    done = operator("redrive", "--yes")
+    done = operator("redrive", "--yes", "--no-wait")
     empty = operator("redrive", "--json")
 
     assert (looked.code, done.code, empty.code) == (0, 1, 1)
@@ -187,9 +204,7 @@ def test_redrive_reports_messages_received_elsewhere(operator: Operator) -> None
     assert f"1 of 1 messages were moved. {hidden}" in done.message
     assert "After an interrupted command, messages become visible within 10 minutes." in done.message
     assert f"Found 0 matching messages in {queue}. {hidden}" in empty.message
-    assert (
-        f"UnfinishedError: messages in {queue} that could not be received: 1. Run the command again." in empty.message
-    )
+    assert f"UnfinishedError: messages in {queue} that could not be received: 1. Run the command again." in empty.error
     assert (json.loads(empty.out)["messages"], json.loads(empty.out)["hidden"]) == (0, 1)
 
 
@@ -203,10 +218,10 @@ def test_redrive_reports_messages_received_during_confirmation(operator: Operato
         move_messages(*arguments)
 
     with patch("yorutsuke.commands.redrive.move_messages", move_after_receiving):
-        result = operator("redrive", "--yes", "--json")
+        result = operator("redrive", "--yes", "--no-wait", "--json")
 
     assert (result.code, json.loads(result.out)["moved"]) == (1, 2)
-    assert "UnfinishedError: 1 of 3 messages were not moved (another program has received them)." in result.message
+    assert "UnfinishedError: 1 of 3 messages were not moved (another program has received them)." in result.error
 
 
 def test_redrive_stops_when_messages_become_visible_again(operator: Operator) -> None:
@@ -215,7 +230,7 @@ def test_redrive_stops_when_messages_become_visible_again(operator: Operator) ->
 
     with patch.object(queues, "HIDDEN_SECONDS", 0):
         looked = operator("redrive", "--dry-run", "--json")
-        moved = operator("redrive", "--yes", "--json", "--job", "jobslow00000")
+        moved = operator("redrive", "--yes", "--no-wait", "--json", "--job", "jobslow00000")
 
     # A call receives ten messages. The first ten are visible again at once, so the others are only counted.
     assert looked.code == 0
@@ -250,7 +265,7 @@ def test_redrive_stops_moving_after_the_time_limit(operator: Operator) -> None:
             move_messages(*arguments)
 
     with patch("yorutsuke.commands.redrive.move_messages", move_without_time):
-        result = operator("redrive", "--yes")
+        result = operator("redrive", "--yes", "--no-wait")
 
     assert result.code == 1
     assert "160 of 200 messages were moved." in result.message
@@ -266,7 +281,7 @@ def test_redrive_moves_a_thousand_messages(operator: Operator) -> None:
     bodies = [_output(job_run, f"jobmany{number // 10:05}") for number in range(1000)]
     _put_dead_messages(job_run, *bodies)
 
-    result = operator("redrive", "--yes")
+    result = operator("redrive", "--yes", "--no-wait")
 
     assert result.code == 0, result.err
     assert ": 1000, the first 20 of 100 rows" in result.out

@@ -223,7 +223,7 @@ def test_redrive_reports_requests_received_elsewhere(
     assert "Found 0 matching requests in yorutsuke-batch-orchestrator-dlq-local. Messages in" in looked.message
     assert (
         "UnfinishedError: messages in yorutsuke-batch-orchestrator-dlq-local that could not be received: 1. Run the "
-        "command again." in asked.message
+        "command again." in asked.error
     )
 
 

@@ -1,6 +1,5 @@
 """`replay`: processes a job's output again, after a preview of the effects."""
 
-import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
@@ -24,27 +23,14 @@ from yorutsuke.replay import (
 from yorutsuke.screen import Screen, facts, quantity
 from yorutsuke.stage import Stage
 from yorutsuke.stored_jobs import StoredJob, find_job
-from yorutsuke.times import parse_span
+from yorutsuke.waiting import DEFAULT_TIMEOUT, NoWait, Timeout, wait_until
 from yorutsuke_common.aws.output_files import read_output_manifest
 from yorutsuke_common.records.output_manifest import is_premature, parse_counts, processed_lines
 from yorutsuke_common.schema import BatchJob
 
-DEFAULT_TIMEOUT = timedelta(minutes=15)
-POLL_SECONDS = 1.0
-
 Manifest = Annotated[bool, typer.Option("--manifest", help="Compare manifest.json.out again instead.")]
 Output = Annotated[
     str | None, typer.Option("--output", metavar="FILE", help="Only this output file, if the job has several.")
-]
-NoWait = Annotated[bool, typer.Option("--no-wait", help="Do not wait for the result.")]
-Timeout = Annotated[
-    timedelta | None,
-    typer.Option(
-        "--timeout",
-        parser=parse_span,
-        metavar="SPAN",
-        help="Maximum time to wait per file, such as 2h. By default 15m.",
-    ),
 ]
 
 Wait = Callable[[Callable[[StoredJob], bool]], object]
@@ -198,17 +184,11 @@ def _wait(
     screen: Screen, stage: Stage, stored: StoredJob, timeout: timedelta, is_done: Callable[[StoredJob], bool]
 ) -> None:
     """Wait until a job's item has the result. Raises UnfinishedError after the timeout."""
-    deadline = time.monotonic() + timeout.total_seconds()
-    try:
-        with screen.progress("Waiting for the function"):
-            while not is_done(find_job(stage, stored.intentId)):
-                if time.monotonic() > deadline:
-                    raise UnfinishedError(
-                        f"job {stored.name!r} was not processed within {timeout}. The function continues, and SQS "
-                        "delivers a failed message again.",
-                        f"Run `{stage.command('job', stored.name)}` later.",
-                    )
-                time.sleep(POLL_SECONDS)
-    except KeyboardInterrupt:
-        screen.say(f"Stopped waiting. The function continues. `{stage.command('job', stored.name)}` shows the result.")
-        raise
+    show = stage.command("job", stored.name)
+    stopped = f"Stopped waiting. The function continues. `{show}` shows the result."
+    if not wait_until(screen, lambda _: is_done(find_job(stage, stored.intentId)), timeout, stopped):
+        raise UnfinishedError(
+            f"job {stored.name!r} was not processed within {timeout}. The function continues, and SQS delivers a "
+            "failed message again.",
+            f"Run `{show}` later.",
+        )

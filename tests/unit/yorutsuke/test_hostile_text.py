@@ -98,6 +98,7 @@ CASES = {
     "lost-replay": Case(["replay", "job"], err=["jobId", "code"], prepare=_refuse_message, code=1),
     "claimed-replay": Case(["replay", "job"], prepare=_claim_job, code=1),
     "redrive": Case(["redrive", "--dry-run"], out=["messageJob"], prepare=_put_dead_messages),
+    "moved-redrive": Case(["redrive", "--timeout", "0m"], out=["messageJob"], prepare=_put_dead_messages, code=1),
     "redrive-submissions": Case(
         ["redrive", "--submissions"],
         out=["requestUser", "condition", "errorType", "errorMessage", "newErrorMessage"],
