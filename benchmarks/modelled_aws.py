@@ -53,8 +53,11 @@ SECOND = SUBMITTED.model_copy(
 """Another job of the same user, for concurrent runs."""
 FIRST_IMAGES, SECOND_IMAGES = "img-", "two-"
 """The prefixes of the image ids of the two jobs. They have the same length, and so do the output files."""
+WAITING_IMAGES = "new-"
+"""The prefix of the ids of images that no job has read."""
 CONTENT = b""
 """The content from which the ETag of every object is derived."""
+ETAG = StoredObject(CONTENT, LAST_MODIFIED).etag
 PARTITION_UNITS = 1_000
 """Write units that a partition takes in a second.
 
@@ -66,10 +69,9 @@ PENDING_IMAGE = to_item(
         "md5": "0cc175b9c0f1b6a831c399e269772661",
         "uploadedAt": "2026-11-22T09:12:44Z",
         "status": ImageStatus.PENDING.value,
-        "uploadETag": f'"{StoredObject(CONTENT, LAST_MODIFIED).etag}"',
     }
 )
-"""The attributes that all images share."""
+"""The attributes of an image as the app writes them, except those that differ between images."""
 
 
 class GeneratedBody(io.BufferedIOBase):
@@ -117,13 +119,16 @@ class GeneratedTable(Table):
         self._written = written
 
     def get(self, key: Item, /) -> Item | None:
-        """Return a pending image with the key's id, or None if the table does not have images."""
+        """Return the image with the key's id, or None if the table does not have images."""
         if self._name != PENDING_IMAGES:
             return None
         image_id = key["imageId"]["S"]
+        image = {**PENDING_IMAGE, **key, "s3Key": {"S": f"{UPLOADS_PREFIX}{SUBMITTED.userId}/{image_id}.jpg"}}
+        if image_id.startswith(WAITING_IMAGES):
+            return image
         job = SECOND if image_id.startswith(SECOND_IMAGES) else SUBMITTED
-        s3_key = f"{UPLOADS_PREFIX}{SUBMITTED.userId}/{image_id}.jpg"
-        return {**PENDING_IMAGE, **key, **to_item({"s3Key": s3_key, "intentId": job.intentId})}
+        hold = {"status": ImageStatus.SUBMITTED.value, "intentId": job.intentId, "submittedAt": job.submitTime}
+        return {**image, **to_item(hold), "attempts": {"N": "1"}, "uploadETag": {"S": f'"{ETAG}"'}}
 
     def put(self, _: Item, /) -> None:
         """Count the write of an item."""

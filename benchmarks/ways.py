@@ -32,12 +32,12 @@ from yorutsuke_common.schema import BatchJob, Transaction
 from .modelled_aws import (
     BATCH_JOBS,
     BUCKET,
-    FIRST_IMAGES,
     LAST_MODIFIED,
     PENDING_IMAGES,
     SECOND,
     SUBMITTED,
     TRANSACTIONS,
+    WAITING_IMAGES,
     ModelledAws,
 )
 
@@ -183,7 +183,7 @@ def _repeated_read(aws: ModelledAws, read: Callable[[Line], object]) -> Run:
 
 def submit(aws: ModelledAws) -> Run:
     """Submit a job with the real orchestrator after a cold start, from its event to the item of the job."""
-    image_ids = [f"{FIRST_IMAGES}{number:06}" for number in range(aws.records)]
+    image_ids = [f"{WAITING_IMAGES}{number:06}" for number in range(aws.records)]
     request = {"intentId": "benchmark", "pendingImageIds": image_ids, "userId": SUBMITTED.userId}
     return partial(orchestrator.handler, request, lambda_context(seconds=900))
 

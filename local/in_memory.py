@@ -26,6 +26,8 @@ import pydantic_core
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
 
+from yorutsuke_common.names import IMAGE_STATUS_INDEX
+
 from .partiql import Insert, parse_statement
 from .wire import (
     Body,
@@ -145,6 +147,10 @@ class Table:
         """Return the item with this key, or None."""
         return self.items.get(self.key_of(key))
 
+    def delete(self, key: Item, /) -> None:
+        """Delete the item with this key if it exists."""
+        self.items.pop(self.key_of(key), None)
+
     def accepts(self, item: Item, /) -> bool:
         """Return whether the partitions of an item take its write now, or throttle it."""
         if self.units_per_second is None:
@@ -226,6 +232,7 @@ class InMemoryAws:
             "GetItem": self._get_item,
             "PutItem": self._put_item,
             "UpdateItem": self._update_item,
+            "DeleteItem": self._delete_item,
             "BatchGetItem": self._batch_get_items,
             "BatchWriteItem": self._batch_write_items,
             "BatchExecuteStatement": self._batch_execute_statements,
@@ -235,10 +242,14 @@ class InMemoryAws:
 
     def _query(self, table: Table, parameters: Parameters, fault: Fault | None) -> AWSResponse:
         name, value = parameters["KeyConditionExpression"].split(" = ")
+        name = parameters.get("ExpressionAttributeNames", {}).get(name, name)
         expected = parameters["ExpressionAttributeValues"][value]
         shown = {**table.items, **table.earlier} if fault else table.items
         items = [item for item in shown.values() if item.get(name) == expected]
-        return json_response(200, {"Items": items[: parameters["Limit"]], "Count": len(items)})
+        if parameters["IndexName"] == IMAGE_STATUS_INDEX:
+            # An item without the sort key is not in the index.
+            items = sorted((item for item in items if "uploadedAt" in item), key=lambda item: item["uploadedAt"]["S"])
+        return json_response(200, {"Items": items[: parameters.get("Limit")], "Count": len(items)})
 
     def _get_item(self, table: Table, parameters: Parameters, _: Fault | None) -> AWSResponse:
         item = table.get(parameters["Key"])
@@ -266,6 +277,13 @@ class InMemoryAws:
         table.put(updated)
         self.changed()
         return json_response(200, {"Attributes": updated} if parameters.get("ReturnValues") == "ALL_NEW" else {})
+
+    def _delete_item(self, table: Table, parameters: Parameters, _: Fault | None) -> AWSResponse:
+        if refusal := _refusal(parameters, table.get(parameters["Key"])):
+            return refusal
+        table.delete(parameters["Key"])
+        self.changed()
+        return json_response(200, {})
 
     def _batch_get_items(self, table: Table, parameters: Parameters, fault: Fault | None) -> AWSResponse:
         [(name, request)] = parameters["RequestItems"].items()

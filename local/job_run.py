@@ -19,7 +19,7 @@ from yorutsuke_common.names import (
     LogEvent,
 )
 from yorutsuke_common.object_keys import dead_letters_key, input_key, output_prefix
-from yorutsuke_common.schema import BatchJob, JobStatus, PendingImage, RecordCounts, iso_utc
+from yorutsuke_common.schema import BatchJob, ImageStatus, JobStatus, PendingImage, RecordCounts, iso_utc
 
 from .aws import Aws
 from .bedrock.jobs import StateChange
@@ -74,7 +74,10 @@ class JobRun:
             userId=USER_ID,
             s3Key=key,
             uploadedAt=self.submit_time,
+            status=ImageStatus.SUBMITTED.value,
             intentId=self.intent_id,
+            submittedAt=self.submit_time,
+            attempts=1,
             uploadETag=etag,
         )
         self._put("pendingImagesTable", image.model_dump(exclude_none=True))

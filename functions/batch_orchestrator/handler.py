@@ -1,4 +1,4 @@
-"""The Lambda entry point: reads the request, submits its job, and returns the job."""
+"""The Lambda entry point: submits the job of a request, or the jobs of a scheduled run, and returns them."""
 
 from yorutsuke_common import cold_start
 
@@ -6,9 +6,9 @@ from yorutsuke_common import cold_start
 import json
 import os
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from http import HTTPStatus
 from typing import Any
 
@@ -23,11 +23,18 @@ from yorutsuke_common.aws.pending_images import PendingImages
 from yorutsuke_common.errors import IntentConflictError, InvalidRequestError, PermanentError
 from yorutsuke_common.logger import error_fields, make_logger
 from yorutsuke_common.names import ORCHESTRATOR_SERVICE, LogEvent
-from yorutsuke_common.submit_request import is_http_event, parse_request
+from yorutsuke_common.submit_request import (
+    is_http_event,
+    is_schedule_event,
+    parse_request,
+    scheduled_time,
+)
 
 from .bedrock_jobs import CREATE_ATTEMPTS, CREATE_SECONDS, BedrockJobs
 from .images import READ_AHEAD, ImageReader
 from .manifest import Manifests
+from .schedule_metrics import ScheduleMetrics
+from .scheduled_run import ScheduledRun
 from .settings import load_settings
 from .submit_job import JobSubmitter
 
@@ -39,13 +46,15 @@ logger = make_logger(ORCHESTRATOR_SERVICE)
 
 @logger.inject_lambda_context
 def handler(event: object, context: LambdaContext) -> dict[str, Any]:
-    """Submit the job of a request and return it, for API Gateway as an HTTP answer.
+    """Submit the job of a request and return it, for API Gateway as an HTTP answer. Or run the schedule.
 
     A direct invocation raises every error, so its caller receives `errorType` and `errorMessage`. Through API Gateway,
     a refused request is answered with 400, or 409 if a different request began the intent. Other errors are raised,
     and API Gateway answers 5xx. Each raised error counts as an error of the function. Repeating the same request is
     safe.
     """
+    if is_schedule_event(event):
+        return run_schedule(event, context)
     if not is_http_event(event):
         return submit(event, context)
     try:
@@ -59,14 +68,36 @@ def handler(event: object, context: LambdaContext) -> dict[str, Any]:
 def submit(event: object, context: LambdaContext) -> dict[str, Any]:
     """Submit the job of the request in an event and return it. Raises if the job is not submitted."""
     trace_id = _trace_id(context)
-
-    def seconds_left() -> float:
-        return context.get_remaining_time_in_millis() / 1000
-
     with _log_failure(trace_id):
         request = parse_request(event)
         logger.append_keys(intentId=request.intentId, userId=request.userId)
-        return job_submitter().submit(request, trace_id, seconds_left).answer()
+        return job_submitter().submit(request, trace_id, partial(_seconds_left, context)).answer()
+
+
+def run_schedule(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Submit the waiting images, and return the jobs. Raises if a call fails or a begun job needs a remedy."""
+    trace_id = _trace_id(context)
+    with _log_failure(trace_id):
+        return scheduled_run().run(scheduled_time(event), trace_id, partial(_seconds_left, context)).answer()
+
+
+def _seconds_left(context: LambdaContext) -> float:
+    return context.get_remaining_time_in_millis() / 1000
+
+
+@cache
+def scheduled_run() -> ScheduledRun:
+    """Return the use case of a scheduled run, over the clients of `job_submitter`."""
+    submitter = job_submitter()
+    return ScheduledRun(
+        submitter=submitter,
+        jobs=submitter.jobs,
+        pending=submitter.pending,
+        settings=submitter.settings,
+        metrics=ScheduleMetrics(submitter.settings.stage),
+        time_limit=submitter.time_limit,
+        logger=logger,
+    )
 
 
 @cache

@@ -14,7 +14,7 @@ from urllib3.exceptions import HTTPError
 from yorutsuke_common.aws.calls import OutOfTimeError, map_ahead
 from yorutsuke_common.aws.pending_images import StoredImage
 from yorutsuke_common.error_codes import error_code
-from yorutsuke_common.schema import ImageStatus
+from yorutsuke_common.schema import ImageStatus, Submission
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -47,9 +47,11 @@ s3:ListBucket, so S3 returns AccessDenied for a missing object."""
 class Unfit(StrEnum):
     """The reasons for which an image is left out of a job.
 
-    `UNKNOWN`: not in pending-images. `FOREIGN`: another user's. `NOT_PENDING`: already processed. `UNSUPPORTED`: the
-    extension of its key is not jpg, jpeg, png, gif or webp, or its owner may not have this key. `UNREADABLE`: missing
-    from the bucket, or not readable. `UNFIT_SIZE`: empty, or too large for a model request of the job's type.
+    `UNKNOWN`: not in pending-images. `FOREIGN`: another user's. `NOT_PENDING`: already processed, or in another job.
+    `UNSUPPORTED`: the extension of its key is not jpg, jpeg, png, gif or webp, or its owner may not have this key.
+    `UNREADABLE`: missing from the bucket, or not readable. `UNFIT_SIZE`: empty, or too large for a model request of the
+    job's type. `NO_ROOM`: it does not fit into the manifest of a scheduled job, or into the time of the function. It
+    waits for another job.
     """
 
     UNKNOWN = "UNKNOWN"
@@ -58,6 +60,11 @@ class Unfit(StrEnum):
     UNSUPPORTED = "UNSUPPORTED"
     UNREADABLE = "UNREADABLE"
     UNFIT_SIZE = "UNFIT_SIZE"
+    NO_ROOM = "NO_ROOM"
+
+
+PERMANENT = frozenset({Unfit.UNSUPPORTED, Unfit.UNFIT_SIZE})
+"""The reasons of images that no later job can read either."""
 
 
 @dataclass(frozen=True)
@@ -83,20 +90,22 @@ class Content:
 
 
 def select_images(
-    image_ids: Sequence[str], known: Mapping[str, StoredImage], user_id: str
+    image_ids: Sequence[str], known: Mapping[str, StoredImage], submission: Submission
 ) -> tuple[list[Image], dict[str, Unfit]]:
-    """Split the requested images into those that the user can send, in order of their ids, and the unfit ones."""
-    judged = {image_id: _judge(known.get(image_id), user_id) for image_id in sorted(image_ids)}
+    """Split the requested images into those that an intent can send, in order of their ids, and the unfit ones."""
+    judged = {image_id: _judge(known.get(image_id), submission) for image_id in sorted(image_ids)}
     images = [image for image in judged.values() if isinstance(image, Image)]
     return images, {image_id: reason for image_id, reason in judged.items() if isinstance(reason, Unfit)}
 
 
-def _judge(stored: StoredImage | None, user_id: str) -> Image | Unfit:
+def _judge(stored: StoredImage | None, submission: Submission) -> Image | Unfit:
     if stored is None:
         return Unfit.UNKNOWN
-    if stored.user_id != user_id:
+    if submission.userId not in (None, stored.user_id):
         return Unfit.FOREIGN
-    if stored.status != ImageStatus.PENDING:
+    # The intent may hold the image since an earlier invocation, or since before its item was deleted.
+    is_own = stored.status == ImageStatus.SUBMITTED and stored.intent_id == submission.intentId
+    if not is_own and stored.status not in (ImageStatus.PENDING, ImageStatus.FAILED):
         return Unfit.NOT_PENDING
     key = stored.upload_key
     image_format = FORMATS.get((key or "").rpartition(".")[2].lower())

@@ -89,6 +89,8 @@ class Manifests:
         images: Sequence[Image],
         seconds_left: SecondsLeft,
         invocation_type: InvocationType | None = None,
+        *,
+        partial: bool = False,
     ) -> Generator[Draft]:
         """Write the manifest of these images as a draft. Publish it inside the context; an error discards it.
 
@@ -97,20 +99,32 @@ class Manifests:
             images: The images, in order of their ids.
             seconds_left: Returns how long the function may still run.
             invocation_type: The type of the job, which determines the form of the model requests.
+            partial: Whether to leave out the images after the manifest is full or the time is used up.
 
         Raises:
-            InvalidRequestError: The manifest is too large for Bedrock, or takes longer than the function has.
+            InvalidRequestError: The manifest is too large for Bedrock, or takes longer than the function has, and is
+                not `partial`.
             botocore's or urllib3's errors: A call failed.
         """
         draft = Draft(ObjectWriter(self.s3, self.bucket, input_key(intent_id)), invocation_type)
         try:
-            self._write(draft, images, seconds_left)
+            self._write(draft, images, seconds_left, partial=partial)
             yield draft
         except Exception:
             self._discard(draft)
             raise
 
-    def _write(self, draft: Draft, images: Sequence[Image], seconds_left: SecondsLeft) -> None:
+    def _write(self, draft: Draft, images: Sequence[Image], seconds_left: SecondsLeft, *, partial: bool) -> None:
+        """Write the lines of the images."""
+        try:
+            self._write_all(draft, images, seconds_left)
+        except InvalidRequestError:
+            if not partial:
+                raise
+            rest = {image.image_id for image in images}.difference(draft.etags, draft.left_out)
+            draft.left_out.update(dict.fromkeys(rest, Unfit.NO_ROOM))
+
+    def _write_all(self, draft: Draft, images: Sequence[Image], seconds_left: SecondsLeft) -> None:
         seconds_at_start = seconds_left()
         max_bytes = MAX_CONVERSE_IMAGE_BYTES if draft.invocation_type == "Converse" else MAX_IMAGE_BYTES
         try:

@@ -1,16 +1,19 @@
 """Submits the job of a request: one job per intent, however often the request is repeated.
 
-The order of the steps makes a retry after a crash at any call safe. All checks come before the first visible effect:
-the images are read, and all lines of the manifest go into an unpublished draft. Then the intent's item is written,
-which fixes the submit time, the images and the parameters of the job. Then the manifest is published, and the item is
-updated. Then Bedrock creates the job, and the item receives the job's id. An invocation that finds an item without a
-job continues from it, with the published manifest or with the same images. Every invocation sends Bedrock the token
-that follows from the item, and so creates the same job.
+The order of the steps makes a retry after a crash at any call safe. The intent's item is written first. It fixes the
+submit time and the parameters of the job. Then the intent holds the images, so that no other intent reads them, and all
+lines of the manifest go into an unpublished draft. Then the item fixes the images, the manifest is published, and the
+item records that. Then Bedrock creates the job, and the item receives the job's id. An invocation that finds an item
+without a job continues from it. Every invocation sends Bedrock the token that follows from the item, and so creates the
+same job.
+
+A refused request abandons its intent, unless the manifest is published: the images are released and the item is
+deleted.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,14 +21,14 @@ from aws_lambda_powertools import Logger
 
 from yorutsuke_common.aws.batch_jobs import BatchJobs
 from yorutsuke_common.aws.calls import RESERVED_SECONDS, TimeLimit
-from yorutsuke_common.aws.pending_images import PendingImages
+from yorutsuke_common.aws.pending_images import Hold, PendingImages, StoredImage
 from yorutsuke_common.errors import IntentConflictError, InvalidRequestError, SubmissionLostError
 from yorutsuke_common.hashing import contents_digest, images_digest, selected, selection
 from yorutsuke_common.names import BATCH_OUTPUT_PREFIX, LogEvent
-from yorutsuke_common.schema import InvocationType, JobStatus, Submission, SubmitRequest, iso_utc
+from yorutsuke_common.schema import JobStatus, Submission, SubmitRequest, iso_utc
 
 from .bedrock_jobs import BedrockJobs
-from .images import Image, Unfit, select_images
+from .images import PERMANENT, Image, Unfit, select_images
 from .manifest import Draft, Manifests, SecondsLeft
 from .prompt import invocation_type
 from .settings import Settings
@@ -48,6 +51,11 @@ class SubmittedJob:
     requested: int
     left_out: Mapping[str, Unfit | None]
 
+    @property
+    def left_out_count(self) -> int:
+        """The number of requested images that are not in the job."""
+        return self.requested - (self.submission.imageCount or 0)
+
     def answer(self) -> dict[str, Any]:
         """Return the answer to the caller.
 
@@ -59,9 +67,21 @@ class SubmittedJob:
         named = sorted(self.left_out.items())[:REPORTED_IDS]
         return {
             **self.submission.model_dump(include=fields),
-            "leftOutCount": self.requested - self.submission.imageCount,
+            "leftOutCount": self.left_out_count,
             "leftOut": [{"imageId": image_id, **({"reason": why.value} if why else {})} for image_id, why in named],
         }
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The images that an intent can read, and the reasons of the others, by image id.
+
+    `holdable` has the items of these images, and of images that it could hold but not read.
+    """
+
+    images: Sequence[Image]
+    holdable: Sequence[StoredImage]
+    left_out: Mapping[str, Unfit]
 
 
 @dataclass(frozen=True)
@@ -76,13 +96,17 @@ class JobSubmitter:
     time_limit: TimeLimit
     logger: Logger
 
-    def submit(self, request: SubmitRequest, trace_id: str, seconds_left: SecondsLeft) -> SubmittedJob:
+    def submit(
+        self, request: SubmitRequest, trace_id: str, seconds_left: SecondsLeft, *, partial: bool = False
+    ) -> SubmittedJob:
         """Submit the job of a request, unless its intent has one, and return the job.
 
         Args:
             request: The request.
             trace_id: The trace id of the job, if this invocation begins the intent.
             seconds_left: Returns how long the function may still run.
+            partial: Whether images that do not fit into the manifest or the time are left out. Otherwise, the request
+                is refused.
 
         Raises:
             InvalidRequestError, IntentConflictError: The request is refused.
@@ -90,85 +114,175 @@ class JobSubmitter:
             Other errors: A call failed. Repeating the request is safe.
         """
         self.time_limit.start(seconds_left() - RESERVED_SECONDS)
+        image_ids = request.pendingImageIds
         found = self.jobs.find_submission(request.intentId)
-        if found and found.jobId:
-            require_same_request(found, request)
-            self.logger.append_keys(traceId=found.traceId, jobId=found.jobId)
-            self.logger.info("batch job already submitted", event=LogEvent.BATCH_SUBMIT_DUPLICATE)
-            return SubmittedJob(found, len(request.pendingImageIds), left_out_before(request, found))
+        if found and found.status == JobStatus.ABANDONED:
+            self.abandon(found, found.pendingImageIds or image_ids)
+            found = None
         if found:
-            submission, left_out = self._resume(request, found, seconds_left)
+            require_same_request(found, request)
+            self.logger.append_keys(traceId=found.traceId)
+            if found.jobId:
+                self.logger.append_keys(jobId=found.jobId)
+                self.logger.info("batch job already submitted", event=LogEvent.BATCH_SUBMIT_DUPLICATE)
+                return SubmittedJob(found, len(image_ids), left_out_before(request, found))
+            self.logger.info("batch submission resumed", event=LogEvent.BATCH_SUBMIT_RESUMED)
+            if found.submittedImages is not None:
+                image_ids = selected(image_ids, found.submittedImages)
+            submission, reasons = self._continue(found, image_ids, seconds_left, partial=partial)
         else:
-            submission, left_out = self._begin(request, trace_id, seconds_left)
+            require_allowed(request, self.settings)
+            self.logger.info("batch submission started", event=LogEvent.BATCH_SUBMIT_STARTED)
+            new = self._new_submission(request, trace_id)
+            choice = self._choose(new, image_ids)
+            if len(choice.holdable) < self.settings.min_records:
+                self._require_enough(len(choice.images), choice.left_out)
+            stored = self.jobs.begin_intent(new)
+            if stored.submitTime != new.submitTime:
+                # Another invocation began the intent a moment before.
+                return self.submit(request, trace_id, seconds_left, partial=partial)
+            self.logger.append_keys(traceId=stored.traceId)
+            submission, reasons = self._continue(stored, image_ids, seconds_left, choice, partial=partial)
+        left_out = {**left_out_before(request, submission), **reasons}
+        return self._create(submission, len(request.pendingImageIds), left_out)
+
+    def resume(self, submission: Submission, seconds_left: SecondsLeft) -> SubmittedJob:
+        """Submit the job of an intent whose item lists its images, without its request.
+
+        An intent whose images have changed since it began is abandoned, and its images wait for another intent.
+
+        Raises:
+            InvalidRequestError: The intent is abandoned: too few of its images can be sent, or they have changed.
+            BedrockRefusedError, JobConflictError: A remedy is needed.
+            Other errors: A call failed. Repeating the call is safe.
+        """
+        image_ids = submission.pendingImageIds or []
+        self.logger.info("batch submission resumed", event=LogEvent.BATCH_SUBMIT_RESUMED)
+        try:
+            continued, reasons = self._continue(submission, image_ids, seconds_left, partial=True)
+        except SubmissionLostError as lost:
+            if not self.abandon(submission, image_ids):
+                raise
+            raise InvalidRequestError(str(lost), "The images wait for another job.") from lost
+        return self._create(continued, len(image_ids), reasons)
+
+    def abandon(
+        self,
+        submission: Submission,
+        image_ids: Sequence[str],
+        left_out: Mapping[str, Unfit] | None = None,
+    ) -> bool:
+        """End an intent that has no published manifest: release its images and delete its item.
+
+        Args:
+            submission: The intent's item.
+            image_ids: The requested images.
+            left_out: The reasons of images that cannot be sent. The attempts of the others do not count.
+
+        Returns:
+            Whether the intent has ended. Otherwise, its manifest is published.
+        """
+        if not self.jobs.abandon(submission):
+            return False
+        stored = self.pending.find(image_ids)
+        self._release(submission, stored, left_out or {})
+        self.pending.release(hold_of(submission), stored.values(), None, 0)
+        self.jobs.delete_abandoned(submission)
+        return True
+
+    def _create(self, submission: Submission, requested: int, left_out: Mapping[str, Unfit | None]) -> SubmittedJob:
+        """Create the job of an intent with a published manifest."""
         submitted = self.jobs.record_job_id(submission, self.bedrock.create(submission))
         self.logger.append_keys(jobId=submitted.jobId)
-        job = SubmittedJob(submitted, len(request.pendingImageIds), left_out)
+        job = SubmittedJob(submitted, requested, left_out)
         self.logger.info(
             "batch job submitted",
             event=LogEvent.BATCH_SUBMITTED,
             modelId=submitted.modelId,
             imageCount=submitted.imageCount,
-            leftOutCount=job.requested - submitted.imageCount,
+            leftOutCount=job.left_out_count,
         )
         return job
 
-    def _begin(
-        self, request: SubmitRequest, trace_id: str, seconds_left: SecondsLeft
-    ) -> tuple[Submission, Mapping[str, Unfit | None]]:
-        """Begin the intent, publish its manifest, and return the intent's item and the images that are left out."""
-        require_allowed(request, self.settings)
-        self.logger.info("batch submission started", event=LogEvent.BATCH_SUBMIT_STARTED)
-        # Before the first read. The result handler takes an upload that is newer than this time for one that was not
-        # read, unless the image's item names its ETag.
-        submit_time = datetime.now(UTC)
-        images, left_out = self._select(request.pendingImageIds, request.userId)
-        self._require_enough(len(images), left_out)
-        model_id = request.modelId or self.settings.model_ids[0]
-        with self.manifests.draft(request.intentId, images, seconds_left, invocation_type(model_id)) as draft:
-            left_out |= draft.left_out
-            self._report(left_out)
-            self._require_enough(len(draft.etags), left_out)
-            # If another invocation began the intent first, this is its item.
-            new = self._new_submission(request, model_id, draft, trace_id, submit_time)
-            submission = self.jobs.begin_intent(new)
-            self.logger.append_keys(traceId=submission.traceId)
-            require_same_request(submission, request)
-            require_same_form(submission, draft.invocation_type)
-            require_same_images(submission, request, draft.etags)
-            self._publish(draft, images, submission)
-        return submission, left_out
+    def _continue(
+        self,
+        submission: Submission,
+        image_ids: Sequence[str],
+        seconds_left: SecondsLeft,
+        choice: Choice | None = None,
+        *,
+        partial: bool,
+    ) -> tuple[Submission, Mapping[str, Unfit]]:
+        """Hold the images of an intent, fix them in its item and publish its manifest, unless that is done.
 
-    def _resume(
-        self, request: SubmitRequest, submission: Submission, seconds_left: SecondsLeft
-    ) -> tuple[Submission, Mapping[str, Unfit | None]]:
-        """Publish the manifest of an intent that an earlier invocation began, unless it is published.
+        The model is not checked against the stage's settings, which may have changed since the intent began.
 
-        The stage's settings are not checked: they may have changed since the intent began.
+        Args:
+            submission: The intent's item.
+            image_ids: The requested images, or those that the item has fixed.
+            seconds_left: Returns how long the function may still run.
+            choice: The images as they were read before the intent began, or None if it was begun earlier.
+            partial: Whether images that do not fit are left out.
+
+        Returns:
+            The intent's item, and the images that are left out.
 
         Raises:
-            SubmissionLostError: The manifest cannot be written with the images in the intent's item.
-            IntentConflictError: A different request began the intent.
+            InvalidRequestError: The images cannot be sent. The intent is abandoned.
+            SubmissionLostError: The manifest cannot be written with the images that the item has fixed.
         """
-        require_same_request(submission, request)
-        self.logger.append_keys(traceId=submission.traceId)
-        self.logger.info("batch submission resumed", event=LogEvent.BATCH_SUBMIT_RESUMED)
-        if not submission.manifestPublished:
-            images, unfit = self._select(selected(request.pendingImageIds, submission.submittedImages), request.userId)
-            try:
-                form = submission.modelInvocationType
-                with self.manifests.draft(request.intentId, images, seconds_left, form) as draft:
-                    self._report(unfit | draft.left_out)
-                    require_same_images(submission, request, draft.etags)
-                    self._publish(draft, images, submission)
-            except InvalidRequestError as refusal:
-                # The refusal would report that the request had no effect, but the earlier invocation has begun the
-                # intent. The remedy of the refusal, another request, would be refused under this intent.
+        if submission.manifestPublished:
+            return submission, {}
+        choice = choice or self._choose(submission, image_ids)
+        left_out = dict(choice.left_out)
+        is_fixed = submission.submittedImages is not None
+        try:
+            held = self.pending.hold(hold_of(submission), choice.holdable)
+            left_out |= {image.image_id: Unfit.NOT_PENDING for image in choice.holdable if image.image_id not in held}
+            images = [replace(image, stored=held[image.image_id]) for image in choice.images if image.image_id in held]
+            self._require_enough(len(images), left_out)
+            with self.manifests.draft(
+                submission.intentId,
+                images,
+                seconds_left,
+                submission.modelInvocationType,
+                partial=partial and not is_fixed,
+            ) as draft:
+                left_out |= draft.left_out
+                self._report(left_out)
+                if not is_fixed:
+                    self._require_enough(len(draft.etags), left_out)
+                    submission = self.jobs.fix_images(submission, manifest_images(image_ids, draft.etags))
+                fixed = image_ids if is_fixed else selected(image_ids, submission.submittedImages or "")
+                require_same_images(submission, fixed, draft.etags)
+                self._release(submission, held, left_out)
+                self._publish(draft, images, submission)
+        except InvalidRequestError as refusal:
+            if is_fixed:
+                # The refusal would report that the request had no effect, but an earlier invocation has fixed the
+                # images. The remedy of the refusal, another request, would be refused under this intent.
                 problem = f"the manifest cannot be written ({refusal.problem})"
                 raise submission_lost(submission, problem) from refusal
-        return submission, left_out_before(request, submission)
+            if not self.abandon(submission, image_ids, left_out):
+                raise submission_lost(submission, refusal.problem) from refusal
+            raise
+        return submission, left_out
 
-    def _select(self, image_ids: Sequence[str], user_id: str) -> tuple[list[Image], dict[str, Unfit]]:
-        return select_images(image_ids, self.pending.find(image_ids), user_id)
+    def _choose(self, submission: Submission, image_ids: Sequence[str]) -> Choice:
+        """Read the items of images, and choose those that an intent may read."""
+        known = self.pending.find(image_ids)
+        images, unfit = select_images(image_ids, known, submission)
+        unsupported = [known[image_id] for image_id, reason in unfit.items() if reason is Unfit.UNSUPPORTED]
+        holdable = [*(image.stored for image in images), *(image for image in unsupported if image.is_indexed)]
+        return Choice(images, holdable, unfit)
+
+    def _release(self, submission: Submission, held: Mapping[str, StoredImage], left_out: Mapping[str, Unfit]) -> None:
+        """Release the images that an intent holds and that cannot be sent."""
+        for reason in sorted(set(left_out.values())):
+            images = [held[image_id] for image_id, why in left_out.items() if why is reason and image_id in held]
+            attempts = 0 if reason in PERMANENT else self.settings.max_attempts
+            counted = None if reason is Unfit.NO_ROOM else reason.value
+            self.pending.release(hold_of(submission), images, counted, attempts)
 
     def _publish(self, draft: Draft, images: Sequence[Image], submission: Submission) -> None:
         """Publish the manifest, and record in the images' items the contents that it has."""
@@ -176,14 +290,14 @@ class JobSubmitter:
         read = [(image.stored, draft.etags[image.image_id]) for image in images if image.image_id in draft.etags]
         self.pending.mark_submitted(submission.intentId, read)
         # The date of the object cannot prove the publication: S3 dates a multipart upload by its start, which is before
-        # the intent begins.
+        # the intent fixes its images.
         self.jobs.mark_manifest_published(submission)
 
-    def _new_submission(
-        self, request: SubmitRequest, model_id: str, draft: Draft, trace_id: str, submit_time: datetime
-    ) -> Submission:
-        image_ids = list(draft.etags)
-        ids_fit = sum(len(image_id.encode()) + 1 for image_id in image_ids) <= MAX_IDS_BYTES
+    def _new_submission(self, request: SubmitRequest, trace_id: str) -> Submission:
+        # Before the first read. The result handler takes an upload that is newer than this time for one that was not
+        # read, unless the image's item names its ETag.
+        submit_time = datetime.now(UTC)
+        model_id = request.modelId or self.settings.model_ids[0]
         return Submission(
             intentId=request.intentId,
             userId=request.userId,
@@ -192,17 +306,14 @@ class JobSubmitter:
             # its item was deleted has a new token.
             submitTime=iso_utc(submit_time, "microseconds"),
             modelId=model_id,
-            modelInvocationType=draft.invocation_type,
+            modelInvocationType=invocation_type(model_id),
             manifestUri=self.manifests.uri(request.intentId),
             outputUri=f"s3://{self.settings.images_bucket}/{BATCH_OUTPUT_PREFIX}",
             roleArn=self.settings.bedrock_role_arn,
             jobTimeoutHours=self.settings.job_timeout_hours,
             traceId=trace_id,
             requestedImages=images_digest(request.pendingImageIds),
-            submittedImages=selection(request.pendingImageIds, image_ids),
-            submittedContents=contents_digest(draft.etags),
-            imageCount=len(image_ids),
-            pendingImageIds=image_ids if ids_fit else None,
+            pendingImageIds=ids_that_fit(request.pendingImageIds),
             ttl=int((submit_time + timedelta(days=self.settings.job_ttl_days)).timestamp()),
         )
 
@@ -261,32 +372,55 @@ def require_same_request(submission: Submission, request: SubmitRequest) -> None
 
 
 def left_out_before(request: SubmitRequest, submission: Submission) -> dict[str, Unfit | None]:
-    """Return the images that an earlier invocation left out of a request, without reasons."""
-    submitted = selected(request.pendingImageIds, submission.submittedImages)
+    """Return the images that were left out of a request, without reasons."""
+    submitted = selected(request.pendingImageIds, submission.submittedImages or "0")
     return dict.fromkeys({*request.pendingImageIds}.difference(submitted))
 
 
-def require_same_images(submission: Submission, request: SubmitRequest, etags: Mapping[str, str]) -> None:
-    """Refuse a manifest with other images than those that began the intent, or other contents of them.
+def require_same_images(submission: Submission, fixed: Iterable[str], etags: Mapping[str, str]) -> None:
+    """Refuse a manifest with other images than those that the intent's item has fixed, or other contents of them.
 
     Bedrock may already read the manifest of another invocation, so all manifests of an intent must be equal.
+
+    Args:
+        submission: The intent's item.
+        fixed: The images that the item has fixed.
+        etags: The ETags of the images in the manifest, by image id.
 
     Raises:
         SubmissionLostError: The images or their contents differ.
     """
-    if submission.submittedImages != selection(request.pendingImageIds, etags):
+    if {*fixed} != {*etags}:
         raise submission_lost(submission, "the images that can be sent have changed since then")
     if submission.submittedContents not in (None, contents_digest(etags)):
         raise submission_lost(submission, "an image was replaced since then")
 
 
-def require_same_form(submission: Submission, form: InvocationType | None) -> None:
-    """Refuse a manifest with model requests of another form than the intent's job. Raises SubmissionLostError.
+def manifest_images(image_ids: Sequence[str], etags: Mapping[str, str]) -> dict[str, Any]:
+    """Return the attributes of an intent's item that describe the images in its manifest.
 
-    The stage's default model may change between two invocations at once.
+    Args:
+        image_ids: The requested images, which the item lists already if they fit into it.
+        etags: The ETags of the images in the manifest, by image id.
     """
-    if submission.modelInvocationType != form:
-        raise submission_lost(submission, f"the manifest does not have the form for its model {submission.modelId!r}")
+    ids = [*etags]
+    return {
+        "submittedImages": selection(image_ids, ids),
+        "submittedContents": contents_digest(etags),
+        "imageCount": len(ids),
+        **({} if ids == [*image_ids] else {"pendingImageIds": ids_that_fit(ids)}),
+    }
+
+
+def hold_of(submission: Submission) -> Hold:
+    """Return the hold of an intent on its images."""
+    return Hold(submission.intentId, submission.submitTime)
+
+
+def ids_that_fit(image_ids: Sequence[str]) -> list[str] | None:
+    """Return image ids that fit into a job's item, or None."""
+    size = sum(len(image_id.encode()) + 1 for image_id in image_ids)
+    return list(image_ids) if size <= MAX_IDS_BYTES else None
 
 
 def submission_lost(submission: Submission, problem: str) -> SubmissionLostError:

@@ -39,6 +39,7 @@ from yorutsuke_common.settings import ResultSettings, read_settings
 from .process_output import OutputProcessor
 from .reconcile_output_manifest import OutputManifestReconciler
 from .record_job_end import JobEndRecorder
+from .release_images import ImageReleaser
 from .result_metrics import ResultMetrics
 
 if TYPE_CHECKING:
@@ -111,9 +112,9 @@ def process_event(event: JobEvent, cases: "UseCases", context: LambdaContext) ->
         case OutputObject():
             cases.outputs.process(job, event, seconds_left())
         case OutputManifestObject():
-            cases.output_manifests.reconcile(job, event)
+            cases.output_manifests.reconcile(job, event, seconds_left())
         case JobEnd():
-            cases.ends.record(job, event)
+            cases.ends.record(job, event, seconds_left())
 
 
 @dataclass(frozen=True)
@@ -144,11 +145,12 @@ def use_cases() -> UseCases:
     )
     stores = result_stores(boto3.client("s3", config=config), boto3.client("dynamodb", config=config), settings, logger)
     metrics = ResultMetrics(settings.stage)
+    releaser = ImageReleaser(stores.pending, stores.transactions, settings.max_attempts, logger)
     return UseCases(
         stores=stores,
-        outputs=OutputProcessor(stores, settings, metrics, logger),
-        output_manifests=OutputManifestReconciler(stores, metrics, logger),
-        ends=JobEndRecorder(stores, metrics, logger),
+        outputs=OutputProcessor(stores, releaser, settings, metrics, logger),
+        output_manifests=OutputManifestReconciler(stores, releaser, metrics, logger),
+        ends=JobEndRecorder(stores, releaser, metrics, logger),
     )
 
 

@@ -13,7 +13,6 @@ from functools import partial
 from time import perf_counter
 
 from aws_lambda_powertools import Logger
-from botocore.exceptions import BotoCoreError, ClientError
 
 from yorutsuke_common.aws.batch_jobs import is_processed, new_token
 from yorutsuke_common.aws.calls import RESERVED_SECONDS, map_ahead
@@ -22,17 +21,26 @@ from yorutsuke_common.aws.image_moves import NOT_IN_PENDING_IMAGES, MoveFailure,
 from yorutsuke_common.aws.output_files import Output, open_output
 from yorutsuke_common.aws.pending_images import StoredImage
 from yorutsuke_common.aws.stores import ResultStores
-from yorutsuke_common.error_codes import error_code
-from yorutsuke_common.errors import JobClaimedError, RetryableError
+from yorutsuke_common.errors import JobClaimedError
 from yorutsuke_common.events import OutputObject
 from yorutsuke_common.names import LogEvent
 from yorutsuke_common.object_keys import output_name, processed_date
 from yorutsuke_common.records.job_images import split_by_job
 from yorutsuke_common.records.parser import RecordParser
 from yorutsuke_common.records.reader import RecordChunk, read_chunks
-from yorutsuke_common.schema import BatchJob, DeadLetter, OutputStats, Transaction, TransactionStatus, iso_utc
+from yorutsuke_common.schema import (
+    BatchJob,
+    DeadLetter,
+    ImageStatus,
+    OutputStats,
+    Transaction,
+    TransactionStatus,
+    iso_utc,
+)
 from yorutsuke_common.settings import ResultSettings
 
+from .claims import release_claim
+from .release_images import ImageReleaser, hold_of, is_own, transaction_key
 from .result_metrics import ResultMetrics
 
 CONCURRENT_CHUNKS = 2
@@ -47,13 +55,14 @@ class StoredChunk:
     """The results of one chunk of records.
 
     `image_ids` are the images that its records name. `unmoved` has the images that were not moved. `dead_letters` are
-    in the order of their lines.
+    in the order of their lines. `unread` has the reasons of images in no other job whose records are among them.
     """
 
     image_ids: set[str]
     transactions: Sequence[Transaction]
     unmoved: dict[str, MoveFailure]
     dead_letters: Sequence[DeadLetter]
+    unread: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,7 @@ class OutputProcessor:
     """Processes the output files of batch jobs."""
 
     stores: ResultStores
+    releaser: ImageReleaser
     settings: ResultSettings
     metrics: ResultMetrics
     logger: Logger
@@ -89,7 +99,7 @@ class OutputProcessor:
             job = self.stores.jobs.claim(found, token, remaining_seconds)
             with open_output(self.stores.s3, source.bucket, source.key) as output:
                 if is_processed(job, source.key, output.etag):
-                    self._release(job, token)
+                    release_claim(self.stores.jobs, job, token, self.logger)
                     self._report_duplicate()
                     return
                 self.logger.info("output processing started", event=LogEvent.BATCH_RESULT_STARTED)
@@ -102,7 +112,7 @@ class OutputProcessor:
             raise
         except Exception:
             # Also if the claim itself failed: it may have taken effect, and its answer was lost.
-            self._release(found, token)
+            release_claim(self.stores.jobs, found, token, self.logger)
             raise
         self._report_completion(stats, missing or ())
 
@@ -128,6 +138,7 @@ class OutputProcessor:
         letters.begin()
         # The images in the job's manifest.
         missing = set(requested or ())
+        unread: dict[str, str] = {}
         success_count = migration_failed_count = 0
         # Leaving the executor waits for the chunks that are still being stored, also after an error.
         with ThreadPoolExecutor(CONCURRENT_CHUNKS) as executor:
@@ -137,10 +148,13 @@ class OutputProcessor:
                     letters.add(letter)
                 self._report_chunk(stored)
                 missing.difference_update(stored.image_ids)
+                unread |= stored.unread
                 success_count += len(stored.transactions)
                 migration_failed_count += len(stored.unmoved)
         # The file is written even if it is empty: an earlier invocation may have left the letters of an earlier output.
         letters.close()
+        # After all records: an image has a transaction if any of its records is valid.
+        self.releaser.release(job, unread)
         stats = OutputStats(
             successCount=success_count,
             failureCount=letters.count,
@@ -155,7 +169,7 @@ class OutputProcessor:
     ) -> StoredChunk:
         """Add the missing transactions of a chunk, move their images, and set the statuses that the moves change.
 
-        A record becomes a dead letter if its image does not belong to the job or to its owner.
+        A record becomes a dead letter if its image does not belong to the job or to its owner, or is in another job.
 
         Args:
             job: The claimed job.
@@ -163,16 +177,49 @@ class OutputProcessor:
             date: The date in the new keys of the images.
             chunk: The records.
         """
-        images = self.stores.pending.find([record.transaction.imageId for record in chunk.parsed])
+        image_ids = set(chunk.image_ids())
+        images = self.stores.pending.find(sorted(image_ids))
         owners = {image_id: image.user_id for image_id, image in images.items()}
-        transactions, dead_letters = split_by_job(job, requested, chunk.parsed, owners)
+        parsed = {record.transaction.imageId for record in chunk.parsed}
+        taken = self._taken(job, [image for image_id, image in images.items() if image_id in parsed])
+        transactions, refused = split_by_job(job, requested, chunk.parsed, owners, taken)
         unmoved = self._store_transactions(job, transactions, images, date)
+        dead_letters = sorted([*chunk.rejected, *refused], key=lambda letter: letter.line)
         return StoredChunk(
-            image_ids=set(chunk.image_ids()),
+            image_ids=image_ids,
             transactions=transactions,
             unmoved=unmoved,
-            dead_letters=sorted([*chunk.rejected, *dead_letters], key=lambda letter: letter.line),
+            dead_letters=dead_letters,
+            unread={
+                letter.imageId: letter.reason.value
+                for letter in dead_letters
+                if letter.imageId in images and is_own(images[letter.imageId], hold_of(job))
+            },
         )
+
+    def _taken(self, job: BatchJob, images: Sequence[StoredImage]) -> set[str]:
+        """Return the ids of the images that are in another job, and hold those again that this job had released.
+
+        An image is also in another job if its transaction is of that job. A transaction that this job stored earlier
+        counts as before.
+        """
+        hold = hold_of(job)
+        ids = {image.image_id: transaction_key(job, image)[1] for image in images}
+        released: list[StoredImage] = []
+        taken: dict[str, StoredImage] = {}
+        for image in images:
+            is_filed = image.transaction_id == ids[image.image_id]
+            if not image.is_indexed or image.intent_id is None or image.is_held(hold) or is_filed:
+                continue
+            is_own = image.intent_id == hold.intent_id and image.submitted_at in (None, hold.submit_time)
+            if not is_own or image.is_processed:
+                taken[image.image_id] = image
+            elif image.status in (ImageStatus.PENDING, ImageStatus.FAILED):
+                released.append(image)
+        held = self.stores.pending.hold(hold, released, again=True)
+        taken |= {image.image_id: image for image in released if image.image_id not in held}
+        stored = self.stores.transactions.stored([transaction_key(job, image) for image in taken.values()])
+        return {image_id for image_id in taken if ids[image_id] not in stored}
 
     def _store_transactions(
         self, job: BatchJob, transactions: Sequence[Transaction], images: Mapping[str, StoredImage], date: str
@@ -181,7 +228,8 @@ class OutputProcessor:
 
         A moved image names its transaction, which is therefore stored. So an invocation that follows a crash continues
         where the earlier one stopped, and a transaction that its user deleted stays deleted. That also holds if the app
-        has pointed the item to another upload since. This upload is not the one that the job has read.
+        has pointed the item to another upload since. This upload is not the one that the job has read, so the image is
+        released for another job.
         """
         unmoved = {t.imageId: NOT_IN_PENDING_IMAGES for t in transactions if t.imageId not in images}
         stored_ids = {image.transaction_id for image in images.values()}
@@ -199,6 +247,8 @@ class OutputProcessor:
             if t.imageId in images and (images[t.imageId].is_processed or t.transactionId not in stored_ids)
         ]
         unmoved |= self.stores.images.move(read, Submitted(job.intentId, job.submitted_at), date)
+        replaced = [image_id for image_id, failure in unmoved.items() if failure.is_replaced]
+        self.stores.pending.release(hold_of(job), self.stores.pending.find(replaced).values(), None, 0)
         processed, failed = TransactionStatus.PROCESSED, TransactionStatus.MIGRATION_FAILED
         # An image without an item may have been moved earlier, so its transaction keeps its status.
         not_moved = [t for t in transactions if t.imageId in unmoved and t.imageId in images]
@@ -207,16 +257,6 @@ class OutputProcessor:
         moved = [t for t in stored if t.imageId not in unmoved]
         self.stores.transactions.set_status(self.stores.transactions.with_status(moved, failed), failed, processed)
         return unmoved
-
-    def _release(self, job: BatchJob, token: str) -> None:
-        """Release the claim. If that fails, the claim expires."""
-        try:
-            self.stores.jobs.release(job, token)
-        except (ClientError, BotoCoreError, RetryableError) as exc:
-            code = type(exc).__name__ if isinstance(exc, RetryableError) else error_code(exc)
-            self.logger.warning(
-                "the claim was not released and will expire", event=LogEvent.BATCH_RESULT_CLAIM_KEPT, code=code
-            )
 
     def _report_duplicate(self) -> None:
         self.logger.info("output already processed", event=LogEvent.BATCH_RESULT_DUPLICATE)

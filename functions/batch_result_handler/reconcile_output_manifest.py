@@ -5,6 +5,7 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
+from yorutsuke_common.aws.calls import RESERVED_SECONDS
 from yorutsuke_common.aws.output_files import read_output_manifest
 from yorutsuke_common.aws.stores import ResultStores
 from yorutsuke_common.errors import NotReconciledError
@@ -13,6 +14,7 @@ from yorutsuke_common.names import LogEvent
 from yorutsuke_common.records.output_manifest import is_premature, parse_counts, processed_lines
 from yorutsuke_common.schema import BatchJob
 
+from .release_images import NO_RECORD, ImageReleaser
 from .result_metrics import ResultMetrics
 
 
@@ -21,15 +23,22 @@ class OutputManifestReconciler:
     """Compares output manifests with the processed outputs."""
 
     stores: ResultStores
+    releaser: ImageReleaser
     metrics: ResultMetrics
     logger: Logger
 
-    def reconcile(self, job: BatchJob, source: OutputManifestObject) -> None:
+    def reconcile(self, job: BatchJob, source: OutputManifestObject, remaining_seconds: float) -> None:
         """Store the output manifest's counts in the job's item if they agree with the processed output.
 
         Bedrock writes the output manifest again while the job runs. A message about an earlier content is skipped,
         because the later content has its own message. Model requests that Bedrock has not processed do not have a
-        record yet. They are not a difference, and a metric counts them.
+        record yet. They are not a difference, and a metric counts them. If no model request is left, the images without
+        a record are released.
+
+        Args:
+            job: The job, as `jobIdIndex` has it.
+            source: The output manifest.
+            remaining_seconds: How long Lambda lets this function run from now on.
 
         Raises:
             NotReconciledError: The counts differ, or the processed outputs have changed since the job was read. SQS
@@ -37,6 +46,7 @@ class OutputManifestReconciler:
             InvalidOutputManifestError: The object is not an output manifest.
             YorutsukeError, botocore's errors: Something could not be read or written.
         """
+        self.stores.time_limit.start(remaining_seconds - RESERVED_SECONDS)
         etag, content = read_output_manifest(self.stores.s3, source.bucket, source.key)
         if source.etag not in (None, etag):
             self._skip("the output manifest was written again since its notification")
@@ -63,6 +73,8 @@ class OutputManifestReconciler:
         elif not self.stores.jobs.record_counts(job, counts):
             problem = f"the processed outputs of job {job.jobId!r} have changed since the job was read"
         else:
+            if not unprocessed:
+                self.releaser.release_all(job, NO_RECORD)
             self.logger.info("output manifest and output agree", event=LogEvent.BATCH_RESULT_RECONCILED, **comparison)
             return
         self.logger.warning(

@@ -4,11 +4,15 @@ from dataclasses import dataclass
 
 from aws_lambda_powertools import Logger
 
+from yorutsuke_common.aws.batch_jobs import new_token
+from yorutsuke_common.aws.calls import RESERVED_SECONDS
 from yorutsuke_common.aws.stores import ResultStores
 from yorutsuke_common.events import JobEnd
 from yorutsuke_common.names import LogEvent
-from yorutsuke_common.schema import BatchJob
+from yorutsuke_common.schema import BatchJob, JobStatus
 
+from .claims import release_claim
+from .release_images import ImageReleaser
 from .result_metrics import ResultMetrics
 
 
@@ -17,27 +21,44 @@ class JobEndRecorder:
     """Records the ends of jobs that Bedrock did not complete."""
 
     stores: ResultStores
+    releaser: ImageReleaser
     metrics: ResultMetrics
     logger: Logger
 
-    def record(self, job: BatchJob, end: JobEnd) -> None:
-        """Report the end and store it in the job's item, unless the item has this end.
+    def record(self, found: BatchJob, end: JobEnd, remaining_seconds: float) -> None:
+        """Report the end, release the job's images and store the end in the job's item, unless the item has this end.
 
-        The report comes first: a crash in between leads to two reports and not to a missing one. Bedrock's message is
-        stored in the job's item and not logged, because Bedrock's API marks it as sensitive.
+        The claim makes sure that no other invocation is processing an output of the job. An output that arrives later
+        still counts for the images that no other job holds by then. The report comes before the other steps: a crash
+        in between leads to two reports and not to a missing one. Bedrock's message is stored in the job's item and not
+        logged, because Bedrock's API marks it as sensitive.
 
-        Raises botocore's errors, and RetryableError if the item was deleted.
+        Args:
+            found: The job, as `jobIdIndex` has it.
+            end: The end.
+            remaining_seconds: How long Lambda lets this function run from now on.
+
+        Raises:
+            JobClaimedError: Another invocation is processing the job's output.
+            RetryableError, botocore's errors: The item was deleted, or a call failed.
         """
-        if job.bedrockStatus == end.status:
+        if found.bedrockStatus == end.status:
             self.logger.info(
                 "job end already recorded", event=LogEvent.BATCH_RESULT_DUPLICATE, bedrockStatus=end.status.value
             )
             return
-        self.metrics.job_failed(job.jobId)
-        self.logger.error(
-            "Bedrock did not complete the job",
-            event=LogEvent.BATCH_RESULT_JOB_FAILED,
-            bedrockStatus=end.status.value,
-            jobStatus=job.status,
-        )
-        self.stores.jobs.record_end(job, end.status, end.message)
+        token = new_token()
+        self.stores.time_limit.start(remaining_seconds - RESERVED_SECONDS)
+        try:
+            job = self.stores.jobs.claim(found, token, remaining_seconds)
+            self.metrics.job_failed(job.jobId)
+            self.logger.error(
+                "Bedrock did not complete the job",
+                event=LogEvent.BATCH_RESULT_JOB_FAILED,
+                bedrockStatus=end.status.value,
+                jobStatus=job.status,
+            )
+            self.releaser.release_all(job, JobStatus[end.status.name].value)
+            self.stores.jobs.record_end(job, end.status, end.message)
+        finally:
+            release_claim(self.stores.jobs, found, token, self.logger)

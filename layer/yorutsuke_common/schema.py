@@ -46,12 +46,14 @@ MAX_AMOUNT_DIGITS = 38
 class JobStatus(StrEnum):
     """The statuses that Yorutsuke writes for a batch job. Other values are read without change.
 
-    `SUBMITTING`: Bedrock has not confirmed the job yet. `COMPLETED`: the output has been processed, even if Bedrock did
-    not complete the job. The last four are those of `BedrockEnd`: Bedrock did not complete the job, and no output has
-    been processed so far.
+    `SUBMITTING`: Bedrock has not confirmed the job yet. `ABANDONED`: the request was refused after the intent had
+    begun, and its images are being released. `COMPLETED`: the output has been processed, even if Bedrock did not
+    complete the job. The last four are those of `BedrockEnd`: Bedrock did not complete the job, and no output has been
+    processed so far.
     """
 
     SUBMITTING = "SUBMITTING"
+    ABANDONED = "ABANDONED"
     SUBMITTED = "SUBMITTED"
     COMPLETED = "COMPLETED"
     FAILED = "FAILED"
@@ -74,12 +76,15 @@ class TransactionStatus(StrEnum):
 class ImageStatus(StrEnum):
     """The statuses of an image.
 
-    `pending`: the image is in `uploads/`, and its receipt was not read yet. `processed`: it was moved to
-    `processedKey`.
+    `pending`: the image is in `uploads/`, and waits for a job. `submitted`: it is held by the intent `intentId`, whose
+    job reads it. `processed`: it was moved to `processedKey`. `failed`: no job could read it, for the reason
+    `failureReason`. It is submitted again only if a request names it.
     """
 
     PENDING = "pending"
+    SUBMITTED = "submitted"
     PROCESSED = "processed"
+    FAILED = "failed"
 
 
 class Reason(StrEnum):
@@ -94,6 +99,7 @@ class Reason(StrEnum):
     DUPLICATE_IMAGE = "DUPLICATE_IMAGE"
     OWNER_MISMATCH = "OWNER_MISMATCH"
     UNKNOWN_IMAGE = "UNKNOWN_IMAGE"
+    OTHER_JOB = "OTHER_JOB"
     MODEL_ERROR = "MODEL_ERROR"
     TRUNCATED_OUTPUT = "TRUNCATED_OUTPUT"
     INVALID_AI_JSON = "INVALID_AI_JSON"
@@ -278,6 +284,7 @@ class RecordCounts(_Model):
 class BatchJob(_Model):
     """An item of the batch-jobs table: partition key `intentId`, looked up by `jobId` through `jobIdIndex`.
 
+    Without `userId`, the job has images of several users, and each transaction belongs to the user of its image.
     `submitTime` is kept exactly as stored, a string or a number, because transaction ids are derived from it.
     `processedOutputs` maps the object key of each processed output file to its ETag, and `outputStats` maps the same
     keys to the counts of the files. `resultStats` has the sums. The attributes that start with
@@ -288,7 +295,7 @@ class BatchJob(_Model):
 
     intentId: Annotated[str, Field(min_length=1)]
     jobId: Annotated[str, Field(min_length=1)]
-    userId: Annotated[str, Field(min_length=1)]
+    userId: Annotated[str, Field(min_length=1)] | None = None
     status: str
     submitTime: Annotated[str, BeforeValidator(_number_as_text), Field(min_length=1)]
     modelId: str | None = None
@@ -318,7 +325,7 @@ class BatchJob(_Model):
 
 
 class SubmitRequest(_Model):
-    """A request to the orchestrator: one batch job for images of one user.
+    """A request to the orchestrator: one batch job for images of one user, or of several users without `userId`.
 
     `intentId` identifies the request, so that repeating it never creates a second job. It has 1 to 128 letters, digits,
     dots, hyphens and underscores, and starts with a letter or digit. It is part of the manifest's object key, in which
@@ -331,7 +338,7 @@ class SubmitRequest(_Model):
     pendingImageIds: Annotated[
         list[ImageId], FailFast(), Field(min_length=1, max_length=MAX_RECORDS), AfterValidator(_each_once)
     ]
-    userId: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    userId: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
     modelId: str | None = None
 
 
@@ -340,14 +347,14 @@ class Submission(_Model):
 
     The first write fixes `submitTime` (to the microsecond) and the parameters of the job: `modelId`, `manifestUri`,
     `outputUri`, `roleArn`, `modelInvocationType` and `jobTimeoutHours`. `requestedImages` is a digest of the requested
-    ids. `submittedImages` is the `selection` of those that are in the manifest, and `submittedContents` the digest of
-    their contents. `imageCount` is their number, and `pendingImageIds` lists them if they fit into an item.
-    `manifestPublished` is set once the manifest is complete. `ttl` is in epoch seconds. Items of earlier versions lack
-    `jobTimeoutHours` and `submittedContents`.
+    ids, and `pendingImageIds` lists them if they fit into an item. After the images were read, a second write fixes
+    those in the manifest: `submittedImages` is their `selection`, and `submittedContents` the digest of their contents.
+    `imageCount` is their number, and `pendingImageIds` then lists them. `manifestPublished` is set once the manifest is
+    complete. `ttl` is in epoch seconds. Items of earlier versions lack `jobTimeoutHours` and `submittedContents`.
     """
 
     intentId: str
-    userId: str
+    userId: str | None = None
     status: str
     submitTime: str
     modelId: str
@@ -358,9 +365,9 @@ class Submission(_Model):
     jobTimeoutHours: int | None = None
     traceId: str
     requestedImages: str
-    submittedImages: str
+    submittedImages: str | None = None
     submittedContents: str | None = None
-    imageCount: int
+    imageCount: int | None = None
     pendingImageIds: list[str] | None = None
     manifestPublished: Literal[True] | None = None
     jobId: str | None = None
@@ -375,8 +382,9 @@ class PendingImage(_Model):
     """An item of the pending-images table: partition key `imageId`.
 
     `s3Key` occurs with and without the leading `uploads/`. `intentId` and `uploadETag` name the last submission that
-    read the image and the ETag of the content that it read. `processedKey` and `transactionId` are set when the image
-    has been moved.
+    read the image and the ETag of the content that it read. `submittedAt` is the submit time of that intent, if it
+    holds or held the image, and `attempts` counts the intents that have. `failureReason` is the reason of the last
+    status `failed`. `processedKey` and `transactionId` are set when the image has been moved.
     """
 
     imageId: str
@@ -386,6 +394,9 @@ class PendingImage(_Model):
     uploadedAt: str | None = None
     status: str = ImageStatus.PENDING.value
     intentId: str | None = None
+    submittedAt: str | None = None
+    attempts: int = 0
+    failureReason: str | None = None
     uploadETag: str | None = None
     processedKey: str | None = None
     transactionId: str | None = None

@@ -1,17 +1,21 @@
-"""Reads the request for a job from an event, which is the request or API Gateway's event with it as its body. Pure.
+"""Reads the event of the batch_orchestrator. Pure.
 
-Source: Amazon API Gateway developer guide, "Input format of a Lambda function for proxy integration".
+The event is a request for a job, API Gateway's event with a request as its body, or the event of the schedule.
+
+Sources: Amazon API Gateway developer guide, "Input format of a Lambda function for proxy integration"; Amazon
+EventBridge Scheduler user guide, "Adding context attributes".
 """
 
 import base64
 import binascii
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, TypeGuard
 
 from pydantic import ValidationError
 
 from .errors import InvalidRequestError
-from .schema import SubmitRequest
+from .schema import SubmitRequest, instant
 from .validation import describe_errors
 
 FORM = '{"intentId": "…", "pendingImageIds": ["…"], "userId": "…", "modelId": "…"}'
@@ -20,6 +24,24 @@ FORM = '{"intentId": "…", "pendingImageIds": ["…"], "userId": "…", "modelI
 def is_http_event(event: object) -> TypeGuard[Mapping[str, Any]]:
     """Return whether an event, which may be any JSON value, is API Gateway's."""
     return isinstance(event, Mapping) and "body" in event
+
+
+def is_schedule_event(event: object) -> TypeGuard[Mapping[str, Any]]:
+    """Return whether an event, which may be any JSON value, is the schedule's: `{"scheduledTime": "…"}`."""
+    return isinstance(event, Mapping) and "scheduledTime" in event
+
+
+def scheduled_time(event: Mapping[str, Any]) -> datetime:
+    """Return the time in an event of the schedule.
+
+    Raises:
+        InvalidRequestError: The value is not a time.
+    """
+    value = event["scheduledTime"]
+    moment = instant(value) if isinstance(value, str) else None
+    if moment is None:
+        raise InvalidRequestError("scheduledTime is not a time", 'Send a time such as "2026-11-26T02:00:00Z".')
+    return moment.astimezone(UTC)
 
 
 def parse_request(event: object) -> SubmitRequest:
@@ -34,7 +56,9 @@ def parse_request(event: object) -> SubmitRequest:
         return SubmitRequest.model_validate(event)
     except ValidationError as exc:
         found = describe_errors(exc)
-        raise InvalidRequestError(f"the request is not valid: {found}", f"Send {FORM}. modelId is optional.") from exc
+        raise InvalidRequestError(
+            f"the request is not valid: {found}", f"Send {FORM}. userId and modelId are optional."
+        ) from exc
 
 
 def _body(event: Mapping[str, Any]) -> bytes:

@@ -5,11 +5,13 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 import boto3
+import pytest
 
-from batch_orchestrator.handler import handler, job_submitter
+from batch_orchestrator.handler import handler, job_submitter, scheduled_run
 from batch_orchestrator.prompt import model_input
 from batch_orchestrator.settings import load_settings
 from local.lambda_context import lambda_context
@@ -55,7 +57,31 @@ def submissions_of(image_ids: Iterable[str] = IMAGE_IDS) -> dict[str, tuple[str 
 def clear_orchestrator_caches() -> None:
     """Clear the caches of the execution environment, as a cold start does."""
     load_settings.cache_clear()
+    _clear_clients()
+
+
+def _clear_clients() -> None:
     job_submitter.cache_clear()
+    scheduled_run.cache_clear()
+
+
+class Clock:
+    """The clock of the orchestrator. Only a test advances it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = datetime(2026, 11, 22, 14, 0, tzinfo=UTC)
+
+        class _Datetime(datetime):
+            @classmethod
+            def now(cls, tz: tzinfo | None = None) -> datetime:
+                return self.now.astimezone(tz)
+
+        for module in ("submit_job", "scheduled_run"):
+            monkeypatch.setattr(f"batch_orchestrator.{module}.datetime", _Datetime)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += timedelta(seconds=seconds)
 
 
 @dataclass(frozen=True)
@@ -72,22 +98,31 @@ class Orchestrator:
     def invoke_in_second_environment(self, event: dict[str, Any]) -> dict[str, Any]:
         """Invoke the orchestrator in the second execution environment."""
         first_session, boto3.DEFAULT_SESSION = boto3.DEFAULT_SESSION, self.stage.second_session
-        job_submitter.cache_clear()
+        _clear_clients()
         try:
             return self.invoke(event)
         finally:
-            job_submitter.cache_clear()
+            _clear_clients()
             boto3.DEFAULT_SESSION = first_session
+
+    def run(self, scheduled_time: str = "2026-11-26T02:00:00Z") -> dict[str, Any]:
+        """Invoke the orchestrator as the schedule does."""
+        return self.invoke({"scheduledTime": scheduled_time})
+
+    def image_statuses(self) -> dict[str, str]:
+        """Return the status of each image."""
+        return {image_id: item["status"] for image_id, item in self.stage.images().items()}
 
     def item(self, intent_id: str = "intent-1") -> dict[str, Any]:
         """Return an intent's item."""
         [found] = [item for item in self.stage.items(BATCH_JOBS) if item["intentId"] == intent_id]
         return found
 
-    def put_unsubmitted_images(self, image_ids: Iterable[str]) -> None:
+    def put_unsubmitted_images(self, image_ids: Iterable[str], user_id: str = "user-1") -> None:
         """Store images, and add them to pending-images as they are before the submission of a job."""
-        self.stage.put_images(image_ids)
-        self._remove_submissions()
+        new = [*image_ids]
+        self.stage.put_images(new, user_id)
+        self._remove_submissions(new)
 
     def submissions(self) -> dict[str, tuple[str | None, str | None]]:
         """Return the intent and the ETag that each image's item names."""
@@ -113,7 +148,7 @@ class Orchestrator:
         s3 = self.stage.aws.s3
         for item in self.stage.items(BATCH_JOBS):
             self.stage.delete(BATCH_JOBS, item)
-        self._remove_submissions()
+        self._remove_submissions(self.stage.images())
         for key in self.manifests():
             s3.delete_object(Bucket=BUCKET, Key=key)
         for upload in s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads", []):
@@ -121,11 +156,13 @@ class Orchestrator:
         self.bedrock.jobs.clear()
         self.stage.calls.reset()
 
-    def _remove_submissions(self) -> None:
-        """Remove the intent and the ETag from the item of each image."""
-        for image_id in self.stage.images():
+    def _remove_submissions(self, image_ids: Iterable[str]) -> None:
+        """Restore the items of images as the app wrote them."""
+        for image_id in image_ids:
             self.stage.aws.dynamodb.update_item(
                 TableName=PENDING_IMAGES,
                 Key={"imageId": {"S": image_id}},
-                UpdateExpression="REMOVE intentId, uploadETag",
+                UpdateExpression="SET #status = :pending REMOVE intentId, uploadETag, submittedAt, attempts",
+                ExpressionAttributeNames={"#status": "status"},
+                ExpressionAttributeValues={":pending": {"S": "pending"}},
             )

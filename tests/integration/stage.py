@@ -16,6 +16,7 @@ from local.aws import Aws
 from local.emulator import REGION
 from local.lambda_context import lambda_context
 from yorutsuke_common.aws.dynamodb import from_item, to_item
+from yorutsuke_common.schema import iso_utc
 
 from .aws_calls import AwsCalls
 
@@ -99,6 +100,7 @@ def clear_handler_caches() -> None:
 
 UPLOADED_AT = datetime(2026, 11, 22, 9, 12, 44, tzinfo=UTC)
 """The time of each upload, before the submission of the job."""
+SUBMIT_TIME = "2026-11-22T14:05:00Z"
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ class Stage:
             "jobId": job_id,
             "userId": "user-1",
             "status": "SUBMITTED",
-            "submitTime": "2026-11-22T14:05:00Z",
+            "submitTime": SUBMIT_TIME,
             "modelId": "amazon.nova-lite-v1:0",
             "traceId": "trace-1",
         }
@@ -141,8 +143,21 @@ class Stage:
             key = f"{user_id}/{image_id}.png"
             etag = self.aws.s3.put_object(Bucket=BUCKET, Key=f"uploads/{key}", Body=image_id.encode())["ETag"]
             self.set_last_modified(f"uploads/{key}", UPLOADED_AT)
-            item = {"imageId": image_id, "userId": user_id, "s3Key": prefix + key, "status": "pending", "md5": "m"}
-            self._put(PENDING_IMAGES, {**item, "intentId": f"intent-{job_id}", "uploadETag": etag})
+            item = {"imageId": image_id, "userId": user_id, "s3Key": prefix + key, "md5": "m"}
+            item |= {"status": "submitted", "uploadedAt": iso_utc(UPLOADED_AT), "attempts": 1}
+            hold = {"intentId": f"intent-{job_id}", "submittedAt": SUBMIT_TIME}
+            self._put(PENDING_IMAGES, {**item, **hold, "uploadETag": etag})
+
+    def remove_holds(self) -> None:
+        """Change the items of the images to those of a program that does not use the schedule."""
+        for image_id in self.images():
+            self.aws.dynamodb.update_item(
+                TableName=PENDING_IMAGES,
+                Key={"imageId": {"S": image_id}},
+                UpdateExpression="SET #status = :pending REMOVE uploadedAt, submittedAt, attempts",
+                ExpressionAttributeNames={"#status": "status"},
+                ExpressionAttributeValues={":pending": {"S": "pending"}},
+            )
 
     def put_output(self, *records: str, key: str = OUTPUT_KEY) -> str:
         """Write an output file, and return the body of its message."""

@@ -61,7 +61,10 @@ def test_valid_record_stores_transaction_and_moves_image(stage: Stage, record: C
         "s3Key": "uploads/user-1/img-1.png",
         "status": "processed",
         "md5": "m",
+        "uploadedAt": "2026-11-22T09:12:44Z",
         "intentId": f"intent-{JOB_ID}",
+        "submittedAt": "2026-11-22T14:05:00Z",
+        "attempts": 1,
         "uploadETag": upload_etag,
         "processedKey": processed_key,
         "transactionId": transaction_id,
@@ -133,7 +136,8 @@ def test_invalid_records_become_dead_letters(stage: Stage) -> None:
     ]
     assert {image_id: item["status"] for image_id, item in stage.images().items()} == {
         "img-1": "processed",
-        "img-2": "pending",
+        # Its record does not name it, so that the job holds it until the output is complete.
+        "img-2": "submitted",
         "img-3": "pending",
         "img-4": "pending",
         "img-5": "pending",

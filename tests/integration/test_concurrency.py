@@ -198,11 +198,12 @@ def test_repeated_completion_with_own_token_is_accepted(stage: Stage) -> None:
 
 
 def test_image_moved_by_other_job_counts_as_moved(stage: Stage) -> None:
-    """Two jobs can contain one image if an operator submits the image again."""
+    """Two jobs of other programs contain one image, which they do not hold."""
     second = "secondjob123"
     stage.put_job(second)
     other = stage.put_output(*map(simple_record, IMAGE_IDS), key=f"batch-output/{second}/output.jsonl")
     message = _seed(stage)
+    stage.remove_holds()
 
     def deliver_first() -> None:
         assert stage.deliver_to_second_environment(other) == []

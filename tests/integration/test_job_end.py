@@ -111,13 +111,24 @@ def test_repeated_job_end_is_duplicate(stage: Stage, read_logs: LogReader) -> No
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_job_end_is_counted_before_crash(stage: Stage, read_logs: LogReader, moment: str) -> None:
     stage.put_job()
-    (stage.calls.crash_before if moment == "before" else stage.calls.crash_after)("UpdateItem")
+    updates: list[dict[str, Any]] = []
+
+    def crash_at_second_update(params: dict[str, Any]) -> None:
+        """Crash at the update that stores the end. The first one claims the job."""
+        updates.append(params)
+        if len(updates) == 2:
+            if moment == "after":
+                stage.aws.dynamodb.update_item(**params)
+            raise FunctionDiedError
+
+    stage.calls.replace_response("UpdateItem", crash_at_second_update)
 
     with pytest.raises(FunctionDiedError):
         stage.deliver(job_end("Expired", MESSAGE))
 
     assert _failed_counts(read_logs()) == [1]
     stage.calls.reset()
+    stage.expire_claims()
     assert stage.deliver(job_end("Expired", MESSAGE)) == []
     assert _failed_counts(read_logs()) == ([1] if moment == "before" else [])
     assert (stage.job()["status"], stage.job()["bedrockMessage"]) == ("EXPIRED", MESSAGE)

@@ -43,7 +43,7 @@ def _state(orchestrator: Orchestrator) -> dict[str, Any]:
 
 
 def test_request_creates_manifest_job_and_item(orchestrator: Orchestrator) -> None:
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
 
     response = orchestrator.invoke(request())
 
@@ -100,7 +100,7 @@ def test_request_creates_manifest_job_and_item(orchestrator: Orchestrator) -> No
 
 def test_submission_makes_minimum_number_of_calls(orchestrator: Orchestrator) -> None:
     image_ids = [f"img-{number:03}" for number in range(250)]
-    orchestrator.stage.put_images(image_ids)
+    orchestrator.put_unsubmitted_images(image_ids)
 
     orchestrator.invoke(request(image_ids))
 
@@ -111,14 +111,15 @@ def test_submission_makes_minimum_number_of_calls(orchestrator: Orchestrator) ->
         "PutItem": 1,
         "PutObject": 1,
         "CreateModelInvocationJob": 1,
-        "BatchExecuteStatement": 10,
-        "UpdateItem": 2,
+        # The images are held, and then marked with their ETags.
+        "BatchExecuteStatement": 20,
+        "UpdateItem": 3,
     }
     assert orchestrator.job().manifest == manifest_of(image_ids)
 
 
 def test_manifest_does_not_depend_on_image_order(orchestrator: Orchestrator) -> None:
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
 
     orchestrator.invoke(request(reversed(IMAGE_IDS)))
 
@@ -128,7 +129,7 @@ def test_manifest_does_not_depend_on_image_order(orchestrator: Orchestrator) -> 
 def test_large_manifest_uses_multipart_upload(orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("yorutsuke_common.aws.object_writer.PART_BYTES", 5 * 1024 * 1024)
     content = {f"img-{number}": bytes([number]) * 3_000_000 for number in range(1, 4)}
-    orchestrator.stage.put_images(content)
+    orchestrator.put_unsubmitted_images(content)
     for image_id, body in content.items():
         orchestrator.stage.aws.s3.put_object(Bucket=BUCKET, Key=f"uploads/user-1/{image_id}.png", Body=body)
 
@@ -143,7 +144,7 @@ def test_large_manifest_uses_multipart_upload(orchestrator: Orchestrator, monkey
 
 @pytest.mark.parametrize("model_id", ["amazon.nova-lite-v1:0", "apac.amazon.nova-pro-v1:0"])
 def test_job_uses_requested_model(orchestrator: Orchestrator, model_id: str) -> None:
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
 
     response = orchestrator.invoke(request(modelId=model_id))
 
@@ -152,7 +153,7 @@ def test_job_uses_requested_model(orchestrator: Orchestrator, model_id: str) -> 
 
 @pytest.mark.parametrize("model_id", [CLAUDE, APPLICATION_PROFILE])
 def test_other_model_creates_a_converse_job(orchestrator: Orchestrator, model_id: str) -> None:
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
 
     response = orchestrator.invoke(request(modelId=model_id))
 
@@ -163,17 +164,19 @@ def test_other_model_creates_a_converse_job(orchestrator: Orchestrator, model_id
 
 
 def test_image_too_large_for_converse_is_left_out(orchestrator: Orchestrator) -> None:
-    orchestrator.stage.put_images([*IMAGE_IDS, "img-4"])
+    orchestrator.put_unsubmitted_images([*IMAGE_IDS, "img-4"])
     orchestrator.stage.aws.s3.put_object(Bucket=BUCKET, Key="uploads/user-1/img-4.png", Body=bytes(3_750_001))
 
     converse = orchestrator.invoke(request([*IMAGE_IDS, "img-4"], modelId=CLAUDE))
+    assert orchestrator.stage.images()["img-4"]["status"] == "failed"
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
     nova = orchestrator.invoke(request([*IMAGE_IDS, "img-4"], intentId="intent-2"))
 
     assert (converse["leftOut"], nova["leftOut"]) == ([{"imageId": "img-4", "reason": "UNFIT_SIZE"}], [])
 
 
 def test_repeated_request_returns_job_with_one_call(orchestrator: Orchestrator) -> None:
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
     first = orchestrator.invoke(request())
     before = _state(orchestrator)
     orchestrator.stage.calls.reset()
@@ -187,7 +190,7 @@ def test_repeated_request_returns_job_with_one_call(orchestrator: Orchestrator) 
 
 
 def test_handler_completes_submitted_job(orchestrator: Orchestrator, stage: Stage) -> None:
-    stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
     job_id = orchestrator.invoke(request())["jobId"]
     output = stage.put_output(*map(nova_record, IMAGE_IDS), key=f"batch-output/{job_id}/manifest.jsonl.out")
 
@@ -205,7 +208,7 @@ def test_handler_completes_submitted_job(orchestrator: Orchestrator, stage: Stag
 
 def test_unusable_images_are_left_out_and_logged(orchestrator: Orchestrator, read_logs: LogReader) -> None:
     stage = orchestrator.stage
-    stage.put_images([*IMAGE_IDS, "img-gone", "img-empty", "img-processed"])
+    orchestrator.put_unsubmitted_images([*IMAGE_IDS, "img-gone", "img-empty", "img-processed"])
     stage.put_images(["img-foreign"], user_id="user-2")
     stage.aws.s3.delete_object(Bucket=BUCKET, Key="uploads/user-1/img-gone.png")
     stage.aws.s3.put_object(Bucket=BUCKET, Key="uploads/user-1/img-empty.png", Body=b"")
@@ -241,13 +244,15 @@ def test_unusable_images_are_left_out_and_logged(orchestrator: Orchestrator, rea
 def test_oversized_image_ids_are_not_stored(orchestrator: Orchestrator) -> None:
     image_ids = [f"{number:03}-{'i' * 996}" for number in range(MAX_IDS_BYTES // 1_001 + 1)]
     fitting = image_ids[:-1]
-    orchestrator.stage.put_images(["img"])
+    orchestrator.put_unsubmitted_images(["img"])
     item = to_item(orchestrator.stage.images()["img"])
     for image_id in image_ids:
         orchestrator.stage.aws.dynamodb.put_item(TableName=PENDING_IMAGES, Item={**item, "imageId": {"S": image_id}})
 
-    orchestrator.invoke(request(fitting))
     orchestrator.invoke(request(image_ids, intentId="intent-2"))
+    for image_id in image_ids:
+        orchestrator.stage.aws.dynamodb.put_item(TableName=PENDING_IMAGES, Item={**item, "imageId": {"S": image_id}})
+    orchestrator.invoke(request(fitting))
 
     assert orchestrator.item("intent-1")["pendingImageIds"] == fitting
     assert "pendingImageIds" not in orchestrator.item("intent-2")
@@ -255,7 +260,7 @@ def test_oversized_image_ids_are_not_stored(orchestrator: Orchestrator) -> None:
 
 
 def test_job_uses_x_ray_trace_id(orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch) -> None:
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
     root = "1-5759e988-bd862e3fe1be46a994272793"
     monkeypatch.setenv("_X_AMZN_TRACE_ID", f"Root={root};Parent=53995c3f42cd8ad8;Sampled=1")
 
@@ -264,7 +269,7 @@ def test_job_uses_x_ray_trace_id(orchestrator: Orchestrator, monkeypatch: pytest
 
 
 def test_too_few_usable_images_are_refused(orchestrator: Orchestrator) -> None:
-    orchestrator.stage.put_images(["img-1", "img-2"])
+    orchestrator.put_unsubmitted_images(["img-1", "img-2"])
 
     with pytest.raises(InvalidRequestError) as raised:
         orchestrator.invoke(request())
@@ -279,7 +284,7 @@ def test_too_few_usable_images_are_refused(orchestrator: Orchestrator) -> None:
 
 def test_too_few_readable_images_are_refused(orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("yorutsuke_common.aws.object_writer.PART_BYTES", 1)
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
     orchestrator.stage.aws.s3.delete_object(Bucket=BUCKET, Key="uploads/user-1/img-3.png")
 
     with pytest.raises(InvalidRequestError, match=r"2 of 3 images can be sent \(left out: UNREADABLE 1\)"):
@@ -292,7 +297,7 @@ def test_too_few_readable_images_are_refused(orchestrator: Orchestrator, monkeyp
 def test_oversized_manifest_is_refused(orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("yorutsuke_common.aws.object_writer.PART_BYTES", 1)
     monkeypatch.setattr("batch_orchestrator.manifest.MAX_MANIFEST_BYTES", len(manifest_of()) - 1)
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
 
     with pytest.raises(InvalidRequestError, match="; only 2 images fit"):
         orchestrator.invoke(request())
@@ -302,7 +307,7 @@ def test_oversized_manifest_is_refused(orchestrator: Orchestrator, monkeypatch: 
 
 def test_request_is_refused_when_time_runs_out(orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("yorutsuke_common.aws.object_writer.PART_BYTES", 1)
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
     seconds_left = running_out(monkeypatch, lines=2, at_first=600)
     context = SimpleNamespace(
         **vars(ORCHESTRATOR_CONTEXT) | {"get_remaining_time_in_millis": lambda: 1000 * seconds_left()}
@@ -320,7 +325,7 @@ def test_request_is_refused_when_time_runs_out(orchestrator: Orchestrator, monke
 
 
 def test_intent_gets_new_job_after_deletion(orchestrator: Orchestrator) -> None:
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
     first = orchestrator.invoke(request())["jobId"]
     orchestrator.stage.aws.dynamodb.delete_item(TableName=BATCH_JOBS, Key={"intentId": {"S": "intent-1"}})
 
@@ -347,7 +352,7 @@ def test_disallowed_request_is_refused_after_one_read(orchestrator: Orchestrator
 def test_repeated_request_ignores_changed_stage_settings(
     orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
     event = request(modelId="apac.amazon.nova-pro-v1:0")
     response = orchestrator.invoke(event)
     monkeypatch.setenv("MODEL_IDS", "amazon.nova-lite-v1:0")

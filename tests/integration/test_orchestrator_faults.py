@@ -39,22 +39,23 @@ KEY = {"intentId": {"S": "intent-1"}}
 OPERATIONS = [
     "GetItem",
     "BatchGetItem",
+    "PutItem",
+    "BatchExecuteStatement",
     "GetObject",
     "CreateMultipartUpload",
     "UploadPart",
-    "PutItem",
-    "CompleteMultipartUpload",
-    "BatchExecuteStatement",
     "UpdateItem",
+    "CompleteMultipartUpload",
     "CreateModelInvocationJob",
 ]
 """The operations of a submission with a multipart upload, in the order of their first calls.
 
-GetObject and UploadPart are called once per image, and UpdateItem twice.
+GetObject and UploadPart are called once per image, BatchExecuteStatement twice, and UpdateItem three times.
 """
 CALLS = [(operation, 0) for operation in OPERATIONS] + [
     *((operation, number) for operation in ("GetObject", "UploadPart") for number in (1, 2)),
-    ("UpdateItem", 1),
+    ("BatchExecuteStatement", 1),
+    *(("UpdateItem", number) for number in (1, 2)),
 ]
 """All calls of a submission: each operation, and the number of its call, counted from 0."""
 RESUMED_OPERATIONS = ["GetItem", "CreateModelInvocationJob", "UpdateItem"]
@@ -81,7 +82,7 @@ def _require_one_job(orchestrator: Orchestrator, response: dict[str, Any]) -> No
 
 
 def test_submission_makes_expected_calls(orchestrator: Orchestrator) -> None:
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
 
     orchestrator.invoke(request())
 
@@ -102,36 +103,38 @@ def _crash_and_retry(orchestrator: Orchestrator, *crashes: Callable[[], None]) -
 
 
 def test_retry_succeeds_after_crash_before_any_call(orchestrator: Orchestrator, subtests: pytest.Subtests) -> None:
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
     for operation, number in CALLS:
         with subtests.test(operation=operation, number=number):
             _crash_and_retry(orchestrator, partial(orchestrator.stage.calls.before_call, operation, crash, number))
 
 
 def test_retry_succeeds_after_crash_after_any_operation(orchestrator: Orchestrator, subtests: pytest.Subtests) -> None:
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
     for operation in OPERATIONS:
         with subtests.test(operation=operation):
             _crash_and_retry(orchestrator, partial(orchestrator.stage.calls.crash_after, operation))
 
 
 def test_retry_succeeds_after_resumed_submission_crashes(orchestrator: Orchestrator, subtests: pytest.Subtests) -> None:
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
     calls = orchestrator.stage.calls
     for operation in RESUMED_OPERATIONS:
         for crash_at in (calls.crash_before, calls.crash_after):
             with subtests.test(operation=operation, crash=crash_at.__name__):
-                published = partial(calls.crash_after, "UpdateItem")
+                published = partial(calls.before_call, "CreateModelInvocationJob", crash)
                 _crash_and_retry(orchestrator, published, partial(crash_at, operation))
     for operation in OPERATIONS:
         if operation != "PutItem":
             with subtests.test(operation=operation, begun=True):
                 begun = partial(calls.crash_after, "PutItem")
                 _crash_and_retry(orchestrator, begun, partial(calls.crash_before, operation))
+                fixed = partial(calls.crash_after, "UpdateItem")
+                _crash_and_retry(orchestrator, fixed, partial(calls.crash_before, operation))
 
 
 def test_concurrent_identical_requests_create_one_job(orchestrator: Orchestrator, subtests: pytest.Subtests) -> None:
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
     for operation, number in CALLS:
         with subtests.test(operation=operation, number=number):
             orchestrator.reset()
@@ -146,7 +149,7 @@ def test_concurrent_identical_requests_create_one_job(orchestrator: Orchestrator
 
 
 def test_concurrent_different_requests_create_one_job(orchestrator: Orchestrator, subtests: pytest.Subtests) -> None:
-    orchestrator.stage.put_images([*IMAGE_IDS, "img-4"])
+    orchestrator.put_unsubmitted_images([*IMAGE_IDS, "img-4"])
     for operation, number in CALLS:
         with subtests.test(operation=operation, number=number):
             orchestrator.reset()
@@ -173,7 +176,7 @@ def _append_response(
 
 
 def test_submission_preserves_concurrent_completion(orchestrator: Orchestrator) -> None:
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
 
     def complete() -> None:
         orchestrator.invoke_in_second_environment(request())
@@ -185,14 +188,14 @@ def test_submission_preserves_concurrent_completion(orchestrator: Orchestrator) 
             ExpressionAttributeValues={":completed": {"S": "COMPLETED"}},
         )
 
-    orchestrator.stage.calls.before_call("UpdateItem", complete, 1)
+    orchestrator.stage.calls.before_call("UpdateItem", complete, 2)
 
     assert orchestrator.invoke(request())["status"] == "COMPLETED"
     assert orchestrator.item()["status"] == "COMPLETED"
 
 
 def test_conflicting_job_id_raises_error(orchestrator: Orchestrator) -> None:
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
 
     def replace_job_id() -> None:
         orchestrator.stage.aws.dynamodb.update_item(
@@ -202,7 +205,7 @@ def test_conflicting_job_id_raises_error(orchestrator: Orchestrator) -> None:
             ExpressionAttributeValues={":other": {"S": "otherjob0000"}},
         )
 
-    orchestrator.stage.calls.before_call("UpdateItem", replace_job_id, 1)
+    orchestrator.stage.calls.before_call("UpdateItem", replace_job_id, 2)
 
     with pytest.raises(JobConflictError) as raised:
         orchestrator.invoke(request())
@@ -215,7 +218,7 @@ def test_conflicting_job_id_raises_error(orchestrator: Orchestrator) -> None:
 
 
 def test_recreated_item_does_not_get_earlier_job(orchestrator: Orchestrator) -> None:
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
 
     def recreate_item() -> None:
         [item] = orchestrator.stage.items(BATCH_JOBS)
@@ -223,7 +226,7 @@ def test_recreated_item_does_not_get_earlier_job(orchestrator: Orchestrator) -> 
             TableName=BATCH_JOBS, Item=to_item({**item, "submitTime": "2026-11-24T00:00:00.000000Z"})
         )
 
-    orchestrator.stage.calls.before_call("UpdateItem", recreate_item, 1)
+    orchestrator.stage.calls.before_call("UpdateItem", recreate_item, 2)
 
     with pytest.raises(RetryableError, match=r"was deleted .* Stop that job, then send the request again"):
         orchestrator.invoke(request())
@@ -233,7 +236,7 @@ def test_recreated_item_does_not_get_earlier_job(orchestrator: Orchestrator) -> 
 
 
 def test_losing_invocation_keeps_the_first_manifest(orchestrator: Orchestrator) -> None:
-    orchestrator.stage.put_images([*IMAGE_IDS, "img-4"])
+    orchestrator.put_unsubmitted_images([*IMAGE_IDS, "img-4"])
     all_images = request([*IMAGE_IDS, "img-4"])
 
     def submit_first() -> None:
@@ -241,7 +244,7 @@ def test_losing_invocation_keeps_the_first_manifest(orchestrator: Orchestrator) 
         orchestrator.stage.aws.s3.delete_object(Bucket=BUCKET, Key="uploads/user-1/img-4.png")
         orchestrator.invoke_in_second_environment(all_images)
 
-    orchestrator.stage.calls.before_call("PutItem", submit_first)
+    orchestrator.stage.calls.before_call("UpdateItem", submit_first)
 
     with pytest.raises(SubmissionLostError, match="the images that can be sent have changed"):
         orchestrator.invoke(all_images)
@@ -252,10 +255,27 @@ def test_losing_invocation_keeps_the_first_manifest(orchestrator: Orchestrator) 
     _require_one_job(orchestrator, orchestrator.invoke(all_images))
 
 
-def test_begun_intent_with_deleted_images_raises_error(orchestrator: Orchestrator) -> None:
-    orchestrator.stage.put_images([*IMAGE_IDS, "img-4"])
+def test_begun_intent_leaves_out_deleted_image(orchestrator: Orchestrator) -> None:
+    orchestrator.put_unsubmitted_images([*IMAGE_IDS, "img-4"])
     all_images = request([*IMAGE_IDS, "img-4"])
-    _begin_and_crash(orchestrator, all_images)
+    orchestrator.stage.calls.crash_after("BatchExecuteStatement")
+    with pytest.raises(FunctionDiedError):
+        orchestrator.invoke(all_images)
+    orchestrator.stage.calls.reset()
+    orchestrator.stage.aws.s3.delete_object(Bucket=BUCKET, Key="uploads/user-1/img-4.png")
+
+    response = orchestrator.invoke(all_images)
+
+    assert response["leftOut"] == [{"imageId": "img-4", "reason": "UNREADABLE"}]
+    _require_one_job(orchestrator, response)
+    statuses = {image_id: item["status"] for image_id, item in orchestrator.stage.images().items()}
+    assert statuses == {**dict.fromkeys(IMAGE_IDS, "submitted"), "img-4": "pending"}
+
+
+def test_fixed_intent_with_deleted_images_raises_error(orchestrator: Orchestrator) -> None:
+    orchestrator.put_unsubmitted_images([*IMAGE_IDS, "img-4"])
+    all_images = request([*IMAGE_IDS, "img-4"])
+    _fix_and_crash(orchestrator, all_images)
     orchestrator.stage.aws.s3.delete_object(Bucket=BUCKET, Key="uploads/user-1/img-4.png")
 
     with pytest.raises(SubmissionLostError, match="Delete the item, correct the cause"):
@@ -267,7 +287,7 @@ def test_begun_intent_with_deleted_images_raises_error(orchestrator: Orchestrato
 
 
 def test_published_manifest_is_reused_without_images(orchestrator: Orchestrator) -> None:
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
     orchestrator.stage.calls.crash_after("CreateModelInvocationJob")
     with pytest.raises(FunctionDiedError):
         orchestrator.invoke(request())
@@ -281,14 +301,14 @@ def test_published_manifest_is_reused_without_images(orchestrator: Orchestrator)
 
 
 @pytest.mark.parametrize(("max_ids_bytes", "stored_ids"), [(300_000, IMAGE_IDS), (0, None)])
-def test_image_added_after_begin_is_left_out(
+def test_image_added_after_fixing_is_left_out(
     orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch, max_ids_bytes: int, stored_ids: list[str] | None
 ) -> None:
     monkeypatch.setattr("batch_orchestrator.submit_job.MAX_IDS_BYTES", max_ids_bytes)
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
     event = request(["img-0", *IMAGE_IDS, "img-4"])
-    _begin_and_crash(orchestrator, event)
-    orchestrator.stage.put_images(["img-0", "img-4"])
+    _fix_and_crash(orchestrator, event)
+    orchestrator.put_unsubmitted_images(["img-0", "img-4"])
 
     response = orchestrator.invoke(event)
 
@@ -299,16 +319,25 @@ def test_image_added_after_begin_is_left_out(
 
 
 def _begin_and_crash(orchestrator: Orchestrator, event: dict[str, Any]) -> None:
-    """Invoke once, and crash after the intent has begun and before the manifest is written."""
-    orchestrator.stage.calls.crash_after("PutItem")
+    """Invoke once, and crash after the intent has begun and before its images are held."""
+    _crash_after(orchestrator, "PutItem", event)
+
+
+def _fix_and_crash(orchestrator: Orchestrator, event: dict[str, Any]) -> None:
+    """Invoke once, and crash after the intent has fixed its images and before the manifest is published."""
+    _crash_after(orchestrator, "UpdateItem", event)
+
+
+def _crash_after(orchestrator: Orchestrator, operation: str, event: dict[str, Any]) -> None:
+    orchestrator.stage.calls.crash_after(operation)
     with pytest.raises(FunctionDiedError):
         orchestrator.invoke(event)
     orchestrator.stage.calls.reset()
 
 
 def test_resumed_intent_without_time_raises_error(orchestrator: Orchestrator) -> None:
-    orchestrator.stage.put_images(IMAGE_IDS)
-    _begin_and_crash(orchestrator, request())
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
+    _fix_and_crash(orchestrator, request())
     begun, uploads = orchestrator.item(), orchestrator.open_uploads()
 
     with pytest.raises(SubmissionLostError) as raised:
@@ -328,8 +357,8 @@ def test_resumed_intent_without_time_raises_error(orchestrator: Orchestrator) ->
 def test_resumed_intent_with_oversized_manifest_raises_error(
     orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    orchestrator.stage.put_images(IMAGE_IDS)
-    _begin_and_crash(orchestrator, request())
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
+    _fix_and_crash(orchestrator, request())
     uploads = orchestrator.open_uploads()
     monkeypatch.setattr("batch_orchestrator.manifest.MAX_MANIFEST_BYTES", len(manifest_of()) - 1)
 
@@ -342,7 +371,7 @@ def test_resumed_intent_with_oversized_manifest_raises_error(
 def test_job_uses_role_of_begun_intent(
     orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
 ) -> None:
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
     role, other = (f"arn:aws:iam::123456789012:role/{name}" for name in ("before", "after"))
     for operation in OPERATIONS:
         with subtests.test(operation=operation):
@@ -363,7 +392,7 @@ def test_job_uses_role_of_begun_intent(
 
 
 def test_job_uses_timeout_of_begun_intent(orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch) -> None:
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
     _begin_and_crash(orchestrator, request())
     monkeypatch.setenv("JOB_TIMEOUT_HOURS", "168")
     clear_orchestrator_caches()
@@ -375,7 +404,7 @@ def test_job_uses_timeout_of_begun_intent(orchestrator: Orchestrator, monkeypatc
 
 def test_older_intent_without_timeout_is_resumed(orchestrator: Orchestrator) -> None:
     """A function of an earlier version has created the job, but did not record it."""
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
     _begin_and_crash(orchestrator, request())
     orchestrator.stage.aws.dynamodb.update_item(
         TableName=BATCH_JOBS, Key=KEY, UpdateExpression="REMOVE jobTimeoutHours"
@@ -387,12 +416,12 @@ def test_older_intent_without_timeout_is_resumed(orchestrator: Orchestrator) -> 
     assert "jobTimeoutHours" not in orchestrator.item()
 
 
-@pytest.mark.parametrize("operation", ["PutItem", "CreateModelInvocationJob"])
+@pytest.mark.parametrize("operation", ["PutItem", "UpdateItem", "CreateModelInvocationJob"])
 def test_begun_intent_keeps_its_invocation_type(
     orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch, operation: str
 ) -> None:
     """The default model of the stage changes after the intent has begun."""
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
     monkeypatch.setenv("MODEL_IDS", CLAUDE)
     clear_orchestrator_caches()
     orchestrator.stage.calls.crash_after(operation)
@@ -412,7 +441,7 @@ def test_begun_intent_keeps_its_invocation_type(
 def test_changed_default_model_keeps_the_first_manifest(
     orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
 
     def submit_first() -> None:
         monkeypatch.setenv("MODEL_IDS", CLAUDE)
@@ -421,18 +450,15 @@ def test_changed_default_model_keeps_the_first_manifest(
 
     orchestrator.stage.calls.before_call("PutItem", submit_first)
 
-    with pytest.raises(SubmissionLostError, match="does not have the form for its model"):
-        orchestrator.invoke(request())
+    assert orchestrator.invoke(request())["modelId"] == CLAUDE
 
     assert orchestrator.manifests() == {MANIFEST: manifest_of(invocation_type="Converse")}
     assert orchestrator.open_uploads() == 0
-    orchestrator.stage.calls.reset()
-    assert orchestrator.invoke(request())["modelId"] == CLAUDE
     assert orchestrator.job().request["modelInvocationType"] == "Converse"
 
 
 def test_manifest_of_deleted_item_is_not_reused(orchestrator: Orchestrator) -> None:
-    orchestrator.stage.put_images([*IMAGE_IDS, "img-4"])
+    orchestrator.put_unsubmitted_images([*IMAGE_IDS, "img-4"])
     orchestrator.invoke(request([*IMAGE_IDS, "img-4"]))
     orchestrator.stage.aws.dynamodb.delete_item(TableName=BATCH_JOBS, Key=KEY)
     orchestrator.bedrock.jobs.clear()
@@ -458,7 +484,7 @@ def test_manifest_of_deleted_item_is_not_reused(orchestrator: Orchestrator) -> N
 def test_retry_succeeds_after_persistent_call_failure(
     orchestrator: Orchestrator, read_logs: LogReader, operation: str, code: str
 ) -> None:
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
     orchestrator.stage.calls.fail(operation, code)
 
     with pytest.raises(Exception, match=code):
@@ -477,7 +503,7 @@ def test_retry_succeeds_after_persistent_throttling(
     # The function has no time for retries.
     seconds = ORCHESTRATOR_CONTEXT.get_remaining_time_in_millis() / 1000
     monkeypatch.setattr("batch_orchestrator.submit_job.RESERVED_SECONDS", seconds)
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
     throttled = iter(range(50))
     orchestrator.stage.calls.fail(operation, "ThrottlingException", when=lambda _: next(throttled, None) is not None)
 
@@ -491,7 +517,7 @@ def test_retry_succeeds_after_persistent_throttling(
 
 
 def test_unprocessed_keys_are_read_again(orchestrator: Orchestrator) -> None:
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
     unprocessed: list[str] = []
 
     def respond(params: dict[str, Any]) -> dict[str, Any] | None:
@@ -507,7 +533,7 @@ def test_unprocessed_keys_are_read_again(orchestrator: Orchestrator) -> None:
 
 def test_bedrock_throttling_is_retried(orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "sleep", lambda _seconds: None)  # pyright: ignore[reportUnknownArgumentType, reportUnknownLambdaType]
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
     orchestrator.bedrock.errors += [(429, "ThrottlingException"), (500, "InternalServerException")]
 
     _require_one_job(orchestrator, orchestrator.invoke(request()))
@@ -516,9 +542,9 @@ def test_bedrock_throttling_is_retried(orchestrator: Orchestrator, monkeypatch: 
 
 
 def test_corrected_request_succeeds_after_refusal(orchestrator: Orchestrator) -> None:
-    orchestrator.stage.put_images(IMAGE_IDS[:2])
+    orchestrator.put_unsubmitted_images(IMAGE_IDS[:2])
     with pytest.raises(InvalidRequestError):
         orchestrator.invoke(request())
-    orchestrator.stage.put_images(IMAGE_IDS[2:])
+    orchestrator.put_unsubmitted_images(IMAGE_IDS[2:])
 
     _require_one_job(orchestrator, orchestrator.invoke(request()))

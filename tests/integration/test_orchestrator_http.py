@@ -25,7 +25,7 @@ def log_fields(read_logs: LogReader, *keys: str) -> list[tuple[Any, ...]]:
 
 
 def test_request_and_repetition_return_200(orchestrator: Orchestrator) -> None:
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
 
     first = orchestrator.invoke(api_event(request()))
 
@@ -53,7 +53,7 @@ def test_invalid_request_returns_400(orchestrator: Orchestrator, read_logs: LogR
     "changes", [{"userId": "user-2"}, {"modelId": "apac.amazon.nova-pro-v1:0"}, {"pendingImageIds": [*IMAGE_IDS, "x"]}]
 )
 def test_conflicting_request_returns_409(orchestrator: Orchestrator, changes: dict[str, Any]) -> None:
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
     orchestrator.invoke(request())
     item = orchestrator.item()
 
@@ -72,7 +72,7 @@ def test_conflicting_request_returns_409(orchestrator: Orchestrator, changes: di
 
 
 def test_retryable_error_is_raised_to_api_gateway(orchestrator: Orchestrator, read_logs: LogReader) -> None:
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
     orchestrator.bedrock.errors += [(400, "ServiceQuotaExceededException")]
 
     with pytest.raises(ClientError):
@@ -90,7 +90,7 @@ def test_retryable_error_is_raised_to_api_gateway(orchestrator: Orchestrator, re
 
 
 def test_next_request_resumes_after_bedrock_refusal(orchestrator: Orchestrator) -> None:
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
     orchestrator.bedrock.errors += [(403, "AccessDeniedException")]
 
     with pytest.raises(BedrockRefusedError, match=r"with AccessDeniedException: injected"):
@@ -103,7 +103,7 @@ def test_next_request_resumes_after_bedrock_refusal(orchestrator: Orchestrator) 
 
 
 def test_log_entries_name_submission(orchestrator: Orchestrator, read_logs: LogReader) -> None:
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
     orchestrator.invoke(request([*IMAGE_IDS, "img-4"]))
 
     orchestrator.invoke(request([*IMAGE_IDS, "img-4"]))
@@ -118,7 +118,7 @@ def test_log_entries_name_submission(orchestrator: Orchestrator, read_logs: LogR
 
 
 def test_refused_request_does_not_inherit_submission(orchestrator: Orchestrator, read_logs: LogReader) -> None:
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
     orchestrator.invoke(request())
     orchestrator.invoke(api_event({}))
 
@@ -129,10 +129,11 @@ def test_refused_request_does_not_inherit_submission(orchestrator: Orchestrator,
 
 
 def test_logs_exclude_images_and_invalid_input(orchestrator: Orchestrator, read_logs: LogReader) -> None:
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
     orchestrator.invoke(request())
     orchestrator.invoke(api_event({"intentId": "secret intent", "pendingImageIds": ["s" * 2_000], "userId": ""}))
     orchestrator.bedrock.errors += [(400, "ValidationException")]
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
     with pytest.raises(BedrockRefusedError):
         orchestrator.invoke(request(intentId="intent-2"))
 

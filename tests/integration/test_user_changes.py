@@ -1,7 +1,7 @@
 """Tests of changes that the app makes for its users: the functions never overwrite or undo them."""
 
 import base64
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from yorutsuke_common.aws.dynamodb import to_item
 from yorutsuke_common.errors import SubmissionLostError
 
 from .aws_calls import crash
-from .orchestrator_stage import IMAGE_IDS, Orchestrator, request, submissions_of
+from .orchestrator_stage import IMAGE_IDS, Clock, Orchestrator, request, submissions_of
 from .stage import BUCKET, PENDING_IMAGES, TRANSACTIONS, Stage, simple_record
 
 MANY_IMAGE_IDS = [f"img-{number:02}" for number in range(60)]
@@ -43,20 +43,6 @@ def _fail_copies(stage: Stage, *image_ids: str) -> None:
         return any(f"-{image_id}.png" in params["Key"] for image_id in image_ids)
 
     stage.calls.fail("CopyObject", "SlowDown", when=of_image)
-
-
-class Clock:
-    """The clock of the orchestrator. Only a test advances it."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = datetime(2026, 11, 22, 14, 0, tzinfo=UTC)
-
-        class _Datetime(datetime):
-            @classmethod
-            def now(cls, tz: tzinfo | None = None) -> datetime:
-                return self.now.astimezone(tz)
-
-        monkeypatch.setattr("batch_orchestrator.submit_job.datetime", _Datetime)
 
 
 @pytest.mark.parametrize(
@@ -234,7 +220,8 @@ def test_attribute_of_app_survives_the_submission(orchestrator: Orchestrator) ->
 
     intent_id, etag = submissions_of()["img-1"]
     after = before | {"note": "for the office", "md5": "new", "intentId": intent_id, "uploadETag": etag}
-    assert stage.images()["img-1"] == after
+    hold = {"status": "submitted", "submittedAt": orchestrator.item()["submitTime"], "attempts": 1}
+    assert stage.images()["img-1"] == after | hold
 
 
 def test_submission_leaves_changed_items_as_they_are(orchestrator: Orchestrator) -> None:
@@ -250,14 +237,14 @@ def test_submission_leaves_changed_items_as_they_are(orchestrator: Orchestrator)
 
     orchestrator.invoke(request())
 
-    assert orchestrator.submissions() == {"img-2": (None, None), "img-3": submissions_of()["img-3"]}
+    assert orchestrator.submissions() == {"img-2": ("intent-1", None), "img-3": submissions_of()["img-3"]}
     assert orchestrator.item()["pendingImageIds"] == IMAGE_IDS
 
 
 def test_photo_replaced_during_submission_is_not_filed(
     orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The app points an image to a new photo after the old one was read, and before the intent begins."""
+    """The app points an image to a new photo after the old one was read, and before the job begins."""
     stage, clock = orchestrator.stage, Clock(monkeypatch)
     orchestrator.put_unsubmitted_images(IMAGE_IDS)
     # The images are read one after the other.
@@ -330,7 +317,7 @@ def test_overlapping_requests_record_the_submitted_photograph(
         orchestrator.invoke_in_second_environment(request())
         stage.aws.s3.put_object(Bucket=BUCKET, Key=key, Body=second)
 
-    stage.calls.before_call("GetObject" if resumed else "PutItem", submit_the_first)
+    stage.calls.before_call("GetObject" if resumed else "UpdateItem", submit_the_first)
 
     with pytest.raises(SubmissionLostError, match="an image was replaced since then"):
         orchestrator.invoke(request())

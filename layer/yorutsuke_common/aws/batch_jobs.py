@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ from .dynamodb import Item, from_item, to_item
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
+_IS_SUBMITTING = "submitTime = :submitTime AND #status = :submitting"
 NOT_CLAIMED = "attribute_not_exists(claimedUntil) OR claimedUntil < :now"
 """The condition that the job is not claimed, or that its claim has expired. `:now` is in epoch seconds."""
 INDEX_DELAYS_SECONDS = (0.25, 0.5, 1.0, 2.0)
@@ -81,25 +83,109 @@ class BatchJobs:
             return self._submission(exc.response.get("Item", {}))
         return submission
 
+    def fix_images(self, submission: Submission, images: dict[str, Any]) -> Submission:
+        """Store the images of the intent's manifest unless the item has them, and return the stored item.
+
+        Args:
+            submission: The intent's item as it was read.
+            images: The attributes that describe the images. None removes an attribute.
+
+        Raises:
+            RetryableError: The item was deleted, or another invocation has abandoned the intent.
+            UnknownJobError: The stored item breaks the schema.
+        """
+        present = {name: value for name, value in images.items() if value is not None}
+        absent = [name for name, value in images.items() if value is None]
+        removal = f" REMOVE {', '.join(absent)}" if absent else ""
+        try:
+            response = self.client.update_item(
+                TableName=self.table,
+                Key=_key(submission.intentId),
+                UpdateExpression=f"SET {', '.join(f'{name} = :{name}' for name in present)}{removal}",
+                ConditionExpression=f"{_IS_SUBMITTING} AND attribute_not_exists(submittedImages)",
+                ExpressionAttributeNames={"#status": "status"},
+                ExpressionAttributeValues=to_item(
+                    {**_submitting(submission), **{f":{name}": value for name, value in present.items()}}
+                ),
+                ReturnValues="ALL_NEW",
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            )
+        except self.client.exceptions.ConditionalCheckFailedException as exc:
+            item = exc.response.get("Item", {})
+            current = from_item(item)
+            is_same = current.get("submitTime") == submission.submitTime
+            if is_same and current.get("status") != JobStatus.ABANDONED.value:
+                return self._submission(item)
+            raise self._ended_meanwhile(submission) from exc
+        return self._submission(response["Attributes"])
+
     def mark_manifest_published(self, submission: Submission) -> None:
         """Record that the intent's manifest is complete, so that other invocations do not write it or read its images.
 
+        From then on, the intent cannot be abandoned.
+
         Raises:
-            RetryableError: The item was deleted.
+            RetryableError: The item was deleted, or another invocation has abandoned the intent.
         """
         try:
             self.client.update_item(
                 TableName=self.table,
                 Key=_key(submission.intentId),
                 UpdateExpression="SET manifestPublished = :manifestPublished",
-                ConditionExpression="submitTime = :submitTime",
-                ExpressionAttributeValues=to_item({":manifestPublished": True, ":submitTime": submission.submitTime}),
+                # A later status than SUBMITTING means that another invocation has already published it.
+                ConditionExpression="submitTime = :submitTime AND #status <> :abandoned",
+                ExpressionAttributeNames={"#status": "status"},
+                ExpressionAttributeValues=to_item(
+                    {
+                        ":manifestPublished": True,
+                        ":submitTime": submission.submitTime,
+                        ":abandoned": JobStatus.ABANDONED.value,
+                    }
+                ),
             )
         except self.client.exceptions.ConditionalCheckFailedException as exc:
-            raise RetryableError(
-                f"the item of intent {submission.intentId!r} was deleted from table {self.table!r} while its "
-                "manifest was written. Send the request again."
-            ) from exc
+            raise self._ended_meanwhile(submission) from exc
+
+    def abandon(self, submission: Submission) -> bool:
+        """Mark an intent whose manifest is not published as abandoned, and return whether it is or its item is gone.
+
+        No invocation can create a job for it any more. Its images can then be released, and its item deleted.
+        """
+        try:
+            self.client.update_item(
+                TableName=self.table,
+                Key=_key(submission.intentId),
+                UpdateExpression="SET #status = :abandoned",
+                ConditionExpression=(
+                    "submitTime = :submitTime AND (#status = :submitting OR #status = :abandoned) AND "
+                    "attribute_not_exists(manifestPublished)"
+                ),
+                ExpressionAttributeNames={"#status": "status"},
+                ExpressionAttributeValues=to_item({**_submitting(submission), ":abandoned": JobStatus.ABANDONED.value}),
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            )
+        except self.client.exceptions.ConditionalCheckFailedException as exc:
+            return from_item(exc.response.get("Item", {})).get("submitTime") != submission.submitTime
+        return True
+
+    def delete_abandoned(self, submission: Submission) -> None:
+        """Delete the item of an abandoned intent, unless the intent has begun again."""
+        with suppress(self.client.exceptions.ConditionalCheckFailedException):
+            self.client.delete_item(
+                TableName=self.table,
+                Key=_key(submission.intentId),
+                ConditionExpression="submitTime = :submitTime AND #status = :abandoned",
+                ExpressionAttributeNames={"#status": "status"},
+                ExpressionAttributeValues=to_item(
+                    {":submitTime": submission.submitTime, ":abandoned": JobStatus.ABANDONED.value}
+                ),
+            )
+
+    def _ended_meanwhile(self, submission: Submission) -> RetryableError:
+        return RetryableError(
+            f"the item of intent {submission.intentId!r} was deleted from table {self.table!r}, or another invocation "
+            "abandoned the intent, while its manifest was written. Send the request again."
+        )
 
     def record_job_id(self, submission: Submission, job_id: str) -> Submission:
         """Store the id of the intent's job, unless the item has it, and return the item.
@@ -356,6 +442,10 @@ def outputs_unchanged(job: BatchJob) -> tuple[str, dict[str, Any]]:
 def _claimed_by(token: str | None) -> tuple[str, dict[str, Any]]:
     """Return the condition that the claim with this token stands, and the value that it names."""
     return "claimedBy = :claim", {":claim": token}
+
+
+def _submitting(submission: Submission) -> dict[str, Any]:
+    return {":submitTime": submission.submitTime, ":submitting": JobStatus.SUBMITTING.value}
 
 
 def _key(intent_id: str) -> Item:

@@ -10,7 +10,7 @@ BatchGetItem (at most 100 keys per call; UnprocessedKeys); Amazon DynamoDB devel
 
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -143,6 +143,24 @@ class ChunkedClient:
         """
         read = partial(self._get_chunk, table, _projection(attributes))
         return list(chain.from_iterable(self.pool.map(read, chunks(keys, READ_CHUNK), CONCURRENT_CALLS)))
+
+    def query(self, table: str, index: str, key: str, value: str) -> Generator[Item]:
+        """Yield the items that an index has under a partition key, in the order of the index's sort key.
+
+        The index lags behind the table.
+
+        Raises:
+            botocore's errors: A call failed, or DynamoDB throttled it longer than the client retries.
+        """
+        pages = self.client.get_paginator("query").paginate(
+            TableName=table,
+            IndexName=index,
+            KeyConditionExpression="#key = :value",
+            ExpressionAttributeNames={"#key": key},
+            ExpressionAttributeValues={":value": {"S": value}},
+        )
+        for page in pages:
+            yield from page["Items"]
 
     def _execute_chunk(self, statements: Sequence[Statement]) -> list[str | None]:
         codes: dict[int, str | None] = {}

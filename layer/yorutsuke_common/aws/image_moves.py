@@ -21,6 +21,7 @@ from yorutsuke_common.names import LogEvent
 from yorutsuke_common.object_keys import processed_key
 
 from .calls import CallPool, chunks
+from .dynamodb import CONDITION_FAILED
 from .object_copier import ObjectCopier
 from .pending_images import MovedImage, PendingImages, StoredImage
 
@@ -47,6 +48,11 @@ class MoveFailure:
 
     operation: str
     code: str
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether the upload, or the upload that the item names, is not the one that the job has read."""
+        return self.code in (REPLACED, CONDITION_FAILED)
 
 
 NOT_IN_PENDING_IMAGES = MoveFailure("ReadItem", "UnknownImage")

@@ -2,20 +2,45 @@
 
 The app writes the items, and may change or delete them at any time. Every update therefore changes only this project's
 attributes. It requires that the item still has the owner and the object key that were read.
+
+An intent holds an image from before its job reads it until the image is moved or released. The item then has the status
+`submitted`, the intent and its submit time. An image is therefore in one job at a time. An item without `uploadedAt` is
+not in the index of the waiting images, and is neither held nor released.
 """
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from yorutsuke_common.names import IMAGE_STATUS_INDEX
 from yorutsuke_common.object_keys import upload_key
 from yorutsuke_common.schema import ImageStatus
 
 from .dynamodb import ChunkedClient, Item, Statement, update
 
-ATTRIBUTES = ("imageId", "userId", "s3Key", "status", "intentId", "uploadETag", "processedKey", "transactionId")
+ATTRIBUTES = (
+    "imageId",
+    "userId",
+    "s3Key",
+    "status",
+    "uploadedAt",
+    "intentId",
+    "submittedAt",
+    "attempts",
+    "uploadETag",
+    "processedKey",
+    "transactionId",
+)
 """The attributes that this project reads. The app may add others, up to 400 KB."""
 _ETAG = re.compile(r'"?[!#-~]+"?')
+
+
+@dataclass(frozen=True)
+class Hold:
+    """The right of an intent to read images. An intent that begins again after its item was deleted has a new time."""
+
+    intent_id: str
+    submit_time: str
 
 
 @dataclass(frozen=True)
@@ -25,7 +50,9 @@ class StoredImage:
     `s3_key` is the stored key. `upload_key` is the complete one, or None if the image's owner may not have this key.
     `intent_id` and `etag` name the last submission that read the image, and the ETag of the content that it read.
     `processed_key` belongs to the last move, and `transaction_id` to the transaction for which the image was moved. The
-    transaction was stored before, and the upload from which it was read was copied.
+    transaction was stored before, and the upload from which it was read was copied. `uploaded_at` is None if the item
+    is not in the index of the waiting images. `submitted_at` is the submit time of the last intent that held the image,
+    and `attempts` counts the intents that have.
     """
 
     image_id: str
@@ -36,6 +63,9 @@ class StoredImage:
     etag: str | None
     processed_key: str | None
     transaction_id: str | None
+    uploaded_at: str | None = None
+    submitted_at: str | None = None
+    attempts: int = 0
 
     @property
     def upload_key(self) -> str | None:
@@ -46,6 +76,22 @@ class StoredImage:
     def is_processed(self) -> bool:
         """Whether the image was moved to `processed/`. An item that does not name the new key was not moved."""
         return self.status == ImageStatus.PROCESSED and self.processed_key is not None
+
+    @property
+    def is_indexed(self) -> bool:
+        """Whether the index of the waiting images has the item. Only such an image is held."""
+        return self.uploaded_at is not None
+
+    def is_held(self, hold: Hold) -> bool:
+        """Return whether an intent holds the image."""
+        return self.status == ImageStatus.SUBMITTED and self._was_last_held(hold)
+
+    def is_released(self, hold: Hold) -> bool:
+        """Return whether an intent has released the image, and no other intent has held it since."""
+        return self.status in (ImageStatus.PENDING, ImageStatus.FAILED) and self._was_last_held(hold)
+
+    def _was_last_held(self, hold: Hold) -> bool:
+        return (self.intent_id, self.submitted_at) == (hold.intent_id, hold.submit_time)
 
 
 @dataclass(frozen=True)
@@ -71,10 +117,90 @@ class PendingImages:
         found = self.items.get(self.table, keys, ATTRIBUTES)
         return {image.image_id: image for image in map(_stored_image, found)}
 
+    def waiting(self) -> list[tuple[str, str]]:
+        """Return the ids of the images that wait for a job, with `uploadedAt`, the oldest first.
+
+        The index lags behind the table.
+        """
+        found = self.items.query(self.table, IMAGE_STATUS_INDEX, "status", ImageStatus.PENDING.value)
+        return [(item["imageId"]["S"], item["uploadedAt"]["S"]) for item in found]
+
+    def held(self) -> dict[str, list[str]]:
+        """Return the ids of the images that are held, by intent. The index lags behind the table."""
+        found = self.items.query(self.table, IMAGE_STATUS_INDEX, "status", ImageStatus.SUBMITTED.value)
+        intents: dict[str, list[str]] = {}
+        for item in found:
+            intents.setdefault(item.get("intentId", {}).get("S", ""), []).append(item["imageId"]["S"])
+        return intents
+
+    def hold(self, hold: Hold, images: Iterable[StoredImage], *, again: bool = False) -> dict[str, StoredImage]:
+        """Hold images for an intent, and return those that it now holds, by image id.
+
+        An image is not held if its item has changed since it was read, unless the same intent holds it. Images outside
+        the index are returned as they are.
+
+        Args:
+            hold: The intent.
+            images: The images, which no other intent held when they were read.
+            again: Whether the intent has held the images before, so that this attempt does not count.
+        """
+        held = {image.image_id: image for image in images if not image.is_indexed or image.is_held(hold)}
+        free = [image for image in images if image.image_id not in held]
+        targets = [
+            replace(
+                image,
+                status=ImageStatus.SUBMITTED.value,
+                intent_id=hold.intent_id,
+                submitted_at=hold.submit_time,
+                attempts=image.attempts + (not again),
+            )
+            for image in free
+        ]
+        codes = self.items.execute(
+            [
+                self._update(before, _hold_attributes(after), as_read=True)
+                for before, after in zip(free, targets, strict=True)
+            ]
+        )
+        refused = [image.image_id for image, code in zip(targets, codes, strict=True) if code]
+        held |= {image.image_id: image for image, code in zip(targets, codes, strict=True) if not code}
+        # A refused image may be held: the client repeats a call if the answer was lost, and its condition then fails.
+        return held | {id_: image for id_, image in self.find(refused).items() if image.is_held(hold)}
+
+    def release(self, hold: Hold, images: Iterable[StoredImage], reason: str | None, max_attempts: int) -> int:
+        """Release images that an intent holds, and return how many of them have failed.
+
+        A released image waits for another job, or has failed if its attempts are used up. An image that the intent has
+        already released and that has failed gets the new reason. Other images are left out.
+
+        Args:
+            hold: The intent.
+            images: The images.
+            reason: The reason for which the job did not read the images. Without one, the attempt does not count.
+            max_attempts: The number of attempts after which an image has failed. 0 if another attempt cannot help.
+        """
+        statements: list[Statement] = []
+        failed = 0
+        for image in images:
+            if not image.is_held(hold) and (reason is None or not image.is_released(hold)):
+                continue
+            changes = {"status": {"S": ImageStatus.PENDING.value}}
+            if reason is None:
+                changes["attempts"] = {"N": str(image.attempts - 1)}
+            elif image.attempts >= max_attempts:
+                changes = {"status": {"S": ImageStatus.FAILED.value}, "failureReason": {"S": reason}}
+                failed += 1
+            statements.append(self._update(image, changes, as_read=True))
+        self.items.execute(statements)
+        return failed
+
     def mark_submitted(self, intent_id: str, read: Iterable[tuple[StoredImage, str]]) -> None:
         """Record for each image that an intent has read it, and the ETag of the content. Changed items are left out."""
         self.items.execute(
-            [self._update(image, {"intentId": {"S": intent_id}, "uploadETag": {"S": etag}}) for image, etag in read]
+            [
+                self._update(image, {"intentId": {"S": intent_id}, "uploadETag": {"S": etag}}, as_read=image.is_indexed)
+                for image, etag in read
+            ]
         )
 
     def mark_processed(self, moved: Sequence[MovedImage]) -> dict[str, str]:
@@ -101,12 +227,27 @@ class PendingImages:
         )
         return {each.image.image_id: code for each, code in zip(moved, codes, strict=True) if code}
 
-    def _update(self, image: StoredImage, changes: Item) -> Statement:
-        """Return the statement that changes an item unless its owner, its key or its new key have changed."""
+    def _update(self, image: StoredImage, changes: Item, *, as_read: bool = False) -> Statement:
+        """Return the statement that changes an item unless its owner, its key or its new key have changed.
+
+        With `as_read`, its status and its hold must not have changed either.
+        """
         where = {"imageId": {"S": image.image_id}, "s3Key": {"S": image.s3_key}, "userId": {"S": image.user_id}}
-        if image.processed_key is None:
-            return update(self.table, changes, where, missing=("processedKey",))
-        return update(self.table, changes, {**where, "processedKey": {"S": image.processed_key}})
+        optional = {"processedKey": image.processed_key}
+        if as_read:
+            where["status"] = {"S": image.status}
+            optional |= {"intentId": image.intent_id, "submittedAt": image.submitted_at}
+        where |= {name: {"S": value} for name, value in optional.items() if value is not None}
+        return update(self.table, changes, where, [name for name, value in optional.items() if value is None])
+
+
+def _hold_attributes(image: StoredImage) -> Item:
+    return {
+        "status": {"S": image.status},
+        "intentId": {"S": image.intent_id},
+        "submittedAt": {"S": image.submitted_at},
+        "attempts": {"N": str(image.attempts)},
+    }
 
 
 def _stored_image(item: Item) -> StoredImage:
@@ -114,13 +255,18 @@ def _stored_image(item: Item) -> StoredImage:
         return item.get(name, {}).get("S")
 
     etag = text("uploadETag") or ""
+    attempts = item.get("attempts", {}).get("N", "")
     return StoredImage(
         image_id=item["imageId"]["S"],
         user_id=text("userId") or "",
         s3_key=text("s3Key") or "",
         status=text("status") or ImageStatus.PENDING.value,
+        # Without `status`, an item is not in the index.
+        uploaded_at=text("uploadedAt") if text("status") else None,
         intent_id=text("intentId"),
+        submitted_at=text("submittedAt"),
         # Another program may have written the item. A request cannot carry every text as an ETag.
+        attempts=int(attempts) if attempts.isdecimal() else 0,
         etag=etag if _ETAG.fullmatch(etag) else None,
         processed_key=text("processedKey"),
         transaction_id=text("transactionId"),

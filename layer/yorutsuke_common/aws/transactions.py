@@ -40,6 +40,11 @@ class Transactions:
             raise ValueError(f"DynamoDB refused transactions with {', '.join(map(str, refused))}")
         return [transaction for transaction, code in zip(transactions, codes, strict=True) if code == DUPLICATE]
 
+    def stored(self, keys: Sequence[tuple[str, str]]) -> set[str]:
+        """Return the ids of the transactions that the table has, of those with these users and ids."""
+        items = [{"userId": {"S": user_id}, "transactionId": {"S": id_}} for user_id, id_ in keys if user_id]
+        return {item["transactionId"]["S"] for item in self.items.get(self.table, items, _READ)}
+
     def with_status(self, transactions: Sequence[Transaction], status: TransactionStatus) -> list[Transaction]:
         """Return the transactions that are stored with a status."""
         found = self.items.get(self.table, [_key(transaction) for transaction in transactions], _READ)

@@ -20,7 +20,8 @@ class ParsedRecord:
     """A line that was parsed into a transaction. `line` counts from 1.
 
     `record` is its JSON, cut to a dead letter's limit. The record still becomes a dead letter if its image repeats, is
-    unknown, or does not belong to the job's owner.
+    unknown, is in another job, or does not belong to the job's owner. In a job for several users, the transaction does
+    not have its owner yet, and DynamoDB would refuse it.
     """
 
     line: int
@@ -63,7 +64,7 @@ class RecordParser:
     def _common_attributes(self) -> dict[str, Any]:
         """The attributes that all transactions of the output share."""
         return {
-            "userId": self.job.userId,
+            "userId": self.job.userId or "",
             "jobId": self.job.jobId,
             "intentId": self.job.intentId,
             "traceId": self.job.trace_id,

@@ -36,7 +36,7 @@ from yorutsuke_common.aws.calls import CallPool, TimeLimit
 from yorutsuke_common.aws.dynamodb import ChunkedClient, Item
 from yorutsuke_common.aws.pending_images import PendingImages
 
-from .samples import image
+from .samples import SUBMISSION, image
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -95,7 +95,7 @@ class Bucket:
 def find(*items: Item, image_ids: tuple[str, ...] = ("image-1",)) -> tuple[list[Image], dict[str, Unfit]]:
     """Return the images that user-1 can submit from a table of these items, and the reasons for the others."""
     batch = ChunkedClient(cast("DynamoDBClient", Table(list(items))), CallPool(), TimeLimit(), Logs().logger)
-    return select_images(image_ids, PendingImages(batch, "pending-images").find(image_ids), "user-1")
+    return select_images(image_ids, PendingImages(batch, "pending-images").find(image_ids), SUBMISSION)
 
 
 def body(content: bytes) -> dict[str, Any]:
@@ -141,7 +141,9 @@ def test_image_format_follows_from_the_extension(extension: str, image_format: s
         ({"userId": {"S": "user-2"}, "status": {"S": "processed"}}, Unfit.FOREIGN),
         ({"userId": {"N": "1"}}, Unfit.FOREIGN),
         ({"status": {"S": "processed"}}, Unfit.NOT_PENDING),
-        ({"status": {"S": "failed"}}, Unfit.NOT_PENDING),
+        ({"status": {"S": "archived"}}, Unfit.NOT_PENDING),
+        ({"status": {"S": "submitted"}}, Unfit.NOT_PENDING),
+        ({"status": {"S": "submitted"}, "intentId": {"S": "intent-2"}}, Unfit.NOT_PENDING),
         ({"s3Key": {"S": "uploads/user-1/a.heic"}}, Unfit.UNSUPPORTED),
         ({"s3Key": {"S": "uploads/user-1/png"}}, Unfit.UNSUPPORTED),
         ({"s3Key": {"S": "uploads/"}}, Unfit.UNSUPPORTED),
@@ -153,6 +155,15 @@ def test_image_format_follows_from_the_extension(extension: str, image_format: s
 )
 def test_unfit_image_is_left_out_with_its_reason(changes: Item, reason: Unfit) -> None:
     assert find({**PENDING, **changes}) == ([], {"image-1": reason})
+
+
+@pytest.mark.parametrize(
+    "changes", [{"status": {"S": "failed"}}, {"status": {"S": "submitted"}, "intentId": {"S": "intent-1"}}]
+)
+def test_failed_image_and_own_image_are_selected(changes: Item) -> None:
+    [found], left_out = find({**PENDING, **changes})
+
+    assert (found.image_id, left_out) == ("image-1", {})
 
 
 def test_image_without_a_status_is_pending() -> None:

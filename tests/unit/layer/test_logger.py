@@ -37,6 +37,7 @@ def test_log_event_value_equals_its_name() -> None:
         "BATCH_RESULT_JOB_CLAIMED",
         "BATCH_RESULT_CLAIM_KEPT",
         "BATCH_RESULT_COPIER_GAVE_UP",
+        "BATCH_RESULT_IMAGES_RELEASED",
         "BATCH_RESULT_IMAGE_MISSING",
         "BATCH_RESULT_TEST_EVENT",
         "BATCH_RESULT_COMPLETED",
@@ -53,6 +54,9 @@ def test_log_event_value_equals_its_name() -> None:
         "BATCH_SUBMITTED",
         "BATCH_SUBMIT_REFUSED",
         "BATCH_SUBMIT_FAILED",
+        "BATCH_SCHEDULE_STARTED",
+        "BATCH_SCHEDULE_ABANDONED",
+        "BATCH_SCHEDULE_ENDED",
     ]
 
     assert {event.name: event.value for event in LogEvent} == {name: name for name in names}

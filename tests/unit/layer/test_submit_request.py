@@ -16,7 +16,7 @@ FORM = '{"intentId": "…", "pendingImageIds": ["…"], "userId": "…", "modelI
 
 
 def not_valid(found: str) -> str:
-    return f"the request is not valid: {found}. Send {FORM}. modelId is optional."
+    return f"the request is not valid: {found}. Send {FORM}. userId and modelId are optional."
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ MISSING_BODY = f"the request's body is empty or not text. Send {FORM}."
 INVALID_BASE64 = (
     "the request's body is not valid base64, although isBase64Encoded is true. Send the JSON without encoding."
 )
-MISSING_FIELDS = not_valid("intentId: is missing; pendingImageIds: is missing; userId: is missing")
+MISSING_FIELDS = not_valid("intentId: is missing; pendingImageIds: is missing")
 INVALID_INTENT = not_valid(
     "intentId: must have 1 to 128 letters, digits, dots, hyphens or underscores, a letter or digit first"
 )

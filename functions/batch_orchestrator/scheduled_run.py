@@ -1,0 +1,215 @@
+"""A scheduled run: submits the waiting images of all users, oldest first, in jobs without a user.
+
+The intent ids follow from the scheduled time, and an intent holds its images before it reads them. So runs that are
+repeated or overlap never put an image into two jobs. Each run first continues the submissions that earlier invocations
+have begun, so that a crash or a timeout loses nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from aws_lambda_powertools import Logger
+
+from yorutsuke_common.aws.batch_jobs import BatchJobs
+from yorutsuke_common.aws.calls import RESERVED_SECONDS, TimeLimit
+from yorutsuke_common.aws.pending_images import Hold, PendingImages
+from yorutsuke_common.errors import IntentConflictError, InvalidRequestError, PermanentError
+from yorutsuke_common.logger import error_fields
+from yorutsuke_common.names import MAX_FUNCTION_SECONDS, LogEvent
+from yorutsuke_common.schema import MAX_IMAGE_ID_BYTES, JobStatus, Submission, SubmitRequest, instant
+
+from .images import PERMANENT, Unfit
+from .manifest import SECONDS_TO_SUBMIT, SecondsLeft
+from .schedule_metrics import ScheduleMetrics
+from .settings import Settings
+from .submit_job import MAX_IDS_BYTES, JobSubmitter, SubmittedJob
+
+SECONDS_PER_JOB = 2 * SECONDS_TO_SUBMIT
+"""Seconds that must be left for another job: as many for reading its images as for the steps after that."""
+JOB_DELETED = "JOB_DELETED"
+"""The reason of images that were held by an intent without an item."""
+
+
+@dataclass
+class RunResult:
+    """The submitted jobs of a run, and `uploadedAt` of the images that still wait, by image id."""
+
+    waiting: dict[str, str] = field(default_factory=dict[str, str])
+    jobs: list[SubmittedJob] = field(default_factory=list[SubmittedJob])
+
+    def add(self, job: SubmittedJob) -> None:
+        """Add a job. Its images, and those that can never be sent, do not wait any more."""
+        self.jobs.append(job)
+        left_out = {image_id for image_id, reason in job.left_out.items() if reason in PERMANENT}
+        for image_id in left_out.union(job.submission.pendingImageIds or ()):
+            self.waiting.pop(image_id, None)
+
+    def oldest_age(self, now: datetime) -> float:
+        """Return the age of the oldest waiting image, in seconds. Images without a valid time are left out."""
+        times = [moment for text in self.waiting.values() if (moment := instant(text))]
+        return max(0.0, (now - min(times)).total_seconds()) if times else 0.0
+
+    def answer(self) -> dict[str, Any]:
+        """Return the answer of the function: `{"jobs": [{"intentId", "jobId", "imageCount"}], "waitingImages"}`."""
+        fields = {"intentId", "jobId", "imageCount"}
+        return {
+            "jobs": [job.submission.model_dump(include=fields) for job in self.jobs],
+            "waitingImages": len(self.waiting),
+        }
+
+
+@dataclass(frozen=True)
+class ScheduledRun:
+    """Submits the waiting images of all users."""
+
+    submitter: JobSubmitter
+    jobs: BatchJobs
+    pending: PendingImages
+    settings: Settings
+    metrics: ScheduleMetrics
+    time_limit: TimeLimit
+    logger: Logger
+
+    def run(self, scheduled_at: datetime, trace_id: str, seconds_left: SecondsLeft) -> RunResult:
+        """Submit jobs while there are enough images, fewer jobs in progress than the limit, and enough time.
+
+        Args:
+            scheduled_at: The time for which the run is scheduled.
+            trace_id: The trace id of the jobs.
+            seconds_left: Returns how long the function may still run.
+
+        Raises:
+            PermanentError: A submission that was begun earlier needs a remedy. The run is complete all the same.
+            Other errors: A call failed. Repeating the run is safe.
+        """
+        self.time_limit.start(seconds_left() - RESERVED_SECONDS)
+        self.logger.info("scheduled run started", event=LogEvent.BATCH_SCHEDULE_STARTED)
+        prefix = f"schedule-{scheduled_at:%Y%m%dT%H%M%SZ}-"
+        result = RunResult()
+        in_progress, errors = self._continue_intents(prefix, result, seconds_left)
+        result.waiting |= self.pending.waiting()
+        try:
+            self._submit(prefix, in_progress, result, trace_id, seconds_left)
+        finally:
+            self.metrics.run_ended(len(result.waiting), result.oldest_age(datetime.now(UTC)))
+        self.logger.append_keys(intentId=None, traceId=None, jobId=None)
+        self.logger.info(
+            "scheduled run ended",
+            event=LogEvent.BATCH_SCHEDULE_ENDED,
+            jobs=len(result.jobs),
+            waitingImages=len(result.waiting),
+        )
+        if errors:
+            raise errors[0]
+        return result
+
+    def _submit(
+        self, prefix: str, in_progress: int, result: RunResult, trace_id: str, seconds_left: SecondsLeft
+    ) -> None:
+        queue = [image_id for image_id in result.waiting if len(image_id.encode()) <= MAX_IMAGE_ID_BYTES]
+        number = 0
+        while (
+            len(queue) >= self.settings.min_records
+            and in_progress < self.settings.max_concurrent_jobs
+            and seconds_left() >= SECONDS_PER_JOB
+        ):
+            chunk = first_chunk(queue, self.settings.job_size)
+            request = SubmitRequest(intentId=f"{prefix}{number}", pendingImageIds=chunk)
+            number += 1
+            self.logger.append_keys(intentId=request.intentId, jobId=None)
+            try:
+                job = self.submitter.submit(request, trace_id, seconds_left, partial=True)
+            except IntentConflictError:
+                # An earlier or a concurrent run for the same time has begun this intent with other images.
+                continue
+            except InvalidRequestError as refusal:
+                self._report_abandoned(refusal)
+                queue = queue[len(chunk) :]
+                continue
+            result.add(job)
+            in_progress += 1
+            queue = [*(id_ for id_ in chunk if job.left_out.get(id_) is Unfit.NO_ROOM), *queue[len(chunk) :]]
+
+    def _continue_intents(
+        self, prefix: str, result: RunResult, seconds_left: SecondsLeft
+    ) -> tuple[int, list[PermanentError]]:
+        """Continue the submissions that hold images, and return the number of jobs in progress and the errors."""
+        in_progress = 0
+        errors: list[PermanentError] = []
+        for intent_id, image_ids in sorted(self.pending.held().items()):
+            self.logger.append_keys(intentId=intent_id, traceId=None, jobId=None)
+            try:
+                in_progress += self._continue_intent(intent_id, image_ids, prefix, result, seconds_left)
+            except PermanentError as error:
+                # Another submission must not wait for the remedy.
+                self.logger.critical(
+                    "batch submission failed", event=LogEvent.BATCH_SUBMIT_FAILED, **error_fields(error)
+                )
+                errors.append(error)
+        return in_progress, errors
+
+    def _continue_intent(
+        self, intent_id: str, image_ids: Sequence[str], prefix: str, result: RunResult, seconds_left: SecondsLeft
+    ) -> bool:
+        """Continue the submission of an intent that holds images, and return whether its job is in progress."""
+        submission = self.jobs.find_submission(intent_id)
+        if submission is None:
+            self._release_orphans(intent_id, image_ids)
+            return False
+        if submission.status == JobStatus.ABANDONED:
+            self.submitter.abandon(submission, submission.pendingImageIds or image_ids)
+            return False
+        if submission.status != JobStatus.SUBMITTING:
+            return submission.status == JobStatus.SUBMITTED
+        if submission.pendingImageIds is None or not self._may_continue(submission, prefix):
+            return True
+        try:
+            result.add(self.submitter.resume(submission, seconds_left))
+        except InvalidRequestError as refusal:
+            self._report_abandoned(refusal)
+            return False
+        return True
+
+    @staticmethod
+    def _may_continue(submission: Submission, prefix: str) -> bool:
+        """Return whether an intent is of this scheduled time, or the invocation that began it has ended."""
+        if submission.intentId.startswith(prefix):
+            return True
+        began = instant(submission.submitTime)
+        return began is not None and datetime.now(UTC) - began > timedelta(seconds=MAX_FUNCTION_SECONDS)
+
+    def _release_orphans(self, intent_id: str, image_ids: Sequence[str]) -> None:
+        """Release images that are held by an intent without an item.
+
+        An operator has deleted the item: an intent begins with its item. The item of a job expires later than its
+        images are moved, so older holds belong to transactions with images that could not be moved.
+        """
+        earliest = datetime.now(UTC) - timedelta(days=self.settings.job_ttl_days)
+        for image in self.pending.find(image_ids).values():
+            began = instant(image.submitted_at or "")
+            if began is not None and began > earliest:
+                hold = Hold(intent_id, image.submitted_at or "")
+                self.pending.release(hold, [image], JOB_DELETED, self.settings.max_attempts)
+
+    def _report_abandoned(self, refusal: InvalidRequestError) -> None:
+        self.logger.warning(
+            "images wait for another job", event=LogEvent.BATCH_SCHEDULE_ABANDONED, detail=refusal.problem
+        )
+
+
+def first_chunk(queue: Sequence[str], size: int) -> list[str]:
+    """Return the images of the next job: an even share of the queue, at most `size`, with ids that fit into an item.
+
+    With equal shares, no job is smaller than half of `size`, so no rest is too small for a job.
+    """
+    jobs = -(-len(queue) // size)
+    chunk: list[str] = []
+    used = 0
+    for image_id in queue[: -(-len(queue) // jobs)]:
+        used += len(image_id.encode()) + 1
+        if used > MAX_IDS_BYTES:
+            break
+        chunk.append(image_id)
+    return chunk
