@@ -13,12 +13,14 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from email.utils import format_datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 MAX_WRITES = 25
 MAX_READS = 100
 MAX_DELETES = 1000
+MAX_LISTED = 1000
 JOB_ARN = "arn:aws:bedrock:ap-northeast-1:123456789012:model-invocation-job"
 
 COPIED = xml_response(200, "<CopyObjectResult></CopyObjectResult>")
@@ -208,6 +211,10 @@ class InMemoryAws:
         """Return an object, or None."""
         return self.objects.get(key)
 
+    def keys_after(self, prefix: str, start: str, /) -> Iterator[str]:
+        """Yield the keys with this prefix that sort after `start`, in order."""
+        yield from sorted(key for key in self.objects if key.startswith(prefix) and key > start)
+
     def put_object(self, key: str, body: bytes, /) -> None:
         """Store an object."""
         self.objects[key] = StoredObject(body, self.now())
@@ -337,6 +344,7 @@ class InMemoryAws:
         parsed = s3_request(request)
         act = {
             "GetObject": self._get_object,
+            "ListObjectsV2": self._list_objects,
             "HeadObject": self._head_object,
             "PutObject": self._put_object,
             "CopyObject": self._copy_object,
@@ -353,6 +361,19 @@ class InMemoryAws:
         if stored is None:
             return s3_error(404, "NoSuchKey")
         return response(200, _headers(stored), Body(stored.body[: stored.size // 2]) if fault else stored.open())
+
+    def _list_objects(self, request: S3Request, _: Fault | None) -> AWSResponse:
+        keys = self.keys_after(request.query.get("prefix", ""), request.query.get("start-after", ""))
+        listed = list(islice(keys, MAX_LISTED))
+        entries = [(key, stored) for key in listed if (stored := self.find_object(key))]
+        contents = "".join(
+            # The client asks for encoded keys, and decodes them.
+            f"<Contents><Key>{quote(key)}</Key><ETag>&quot;{stored.etag}&quot;</ETag><Size>{stored.size}</Size></Contents>"
+            for key, stored in entries
+        )
+        is_truncated = "true" if next(keys, None) else "false"
+        result = f"<EncodingType>url</EncodingType><IsTruncated>{is_truncated}</IsTruncated>{contents}"
+        return xml_response(200, f"<ListBucketResult>{result}</ListBucketResult>")
 
     def _head_object(self, request: S3Request, _: Fault | None) -> AWSResponse:
         stored = self.find_object(request.key)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 S3_OPERATIONS = {
     ("GET", ""): "GetObject",
+    ("GET", "list-type"): "ListObjectsV2",
     ("HEAD", ""): "HeadObject",
     ("PUT", ""): "PutObject",
     ("PUT", "uploadId"): "UploadPart",
@@ -56,7 +57,7 @@ def s3_request(request: AWSPreparedRequest) -> S3Request:
     """Return a request of a client that puts the bucket's name into the host. Raises NotImplementedError."""
     url = urlsplit(str(request.url))
     query = dict(parse_qsl(url.query, keep_blank_values=True)) if url.query else {}
-    selector = next((name for name in ("delete", "uploads", "uploadId") if name in query), "")
+    selector = next((name for name in ("delete", "uploads", "uploadId", "list-type") if name in query), "")
     operation = S3_OPERATIONS.get((str(request.method), selector))
     source = header(request, "x-amz-copy-source")
     if operation is None:

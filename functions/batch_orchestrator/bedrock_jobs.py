@@ -47,6 +47,9 @@ class BedrockJobs:
             botocore's errors: A retry may help.
         """
         token = submission_token(submission.intentId, submission.submitTime)
+        # The input of a job with images in S3 is the folder of the manifest and the images. Source: Amazon Bedrock user
+        # guide, "Format and upload your batch inference data".
+        input_uri = submission.inputUri or submission.manifestUri
         optional: Any = {
             # An earlier version of this function may have created the job without a timeout.
             "timeoutDurationInHours": submission.jobTimeoutHours,
@@ -58,7 +61,7 @@ class BedrockJobs:
                 clientRequestToken=token,
                 roleArn=submission.roleArn,
                 modelId=submission.modelId,
-                inputDataConfig={"s3InputDataConfig": {"s3InputFormat": "JSONL", "s3Uri": submission.manifestUri}},
+                inputDataConfig={"s3InputDataConfig": {"s3InputFormat": "JSONL", "s3Uri": input_uri}},
                 outputDataConfig={"s3OutputDataConfig": {"s3Uri": submission.outputUri}},
                 **{name: value for name, value in optional.items() if value is not None},
             )

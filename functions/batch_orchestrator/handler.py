@@ -19,6 +19,7 @@ from yorutsuke_common.aws.batch_jobs import BatchJobs
 from yorutsuke_common.aws.calls import CallPool, TimeLimit
 from yorutsuke_common.aws.clients import client_config
 from yorutsuke_common.aws.dynamodb import ChunkedClient
+from yorutsuke_common.aws.object_copier import ObjectCopier
 from yorutsuke_common.aws.pending_images import PendingImages
 from yorutsuke_common.errors import IntentConflictError, InvalidRequestError, PermanentError
 from yorutsuke_common.logger import error_fields, make_logger
@@ -31,6 +32,7 @@ from yorutsuke_common.submit_request import (
 )
 
 from .bedrock_jobs import CREATE_ATTEMPTS, CREATE_SECONDS, BedrockJobs
+from .image_copies import CONCURRENT_COPIES, ImageCopier
 from .images import READ_AHEAD, ImageReader
 from .manifest import Manifests
 from .schedule_metrics import ScheduleMetrics
@@ -104,16 +106,20 @@ def scheduled_run() -> ScheduledRun:
 def job_submitter() -> JobSubmitter:
     """Return the use case. Its clients are made once per execution environment."""
     settings = load_settings()
-    # One connection for each image that is read ahead, and one for the manifest's part that is sent meanwhile.
-    config = client_config(READ_AHEAD + 1)
+    # One connection for each image that is read or copied at once, and one for a part of the manifest.
+    config = client_config(max(READ_AHEAD, CONCURRENT_COPIES) + 1)
     s3 = boto3.client("s3", config=config)
     dynamodb = boto3.client("dynamodb", config=config)
     time_limit = TimeLimit()
-    items = ChunkedClient(dynamodb, CallPool(), time_limit, logger)
+    pool = CallPool()
+    items = ChunkedClient(dynamodb, pool, time_limit, logger)
+    bucket = settings.images_bucket
+    # The tags of an upload are for the app. A copy without them needs no permission for tags.
+    copier = ObjectCopier(s3, bucket, CONCURRENT_COPIES, logger, tags=False)
     return JobSubmitter(
         jobs=BatchJobs(dynamodb, settings.batch_jobs_table),
         pending=PendingImages(items, settings.pending_images_table),
-        manifests=Manifests(s3, settings.images_bucket, ImageReader(s3, settings.images_bucket), logger),
+        manifests=Manifests(s3, bucket, ImageReader(s3, bucket), ImageCopier(s3, bucket, copier, pool), logger),
         bedrock=BedrockJobs(
             boto3.client("bedrock", config=client_config(1, CREATE_ATTEMPTS, read_timeout=CREATE_SECONDS)),
             settings.stage,

@@ -1,12 +1,13 @@
 """The images of a request: which of them can be sent, and their content."""
 
+import base64
 from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
@@ -40,8 +41,10 @@ FORMATS = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png", "gif": "gif", "webp": "w
 Sources: Amazon Nova user guide, "Image understanding"; Amazon Bedrock API reference, ImageBlock.
 """
 UNREADABLE_CODES = frozenset({"NoSuchKey", "AccessDenied"})
-"""Error codes of GetObject for an object that is missing or that the function may not read. The function does not have
-s3:ListBucket, so S3 returns AccessDenied for a missing object."""
+"""Error codes of GetObject and CopyObject for an object that is missing or that the function may not read. The function
+has s3:ListBucket only for listings of uploads/, so S3 returns AccessDenied for a missing object."""
+
+_T = TypeVar("_T")
 
 
 class Unfit(StrEnum):
@@ -88,6 +91,11 @@ class Content:
     body: bytes
     etag: str
 
+    @property
+    def source(self) -> dict[str, object]:
+        """The image in a model request."""
+        return {"bytes": base64.b64encode(self.body).decode("ascii")}
+
 
 def select_images(
     image_ids: Sequence[str], known: Mapping[str, StoredImage], submission: Submission
@@ -110,6 +118,38 @@ def _judge(stored: StoredImage | None, submission: Submission) -> Image | Unfit:
     key = stored.upload_key
     image_format = FORMATS.get((key or "").rpartition(".")[2].lower())
     return Image(stored, key, image_format) if key and image_format else Unfit.UNSUPPORTED
+
+
+def map_images(
+    executor: Executor,
+    call: Callable[[Image], _T],
+    images: Sequence[Image],
+    ahead: int,
+    seconds_left: Callable[[], float],
+) -> Generator[tuple[Image, _T]]:
+    """Yield each image with the result of its call, in order, and shut the executor down at the end.
+
+    Close the iterator to stop early: it waits for the calls that have started.
+
+    Args:
+        executor: Runs the calls.
+        call: The function.
+        images: Its arguments.
+        ahead: Maximum number of results that are computed or held at once.
+        seconds_left: Returns how long to wait for a result.
+
+    Raises:
+        OutOfTimeError: `seconds_left` returned 0 or less. The calls that have started are not waited for.
+        The errors of the calls.
+    """
+    wait = True
+    try:
+        yield from zip(images, map_ahead(executor, call, images, ahead, seconds_left), strict=True)
+    except OutOfTimeError:
+        wait = False
+        raise
+    finally:
+        executor.shutdown(wait=wait, cancel_futures=True)
 
 
 @dataclass(frozen=True)
@@ -136,15 +176,7 @@ class ImageReader:
             botocore's or urllib3's errors: S3 does not answer, or its answers break off.
         """
         executor = ThreadPoolExecutor(READ_AHEAD)
-        wait = True
-        content = partial(self._content, max_bytes=max_bytes)
-        try:
-            yield from zip(images, map_ahead(executor, content, images, READ_AHEAD, seconds_left), strict=True)
-        except OutOfTimeError:
-            wait = False
-            raise
-        finally:
-            executor.shutdown(wait=wait, cancel_futures=True)
+        yield from map_images(executor, partial(self._content, max_bytes=max_bytes), images, READ_AHEAD, seconds_left)
 
     def _content(self, image: Image, max_bytes: int, attempts: int = READ_ATTEMPTS) -> Content | Unfit:
         try:

@@ -1,13 +1,13 @@
 """`batch-input/{intentId}/manifest.jsonl`: one model request per line, the input of Bedrock's job.
 
-The content depends only on the images, in order of their ids, so writing it again for the same images gives the same
-bytes. The file is written while the images are read, and is never held completely.
+A line holds its image in base64, or names a copy of the image in the same folder. The content depends only on the
+images, in order of their ids, so writing it again for the same images gives the same bytes. The file is written while
+the images are read or copied, and is never held completely.
 
 Sources: Amazon Bedrock user guide, "Format and upload your batch inference data"; AWS General Reference, "Amazon
 Bedrock endpoints and quotas" (the maximum size of an input file is 1 GB and cannot be raised).
 """
 
-import base64
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -22,9 +22,10 @@ from yorutsuke_common.aws.object_writer import ObjectWriter
 from yorutsuke_common.error_codes import error_code
 from yorutsuke_common.errors import InvalidRequestError
 from yorutsuke_common.names import LogEvent
-from yorutsuke_common.object_keys import input_key
-from yorutsuke_common.schema import InvocationType
+from yorutsuke_common.object_keys import input_folder, input_key
+from yorutsuke_common.schema import ImageDelivery, InvocationType
 
+from .image_copies import ImageCopier, Reference
 from .images import MAX_CONVERSE_IMAGE_BYTES, MAX_IMAGE_BYTES, Content, Image, ImageReader, Unfit
 from .prompt import model_input
 
@@ -45,10 +46,9 @@ SecondsLeft = Callable[[], float]
 """Returns how long the function may still run, in seconds."""
 
 
-def manifest_line(image: Image, content: bytes, invocation_type: InvocationType | None = None) -> bytes:
+def manifest_line(image: Image, content: Content | Reference, invocation_type: InvocationType | None = None) -> bytes:
     """Return the line that asks the model of a job of this type to read one image, with its newline."""
-    encoded = base64.b64encode(content).decode("ascii")
-    line = {"recordId": image.image_id, "modelInput": model_input(image.format, encoded, invocation_type)}
+    line = {"recordId": image.image_id, "modelInput": model_input(image.format, content.source, invocation_type)}
     return pydantic_core.to_json(line) + b"\n"
 
 
@@ -56,11 +56,12 @@ def manifest_line(image: Image, content: bytes, invocation_type: InvocationType 
 class Draft:
     """A manifest that is not visible in the bucket yet, the ETag of each image in it, and the images left out.
 
-    Its model requests have the form of `invocation_type`.
+    Its model requests have the form of `invocation_type`. `delivery` states whether they hold the images.
     """
 
     file: ObjectWriter
     invocation_type: InvocationType | None
+    delivery: ImageDelivery
     etags: dict[str, str] = field(default_factory=dict[str, str])
     left_out: dict[str, Unfit] = field(default_factory=dict[str, Unfit])
 
@@ -76,11 +77,16 @@ class Manifests:
     s3: "S3Client"
     bucket: str
     images: ImageReader
+    copies: ImageCopier
     logger: Logger
 
     def uri(self, intent_id: str) -> str:
         """Return the S3 URI of an intent's manifest."""
         return f"s3://{self.bucket}/{input_key(intent_id)}"
+
+    def folder_uri(self, intent_id: str) -> str:
+        """Return the S3 URI of the folder with an intent's manifest and the copies of its images."""
+        return f"s3://{self.bucket}/{input_folder(intent_id)}"
 
     @contextmanager
     def draft(
@@ -89,16 +95,20 @@ class Manifests:
         images: Sequence[Image],
         seconds_left: SecondsLeft,
         invocation_type: InvocationType | None = None,
+        delivery: ImageDelivery = "inline",
         *,
         partial: bool = False,
     ) -> Generator[Draft]:
         """Write the manifest of these images as a draft. Publish it inside the context; an error discards it.
+
+        The copies of images that the manifest names stay after an error. The bucket's lifecycle rule removes them.
 
         Args:
             intent_id: The intent of the manifest.
             images: The images, in order of their ids.
             seconds_left: Returns how long the function may still run.
             invocation_type: The type of the job, which determines the form of the model requests.
+            delivery: Whether the manifest holds the images or names copies of them.
             partial: Whether to leave out the images after the manifest is full or the time is used up.
 
         Raises:
@@ -106,29 +116,41 @@ class Manifests:
                 not `partial`.
             botocore's or urllib3's errors: A call failed.
         """
-        draft = Draft(ObjectWriter(self.s3, self.bucket, input_key(intent_id)), invocation_type)
+        draft = Draft(ObjectWriter(self.s3, self.bucket, input_key(intent_id)), invocation_type, delivery)
         try:
-            self._write(draft, images, seconds_left, partial=partial)
+            self._write(draft, intent_id, images, seconds_left, partial=partial)
             yield draft
         except Exception:
             self._discard(draft)
             raise
 
-    def _write(self, draft: Draft, images: Sequence[Image], seconds_left: SecondsLeft, *, partial: bool) -> None:
-        """Write the lines of the images."""
+    def _contents(
+        self, draft: Draft, intent_id: str, images: Sequence[Image], seconds_left: SecondsLeft
+    ) -> Generator[tuple[Image, Content | Reference | Unfit]]:
+        """Yield each image with its part of the draft, or the reason why it is left out."""
+        if draft.delivery == "s3":
+            yield from self.copies.copy(intent_id, images, seconds_left)
+        else:
+            max_bytes = MAX_CONVERSE_IMAGE_BYTES if draft.invocation_type == "Converse" else MAX_IMAGE_BYTES
+            yield from self.images.read(images, seconds_left, max_bytes)
+
+    def _write(
+        self, draft: Draft, intent_id: str, images: Sequence[Image], seconds_left: SecondsLeft, *, partial: bool
+    ) -> None:
         try:
-            self._write_all(draft, images, seconds_left)
+            self._write_all(draft, intent_id, images, seconds_left)
         except InvalidRequestError:
             if not partial:
                 raise
             rest = {image.image_id for image in images}.difference(draft.etags, draft.left_out)
             draft.left_out.update(dict.fromkeys(rest, Unfit.NO_ROOM))
 
-    def _write_all(self, draft: Draft, images: Sequence[Image], seconds_left: SecondsLeft) -> None:
+    def _write_all(self, draft: Draft, intent_id: str, images: Sequence[Image], seconds_left: SecondsLeft) -> None:
         seconds_at_start = seconds_left()
-        max_bytes = MAX_CONVERSE_IMAGE_BYTES if draft.invocation_type == "Converse" else MAX_IMAGE_BYTES
         try:
-            with closing(self.images.read(images, lambda: seconds_left() - SECONDS_TO_SUBMIT, max_bytes)) as contents:
+            with closing(
+                self._contents(draft, intent_id, images, lambda: seconds_left() - SECONDS_TO_SUBMIT)
+            ) as contents:
                 self._write_lines(draft, contents, len(images))
         except OutOfTimeError as exc:
             # Refuse before the timeout: a function that Lambda ends leaves its upload behind, and is retried.
@@ -139,13 +161,15 @@ class Manifests:
                 "Request fewer images.",
             ) from exc
 
-    def _write_lines(self, draft: Draft, contents: Iterable[tuple[Image, Content | Unfit]], count: int) -> None:
+    def _write_lines(
+        self, draft: Draft, contents: Iterable[tuple[Image, Content | Reference | Unfit]], count: int
+    ) -> None:
         size = 0
         for image, content in contents:
             if isinstance(content, Unfit):
                 draft.left_out[image.image_id] = content
                 continue
-            line = manifest_line(image, content.body, draft.invocation_type)
+            line = manifest_line(image, content, draft.invocation_type)
             size += len(line)
             if size > MAX_MANIFEST_BYTES:
                 raise InvalidRequestError(

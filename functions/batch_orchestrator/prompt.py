@@ -5,11 +5,12 @@ a record's `modelInput` in a batch job. It has the form of Amazon Nova's InvokeM
 of Converse in a job of another model.
 
 Sources: Amazon Bedrock user guide, "Format and upload your batch inference data"; Amazon Nova user guide, "Complete
-request schema" (images as base64; `maxTokens` up to 5,000) and "Troubleshooting tool calls" (a temperature of 0 is
-greedy decoding); Amazon Bedrock API reference, Converse and ImageSource (`bytes` is base64 text in JSON).
+request schema" (images as base64 or by S3 URI; `maxTokens` up to 5,000) and "Troubleshooting tool calls" (a temperature
+of 0 is greedy decoding); Amazon Bedrock API reference, Converse and ImageSource (`bytes` is base64 text in JSON).
 """
 
 import re
+from collections.abc import Mapping
 from typing import Any, get_args
 
 from yorutsuke_common.schema import InvocationType, Receipt
@@ -60,15 +61,17 @@ def invocation_type(model_id: str) -> InvocationType | None:
     return None if NOVA.fullmatch(model_id) else "Converse"
 
 
-def model_input(image_format: str, image_base64: str, invocation_type: InvocationType | None = None) -> dict[str, Any]:
+def model_input(
+    image_format: str, source: Mapping[str, object], invocation_type: InvocationType | None = None
+) -> dict[str, Any]:
     """Return the model request for one image, in the form of a job's type.
 
     Args:
         image_format: jpeg, png, gif or webp.
-        image_base64: The image in base64.
+        source: The image in base64 (`bytes`), or its URI in S3 (`s3Location`).
         invocation_type: The type of the job.
     """
-    image = {"format": image_format, "source": {"bytes": image_base64}}
+    image = {"format": image_format, "source": source}
     request: dict[str, Any] = {
         "system": [{"text": SYSTEM}],
         "messages": [{"role": "user", "content": [{"image": image}, {"text": QUESTION}]}],

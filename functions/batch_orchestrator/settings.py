@@ -13,6 +13,7 @@ from yorutsuke_common.names import (
     MAX_CONCURRENT_JOBS,
     MAX_RECORDS,
 )
+from yorutsuke_common.schema import ImageDelivery
 from yorutsuke_common.settings import StageSettings, read_settings
 
 
@@ -20,8 +21,8 @@ class Settings(StageSettings):
     """The function's environment variables, validated as one model.
 
     `model_ids` are the models that a request may name, the first being the default; MODEL_IDS separates them by commas.
-    `job_timeout_hours` is the time after which Bedrock ends a job. `job_ttl_days` must exceed its maximum, seven days:
-    the job's item must exist when its output arrives.
+    `image_delivery` applies to models that read images from S3. `job_timeout_hours` is the time after which Bedrock
+    ends a job. `job_ttl_days` must exceed its maximum, seven days: the job's item must exist when its output arrives.
 
     `job_size` is the maximum number of images in a job of a scheduled run. A run submits jobs while fewer than
     `max_concurrent_jobs` are in progress. In a stage with a schedule, the Pulumi program requires a `job_size` of at
@@ -30,6 +31,7 @@ class Settings(StageSettings):
 
     bedrock_role_arn: str = Field(pattern=r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/.+$")
     model_ids: tuple[str, ...] = Field(min_length=1)
+    image_delivery: ImageDelivery = "inline"
     min_records: int = Field(BEDROCK_MIN_RECORDS, ge=1, le=MAX_RECORDS)
     job_timeout_hours: int = Field(JOB_TIMEOUT_HOURS, ge=BEDROCK_MIN_TIMEOUT_HOURS, le=BEDROCK_MAX_TIMEOUT_HOURS)
     job_size: int = Field(JOB_SIZE, ge=2, le=MAX_RECORDS)

@@ -28,6 +28,7 @@ from yorutsuke_common.names import BATCH_OUTPUT_PREFIX, LogEvent
 from yorutsuke_common.schema import JobStatus, Submission, SubmitRequest, iso_utc
 
 from .bedrock_jobs import BedrockJobs
+from .delivery import choose_delivery
 from .images import PERMANENT, Image, Unfit, select_images
 from .manifest import Draft, Manifests, SecondsLeft
 from .prompt import invocation_type
@@ -132,8 +133,8 @@ class JobSubmitter:
             submission, reasons = self._continue(found, image_ids, seconds_left, partial=partial)
         else:
             require_allowed(request, self.settings)
-            self.logger.info("batch submission started", event=LogEvent.BATCH_SUBMIT_STARTED)
             new = self._new_submission(request, trace_id)
+            self.logger.info("batch submission started", event=LogEvent.BATCH_SUBMIT_STARTED)
             choice = self._choose(new, image_ids)
             if len(choice.holdable) < self.settings.min_records:
                 self._require_enough(len(choice.images), choice.left_out)
@@ -246,6 +247,7 @@ class JobSubmitter:
                 images,
                 seconds_left,
                 submission.modelInvocationType,
+                submission.image_delivery,
                 partial=partial and not is_fixed,
             ) as draft:
                 left_out |= draft.left_out
@@ -298,6 +300,7 @@ class JobSubmitter:
         # read, unless the image's item names its ETag.
         submit_time = datetime.now(UTC)
         model_id = request.modelId or self.settings.model_ids[0]
+        delivery = choose_delivery(request.imageDelivery, model_id, self.settings.image_delivery)
         return Submission(
             intentId=request.intentId,
             userId=request.userId,
@@ -308,6 +311,7 @@ class JobSubmitter:
             modelId=model_id,
             modelInvocationType=invocation_type(model_id),
             manifestUri=self.manifests.uri(request.intentId),
+            inputUri=self.manifests.folder_uri(request.intentId) if delivery == "s3" else None,
             outputUri=f"s3://{self.settings.images_bucket}/{BATCH_OUTPUT_PREFIX}",
             roleArn=self.settings.bedrock_role_arn,
             jobTimeoutHours=self.settings.job_timeout_hours,
@@ -356,11 +360,12 @@ def require_allowed(request: SubmitRequest, settings: Settings) -> None:
 def require_same_request(submission: Submission, request: SubmitRequest) -> None:
     """Refuse a request that differs from the one that began the intent. Raises IntentConflictError.
 
-    The order of the images may differ, and the model may be omitted.
+    The order of the images may differ, and the model and the delivery of the images may be omitted.
     """
     differs = {
         "userId": submission.userId != request.userId,
         "modelId": request.modelId not in (None, submission.modelId),
+        "imageDelivery": request.imageDelivery not in (None, submission.image_delivery),
         "pendingImageIds": submission.requestedImages != images_digest(request.pendingImageIds),
     }
     if any(differs.values()):

@@ -21,7 +21,12 @@ def transaction_id(job_id: str, image_id: str, timestamp: str) -> str:
 
 def image_digest(image_id: str, etag: str) -> str:
     """Return 12 hex digits that represent an image: its id and the ETag of its content, without quotes."""
-    return hashlib.sha256(f"{image_id}#{etag.strip(QUOTE)}".encode()).hexdigest()[:12]
+    return snapshot_digest(image_id, etag)[:12]
+
+
+def snapshot_digest(image_id: str, etag: str) -> str:
+    """Return 64 hex digits that represent an image: its id and the ETag of its content, without quotes."""
+    return hashlib.sha256(f"{image_id}#{etag.strip(QUOTE)}".encode()).hexdigest()
 
 
 def derived_trace_id(job_id: str) -> str:

@@ -4,7 +4,7 @@ import re
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from .hashing import image_digest
+from .hashing import image_digest, snapshot_digest
 from .names import (
     BATCH_INPUT_PREFIX,
     BATCH_OUTPUT_PREFIX,
@@ -42,9 +42,23 @@ def output_name(key: str) -> str:
     return key.rpartition("/")[2]
 
 
+def input_folder(intent_id: str) -> str:
+    """Return the prefix of everything that Bedrock reads for an intent."""
+    return f"{BATCH_INPUT_PREFIX}{intent_id}/"
+
+
 def input_key(intent_id: str) -> str:
     """Return the key of the manifest that Bedrock reads for an intent."""
-    return f"{BATCH_INPUT_PREFIX}{intent_id}/manifest.jsonl"
+    return f"{input_folder(intent_id)}manifest.jsonl"
+
+
+def snapshot_key(intent_id: str, image_id: str, etag: str, image_format: str) -> str:
+    """Return the key of the copy of an image from which the model of an intent reads it.
+
+    The name has only hex digits and the format, because an image id may have characters that a URI cannot have. It
+    represents the content as well, so a repeated copy has the same key only if it has the same content.
+    """
+    return f"{input_folder(intent_id)}{snapshot_digest(image_id, etag)}.{image_format}"
 
 
 def dead_letters_key(job_id: str) -> str:

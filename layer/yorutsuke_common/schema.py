@@ -175,6 +175,10 @@ Source: Amazon Bedrock API reference, CreateModelInvocationJob.
 """
 
 
+ImageDelivery = Literal["inline", "s3"]
+"""How a job's images reach the model: within the manifest, or as copies in S3 that the manifest names."""
+
+
 class Receipt(_Model):
     """The JSON object in a model's reply: the fields of one receipt.
 
@@ -329,7 +333,7 @@ class SubmitRequest(_Model):
 
     `intentId` identifies the request, so that repeating it never creates a second job. It has 1 to 128 letters, digits,
     dots, hyphens and underscores, and starts with a letter or digit. It is part of the manifest's object key, in which
-    Bedrock accepts few other characters.
+    Bedrock accepts few other characters. `imageDelivery` replaces the setting of the stage.
 
     Source: Amazon Bedrock API reference, ModelInvocationJobS3InputDataConfig (`s3Uri`).
     """
@@ -340,17 +344,20 @@ class SubmitRequest(_Model):
     ]
     userId: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
     modelId: str | None = None
+    imageDelivery: ImageDelivery | None = None
 
 
 class Submission(_Model):
     """An item of the batch-jobs table as the orchestrator writes it, before and after Bedrock creates the job.
 
     The first write fixes `submitTime` (to the microsecond) and the parameters of the job: `modelId`, `manifestUri`,
-    `outputUri`, `roleArn`, `modelInvocationType` and `jobTimeoutHours`. `requestedImages` is a digest of the requested
-    ids, and `pendingImageIds` lists them if they fit into an item. After the images were read, a second write fixes
-    those in the manifest: `submittedImages` is their `selection`, and `submittedContents` the digest of their contents.
-    `imageCount` is their number, and `pendingImageIds` then lists them. `manifestPublished` is set once the manifest is
-    complete. `ttl` is in epoch seconds. Items of earlier versions lack `jobTimeoutHours` and `submittedContents`.
+    `inputUri`, `outputUri`, `roleArn`, `modelInvocationType` and `jobTimeoutHours`. `inputUri` is the folder of the
+    manifest and the images, and is absent if the manifest holds the images. `requestedImages` is a digest of the
+    requested ids, and `pendingImageIds` lists them if they fit into an item. After the images were read, a second write
+    fixes those in the manifest: `submittedImages` is their `selection`, and `submittedContents` the digest of their
+    contents. `imageCount` is their number, and `pendingImageIds` then lists them. `manifestPublished` is set once the
+    manifest is complete. `ttl` is in epoch seconds. Items of earlier versions lack `jobTimeoutHours` and
+    `submittedContents`.
     """
 
     intentId: str
@@ -360,6 +367,7 @@ class Submission(_Model):
     modelId: str
     modelInvocationType: InvocationType | None = None
     manifestUri: str
+    inputUri: str | None = None
     outputUri: str
     roleArn: str
     jobTimeoutHours: int | None = None
@@ -372,6 +380,11 @@ class Submission(_Model):
     manifestPublished: Literal[True] | None = None
     jobId: str | None = None
     ttl: int
+
+    @property
+    def image_delivery(self) -> ImageDelivery:
+        """How the images of the job reach the model."""
+        return "s3" if self.inputUri else "inline"
 
     def item(self) -> dict[str, Any]:
         """Return the DynamoDB item, in boto3 resource types."""

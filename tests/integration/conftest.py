@@ -77,7 +77,9 @@ def bedrock(deployed_stage: Stage) -> Bedrock:
     """The fake of Bedrock for the module's stage."""
 
     def read(uri: str) -> bytes:
+        """Return the manifest at a URI, or the one in a folder."""
         key = uri.removeprefix(f"s3://{BUCKET}/")
+        key = f"{key}manifest.jsonl" if key.endswith("/") else key
         return deployed_stage.aws.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
 
     bedrock = Bedrock(read)

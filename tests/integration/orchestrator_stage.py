@@ -43,7 +43,7 @@ def manifest_of(image_ids: Iterable[str] = IMAGE_IDS, invocation_type: Invocatio
     lines: list[str] = []
     for image_id in image_ids:
         encoded = base64.b64encode(image_id.encode()).decode()
-        record = {"recordId": image_id, "modelInput": model_input("png", encoded, invocation_type)}
+        record = {"recordId": image_id, "modelInput": model_input("png", {"bytes": encoded}, invocation_type)}
         lines.append(json.dumps(record, ensure_ascii=False, separators=(",", ":")))
     return "".join(f"{line}\n" for line in lines).encode()
 

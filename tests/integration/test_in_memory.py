@@ -37,6 +37,8 @@ COMPARED_KEYS = {
     "ContentLength",
     "Body",
     "Errors",
+    "IsTruncated",
+    "Contents",
 }
 """The keys of a response that the functions read."""
 
@@ -59,7 +61,10 @@ class ResponseRecorder:
             return {}
         if "Body" in response:
             response["Body"] = response["Body"].read()
-        self.responses.append({name: value for name, value in response.items() if name in COMPARED_KEYS})
+        compared = {name: value for name, value in response.items() if name in COMPARED_KEYS}
+        if "Contents" in compared:
+            compared["Contents"] = [(each["Key"], each["ETag"], each["Size"]) for each in compared["Contents"]]
+        self.responses.append(compared)
         return response
 
 
@@ -197,6 +202,8 @@ def _objects(recorder: ResponseRecorder) -> None:
     recorder(s3.put_object, Bucket=BUCKET, Key=key, Body=b"image")
     recorder(s3.head_object, Bucket=BUCKET, Key=key)
     recorder(s3.head_object, Bucket=BUCKET, Key="missing")
+    for prefix, after in (("", ""), (key, ""), (key, key), ("uploads/", key[:-1]), ("missing", "")):
+        recorder(s3.list_objects_v2, Bucket=BUCKET, Prefix=prefix, StartAfter=after)
     recorder(s3.copy_object, Bucket=BUCKET, Key="processed/a b+c.png", CopySource={"Bucket": BUCKET, "Key": key})
     recorder(s3.copy_object, Bucket=BUCKET, Key="processed/x.png", CopySource={"Bucket": BUCKET, "Key": "missing"})
     recorder(s3.get_object, Bucket=BUCKET, Key="processed/a b+c.png")

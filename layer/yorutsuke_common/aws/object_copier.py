@@ -66,13 +66,18 @@ class ObjectCopier:
 
     The client makes every copy if a proxy is configured, or if botocore's internals differ from those known here. They
     may differ after an upgrade of the layer's botocore.
+
+    Without `tags`, the copies do not have the tags of their sources, and the copier needs no permission for tags.
+    Source: AWS CLI command reference, `s3 cp` (`--copy-props`).
     """
 
-    def __init__(self, s3: "S3Client", bucket: str, connections: int, logger: Logger) -> None:
+    def __init__(self, s3: "S3Client", bucket: str, connections: int, logger: Logger, *, tags: bool = True) -> None:
         self._s3 = s3
         self._bucket = bucket
         self._connections = connections
         self._logger = logger
+        self._directive: dict[str, Any] = {} if tags else {"TaggingDirective": "REPLACE"}
+        self._directive_header = {} if tags else {"x-amz-tagging-directive": "REPLACE"}
         self._first_copy = threading.Lock()
         self._first_copy_done = False
         self._template: _RequestTemplate | None = None
@@ -97,7 +102,9 @@ class ObjectCopier:
 
     def _copy_with_client(self, source: str, target: str, etag: str) -> None:
         copy_source: CopySourceTypeDef = {"Bucket": self._bucket, "Key": source}
-        self._s3.copy_object(Bucket=self._bucket, Key=target, CopySource=copy_source, CopySourceIfMatch=etag)
+        self._s3.copy_object(
+            Bucket=self._bucket, Key=target, CopySource=copy_source, CopySourceIfMatch=etag, **self._directive
+        )
 
     def _keep_template(self, **event: Any) -> None:
         """Keep the request that the client is about to sign as a template."""
@@ -131,6 +138,7 @@ class ObjectCopier:
             "User-Agent": template.user_agent,
             "x-amz-copy-source": percent_encode(f"{self._bucket}/{source}", UNESCAPED_CHARACTERS),
             "x-amz-copy-source-if-match": etag,
+            **self._directive_header,
         }
         path = template.path + percent_encode(target, UNESCAPED_CHARACTERS)
         try:

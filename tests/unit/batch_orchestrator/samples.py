@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from batch_orchestrator.images import Image
+from batch_orchestrator.image_copies import Reference
+from batch_orchestrator.images import Content, Image
 from batch_orchestrator.manifest import SECONDS_TO_SUBMIT, manifest_line
 from batch_orchestrator.settings import Settings
 from yorutsuke_common.aws.pending_images import StoredImage
@@ -56,7 +57,7 @@ def running_out(patch: pytest.MonkeyPatch, lines: int, at_first: float) -> Calla
     """
     written: list[str] = []
 
-    def line(sent: Image, content: bytes, form: InvocationType | None) -> bytes:
+    def line(sent: Image, content: Content | Reference, form: InvocationType | None) -> bytes:
         written.append(sent.image_id)
         return manifest_line(sent, content, form)
 

@@ -11,10 +11,12 @@ from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch_orchestrator.images import Image, ImageReader
+from batch_orchestrator.image_copies import ImageCopier
+from batch_orchestrator.images import Content, Image, ImageReader
 from batch_orchestrator.manifest import SECONDS_TO_SUBMIT, Manifests, manifest_line
 from batch_orchestrator.prompt import model_input
 from tests.unit.logs import Logs
+from yorutsuke_common.aws.calls import CallPool
 from yorutsuke_common.aws.object_writer import PART_BYTES
 from yorutsuke_common.errors import InvalidRequestError
 from yorutsuke_common.object_keys import input_key
@@ -24,6 +26,8 @@ from .samples import image, running_out
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+    from yorutsuke_common.aws.object_copier import ObjectCopier
 
 IMAGE_BYTES = 1_000_000
 ETAG = '"etag-of-every-image"'
@@ -83,7 +87,9 @@ def images(count: int) -> list[Image]:
 
 def manifests(bucket: Bucket, logs: Logs | None = None) -> Manifests:
     s3 = cast("S3Client", bucket)
-    return Manifests(s3, "images", ImageReader(s3, "images"), (logs or Logs()).logger)
+    logger = (logs or Logs()).logger
+    copies = ImageCopier(s3, "images", cast("ObjectCopier", bucket), CallPool())
+    return Manifests(s3, "images", ImageReader(s3, "images"), copies, logger)
 
 
 def test_manifest_key_contains_the_intent_id() -> None:
@@ -93,10 +99,10 @@ def test_manifest_key_contains_the_intent_id() -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=MAX_IMAGE_ID_BYTES // 4), st.binary())
 def test_manifest_line_is_the_request_for_its_image(image_id: str, content: bytes) -> None:
-    line = manifest_line(image(image_id, "uploads/user-1/a.webp", "webp"), content)
+    line = manifest_line(image(image_id, "uploads/user-1/a.webp", "webp"), Content(content, ETAG))
 
     encoded = base64.b64encode(content).decode()
-    assert json.loads(line) == {"recordId": image_id, "modelInput": model_input("webp", encoded)}
+    assert json.loads(line) == {"recordId": image_id, "modelInput": model_input("webp", {"bytes": encoded})}
     assert line.endswith(b"}\n")
     assert line.count(b"\n") == 1
 
@@ -108,7 +114,7 @@ def test_draft_is_written_only_when_published() -> None:
         draft.publish()
 
     assert bucket.calls == ["PutObject"]
-    assert bucket.written == sum(len(manifest_line(sent, bytes(IMAGE_BYTES))) for sent in images(2))
+    assert bucket.written == sum(len(manifest_line(sent, Content(bytes(IMAGE_BYTES), ETAG))) for sent in images(2))
 
 
 def test_draft_aborts_its_upload_after_an_error() -> None:
@@ -135,7 +141,7 @@ def test_failed_abort_does_not_hide_the_error() -> None:
 def test_draft_is_refused_when_manifest_too_large(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    line = len(manifest_line(images(1)[0], bytes(IMAGE_BYTES)))
+    line = len(manifest_line(images(1)[0], Content(bytes(IMAGE_BYTES), ETAG)))
     monkeypatch.setattr("batch_orchestrator.manifest.MAX_MANIFEST_BYTES", 10 * line)
     bucket = Bucket()
     with manifests(bucket).draft("intent-1", images(10), enough_seconds) as draft:

@@ -30,7 +30,7 @@ def test_prompt_asks_for_one_object_in_both_languages() -> None:
 
 
 def test_model_input_has_the_form_of_nova() -> None:
-    assert model_input("png", "aGVsbG8=") == {
+    assert model_input("png", {"bytes": "aGVsbG8="}) == {
         "schemaVersion": "messages-v1",
         "system": [{"text": SYSTEM}],
         "messages": [
@@ -44,7 +44,7 @@ def test_model_input_has_the_form_of_nova() -> None:
 
 
 def test_converse_input_omits_version_and_temperature() -> None:
-    assert model_input("png", "aGVsbG8=", "Converse") == {
+    assert model_input("png", {"bytes": "aGVsbG8="}, "Converse") == {
         "system": [{"text": SYSTEM}],
         "messages": [
             {
@@ -58,7 +58,10 @@ def test_converse_input_omits_version_and_temperature() -> None:
 
 def test_converse_input_matches_the_api() -> None:
     operation = get_session().get_service_model("bedrock-runtime").operation_model("Converse")
-    request = {"modelId": "anthropic.claude-haiku-4-5-20251001-v1:0", **model_input("png", "aGVsbG8=", "Converse")}
+    request = {
+        "modelId": "anthropic.claude-haiku-4-5-20251001-v1:0",
+        **model_input("png", {"bytes": "aGVsbG8="}, "Converse"),
+    }
 
     report = ParamValidator().validate(request, cast("Shape", operation.input_shape))
 

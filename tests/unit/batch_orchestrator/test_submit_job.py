@@ -12,7 +12,7 @@ from batch_orchestrator.submit_job import (
     require_same_request,
 )
 from yorutsuke_common.errors import IntentConflictError, InvalidRequestError, SubmissionLostError
-from yorutsuke_common.schema import SubmitRequest
+from yorutsuke_common.schema import ImageDelivery, InvocationType, SubmitRequest
 
 from .samples import REQUEST, SETTINGS, SUBMISSION
 
@@ -27,6 +27,7 @@ def test_same_request_ignores_order_and_missing_model(image_ids: list[str], mode
     [
         ({"userId": "user-2"}, "userId"),
         ({"modelId": "apac.amazon.nova-pro-v1:0"}, "modelId"),
+        ({"imageDelivery": "s3"}, "imageDelivery"),
         ({"pendingImageIds": ["image-1", "image-2"]}, "pendingImageIds"),
         (
             {"userId": "user-2", "modelId": "other", "pendingImageIds": ["image-4"]},

@@ -441,8 +441,14 @@ def test_instant_is_written_in_microseconds_on_request(microsecond: int, text: s
 REQUEST: dict[str, Any] = {"intentId": "intent-1", "pendingImageIds": ["image-1", "image-2"], "userId": "user-1"}
 
 
-def test_request_has_an_optional_model() -> None:
-    assert SubmitRequest.model_validate(REQUEST).model_dump() == {**REQUEST, "modelId": None}
+def test_request_has_optional_fields() -> None:
+    optional = {"modelId": None, "imageDelivery": None}
+
+    assert SubmitRequest.model_validate(REQUEST).model_dump() == {**REQUEST, **optional}
+
+
+def test_request_refuses_an_unknown_delivery() -> None:
+    assert refused_fields(SubmitRequest, {**REQUEST, "imageDelivery": "url"}) == ["imageDelivery"]
 
 
 @pytest.mark.parametrize("intent_id", ["a", "7", "2026-11-22_user.1", "A" * 128])
@@ -504,6 +510,12 @@ def test_submission_item_omits_a_missing_job_id() -> None:
 
     assert "jobId" not in item
     assert Submission.model_validate(item) == SUBMISSION
+
+
+def test_submission_with_a_folder_delivers_by_s3() -> None:
+    by_reference = SUBMISSION.model_copy(update={"inputUri": "s3://images/batch-input/intent-1/"})
+
+    assert (SUBMISSION.image_delivery, by_reference.image_delivery) == ("inline", "s3")
 
 
 def test_submitted_item_is_a_valid_batch_job() -> None:

@@ -67,6 +67,7 @@ class Bucket:
     """A bucket that gives each answer in `answers` once, and then answers that the copy succeeded."""
 
     endpoint: str | None = None
+    tags: bool = True
     answers: list[Answer] = field(default_factory=list[Answer])
     requests: list[AWSPreparedRequest] = field(default_factory=list[AWSPreparedRequest])
     logs: Logs = field(default_factory=Logs)
@@ -86,7 +87,7 @@ class Bucket:
     def copier(self) -> Generator[ObjectCopier]:
         """Yield a copier that has already taken its template from a copy of the client."""
         with self.client() as s3:
-            copier = ObjectCopier(s3, BUCKET, 1, self.logs.logger)
+            copier = ObjectCopier(s3, BUCKET, 1, self.logs.logger, tags=self.tags)
             copier.copy("uploads/first", "processed/first", ETAG)
             self.requests.clear()
             yield copier
@@ -119,9 +120,14 @@ def _comparable_parts(request: AWSPreparedRequest) -> dict[str, Any]:
 KEYS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=40)
 
 
-@pytest.mark.parametrize("endpoint", [None, "https://127.0.0.1:4566"])
-def test_copier_sends_the_same_request_as_the_client(endpoint: str | None) -> None:
-    bucket = Bucket(endpoint)
+@pytest.mark.parametrize(
+    ("endpoint", "tags", "directive"),
+    [(None, True, None), (None, False, "REPLACE"), ("https://127.0.0.1:4566", True, None)],
+)
+def test_copier_sends_the_same_request_as_the_client(
+    endpoint: str | None, directive: str | None, *, tags: bool
+) -> None:
+    bucket = Bucket(endpoint, tags)
     with bucket.copier() as copier:
 
         @given(source=KEYS, target=KEYS)
@@ -134,6 +140,7 @@ def test_copier_sends_the_same_request_as_the_client(endpoint: str | None) -> No
             assert bucket.senders() == ["copier", "client"]
             by_copier, by_client = map(_comparable_parts, bucket.requests)
             assert by_copier == by_client
+            assert by_copier.get("x-amz-tagging-directive") == directive
 
         copy_any_keys()
 
