@@ -115,6 +115,7 @@ class BatchSubmission(pulumi.ComponentResource):
                     **args.storage.environment,
                     "BEDROCK_ROLE_ARN": self.bedrock_role.arn,
                     "MODEL_IDS": ",".join(args.common.config.model_ids),
+                    "IMAGE_DELIVERY": args.common.config.image_delivery,
                     "MIN_RECORDS": str(args.common.config.min_records),
                     "JOB_TIMEOUT_HOURS": str(args.common.config.job_timeout_hours),
                     "JOB_SIZE": str(args.common.config.job_size),

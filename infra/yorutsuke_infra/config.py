@@ -154,6 +154,12 @@ class StageConfig(BaseModel):
     so a stage elsewhere must set its own.
     """
 
+    image_delivery: Literal["inline", "s3"] = "inline"
+    """Delivery of images to Amazon Nova: in base64 within the manifest, or as copies in S3.
+
+    The images of other models are always in the manifest.
+    """
+
     min_records: Annotated[int, Field(ge=1, le=MAX_RECORDS)] = BEDROCK_MIN_RECORDS
     """Minimum number of images in a job. The default is Bedrock's quota for most models. It rejects smaller jobs."""
 

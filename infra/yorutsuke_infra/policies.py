@@ -97,9 +97,15 @@ def submission_policy(arns: BatchSubmissionResources) -> Document:
     return _document(
         _allow("KeepJobs", ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"], [arns.batch_jobs]),
         _allow("KeepImages", ["dynamodb:BatchGetItem", "dynamodb:PartiQLUpdate"], [arns.pending_images]),
-        # The grant covers every user, because a request names the images.
+        # The grant covers every user, because a request names the images. CopyObject needs it as well.
         _allow("ReadImages", ["s3:GetObject"], [_under(arns.bucket, f"{UPLOADS_PREFIX}*")]),
-        # The function aborts a multipart upload that fails.
+        # A listing has the ETags and sizes of a thousand images, which the function copies to their job's input.
+        {
+            **_allow("ListImages", ["s3:ListBucket"], [arns.bucket]),
+            # For every user.
+            "Condition": {"StringLike": {"s3:prefix": f"{UPLOADS_PREFIX}*"}},
+        },
+        # The function also writes copies of images. It aborts a multipart upload that fails.
         _allow(
             "WriteManifests",
             ["s3:PutObject", "s3:AbortMultipartUpload"],
@@ -131,7 +137,7 @@ def bedrock_trust_policy(account_id: Input[str], jobs: Input[str]) -> Document:
 
 
 def bedrock_policy(bucket: Input[str], models: BatchModels) -> Document:
-    """Return the permissions of Bedrock's role: the documented ones, on the prefixes of manifests and output files.
+    """Return the permissions of Bedrock's role: the documented ones, on the prefixes of inputs and output files.
 
     Bedrock validates its access to both locations when a job starts. The guide lists the bucket without a prefix, and
     it runs a profile's model without a condition. A foundation model that the job names directly needs no permission.

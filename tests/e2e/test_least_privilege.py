@@ -198,9 +198,18 @@ def write_the_orchestrators_log(stage: Stage) -> str:
 
 def submit_a_job(stage: Stage) -> str:
     """Submit an image, and let the fake Bedrock process it in Bedrock's role."""
+    return _submit(stage)
+
+
+def submit_a_job_with_images_in_s3(stage: Stage) -> str:
+    """Submit an image by S3 URI, and let the fake Bedrock read it in Bedrock's role."""
+    return _submit(stage, imageDelivery="s3")
+
+
+def _submit(stage: Stage, **changes: object) -> str:
     image_id = _new_image(stage)
     try:
-        job_id = stage.loop.submit([image_id], f"intent-{image_id}")["jobId"]
+        job_id = stage.loop.submit([image_id], f"intent-{image_id}", **changes)["jobId"]
     except LocalStageError as error:
         return _submission_failure(str(error))
     end = stage.loop.bedrock.finish(job_id)
@@ -513,6 +522,14 @@ REMOVED_GRANTS: list[tuple[str, str, Check, str]] = [
             f"WriteManifests s3:PutObject {IMAGES}/batch-input/*": "PutObject: AccessDenied",
         }.items()
     ),
+    *(
+        ("sqs", f"orchestrator data: {grant}", submit_a_job_with_images_in_s3, failure)
+        for grant, failure in {
+            f"ListImages s3:ListBucket {IMAGES}": "ListObjectsV2: AccessDenied",
+            f"ReadImages s3:GetObject {IMAGES}/uploads/*": "left out: UNREADABLE 1",
+            f"WriteManifests s3:PutObject {IMAGES}/batch-input/*": "left out: UNREADABLE 1",
+        }.items()
+    ),
     (
         "sqs",
         f"orchestrator data: WriteManifests s3:AbortMultipartUpload {IMAGES}/batch-input/*",
@@ -740,6 +757,26 @@ def test_sender_is_allowed_only_by_its_grant(stages: dict[str, Stage], trigger: 
     another = replace(sender, service="ec2.amazonaws.com")
     assert _decision(document, grant.action, grant.resource, another) == "ImplicitDeny"
     assert _decision(without_grant(document, grant), grant.action, grant.resource, sender) == "ImplicitDeny"
+
+
+def test_bedrock_reads_images_in_its_role(stages: dict[str, Stage]) -> None:
+    """The record of an image has an error if the role may read only manifests."""
+    stage = stages["sqs"]
+    policy = stage.policies["bedrock data"]
+    assert policy.write
+    before = policy.read()
+    image_id = _new_image(stage)
+    job_id = stage.loop.submit([image_id], f"intent-{image_id}", imageDelivery="s3")["jobId"]
+
+    policy.write(json.loads(json.dumps(before).replace("/batch-input/*", "/batch-input/*.jsonl")))
+    try:
+        assert stage.loop.bedrock.finish(job_id).status == "Completed"
+    finally:
+        policy.write(before)
+
+    key = f"batch-output/{job_id}/manifest.jsonl.out"
+    body = stage.job_run.aws.s3.get_object(Bucket=stage.job_run.outputs["imagesBucket"], Key=key)["Body"].read()
+    assert json.loads(body)["error"]["errorMessage"].endswith("cannot be read (AccessDenied).")
 
 
 def _statement(document: Document, name: str) -> Document:

@@ -51,6 +51,14 @@ def test_orchestrator_may_create_jobs_with_models_and_profiles(run: RunProgram) 
     assert granted == [(["bedrock:CreateModelInvocationJob"], [JOBS, LITE, PRO, PRO_ANYWHERE], None)]
 
 
+def test_orchestrator_may_list_only_uploads(run: RunProgram) -> None:
+    statements = policy(run().inputs("RolePolicy", "batch-orchestrator-data")["policy"])
+
+    [listing] = [statement for statement in statements if "s3:ListBucket" in statement["Action"]]
+    assert (listing["Action"], listing["Resource"]) == (["s3:ListBucket"], ["arn:Bucket:yorutsuke-images"])
+    assert listing["Condition"] == {"StringLike": {"s3:prefix": "uploads/*"}}
+
+
 def test_bedrock_role_has_exactly_the_documented_permissions(run: RunProgram) -> None:
     """Source: Amazon Bedrock user guide, "Create a custom service role for batch inference"."""
     program = run(modelIds=["amazon.nova-lite-v1:0", "apac.amazon.nova-pro-v1:0"])

@@ -316,6 +316,13 @@ def test_functions_have_the_same_configured_attempts(run: RunProgram) -> None:
     assert [function["environment"]["variables"]["MAX_ATTEMPTS"] for function in functions] == ["7", "7"]
 
 
+@pytest.mark.parametrize(("settings", "delivery"), [({}, "inline"), ({"imageDelivery": "s3"}, "s3")])
+def test_orchestrator_has_the_configured_delivery(run: RunProgram, settings: dict[str, str], delivery: str) -> None:
+    function = run(**settings).inputs("Function", "batch-orchestrator")
+
+    assert function["environment"]["variables"]["IMAGE_DELIVERY"] == delivery
+
+
 def test_role_has_exactly_the_documented_permissions(run: RunProgram) -> None:
     granted = {(action, resource) for s in _statements(run) for action in s["Action"] for resource in s["Resource"]}
 
@@ -528,6 +535,7 @@ def test_local_deployer_supports_every_resource_type(run: RunProgram) -> None:
         ({"drillEventSource": 7}, "drillEventSource is 7: must be text, not a number\n"),
         ({"protectData": "yes"}, "protectData is 'yes': must be true or false\n"),
         ({"modelIds": []}, "modelIds is []: must have 1 or more entries\n"),
+        ({"imageDelivery": "url"}, "imageDelivery is 'url': must be 'inline' or 's3'\n"),
         ({"jobTimeoutHours": 23}, "jobTimeoutHours is 23: must be at least 24\n"),
         ({"jobTimeoutHours": 169}, "jobTimeoutHours is 169: must be at most 168\n"),
         *(
