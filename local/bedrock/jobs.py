@@ -1,7 +1,10 @@
 """Batch inference jobs, from the request to the output file.
 
-In the state `Validating`, Bedrock checks the manifest and the access of the role to the buckets. A job that fails these
-checks ends as Failed. Bedrock checks everything else when it receives the request.
+The input of a job is a manifest, or a folder that is named with a slash at its end. Bedrock reads each manifest below a
+folder, and writes an output file for each.
+
+In the state `Validating`, Bedrock checks the manifests and the access of the role to the buckets. A job that fails
+these checks ends as Failed. Bedrock checks everything else when it receives the request.
 
 Sources: Amazon Bedrock API reference, CreateModelInvocationJob and GetModelInvocationJob; Amazon Bedrock user guide,
 "Format and upload your batch inference data", "View the results of a batch inference job" and "Create a custom service
@@ -29,7 +32,9 @@ from yorutsuke_common.names import BEDROCK_MIN_RECORDS, JOB_STATE_CHANGE, MAX_RE
 from yorutsuke_common.validation import describe_errors
 
 from .model_requests import INVOKE_MODEL
-from .replies import reply, seeded_dice
+from .replies import error_reply, reply, seeded_dice
+from .s3_images import UnreadableImageError, with_content
+from .s3_uris import origin
 from .service_role import PRINCIPAL, acting_as, is_assumable
 
 if TYPE_CHECKING:
@@ -160,12 +165,15 @@ class Bedrock:
             self._change(job_id, "Validating")
             with acting_as(self._aws, request["roleArn"], job_id) as s3:
                 for uri in (output_uri, input_uri):
-                    s3.list_objects_v2(**_origin(uri, "Prefix"), MaxKeys=1)
-                records = self._read_manifest(s3, input_uri)
+                    s3.list_objects_v2(**origin(uri, "Prefix"), MaxKeys=1)
+                manifests = self._read_input(s3, input_uri)
                 self._change(job_id, "Scheduled")
                 self._change(job_id, "InProgress")
-                lines = [_answer(record, request) for record in records]
-                _write_output(s3, f"{output_uri}/{job_id}", f"{input_uri.rpartition('/')[2]}.out", lines, pause)
+                outputs = {
+                    f"{name}.out": [_answer(record, request, s3, input_uri) for record in records]
+                    for name, records in manifests.items()
+                }
+                _write_output(s3, f"{output_uri}/{job_id}", outputs, pause)
         except (UnusableInputError, ClientError) as error:
             return self._change(job_id, BedrockEnd.FAILED, f"Batch job {self._jobs}/{job_id} {error}")
         return self._change(job_id, "Completed")
@@ -178,21 +186,38 @@ class Bedrock:
         self.changes.setdefault(change.job_id, []).append(change)
         return change
 
-    def _read_manifest(self, s3: "S3Client", uri: str) -> list[Record]:
-        """Return the records of a manifest. Raises UnusableInputError, and ClientError if the role lacks a right.
+    def _read_input(self, s3: "S3Client", uri: str) -> dict[str, list[Record]]:
+        """Return the records of each manifest of an input, by the name of the manifest.
 
-        The message about too few records is Bedrock's, as public issues quote it.
+        Raises UnusableInputError, and ClientError if the role lacks a right. The message about too few records is
+        Bedrock's, as public issues quote it.
         """
-        if not uri.endswith(".jsonl"):
-            raise UnusableInputError(f"has input {uri}, which is not a .jsonl file.")
-        lines = s3.get_object(**_origin(uri))["Body"].read().splitlines()
-        records = [_record(number, line) for number, line in enumerate(lines, 1) if line.strip()]
-        count, minimum = len(records), self._min_records
+        manifests: dict[str, list[Record]] = {}
+        for manifest_uri in _manifest_uris(s3, uri):
+            lines = s3.get_object(**origin(manifest_uri))["Body"].read().splitlines()
+            records = [_record(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+            # Two nested folders may have manifests with the same name.
+            manifests.setdefault(manifest_uri.rpartition("/")[2], []).extend(records)
+        count, minimum = sum(map(len, manifests.values())), self._min_records
         if count < minimum:
             raise UnusableInputError(f"contains less records ({count}) than the required minimum of: {minimum}")
         if count > MAX_RECORDS:
             raise UnusableInputError(f"contains more records ({count}) than the allowed maximum of: {MAX_RECORDS}")
-        return records
+        return manifests
+
+
+def _manifest_uris(s3: "S3Client", uri: str) -> list[str]:
+    """Return the URIs of the manifests of an input. Raises UnusableInputError."""
+    if not uri.endswith("/"):
+        if not uri.endswith(".jsonl"):
+            raise UnusableInputError(f"has input {uri}, which is not a .jsonl file.")
+        return [uri]
+    folder = origin(uri, "Prefix")
+    pages = s3.get_paginator("list_objects_v2").paginate(**folder)
+    keys = [entry.get("Key", "") for page in pages for entry in page.get("Contents", [])]
+    if found := [f"s3://{folder['Bucket']}/{key}" for key in keys if key.endswith(".jsonl")]:
+        return found
+    raise UnusableInputError(f"has input folder {uri}, which does not have a .jsonl file.")
 
 
 def _record(number: int, line: bytes) -> Record:
@@ -205,29 +230,30 @@ def _record(number: int, line: bytes) -> Record:
     return record if record.recordId else record.model_copy(update={"recordId": f"{number:011}"})
 
 
-def _answer(record: Record, request: dict[str, Any]) -> dict[str, Any]:
-    """Return the output line of a record. `request` created the job."""
-    invocation_type = request.get("modelInvocationType", INVOKE_MODEL)
-    answer = reply(record.recordId, record.modelInput, request["modelId"], invocation_type)
+def _answer(record: Record, request: dict[str, Any], s3: "S3Client", input_uri: str) -> dict[str, Any]:
+    """Return the output line of a record. `request` created the job, and `s3` has the rights of its role."""
+    invocation_type, model_input = request.get("modelInvocationType", INVOKE_MODEL), record.modelInput
+    try:
+        if invocation_type == INVOKE_MODEL:
+            model_input = with_content(model_input, s3, input_uri)
+        answer = reply(record.recordId, model_input, request["modelId"], invocation_type)
+    except UnreadableImageError as error:
+        answer = error_reply(400, str(error))
     return {**record.model_dump(), **answer}
 
 
-def _write_output(s3: "S3Client", folder_uri: str, name: str, lines: list[dict[str, Any]], pause: float) -> None:
-    """Write the output file and the output manifest. Shuffle the records: Bedrock does not guarantee their order."""
-    seeded_dice(folder_uri).shuffle(lines)
+def _write_output(s3: "S3Client", folder_uri: str, outputs: dict[str, list[dict[str, Any]]], pause: float) -> None:
+    """Write the output files and the output manifest. Shuffle the records: Bedrock does not guarantee their order."""
+    lines = [line for output in outputs.values() for line in output]
     usages = [line["modelOutput"]["usage"] for line in lines if "modelOutput" in line]
     counts = record_counts(
         len(lines),
         errors=sum("error" in line for line in lines),
         tokens=(sum(usage["inputTokens"] for usage in usages), sum(usage["outputTokens"] for usage in usages)),
     )
-    output = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-    s3.put_object(**_origin(f"{folder_uri}/{name}"), Body=output.encode())
+    for name, output in outputs.items():
+        seeded_dice(folder_uri).shuffle(output)
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in output)
+        s3.put_object(**origin(f"{folder_uri}/{name}"), Body=text.encode())
     time.sleep(pause)
-    s3.put_object(**_origin(f"{folder_uri}/{OUTPUT_MANIFEST_NAME}"), Body=counts.model_dump_json().encode())
-
-
-def _origin(uri: str, key: str = "Key") -> Any:
-    """Return the parameters of S3's operations that name an S3 URI."""
-    bucket, _, path = uri.removeprefix("s3://").partition("/")
-    return {"Bucket": bucket, key: path}
+    s3.put_object(**origin(f"{folder_uri}/{OUTPUT_MANIFEST_NAME}"), Body=counts.model_dump_json().encode())

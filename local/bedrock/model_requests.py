@@ -31,6 +31,12 @@ def request_problem(model_input: dict[str, Any], model_id: str, invocation_type:
     return None
 
 
+def image_sources(model_input: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the sources of the images in a valid request."""
+    blocks = [block for message in model_input["messages"] for block in message["content"]]
+    return [block["image"]["source"] for block in blocks if "image" in block]
+
+
 def _converse_problem(model_input: dict[str, Any], model_id: str) -> str | None:
     if "modelId" in model_input:
         return "Malformed input request: #: extraneous key [modelId] is not permitted."
@@ -45,8 +51,11 @@ def _converse_problem(model_input: dict[str, Any], model_id: str) -> str | None:
 
 def _image_problems(model_input: dict[str, Any]) -> Iterator[str]:
     """Yield the problems of the images in a valid request."""
-    blocks = [block for message in model_input["messages"] for block in message["content"]]
-    for encoded in [block["image"]["source"].get("bytes", "") for block in blocks if "image" in block]:
+    for source in image_sources(model_input):
+        if "s3Location" in source:
+            yield "The stand-in reads images from S3 only in InvokeModel jobs of Amazon Nova."
+            continue
+        encoded = source.get("bytes", "")
         try:
             size = len(base64.b64decode(encoded, validate=True))
         except binascii.Error:

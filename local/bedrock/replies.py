@@ -15,7 +15,7 @@ from typing import Any
 from local.receipts import nova_output, receipt_fields
 from yorutsuke.smoke.receipts import RECEIPT_KEYWORD
 
-from .model_requests import CONVERSE, INVOKE_MODEL, request_problem
+from .model_requests import CONVERSE, INVOKE_MODEL, image_sources, request_problem
 
 SEED = 1
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -65,13 +65,13 @@ def reply(
     Converse.
     """
     if problem := request_problem(model_input, model_id, invocation_type):
-        return _error(400, problem)
+        return error_reply(400, problem)
     dice = seeded_dice(record_id)
     kind, fields = _kind(dice), receipt_fields(dice)
     if drawn := _drawn_fields(model_input):
         kind, fields = Kind.GOOD, drawn
     if kind is Kind.ERROR:
-        return _error(500, "The model could not process the request.")
+        return error_reply(500, "The model could not process the request.")
     good = json.dumps(fields, ensure_ascii=False)
     texts = {
         Kind.FENCED: f"```json\n{good}\n```",
@@ -105,7 +105,7 @@ def _drawn_fields(model_input: dict[str, Any]) -> dict[str, object] | None:
 
     Source: PNG Specification, "Chunk layout" and "tEXt Textual data".
     """
-    encoded = [block["image"]["source"].get("bytes", "") for block in _blocks(model_input) if "image" in block]
+    encoded = [source.get("bytes", "") for source in image_sources(model_input)]
     content = base64.b64decode(encoded[0]) if encoded else b""
     position = len(PNG_SIGNATURE)
     while content.startswith(PNG_SIGNATURE) and position + 8 <= len(content):
@@ -123,5 +123,6 @@ def _kind(dice: random.Random) -> Kind:
     return dice.choices(list(SHARES), list(SHARES.values()))[0]
 
 
-def _error(code: int, message: str) -> dict[str, Any]:
+def error_reply(code: int, message: str) -> dict[str, Any]:
+    """Return the part of an output line that follows the input of a failed record."""
     return {"error": {"errorCode": code, "errorMessage": message}}

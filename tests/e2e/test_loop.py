@@ -133,3 +133,21 @@ def test_failed_asynchronous_request_is_kept_with_its_error(loop: Loop) -> None:
     assert "names 1 images. A batch job needs at least 100" in record["responsePayload"]["errorMessage"]
     refusals = [entry["event"] for entry in _orchestrator_entries(loop, "loop-kept")]
     assert refusals == ["BATCH_SUBMIT_REFUSED"] * 3
+
+
+@pytest.mark.usefixtures("quick_redelivery")
+def test_images_in_s3_become_transactions(loop: Loop) -> None:
+    image_ids = _seed_images(loop, "loop-s3")
+    answer = loop.submit(image_ids, "loop-s3", imageDelivery="s3")
+    job_run = JobRun(loop.stage.aws, loop.stage.outputs, job_id=answer["jobId"], intent="loop-s3")
+    folder = job_run.job()["inputUri"]
+    copies = [key for key in job_run.object_keys("batch-input/loop-s3/") if not key.endswith(".jsonl")]
+
+    loop.bedrock.finish(answer["jobId"])
+    job_run.wait_until_completed()
+
+    assert folder == f"s3://{job_run.bucket}/batch-input/loop-s3/"
+    assert loop.bedrock.requests[answer["jobId"]]["inputDataConfig"]["s3InputDataConfig"]["s3Uri"] == folder
+    good = [image_id for image_id in image_ids if kind_of(image_id) not in REASONS]
+    assert sorted(transaction["imageId"] for transaction in job_run.transactions()) == good
+    assert len(copies) == IMAGES

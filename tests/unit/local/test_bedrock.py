@@ -540,3 +540,94 @@ def test_repeated_token_is_refused_with_another_type(account: Account) -> None:
     code, _ = account.refusal(modelInvocationType="Converse")
 
     assert code == "ConflictException"
+
+
+FOLDER = f"s3://{BUCKET}/batch-input/intent-1/"
+FOLDER_INPUT: dict[str, Any] = {"inputDataConfig": {"s3InputDataConfig": {"s3Uri": FOLDER}}}
+
+
+def _s3_record(record_id: str, uri: str) -> dict[str, Any]:
+    """Return a record that names its image by an S3 URI."""
+    image = {"format": "png", "source": {"s3Location": {"uri": uri}}}
+    return {"recordId": record_id, "modelInput": {"messages": [{"role": "user", "content": [{"image": image}]}]}}
+
+
+def _finish(account: Account, **changes: Any) -> tuple[StateChange, dict[str, dict[str, Any]]]:
+    """Run a job, and return its end and the output lines by record id."""
+    job_id = account.create(clientRequestToken=uuid4().hex, **changes)
+    end = account.bedrock.finish(job_id)
+    lines = account.lines(f"batch-output/{job_id}/manifest.jsonl.out") if end.status == "Completed" else []
+    return end, {line["recordId"]: line for line in lines}
+
+
+def test_nova_reads_images_from_the_input_folder(account: Account) -> None:
+    receipts = make_smoke_receipts("run", [f"img-{number}" for number in range(3)])
+    for receipt in receipts:
+        key = f"batch-input/intent-1/images/{receipt.image_id}.png"
+        account.aws.s3.put_object(Bucket=BUCKET, Key=key, Body=draw(receipt))
+    records_in_s3 = [_s3_record(each.image_id, f"{FOLDER}images/{each.image_id}.png") for each in receipts]
+    account.put_manifest(*records_in_s3)
+
+    _, lines = _finish(account, **FOLDER_INPUT)
+
+    assert [json.loads(_text(lines[receipt.image_id])) for receipt in receipts] == [
+        receipt.fields() for receipt in receipts
+    ]
+    assert [lines[record["recordId"]]["modelInput"] for record in records_in_s3] == [
+        record["modelInput"] for record in records_in_s3
+    ]
+
+
+@pytest.mark.parametrize(
+    ("uri", "changes", "message"),
+    [
+        (f"s3://{BUCKET}/uploads/a.png", FOLDER_INPUT, "do not match the folder prefix specified"),
+        ("s3://other/batch-input/intent-1/a.png", FOLDER_INPUT, "do not match the folder prefix specified"),
+        (f"s3://{BUCKET}/batch-input/intent-10/a.png", FOLDER_INPUT, "do not match the folder prefix specified"),
+        (f"{FOLDER}manifest.jsonl", {}, "not an individual .jsonl file"),
+        (f"{FOLDER}missing.png", FOLDER_INPUT, f"The S3 object {FOLDER}missing.png cannot be read (NoSuchKey)."),
+        (
+            f"{FOLDER}manifest.jsonl",
+            {**FOLDER_INPUT, "modelInvocationType": "Converse"},
+            "only in InvokeModel jobs of Amazon Nova",
+        ),
+        (f"{FOLDER}manifest.jsonl", {**FOLDER_INPUT, "modelId": CLAUDE}, "only that of Amazon Nova"),
+    ],
+)
+def test_image_outside_the_folder_is_an_error(
+    account: Account, uri: str, changes: dict[str, Any], message: str
+) -> None:
+    account.put_manifest(_s3_record("a", uri), *records("b", "c"))
+
+    end, lines = _finish(account, **changes)
+
+    assert end.status == "Completed"
+    assert lines["a"]["error"]["errorCode"] == 400
+    assert message in lines["a"]["error"]["errorMessage"]
+    assert ("error" in lines["b"]) is (changes.get("modelId") == CLAUDE)
+
+
+def test_input_folder_may_have_several_manifests(account: Account) -> None:
+    account.put_manifest(*records("a", "b"))
+    nested = "batch-input/intent-1/more/nested.jsonl"
+    account.aws.s3.put_object(Bucket=BUCKET, Key=nested, Body=json.dumps(records("c")[0]).encode())
+    job_id = account.create(clientRequestToken=uuid4().hex, **FOLDER_INPUT)
+
+    end = account.bedrock.finish(job_id)
+    account.aws.s3.delete_object(Bucket=BUCKET, Key=nested)
+
+    assert end.status == "Completed"
+    output = f"batch-output/{job_id}"
+    assert sorted(line["recordId"] for line in account.lines(f"{output}/manifest.jsonl.out")) == ["a", "b"]
+    assert [line["recordId"] for line in account.lines(f"{output}/nested.jsonl.out")] == ["c"]
+    [counts] = account.lines(f"{output}/manifest.json.out")
+    assert counts["totalRecordCount"] == 3
+
+
+def test_job_fails_when_its_folder_has_no_manifest(account: Account) -> None:
+    uri = f"s3://{BUCKET}/batch-input/empty/"
+
+    end, _ = _finish(account, inputDataConfig={"s3InputDataConfig": {"s3Uri": uri}})
+
+    assert end.status == "Failed"
+    assert end.message.endswith(f"has input folder {uri}, which does not have a .jsonl file.")
