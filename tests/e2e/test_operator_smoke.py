@@ -192,11 +192,14 @@ def _finish(loop: Loop, job_id: str) -> None:
     )
 
 
-def test_smoke_passes_and_leaves_all_other_data(operator: Operator, loop: Loop) -> None:
+@pytest.mark.parametrize(("options", "delivery"), [([], "inline"), (["--image-delivery", "s3"], "s3")])
+def test_smoke_passes_and_leaves_all_other_data(
+    operator: Operator, loop: Loop, options: list[str], delivery: str
+) -> None:
     before = _contents(loop.stage)
 
     with _finishing_jobs(loop):
-        result = operator("smoke", "--yes", "--json")
+        result = operator("smoke", "--yes", "--json", *options)
 
     assert result.code == 0, result.err
     answer = result.json
@@ -211,6 +214,7 @@ def test_smoke_passes_and_leaves_all_other_data(operator: Operator, loop: Loop) 
         "passed": True,
         "problems": [],
         "modelId": "apac.amazon.nova-lite-v1:0",
+        "imageDelivery": delivery,
         "status": "COMPLETED",
         "bedrockStatus": None,
         "receipts": 100,
@@ -383,7 +387,7 @@ def test_documented_permissions_are_sufficient_and_necessary(operator: Operator,
     loop.stage.aws.s3.put_object(Bucket=loop.stage.bucket, Key=new_run().marker_key, Body=b"{}")
 
     with _finishing_jobs(loop), _recorded_actions() as actions:
-        result = operator.restricted_to(tmp_path, statements)("smoke", "--yes", "--json")
+        result = operator.restricted_to(tmp_path, statements)("smoke", "--yes", "--json", "--image-delivery", "s3")
 
     assert result.code == 0, result.err
     assert {action for statement in statements for action in statement["Action"]} == actions

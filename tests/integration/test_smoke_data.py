@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -25,8 +25,8 @@ from yorutsuke.smoke.uploads import upload
 from yorutsuke.stage import Stage
 from yorutsuke.stored_jobs import StoredJob
 from yorutsuke_common.aws.dynamodb import from_item, to_item
-from yorutsuke_common.object_keys import dead_letters_key, input_key, output_prefix
-from yorutsuke_common.schema import iso_utc
+from yorutsuke_common.object_keys import dead_letters_key, input_key, output_prefix, snapshot_key
+from yorutsuke_common.schema import ImageDelivery, iso_utc
 from yorutsuke_common.settings import ResultSettings, read_settings
 
 BUCKET = "images"
@@ -111,6 +111,7 @@ def _put_completed(data: Data, run: SmokeRun, job_id: str = JOB_ID) -> None:
     upload(data.stage, run.run_id, dict.fromkeys(run.image_ids, b"image"), lambda: None)
     data.put(run.marker_key, json.dumps({"startedAt": NOW.isoformat(), "requestedAt": LONG_AGO.isoformat()}).encode())
     data.put(input_key(run.run_id))
+    data.put(snapshot_key(run.run_id, run.image_ids[0], "etag", "png"))
     usage = {"modelOutput": {"usage": {"inputTokens": 7, "outputTokens": 2}}}
     key = f"{output_prefix(job_id)}manifest.jsonl.out"
     etag = data.put(key, b"\n".join([json.dumps(usage).encode()] * 2 + [b'{"error": {}}']))
@@ -408,8 +409,31 @@ def test_nine_tenths_must_become_transactions(data: Data, failed: int, passed: b
 
     result = _result(data)
 
-    result = SmokeResult(result.job, 100, 100 - failed, result.dead_letters, result.agreement, None)
+    result = replace(result, receipts=100, transactions=100 - failed)
     assert result.passed is passed
+
+
+@pytest.mark.parametrize(
+    ("attributes", "requested", "problems"),
+    [
+        ({}, None, []),
+        ({}, "inline", []),
+        ({"inputUri": "s3://images/batch-input/run/"}, None, []),
+        ({"inputUri": "s3://images/batch-input/run/"}, "s3", []),
+        ({}, "s3", ["the images were delivered inline, not s3. Deploy the stage again"]),
+    ],
+)
+def test_other_delivery_than_requested_is_a_problem(
+    data: Data, attributes: dict[str, str], requested: ImageDelivery | None, problems: list[str]
+) -> None:
+    _put_completed(data, RUN)
+    data.put_item("batch-jobs", **{**from_item(data.contents()["batch-jobs", RUN.run_id]), **attributes})
+    job = find_own_job(data.stage, RUN)
+    assert job
+
+    result = read_result(data.stage, RUN, job, make_receipts(RUN.run_id, RUN.image_ids), requested)
+
+    assert (result.image_delivery, result.problems) == ("s3" if attributes else "inline", problems)
 
 
 READ, UNREAD = f"{RUN.run_id}-010", f"{RUN.run_id}-001"

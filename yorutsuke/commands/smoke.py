@@ -5,8 +5,9 @@ import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Group
 
 from yorutsuke.errors import UnfinishedError
@@ -23,8 +24,13 @@ from yorutsuke.smoke.result import MIN_SUCCESS_PERCENT, SmokeResult, read_result
 from yorutsuke.smoke.run import RECEIPTS, SmokeRun, new_run
 from yorutsuke.smoke.uploads import upload
 from yorutsuke.stage import Stage
+from yorutsuke_common.schema import ImageDelivery
 
 SHOWN_PROBLEMS = 5
+Delivery = Annotated[
+    ImageDelivery | None,
+    typer.Option(help="Delivery of the images in this run. By default the stage's setting imageDelivery."),
+]
 
 
 @dataclass
@@ -42,7 +48,7 @@ class _Seconds:
 
 
 @stage_command
-def smoke(screen: Screen, stage: Stage, *, yes: Yes = False) -> None:
+def smoke(screen: Screen, stage: Stage, *, image_delivery: Delivery = None, yes: Yes = False) -> None:
     """Prove that the stage works: submit 100 drawn receipts to Bedrock, and check the result. Remove them at the end.
 
     The job may take hours and costs a few cents.
@@ -50,7 +56,7 @@ def smoke(screen: Screen, stage: Stage, *, yes: Yes = False) -> None:
     with screen.progress("Looking for earlier smoke runs"):
         earlier = earlier_runs(stage, screen.say)
     run = new_run()
-    screen.preview(_effects_table(stage, run, earlier))
+    screen.preview(_effects_table(stage, run, earlier, image_delivery))
     screen.confirm(f"Submit {RECEIPTS} receipts to Bedrock?", yes=yes)
     with screen.progress("Removing the data of earlier smoke runs"):
         removed, kept = clean_up_earlier(stage, earlier)
@@ -61,7 +67,7 @@ def smoke(screen: Screen, stage: Stage, *, yes: Yes = False) -> None:
     seconds = _Seconds()
     receipts = make_receipts(run.run_id, run.image_ids)
     with beating(stage, run) as heartbeat, _cleaned_up(screen, stage, run, heartbeat):
-        result = _run(screen, stage, run, receipts, heartbeat, seconds)
+        result = _run(screen, stage, run, receipts, heartbeat, seconds, image_delivery=image_delivery)
         answer = _answer(stage, run, result, seconds) | {"removedRuns": removed, "keptRuns": kept}
         screen.show(answer, _result_table(stage, result, seconds))
     if not result.passed:
@@ -76,10 +82,14 @@ def _run(
     receipts: Sequence[SmokeReceipt],
     heartbeat: Heartbeat,
     seconds: _Seconds,
+    *,
+    image_delivery: ImageDelivery | None,
 ) -> SmokeResult:
     with screen.progress("Uploading receipts", len(receipts)) as advance, seconds.of("upload"):
         upload(stage, run.run_id, {receipt.image_id: draw(receipt) for receipt in receipts}, advance)
-    request = {"intentId": run.run_id, "userId": run.run_id, "pendingImageIds": run.image_ids}
+    request: dict[str, object] = {"intentId": run.run_id, "userId": run.run_id, "pendingImageIds": run.image_ids}
+    if image_delivery:
+        request["imageDelivery"] = image_delivery
     with screen.progress("Submitting the job"), seconds.of("submission"):
         heartbeat.announce_request()
         job_id = _submit(stage, json.dumps(request))
@@ -87,7 +97,7 @@ def _run(
     with screen.states(f"Job {job_id}") as show, seconds.of("job"):
         job = follow(stage, run.run_id, show)
     with screen.progress("Checking the result"), seconds.of("checks"):
-        return read_result(stage, run, job, receipts)
+        return read_result(stage, run, job, receipts, image_delivery)
 
 
 def _submit(stage: Stage, request: str) -> str:
@@ -125,11 +135,14 @@ def _cleaned_up(screen: Screen, stage: Stage, run: SmokeRun, heartbeat: Heartbea
             screen.say(f"The data of run {run.run_id} was removed.")
 
 
-def _effects_table(stage: Stage, run: SmokeRun, earlier: Sequence[Marker]) -> Group:
+def _effects_table(
+    stage: Stage, run: SmokeRun, earlier: Sequence[Marker], image_delivery: ImageDelivery | None
+) -> Group:
     return facts(
         f"Effects of a smoke run on stage {stage.name}",
         {
             "images": f"{RECEIPTS} drawn receipts of the user {run.run_id}",
+            "image delivery": image_delivery or "the stage's setting",
             "job": "one job at Bedrock with the stage's first model, which costs a few cents and may take hours",
             "metrics": "the records are counted, so failures may raise alarms",
             "at the end": "the run's data is removed from the tables and the bucket",
@@ -147,6 +160,7 @@ def _answer(stage: Stage, run: SmokeRun, result: SmokeResult, seconds: _Seconds)
         "runId": run.run_id,
         "jobId": job.jobId,
         "modelId": job.modelId,
+        "imageDelivery": result.image_delivery,
         "status": job.status,
         "bedrockStatus": job.bedrockStatus,
         "receipts": result.receipts,
@@ -168,6 +182,7 @@ def _result_table(stage: Stage, result: SmokeResult, seconds: _Seconds) -> Group
         {
             "job": f"{job.name} {job.status}",
             "model": job.modelId,
+            "image delivery": result.image_delivery,
             "transactions": f"{result.transactions} of {result.receipts} receipts ({MIN_SUCCESS_PERCENT}% are needed)",
             "dead letters": f"{result.dead_letters.total()}{f' ({reasons})' if reasons else ''}",
             "as drawn": f"amount {agreement.amount}, date {agreement.date}, both {agreement.both}",

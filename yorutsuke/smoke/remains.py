@@ -16,7 +16,7 @@ from yorutsuke.times import age_seconds
 from yorutsuke_common.aws.calls import CallPool
 from yorutsuke_common.aws.dynamodb import to_item
 from yorutsuke_common.names import BEDROCK_MAX_TIMEOUT_HOURS, MAX_FUNCTION_SECONDS
-from yorutsuke_common.object_keys import dead_letters_key, input_key, output_prefix
+from yorutsuke_common.object_keys import dead_letters_key, input_folder, output_prefix
 
 from .job_end import LOST_SECONDS, has_ended
 from .markers import Marker
@@ -72,7 +72,7 @@ def clean_up(stage: Stage, run: SmokeRun, started: datetime, *job_ids: str | Non
     _delete_transactions(stage, run)
     _delete_objects(stage, list_keys(stage, [*run.processed_prefixes(started), run.uploads_prefix]))
     _delete_items(stage, run, stage.settings.pending_images_table, [{"imageId": name} for name in run.image_ids])
-    of_job = [input_key(run.run_id)]
+    of_job = list_keys(stage, [input_folder(run.run_id)])
     for job_id in {*filter(None, job_ids)}:
         of_job += [dead_letters_key(job_id), *list_keys(stage, [output_prefix(job_id)])]
     _delete_objects(stage, of_job)

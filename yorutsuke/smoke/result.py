@@ -11,10 +11,10 @@ from typing import Any
 from yorutsuke.letters import read_letters
 from yorutsuke.outputs import OutputState, job_outputs
 from yorutsuke.stage import Stage
-from yorutsuke.stored_jobs import StoredJob
+from yorutsuke.stored_jobs import StoredJob, find_item
 from yorutsuke_common.aws.dynamodb import from_item
 from yorutsuke_common.aws.output_files import open_output
-from yorutsuke_common.schema import Reason
+from yorutsuke_common.schema import ImageDelivery, Reason
 
 from .prices import Tokens, cost
 from .receipts import SmokeReceipt
@@ -36,9 +36,13 @@ class Agreement:
 
 @dataclass(frozen=True)
 class SmokeResult:
-    """The result. `problems` has a sentence for each receipt or count that does not fit."""
+    """The result. `problems` has a sentence for each receipt or count that does not fit.
+
+    `image_delivery` is the delivery that the job has used.
+    """
 
     job: StoredJob
+    image_delivery: ImageDelivery
     receipts: int
     transactions: int
     dead_letters: Counter[Reason]
@@ -57,18 +61,37 @@ class SmokeResult:
         return cost(self.job.modelId, self.tokens)
 
 
-def read_result(stage: Stage, run: SmokeRun, job: StoredJob, receipts: Sequence[SmokeReceipt]) -> SmokeResult:
-    """Compare the data of a run, after the end of its job, with its receipts."""
+def read_result(
+    stage: Stage,
+    run: SmokeRun,
+    job: StoredJob,
+    receipts: Sequence[SmokeReceipt],
+    requested_delivery: ImageDelivery | None = None,
+) -> SmokeResult:
+    """Compare the data of a run, after the end of its job, with its receipts.
+
+    Args:
+        stage: The stage.
+        run: The run.
+        job: Its job.
+        receipts: Its receipts.
+        requested_delivery: The delivery of the images that the request named.
+    """
+    image_delivery: ImageDelivery = "s3" if "inputUri" in find_item(stage, run.run_id) else "inline"
     transactions = [from_item(item) for item in own_transactions(stage, run)]
     letters = [letter for _, letter in read_letters(stage, job.name)] if job.jobId else []
     by_image = {transaction["imageId"]: transaction for transaction in transactions}
     lettered = [letter.imageId or "" for letter in letters]
     problems = [*_job_problems(job, len(receipts), len(transactions), len(letters))]
+    if requested_delivery not in (None, image_delivery):
+        # A stage of an earlier version ignores the field of the request.
+        problems.append(f"the images were delivered {image_delivery}, not {requested_delivery}. Deploy the stage again")
     if job.is_completed:
         problems += _account_problems(job, [receipt.image_id for receipt in receipts], transactions, lettered)
         problems += _image_problems(stage, run, {*by_image})
     return SmokeResult(
         job=job,
+        image_delivery=image_delivery,
         receipts=len(receipts),
         transactions=len(by_image),
         dead_letters=Counter(letter.reason for letter in letters),
