@@ -41,6 +41,9 @@ IMAGES, IMAGE_BYTES = 2_000, 145_000
 
 A manifest can contain 2.5 times as many images of this size.
 """
+DELIVERED_IMAGES = ((5_000, 145_000), (50_000, 13_000))
+"""Number of images in a job, and the size of each one in bytes, for which both deliveries are compared. A manifest with
+the images has 1 GB in both cases."""
 RUNS = [
     (ways.BASELINE, min(SIZES), 0),
     *(
@@ -52,7 +55,8 @@ RUNS = [
     *((way, records, 0) for way, records in LIMITED_RECORDS.items()),
     (ways.HOSTILE, HOSTILE_LINES, MAX_RECORD_BYTES),
     *((way, READ_LINES, LARGE_BYTES) for way in (ways.READS, ways.READS_JSON_LOADS)),
-    *((way, IMAGES, IMAGE_BYTES) for way in ways.SUBMISSIONS),
+    *((way, *images) for images in DELIVERED_IMAGES for way in (ways.SUBMISSION, ways.SUBMISSION_BY_REFERENCE)),
+    *((way, IMAGES, IMAGE_BYTES) for way in (ways.SUBMISSION, ways.SUBMISSION_BY_SIXTEENS)),
 ]
 """Way, number of records and bytes per line of each run."""
 WIDTH = 180

@@ -4,14 +4,15 @@ A real store would grow with the job and hide the memory that the pipeline uses.
 """
 
 import io
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from local.in_memory import InMemoryAws, Item, StoredObject, Table
 from yorutsuke_common.aws.dynamodb import to_item
-from yorutsuke_common.names import PROCESSED_PREFIX, UPLOADS_PREFIX
+from yorutsuke_common.names import BATCH_INPUT_PREFIX, PROCESSED_PREFIX, UPLOADS_PREFIX
 from yorutsuke_common.object_keys import output_prefix
 from yorutsuke_common.schema import BatchJob, ImageStatus, JobStatus
 
@@ -25,6 +26,7 @@ LATENCY_SECONDS = {
     "BatchExecuteStatement": 0.012,
     "HeadObject": 0.020,
     "GetObject": 0.030,
+    "ListObjectsV2": 0.150,
     "PutObject": 0.030,
     "CopyObject": 0.040,
     "DeleteObject": 0.020,
@@ -175,12 +177,21 @@ class ModelledAws(InMemoryAws):
         """Return the generated object for any key."""
         return self._second_output if key.startswith(output_prefix(SECOND.jobId)) else self._object
 
+    def keys_after(self, prefix: str, start: str, /) -> Iterator[str]:
+        """Yield the keys of the uploads of SUBMITTED that sort after `start`."""
+
+        def key(number: int) -> str:
+            return f"{prefix}{FIRST_IMAGES}{number:06}.jpg"
+
+        numbers = range(self.records)
+        yield from map(key, numbers[bisect_right(numbers, start, key=key) :])
+
     def _second_records(self) -> Iterable[bytes]:
         return (line.replace(FIRST_IMAGES.encode(), SECOND_IMAGES.encode()) for line in self.content())
 
     def put_object(self, key: str, _: bytes, /) -> None:
-        """Count an object in `processed/`, which is a copy of an image."""
-        self.written["copied"] += key.startswith(PROCESSED_PREFIX)
+        """Count a copy of an image in `processed/` or in the input folder of a job, but not the manifest."""
+        self.written["copied"] += key.startswith((PROCESSED_PREFIX, BATCH_INPUT_PREFIX)) and not key.endswith(".jsonl")
 
     def delete_object(self, _: str, /) -> None:
         """Count a deletion."""

@@ -181,11 +181,16 @@ def _repeated_read(aws: ModelledAws, read: Callable[[Line], object]) -> Run:
     return run
 
 
-def submit(aws: ModelledAws) -> Run:
+def submit(aws: ModelledAws, **changes: object) -> Run:
     """Submit a job with the real orchestrator after a cold start, from its event to the item of the job."""
     image_ids = [f"{WAITING_IMAGES}{number:06}" for number in range(aws.records)]
-    request = {"intentId": "benchmark", "pendingImageIds": image_ids, "userId": SUBMITTED.userId}
+    request = {"intentId": "benchmark", "pendingImageIds": image_ids, "userId": SUBMITTED.userId, **changes}
     return partial(orchestrator.handler, request, lambda_context(seconds=900))
+
+
+def submit_by_reference(aws: ModelledAws) -> Run:
+    """Submit a job with images in S3."""
+    return submit(aws, imageDelivery="s3")
 
 
 def submit_by_sixteens(aws: ModelledAws) -> Run:
@@ -220,10 +225,15 @@ HOSTILE = "handler, hostile records"
 WRITES, WRITES_BATCH_WRITER, WRITES_ONE_BY_ONE = "writes, handler", "writes, batch_writer", "writes, one by one"
 READS, READS_JSON_LOADS = f"{READ_REPEATS} x read, handler", f"{READ_REPEATS} x read, json.loads"
 SUBMISSION, SUBMISSION_BY_SIXTEENS = "submission", f"submission, {IMAGES_AT_A_TIME} images at a time"
+SUBMISSION_BY_REFERENCE = "submission, images in S3"
 SMALL, LARGE, TWO_JOBS = "one partition, 1 unit", "one partition, 2 units", "one user, two jobs, 2 units"
 LIMITED = {SMALL: 1, LARGE: 2, TWO_JOBS: 2}
 """The ways with limited partitions, and the write units of each of their transactions."""
-SUBMISSIONS: dict[str, Way] = {SUBMISSION: submit, SUBMISSION_BY_SIXTEENS: submit_by_sixteens}
+SUBMISSIONS: dict[str, Way] = {
+    SUBMISSION: submit,
+    SUBMISSION_BY_SIXTEENS: submit_by_sixteens,
+    SUBMISSION_BY_REFERENCE: submit_by_reference,
+}
 WAYS: dict[str, Way] = {
     HANDLER: run_handler,
     SMALL: run_handler,

@@ -5,7 +5,15 @@ import pytest
 from benchmarks.comparison import fewest_calls
 from benchmarks.measure import output_lines
 from benchmarks.modelled_aws import ModelledAws
-from benchmarks.ways import HANDLER, SUBMISSIONS, WAYS, session
+from benchmarks.ways import (
+    HANDLER,
+    SUBMISSION,
+    SUBMISSION_BY_REFERENCE,
+    SUBMISSION_BY_SIXTEENS,
+    SUBMISSIONS,
+    WAYS,
+    session,
+)
 
 
 @pytest.mark.parametrize("records", [1, 1_000, 2_026])
@@ -34,7 +42,7 @@ def test_fewest_calls_of_the_largest_job() -> None:
     }
 
 
-@pytest.mark.parametrize("way", SUBMISSIONS)
+@pytest.mark.parametrize("way", [SUBMISSION, SUBMISSION_BY_SIXTEENS])
 def test_submission_makes_the_fewest_calls(way: str) -> None:
     images, image_bytes = 100, 145_000
     aws = ModelledAws(images, lambda: iter([bytes(image_bytes)]), image_bytes, latencies={})
@@ -57,3 +65,24 @@ def test_submission_makes_the_fewest_calls(way: str) -> None:
     }
     # Each image is in base64, with a prompt of about 2 kB.
     assert 4 / 3 * images * image_bytes < aws.written["uploaded"] < 4 / 3 * images * image_bytes + 2_100 * images
+
+
+def test_delivery_by_s3_makes_the_fewest_calls() -> None:
+    images = 2_500
+    aws = ModelledAws(images, lambda: iter([b"image"]), 145_000, latencies={})
+
+    with session(aws):
+        SUBMISSIONS[SUBMISSION_BY_REFERENCE](aws)()
+
+    assert dict(aws.calls) == {
+        "GetItem": 1,
+        "BatchGetItem": 25,
+        "ListObjectsV2": 3,
+        "CopyObject": images,
+        "PutItem": 1,
+        "PutObject": 1,
+        "BatchExecuteStatement": 100,
+        "UpdateItem": 2,
+        "CreateModelInvocationJob": 1,
+    }
+    assert (aws.written["copied"], aws.written["uploaded"]) == (images, 0)
