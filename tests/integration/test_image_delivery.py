@@ -73,7 +73,7 @@ def _state(orchestrator: Orchestrator) -> dict[str, Any]:
 
 
 def test_job_reads_its_images_from_the_input_folder(orchestrator: Orchestrator) -> None:
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
 
     response = orchestrator.invoke(request())
 
@@ -85,7 +85,7 @@ def test_job_reads_its_images_from_the_input_folder(orchestrator: Orchestrator) 
 
 
 def test_submission_does_not_read_images(orchestrator: Orchestrator) -> None:
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
 
     orchestrator.invoke(request())
 
@@ -96,7 +96,7 @@ def test_submission_does_not_read_images(orchestrator: Orchestrator) -> None:
 
 def test_names_of_copies_are_safe(orchestrator: Orchestrator) -> None:
     hostile = ["領収書 1", "a?b#c%2F", "..\\*'\""]
-    orchestrator.stage.put_images(hostile)
+    orchestrator.put_unsubmitted_images(hostile)
 
     orchestrator.invoke(request(hostile))
 
@@ -107,7 +107,7 @@ def test_names_of_copies_are_safe(orchestrator: Orchestrator) -> None:
 
 
 def test_copies_do_not_have_the_tags_of_uploads(orchestrator: Orchestrator) -> None:
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
     s3 = orchestrator.stage.aws.s3
     for image_id in IMAGE_IDS:
         tagging: Any = {"TagSet": [{"Key": "scan", "Value": "clean"}]}
@@ -120,7 +120,7 @@ def test_copies_do_not_have_the_tags_of_uploads(orchestrator: Orchestrator) -> N
 
 def test_unreadable_and_empty_images_are_left_out(orchestrator: Orchestrator) -> None:
     s3 = orchestrator.stage.aws.s3
-    orchestrator.stage.put_images([*IMAGE_IDS, "img-empty", "img-gone"])
+    orchestrator.put_unsubmitted_images([*IMAGE_IDS, "img-empty", "img-gone"])
     s3.delete_object(Bucket=BUCKET, Key="uploads/user-1/img-gone.png")
     s3.put_object(Bucket=BUCKET, Key="uploads/user-1/img-empty.png", Body=b"")
 
@@ -134,7 +134,7 @@ def test_unreadable_and_empty_images_are_left_out(orchestrator: Orchestrator) ->
 
 
 def test_image_too_large_for_a_manifest_is_sent(orchestrator: Orchestrator) -> None:
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
     orchestrator.stage.aws.s3.put_object(Bucket=BUCKET, Key="uploads/user-1/img-1.png", Body=bytes(18_000_001))
 
     in_s3 = orchestrator.invoke(request())
@@ -145,7 +145,7 @@ def test_image_too_large_for_a_manifest_is_sent(orchestrator: Orchestrator) -> N
 
 
 def test_request_replaces_the_setting(orchestrator: Orchestrator) -> None:
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
 
     orchestrator.invoke(request(imageDelivery="inline"))
 
@@ -154,7 +154,7 @@ def test_request_replaces_the_setting(orchestrator: Orchestrator) -> None:
 
 
 def test_other_models_get_their_images_inline(orchestrator: Orchestrator) -> None:
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
 
     orchestrator.invoke(request(modelId=CLAUDE))
 
@@ -162,7 +162,7 @@ def test_other_models_get_their_images_inline(orchestrator: Orchestrator) -> Non
 
 
 def test_request_for_s3_is_refused_for_other_models(orchestrator: Orchestrator) -> None:
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
     before = _state(orchestrator)
 
     with pytest.raises(InvalidRequestError, match="does not read images from S3"):
@@ -172,7 +172,7 @@ def test_request_for_s3_is_refused_for_other_models(orchestrator: Orchestrator) 
 
 
 def test_repeated_request_with_another_delivery_is_refused(orchestrator: Orchestrator) -> None:
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
     response = orchestrator.invoke(request(imageDelivery="s3"))
 
     with pytest.raises(IntentConflictError, match="with another imageDelivery"):
@@ -181,7 +181,7 @@ def test_repeated_request_with_another_delivery_is_refused(orchestrator: Orchest
 
 
 def test_model_reads_the_snapshot_of_a_replaced_upload(orchestrator: Orchestrator) -> None:
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
     orchestrator.invoke(request())
 
     orchestrator.stage.aws.s3.put_object(Bucket=BUCKET, Key="uploads/user-1/img-1.png", Body=b"another")
@@ -191,7 +191,7 @@ def test_model_reads_the_snapshot_of_a_replaced_upload(orchestrator: Orchestrato
 
 
 def test_handler_completes_a_job_with_images_in_s3(orchestrator: Orchestrator, stage: Stage) -> None:
-    stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
     job_id = orchestrator.invoke(request())["jobId"]
     output = stage.put_output(*map(nova_record, IMAGE_IDS), key=f"batch-output/{job_id}/manifest.jsonl.out")
 
@@ -204,7 +204,7 @@ def test_handler_completes_a_job_with_images_in_s3(orchestrator: Orchestrator, s
 
 def _calls_of_a_clean_run(orchestrator: Orchestrator) -> tuple[list[tuple[str, int]], dict[str, Any]]:
     """Submit a job, and return its calls (operation, and the number of its call) and the resulting state."""
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
     orchestrator.reset()
     orchestrator.invoke(request())
     operations = [operation for operation, _ in orchestrator.stage.calls.history]
@@ -263,7 +263,7 @@ def test_concurrent_identical_requests_create_one_job(orchestrator: Orchestrator
 def test_begun_intent_keeps_its_delivery(
     orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch, first: str, later: str
 ) -> None:
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
     monkeypatch.setenv("IMAGE_DELIVERY", first)
     clear_orchestrator_caches()
     orchestrator.stage.calls.crash_after("PutItem")
@@ -281,7 +281,7 @@ def test_begun_intent_keeps_its_delivery(
 
 
 def test_changed_setting_keeps_the_first_manifest(orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch) -> None:
-    orchestrator.stage.put_images(IMAGE_IDS)
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
 
     def submit_first() -> None:
         monkeypatch.setenv("IMAGE_DELIVERY", "inline")

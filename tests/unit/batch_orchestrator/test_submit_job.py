@@ -12,7 +12,7 @@ from batch_orchestrator.submit_job import (
     require_same_request,
 )
 from yorutsuke_common.errors import IntentConflictError, InvalidRequestError, SubmissionLostError
-from yorutsuke_common.schema import ImageDelivery, InvocationType, SubmitRequest
+from yorutsuke_common.schema import SubmitRequest
 
 from .samples import REQUEST, SETTINGS, SUBMISSION
 
