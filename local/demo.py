@@ -1,4 +1,4 @@
-"""The demo: one job on the embedded emulator, from the images in `uploads/` to the transactions.
+"""The demo: jobs on the embedded emulator, from the images in `uploads/` to the transactions.
 
 The demo builds the functions, starts the emulator, deploys, and puts images and one output file there. The pipeline
 does the rest by itself.
@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from yorutsuke.errors import OperatorError
 from yorutsuke.orchestrator import submit
 from yorutsuke.smoke.job_end import follow
 from yorutsuke.smoke.uploads import upload
@@ -37,6 +38,7 @@ from .job_run import USER_ID, JobRun
 from .kept_stage import STAGE_FILE, end_kept_stage, keep_stage, kept_stage_table, require_none_kept
 from .loop import StandIn, operators_stage
 from .receipts import bedrock_counts, bedrock_lines, make_image, make_receipts, simple_lines
+from .schedule import SETTINGS, STAND_IN, problem, run_schedule
 from .terminal import say, say_error, show, show_whole, step
 
 RECEIPTS = 152
@@ -47,18 +49,22 @@ INTENT_ID = "demo-intent-1"
 def main() -> int:
     """Run the demo. Return 0 if the pipeline has processed the job, even if some records of it were bad.
 
-    Return 1 if an error occurred, or if every record of the user's own output file was bad.
+    Return 1 if an error occurred, or if every record of the user's own output file was bad. Also return 1 if scheduled
+    runs have lost or doubled an image, or given a transaction to another user.
     """
     arguments = _arguments()
     forget_own_account()
     try:
         summary = _summary(arguments)
-    except (LocalStageError, BuildError, ConfigError) as error:
+    except (LocalStageError, BuildError, ConfigError, OperatorError) as error:
         say_error(error)
         return 1
     ignore_signals()
     if arguments.json:
         print(json.dumps(summary))
+    if arguments.schedule and (found := problem(summary)):
+        say(found, style="red")
+        return 1
     if arguments.input and not summary["transactions"]:
         say(
             f"input {str(arguments.input)!r} has no usable record. A usable record becomes a transaction. The table of "
@@ -74,6 +80,9 @@ def _arguments() -> argparse.Namespace:
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--input", type=Path, metavar="FILE", help="process your own output file, in either layout")
     mode.add_argument("--loop", action="store_true", help="submit images to a stand-in for Bedrock")
+    mode.add_argument(
+        "--schedule", action="store_true", help="submit the images of several users by scheduled runs, and fail one job"
+    )
     mode.add_argument(
         "--bedrock", action="store_true", help="generate the output in Bedrock's layout, with an output manifest"
     )
@@ -117,11 +126,17 @@ def _summary(arguments: argparse.Namespace) -> dict[str, Any]:
             summary = break_stage(stage)
             show(arguments.picture, broken_stage_table(summary))
         return summary
+    if arguments.schedule:
+        with _stage(kept_in, STAND_IN, **SETTINGS) as stage:
+            result = run_schedule(stage)
+            show(arguments.picture, *result.tables())
+        return result.summary()
     receipts = make_receipts(SUBMITTED if arguments.loop else RECEIPTS)
     image_ids = image_ids_in(arguments.input) if arguments.input else [receipt.image_id for receipt in receipts]
     lines = bedrock_lines(receipts) if arguments.bedrock else simple_lines(receipts)
     stand_in = StandIn()
-    with _stage(kept_in, arguments.model, stand_in if arguments.loop else None) as job_run:
+    settings = {"modelIds": [arguments.model]} if arguments.model else {}
+    with _stage(kept_in, stand_in if arguments.loop else None, **settings) as job_run:
         if arguments.loop:
             result = _loop(job_run, stand_in, image_ids)
         else:
@@ -145,15 +160,17 @@ def _stop(file: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _stage(kept_in: Path | None, model_id: str | None = None, stand_in: StandIn | None = None) -> Generator[JobRun]:
+def _stage(
+    kept_in: Path | None, stand_in: StandIn | None = None, **settings: str | int | list[str]
+) -> Generator[JobRun]:
     """Build, start and deploy the local stage.
 
     The stage ends when the context is left, unless `kept_in` names the file for its description and there was no error.
 
     Args:
         kept_in: The file that describes the stage if it is to be left running.
-        model_id: The only model of the stage, instead of those of its file.
         stand_in: The stand-in for Bedrock. A stage that is left running always has one.
+        settings: Settings that replace those of the stage's file.
     """
     if kept_in and not stand_in:
         stand_in = StandIn()
@@ -168,7 +185,7 @@ def _stage(kept_in: Path | None, model_id: str | None = None, stand_in: StandIn 
             )
         with step("Deploying the Pulumi program of infra/"):
             aws = Aws(emulator.endpoint, emulator.ca_bundle)
-            job_run = JobRun(aws, deploy(aws, **({} if model_id is None else {"modelIds": [model_id]})))
+            job_run = JobRun(aws, deploy(aws, **settings))
             if stand_in:
                 stand_in.serve(job_run)
         yield job_run

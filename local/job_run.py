@@ -176,6 +176,11 @@ class JobRun:
         )
         return [from_item(item) for page in pages for item in page["Items"]]
 
+    def items(self, table: str) -> list[dict[str, Any]]:
+        """Return all items of a table, which is named by its output of the stack."""
+        pages = self.aws.dynamodb.get_paginator("scan").paginate(TableName=self.outputs[table], ConsistentRead=True)
+        return [from_item(item) for page in pages for item in page["Items"]]
+
     def object_keys(self, prefix: str) -> list[str]:
         """Return the keys below a prefix of the bucket."""
         pages = self.aws.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)

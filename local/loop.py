@@ -31,8 +31,15 @@ START_SECONDS = 60
 """Timeout for the start of the stand-in, and for its last state change, in seconds."""
 
 
+@dataclass(frozen=True)
 class StandIn:
-    """The stand-in for Bedrock as a process of the local stage. It finishes jobs by itself."""
+    """The stand-in for Bedrock as a process of the local stage. It finishes jobs by itself.
+
+    `failing_job` is the number of the job that ends as Failed, counted from 1, or 0 if none fails.
+    """
+
+    min_records: int = BEDROCK_MIN_RECORDS
+    failing_job: int = 0
 
     @cached_property
     def port(self) -> int:
@@ -43,7 +50,13 @@ class StandIn:
     def command(self) -> list[str]:
         """The command of the process."""
         event_source = read_stage_file(LOCAL_STAGE).drill_event_source
-        return [sys.executable, "-m", "local.bedrock", f"--port={self.port}", f"--event-source={event_source}"]
+        options = {
+            "port": self.port,
+            "event-source": event_source,
+            "min-records": self.min_records,
+            "failing-job": self.failing_job,
+        }
+        return [sys.executable, "-m", "local.bedrock", *(f"--{name}={value}" for name, value in options.items())]
 
     def serve(self, stage: JobRun) -> None:
         """Point a stage at the stand-in, when the stand-in is ready. Raises NotSettledError."""

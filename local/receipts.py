@@ -3,9 +3,12 @@
 import base64
 import json
 import random
+import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from yorutsuke.smoke.receipts import RECEIPT_KEYWORD
 from yorutsuke_common.schema import RecordCounts
 
 SHOPS = {
@@ -21,6 +24,8 @@ BAD_LINES = (48, 113)
 """Numbers of the lines of an output that cannot become transactions, counted from 1."""
 PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNoAAAAggCB2kUIOwAAAABJRU5ErkJggg==")
 """An image of one grey pixel."""
+PNG_END_BYTES = 12
+"""Length of the chunk that ends a PNG, in bytes."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,17 @@ def receipt_fields(dice: random.Random) -> dict[str, object]:
 def make_image(image_id: str) -> bytes:
     """Return a small PNG. Readers ignore the image id at its end, which makes each image unique."""
     return PNG + image_id.encode()
+
+
+def make_readable_image(receipt: Receipt) -> bytes:
+    """Return a small PNG with the receipt in a text chunk, from which the stand-in for Bedrock reads it.
+
+    Source: PNG Specification, "Chunk layout" and "tEXt Textual data".
+    """
+    data = f"{RECEIPT_KEYWORD}\0{json.dumps(receipt.fields)}".encode()
+    chunk = b"tEXt" + data
+    text = struct.pack(">I", len(data)) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return PNG[:-PNG_END_BYTES] + text + PNG[-PNG_END_BYTES:]
 
 
 def simple_lines(receipts: list[Receipt]) -> Iterator[str]:

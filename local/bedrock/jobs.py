@@ -151,12 +151,13 @@ class Bedrock:
         """Return the ids of the jobs that were not started."""
         return [job_id for job_id in [*self.requests] if len(self.changes[job_id]) == 1]
 
-    def finish(self, job_id: str, pause: float = 0) -> StateChange:
+    def finish(self, job_id: str, pause: float = 0, failure: str = "") -> StateChange:
         """Run a job to its end and return the last change of its state.
 
         Args:
             job_id: The job.
             pause: Seconds between the output file and the output manifest.
+            failure: The message with which the job ends as Failed, without an output. An empty message does not end it.
         """
         request = self.requests[job_id]
         input_uri: str = request["inputDataConfig"]["s3InputDataConfig"]["s3Uri"]
@@ -169,6 +170,8 @@ class Bedrock:
                 manifests = self._read_input(s3, input_uri)
                 self._change(job_id, "Scheduled")
                 self._change(job_id, "InProgress")
+                if failure:
+                    return self._change(job_id, BedrockEnd.FAILED, failure)
                 outputs = {
                     f"{name}.out": [_answer(record, request, s3, input_uri) for record in records]
                     for name, records in manifests.items()

@@ -51,6 +51,10 @@ SHARES = {
 }
 
 
+READABLE = {Kind.GOOD, Kind.FENCED}
+"""The kinds of replies that become transactions."""
+
+
 def kind_of(record_id: str) -> Kind:
     """Return the kind of the reply to a record."""
     return _kind(seeded_dice(record_id))

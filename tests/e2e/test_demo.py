@@ -122,6 +122,27 @@ def test_loop_submitting_twice_creates_one_converse_job() -> None:
     assert "Submitted → Validating → Scheduled → InProgress → Completed" in " ".join(done.stderr.split())
 
 
+def test_scheduled_runs_end_with_a_transaction_or_reason() -> None:
+    """The first run submits three jobs, of which the second fails; the next runs submit two and one."""
+    done = run_demo("--schedule", "--json")
+
+    assert done.returncode == 0, done.stderr
+    assert _outcome(done) == {
+        "users": 9,
+        "images": 180,
+        "runs": 3,
+        "jobs": 6,
+        "failedJobs": 1,
+        "transactions": 171,
+        "failedImages": 9,
+        "failureReasons": {"INVALID_AI_JSON": 2, "INVALID_TRANSACTION": 3, "MODEL_ERROR": 3, "TRUNCATED_OUTPUT": 1},
+        "lost": 0,
+        "wrongOwner": 0,
+        "doubled": 0,
+    }
+    assert "6, of which failed: 1" in done.stderr
+
+
 def test_model_without_loop_is_refused() -> None:
     done = run_demo("--model", CLAUDE)
 

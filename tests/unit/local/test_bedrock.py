@@ -28,7 +28,7 @@ from local.bedrock.api import serving
 from local.bedrock.jobs import Bedrock, StateChange
 from local.bedrock.replies import SHARES, Kind, kind_of, reply
 from local.emulator import REGION
-from local.receipts import SHOPS
+from local.receipts import SHOPS, make_readable_image, make_receipts
 from yorutsuke.smoke.drawing import draw
 from yorutsuke.smoke.receipts import make_receipts as make_smoke_receipts
 
@@ -349,6 +349,16 @@ def test_job_fails_when_its_manifest_is_unusable(
     assert account.aws.s3.list_objects_v2(Bucket=BUCKET, Prefix=f"batch-output/{job_id}/")["KeyCount"] == 0
 
 
+def test_job_fails_without_output_on_request(account: Account) -> None:
+    job_id = account.create(clientRequestToken=uuid4().hex)
+
+    end = account.bedrock.finish(job_id, failure="The model could not be reached.")
+
+    assert (end.status, end.message) == ("Failed", "The model could not be reached.")
+    assert [change.status for change in account.bedrock.changes[job_id]][-2:] == ["InProgress", "Failed"]
+    assert account.aws.s3.list_objects_v2(Bucket=BUCKET, Prefix=f"batch-output/{job_id}/")["KeyCount"] == 0
+
+
 FAILED = "An error occurred"
 
 
@@ -422,6 +432,14 @@ def test_reply_to_a_drawn_receipt_is_the_receipt() -> None:
 
     assert [json.loads(_text(one)) for one in replies] == [receipt.fields() for receipt in receipts]
     assert {one["modelOutput"]["usage"]["inputTokens"] for one in replies} == {1_600}
+
+
+def test_reply_to_a_readable_image_is_its_receipt() -> None:
+    receipts = make_receipts(20)
+
+    replies = [reply(receipt.image_id, _image_input(make_readable_image(receipt)), NOVA) for receipt in receipts]
+
+    assert [json.loads(_text(one)) for one in replies] == [receipt.fields for receipt in receipts]
 
 
 @pytest.mark.parametrize("cut", [4, 40, -1])
