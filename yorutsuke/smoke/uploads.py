@@ -1,9 +1,8 @@
 """Uploads images as the app's uploader does: an object in `uploads/` and an item in `pending-images` for each."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
-from yorutsuke.screen import Advance
 from yorutsuke.stage import Stage
 from yorutsuke_common.aws.calls import CallPool
 from yorutsuke_common.aws.dynamodb import to_item
@@ -14,7 +13,7 @@ CONCURRENT_CALLS = 16
 """Number of concurrent calls. 100 images then take a few seconds, also from another continent."""
 
 
-def upload(stage: Stage, user_id: str, images: Mapping[str, bytes], advance: Advance) -> None:
+def upload(stage: Stage, user_id: str, images: Mapping[str, bytes], advance: Callable[[], None]) -> None:
     """Upload PNG images of a user, by image id. Raises botocore's errors."""
 
     def upload_one(image_id: str) -> None:
