@@ -201,7 +201,7 @@ class OutputProcessor:
         """Return the ids of the images that are in another job, and hold those again that this job had released.
 
         An image is also in another job if its transaction is of that job. A transaction that this job stored earlier
-        counts as before.
+        counts as before. An image with another photograph is not held again: it waits for a job that reads this one.
         """
         hold = hold_of(job)
         ids = {image.image_id: transaction_key(job, image)[1] for image in images}
@@ -216,6 +216,7 @@ class OutputProcessor:
                 taken[image.image_id] = image
             elif image.status in (ImageStatus.PENDING, ImageStatus.FAILED):
                 released.append(image)
+        released = self.stores.images.unchanged(released)
         held = self.stores.pending.hold(hold, released, again=True)
         taken |= {image.image_id: image for image in released if image.image_id not in held}
         stored = self.stores.transactions.stored([transaction_key(job, image) for image in taken.values()])

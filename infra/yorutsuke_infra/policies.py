@@ -13,6 +13,7 @@ from yorutsuke_common.names import (
     BATCH_INPUT_PREFIX,
     BATCH_OUTPUT_PREFIX,
     DEAD_LETTERS_PREFIX,
+    IMAGE_STATUS_INDEX,
     JOB_ID_INDEX,
     PROCESSED_PREFIX,
     UPLOADS_PREFIX,
@@ -63,6 +64,7 @@ def batch_result_policy(arns: BatchResultResources) -> Document:
         _allow("SetStatuses", ["dynamodb:PartiQLUpdate"], [arns.transactions, arns.pending_images]),
         _allow("LookUpItems", ["dynamodb:BatchGetItem"], [arns.transactions, arns.pending_images]),
         _allow("FindJob", ["dynamodb:Query"], [_under(arns.batch_jobs, f"index/{JOB_ID_INDEX}")]),
+        _allow("FindHeldImages", ["dynamodb:Query"], [_under(arns.pending_images, f"index/{IMAGE_STATUS_INDEX}")]),
         _allow("CompleteJob", ["dynamodb:UpdateItem"], [arns.batch_jobs]),
     )
 
@@ -95,7 +97,12 @@ def submission_policy(arns: BatchSubmissionResources) -> Document:
     direct_models = () if models.application_profiles else models.foundation_models
     granted_models = [*direct_models, *models.profiles, *models.application_profiles, *run_models]
     return _document(
-        _allow("KeepJobs", ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"], [arns.batch_jobs]),
+        _allow(
+            "KeepJobs",
+            ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"],
+            [arns.batch_jobs],
+        ),
+        _allow("FindWaitingImages", ["dynamodb:Query"], [_under(arns.pending_images, f"index/{IMAGE_STATUS_INDEX}")]),
         _allow("KeepImages", ["dynamodb:BatchGetItem", "dynamodb:PartiQLUpdate"], [arns.pending_images]),
         # The grant covers every user, because a request names the images. CopyObject needs it as well.
         _allow("ReadImages", ["s3:GetObject"], [_under(arns.bucket, f"{UPLOADS_PREFIX}*")]),

@@ -9,7 +9,9 @@ import pytest
 from local.bedrock.replies import Kind, kind_of
 from local.errors import LocalStageError
 from local.job_run import USER_ID, JobRun, until
-from local.loop import Loop, running_loop
+from local.loop import Loop, operators_stage, running_loop
+from local.receipts import make_image
+from yorutsuke.smoke.uploads import upload
 
 from .conftest import own_receipts
 
@@ -34,7 +36,8 @@ def _seed_images(loop: Loop, name: str) -> list[str]:
     """Seed 100 images with `name` in their ids, and return the ids."""
     job_run = JobRun(loop.stage.aws, loop.stage.outputs, job_id=name)
     image_ids = [receipt.image_id for receipt in own_receipts(job_run, IMAGES)]
-    job_run.seed_images(image_ids)
+    images = {image_id: make_image(image_id) for image_id in image_ids}
+    upload(operators_stage(loop.stage), USER_ID, images, lambda: None)
     return image_ids
 
 
