@@ -111,8 +111,10 @@ def _judge(stored: StoredImage | None, submission: Submission) -> Image | Unfit:
         return Unfit.UNKNOWN
     if submission.userId not in (None, stored.user_id):
         return Unfit.FOREIGN
-    # The intent may hold the image since an earlier invocation, or since before its item was deleted.
-    is_own = stored.status == ImageStatus.SUBMITTED and stored.intent_id == submission.intentId
+    # The intent may hold the image since an earlier invocation, or since before its item was deleted. If the intent has
+    # begun again meanwhile, the image belongs to the later beginning.
+    is_earlier = (stored.submitted_at or "") <= submission.submitTime
+    is_own = stored.status == ImageStatus.SUBMITTED and stored.intent_id == submission.intentId and is_earlier
     if not is_own and stored.status not in (ImageStatus.PENDING, ImageStatus.FAILED):
         return Unfit.NOT_PENDING
     key = stored.upload_key
