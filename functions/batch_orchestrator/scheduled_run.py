@@ -186,12 +186,15 @@ class ScheduledRun:
         An operator has deleted the item: an intent begins with its item. The item of a job expires later than its
         images are moved, so older holds belong to transactions with images that could not be moved.
         """
+        images = self.pending.find(image_ids).values()
+        # After the images: the intent may have begun again since the first look, and may hold them anew.
+        if self.jobs.find_submission(intent_id):
+            return
         earliest = datetime.now(UTC) - timedelta(days=self.settings.job_ttl_days)
-        for image in self.pending.find(image_ids).values():
-            began = instant(image.submitted_at or "")
+        for submitted_at in sorted({image.submitted_at or "" for image in images}):
+            began = instant(submitted_at)
             if began is not None and began > earliest:
-                hold = Hold(intent_id, image.submitted_at or "")
-                self.pending.release(hold, [image], JOB_DELETED, self.settings.max_attempts)
+                self.pending.release(Hold(intent_id, submitted_at), images, JOB_DELETED, self.settings.max_attempts)
 
     def _report_abandoned(self, refusal: InvalidRequestError) -> None:
         self.logger.warning(
