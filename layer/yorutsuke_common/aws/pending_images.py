@@ -130,7 +130,9 @@ class PendingImages:
         found = self.items.query(self.table, IMAGE_STATUS_INDEX, "status", ImageStatus.SUBMITTED.value)
         intents: dict[str, list[str]] = {}
         for item in found:
-            intents.setdefault(item.get("intentId", {}).get("S", ""), []).append(item["imageId"]["S"])
+            # Another program may have written the status. An intent writes its id with it.
+            if "intentId" in item:
+                intents.setdefault(item["intentId"]["S"], []).append(item["imageId"]["S"])
         return intents
 
     def hold(self, hold: Hold, images: Iterable[StoredImage], *, again: bool = False) -> dict[str, StoredImage]:
