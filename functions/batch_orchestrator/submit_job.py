@@ -136,7 +136,8 @@ class JobSubmitter:
             new = self._new_submission(request, trace_id)
             self.logger.info("batch submission started", event=LogEvent.BATCH_SUBMIT_STARTED)
             choice = self._choose(new, image_ids)
-            if len(choice.holdable) < self.settings.min_records:
+            # Another invocation that has begun the intent since may hold the images.
+            if len(choice.holdable) < self.settings.min_records and not self.jobs.find_submission(request.intentId):
                 self._require_enough(len(choice.images), choice.left_out)
             stored = self.jobs.begin_intent(new)
             if stored.submitTime != new.submitTime:
@@ -187,7 +188,7 @@ class JobSubmitter:
             return False
         stored = self.pending.find(image_ids)
         self._release(submission, stored, left_out or {})
-        self.pending.release(hold_of(submission), stored.values(), None, 0)
+        self.pending.release(hold_of(submission), stored.values(), None, self.settings.max_attempts)
         self.jobs.delete_abandoned(submission)
         return True
 

@@ -249,7 +249,8 @@ class OutputProcessor:
         ]
         unmoved |= self.stores.images.move(read, Submitted(job.intentId, job.submitted_at), date)
         replaced = [image_id for image_id, failure in unmoved.items() if failure.is_replaced]
-        self.stores.pending.release(hold_of(job), self.stores.pending.find(replaced).values(), None, 0)
+        found = self.stores.pending.find(replaced).values()
+        self.stores.pending.release(hold_of(job), found, None, self.settings.max_attempts)
         processed, failed = TransactionStatus.PROCESSED, TransactionStatus.MIGRATION_FAILED
         # An image without an item may have been moved earlier, so its transaction keeps its status.
         not_moved = [t for t in transactions if t.imageId in unmoved and t.imageId in images]

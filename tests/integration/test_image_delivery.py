@@ -63,13 +63,15 @@ def _state(orchestrator: Orchestrator) -> dict[str, Any]:
         {name: value for name, value in item.items() if name not in VOLATILE}
         for item in orchestrator.stage.items(BATCH_JOBS)
     ]
+    times = [item["submitTime"] for item in orchestrator.stage.items(BATCH_JOBS)]
     inputs = [job.request["inputDataConfig"] for job in orchestrator.bedrock.jobs.values()]
     return {
         "items": items,
         "inputs": inputs,
         "objects": orchestrator.manifests(),
         "images": {
-            image_id: {**image, "submittedAt": orchestrator.item()["submitTime"] == image["submittedAt"]}
+            # The holds have the submit time of the intent.
+            image_id: {**image, "submittedAt": image.get("submittedAt") in times}
             for image_id, image in orchestrator.stage.images().items()
         },
     }
@@ -138,10 +140,17 @@ def test_unreadable_and_empty_images_are_left_out(orchestrator: Orchestrator) ->
 
 def test_image_too_large_for_a_manifest_is_sent(orchestrator: Orchestrator) -> None:
     orchestrator.put_unsubmitted_images(IMAGE_IDS)
-    orchestrator.stage.aws.s3.put_object(Bucket=BUCKET, Key="uploads/user-1/img-1.png", Body=bytes(18_000_001))
+
+    def replace() -> None:
+        key = "uploads/user-1/img-1.png"
+        orchestrator.stage.aws.s3.put_object(Bucket=BUCKET, Key=key, Body=bytes(18_000_001))
+
+    replace()
 
     in_s3 = orchestrator.invoke(request())
 
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
+    replace()
     with pytest.raises(InvalidRequestError, match="left out: UNFIT_SIZE 1"):
         orchestrator.invoke(request(intentId="intent-2", imageDelivery="inline"))
     assert in_s3["leftOut"] == []

@@ -178,7 +178,8 @@ class PendingImages:
         Args:
             hold: The intent.
             images: The images.
-            reason: The reason for which the job did not read the images. Without one, the attempt does not count.
+            reason: The reason for which the job did not read the images. Without one, the attempt does not count. An
+                image that had failed before the attempt has then failed again.
             max_attempts: The number of attempts after which an image has failed. 0 if another attempt cannot help.
         """
         statements: list[Statement] = []
@@ -186,12 +187,13 @@ class PendingImages:
         for image in images:
             if not image.is_held(hold) and (reason is None or not image.is_released(hold)):
                 continue
-            changes = {"status": {"S": ImageStatus.PENDING.value}}
-            if reason is None:
-                changes["attempts"] = {"N": str(image.attempts - 1)}
-            elif image.attempts >= max_attempts:
-                changes = {"status": {"S": ImageStatus.FAILED.value}, "failureReason": {"S": reason}}
-                failed += 1
+            attempts = image.attempts - (reason is None)
+            is_last = attempts >= max_attempts
+            failed += is_last
+            status = ImageStatus.FAILED if is_last else ImageStatus.PENDING
+            changes = {"status": {"S": status.value}, "attempts": {"N": str(attempts)}}
+            if is_last and reason is not None:
+                changes["failureReason"] = {"S": reason}
             statements.append(self._update(image, changes, as_read=True))
         self.items.execute(statements)
         return failed
