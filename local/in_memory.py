@@ -51,6 +51,8 @@ MAX_WRITES = 25
 MAX_READS = 100
 MAX_DELETES = 1000
 MAX_LISTED = 1000
+IMAGE_STATUS_ATTRIBUTES = ("imageId", "status", "uploadedAt", "intentId")
+"""The attributes that the index of images by status projects."""
 JOB_ARN = "arn:aws:bedrock:ap-northeast-1:123456789012:model-invocation-job"
 
 COPIED = xml_response(200, "<CopyObjectResult></CopyObjectResult>")
@@ -195,6 +197,8 @@ class InMemoryAws:
     changed: Callable[[], None] = lambda: None
     latencies: Mapping[str, float] = field(default_factory=dict[str, float])
     calls: Counter[str] = field(default_factory=Counter[str])
+    jobs: dict[str, str] = field(default_factory=dict[str, str])
+    """The S3 URI of the manifest of each job that Bedrock has created, by job id."""
     _parts: dict[str, dict[int, bytes]] = field(default_factory=dict[str, dict[int, bytes]])
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -256,6 +260,7 @@ class InMemoryAws:
         if parameters["IndexName"] == IMAGE_STATUS_INDEX:
             # An item without the sort key is not in the index.
             items = sorted((item for item in items if "uploadedAt" in item), key=lambda item: item["uploadedAt"]["S"])
+            items = [{each: item[each] for each in IMAGE_STATUS_ATTRIBUTES if each in item} for item in items]
         return json_response(200, {"Items": items[: parameters.get("Limit")], "Count": len(items)})
 
     def _get_item(self, table: Table, parameters: Parameters, _: Fault | None) -> AWSResponse:
@@ -434,10 +439,16 @@ class InMemoryAws:
     # Bedrock
 
     def _answer_bedrock(self, request: AWSPreparedRequest, **_: object) -> AWSResponse:
-        token: str = pydantic_core.from_json(body_of(request))["clientRequestToken"]
-        job_id = hashlib.sha256(token.encode()).hexdigest()[:12]
-        answer = json_response(200, {"jobArn": f"{JOB_ARN}/{job_id}"})
-        return self._respond(Call("CreateModelInvocationJob", token), lambda _: answer, json_error)
+        parameters: Parameters = pydantic_core.from_json(body_of(request))
+        call = Call("CreateModelInvocationJob", parameters["clientRequestToken"])
+        return self._respond(call, lambda _: self._create_job(parameters), json_error)
+
+    def _create_job(self, parameters: Parameters) -> AWSResponse:
+        job_id = hashlib.sha256(parameters["clientRequestToken"].encode()).hexdigest()[:12]
+        if job_id not in self.jobs:
+            self.jobs[job_id] = parameters["inputDataConfig"]["s3InputDataConfig"]["s3Uri"]
+            self.changed()
+        return json_response(200, {"jobArn": f"{JOB_ARN}/{job_id}"})
 
     def _respond(
         self, call: Call, act: Callable[[Fault | None], AWSResponse], error: Callable[[int, str], AWSResponse]
