@@ -178,10 +178,10 @@ class ModelledAws(InMemoryAws):
         return self._second_output if key.startswith(output_prefix(SECOND.jobId)) else self._object
 
     def keys_after(self, prefix: str, start: str, /) -> Iterator[str]:
-        """Yield the keys of the uploads of SUBMITTED that sort after `start`."""
+        """Yield the keys of the waiting uploads that sort after `start`."""
 
         def key(number: int) -> str:
-            return f"{prefix}{FIRST_IMAGES}{number:06}.jpg"
+            return f"{prefix}{WAITING_IMAGES}{number:06}.jpg"
 
         numbers = range(self.records)
         yield from map(key, numbers[bisect_right(numbers, start, key=key) :])

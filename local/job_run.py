@@ -18,7 +18,7 @@ from yorutsuke_common.names import (
     UPLOADS_PREFIX,
     LogEvent,
 )
-from yorutsuke_common.object_keys import dead_letters_key, input_key, output_prefix
+from yorutsuke_common.object_keys import dead_letters_key, input_folder, input_key, output_prefix
 from yorutsuke_common.schema import BatchJob, ImageStatus, JobStatus, PendingImage, RecordCounts, iso_utc
 
 from .aws import Aws
@@ -91,7 +91,7 @@ class JobRun:
             status=JobStatus.SUBMITTED.value,
             submitTime=self.submit_time,
             modelId=MODEL_ID,
-            manifestUri=f"s3://{self.bucket}/{input_key(self.intent_id)}",
+            manifestUri=f"s3://{self.bucket}/{input_key(input_folder(self.intent_id))}",
             pendingImageIds=image_ids,
             traceId=f"trace-{self.job_id}",
         )

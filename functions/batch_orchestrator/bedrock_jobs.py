@@ -16,6 +16,7 @@ from yorutsuke_common.error_codes import error_code
 from yorutsuke_common.errors import BedrockRefusedError
 from yorutsuke_common.hashing import submission_token
 from yorutsuke_common.names import job_name_prefix
+from yorutsuke_common.object_keys import TOKEN_DIGITS
 from yorutsuke_common.schema import MAX_DETAIL_CHARACTERS, Submission
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ CREATE_SECONDS = 20
 AWS does not document how long that takes."""
 CREATE_ATTEMPTS = 3
 """Maximum number of attempts. A service that does not answer then leaves time to report the error."""
-JOB_NAME_DIGITS = 16
-"""Number of the token's hex digits in a job's name, which has up to 63 characters, 38 of them for the prefix."""
 REFUSALS = frozenset({"AccessDeniedException", "ConflictException", "ResourceNotFoundException", "ValidationException"})
 """Error codes of causes that last. Throttling, full quotas and Bedrock's own failures end by themselves."""
 
@@ -73,11 +72,11 @@ class BedrockJobs:
             raise BedrockRefusedError(
                 f"Bedrock refused the job of intent {submission.intentId!r} (model {submission.modelId!r}, role "
                 f"{submission.roleArn!r}) with {code}: {message}. Correct the cause, then send the same request again. "
-                "To use another model or role, send a request with a new intentId."
+                "To use another model or role, delete the intent's item in batch-jobs, then send the request again."
             ) from exc
         return response["jobArn"].rpartition("/")[2]
 
 
 def job_name(stage: str, token: str) -> str:
     """Return the name of a job. EventBridge's rule selects a stage's jobs by the prefix."""
-    return f"{job_name_prefix(stage)}{token[:JOB_NAME_DIGITS]}"
+    return f"{job_name_prefix(stage)}{token[:TOKEN_DIGITS]}"

@@ -84,14 +84,14 @@ class ImageCopier:
     pool: CallPool
 
     def copy(
-        self, intent_id: str, images: Sequence[Image], seconds_left: Callable[[], float]
+        self, folder: str, images: Sequence[Image], seconds_left: Callable[[], float]
     ) -> Generator[tuple[Image, Reference | Unfit]]:
         """Yield each image with its copy or the reason why it cannot be sent, in order, and copy ahead.
 
         Repeating a copy is safe: the key of a copy follows from the image and its content.
 
         Args:
-            intent_id: The intent with the input folder.
+            folder: The prefix of the copies' keys.
             images: The images to copy.
             seconds_left: Returns how long the function may still copy.
 
@@ -100,7 +100,7 @@ class ImageCopier:
             botocore's errors: A call failed.
         """
         uploads = self._find_uploads(images, seconds_left)
-        copy = partial(self._copy, intent_id, uploads, seconds_left)
+        copy = partial(self._copy, folder, uploads, seconds_left)
         yield from map_images(ThreadPoolExecutor(CONCURRENT_COPIES), copy, images, COPIES_AHEAD, seconds_left)
 
     def _find_uploads(self, images: Sequence[Image], seconds_left: Callable[[], float]) -> dict[str, Upload]:
@@ -145,7 +145,7 @@ class ImageCopier:
 
     def _copy(
         self,
-        intent_id: str,
+        folder: str,
         uploads: Mapping[str, Upload],
         seconds_left: Callable[[], float],
         image: Image,
@@ -156,7 +156,7 @@ class ImageCopier:
             return Unfit.UNREADABLE
         if not 0 < upload.size <= MAX_REFERENCED_IMAGE_BYTES:
             return Unfit.UNFIT_SIZE
-        target = snapshot_key(intent_id, image.image_id, upload.etag, image.format)
+        target = snapshot_key(folder, image.image_id, upload.etag, image.format)
         try:
             self.copier.copy(image.key, target, upload.etag)
         except ClientError as exc:
@@ -166,7 +166,7 @@ class ImageCopier:
             if code != REPLACED or attempts == 1:
                 raise
             current = self._list(_folder(image), [image.key], seconds_left)
-            return self._copy(intent_id, current, seconds_left, image, attempts - 1)
+            return self._copy(folder, current, seconds_left, image, attempts - 1)
         return Reference(f"s3://{self.bucket}/{target}", upload.etag)
 
 

@@ -22,7 +22,7 @@ from yorutsuke_common.aws.object_writer import ObjectWriter
 from yorutsuke_common.error_codes import error_code
 from yorutsuke_common.errors import InvalidRequestError
 from yorutsuke_common.names import LogEvent
-from yorutsuke_common.object_keys import input_folder, input_key
+from yorutsuke_common.object_keys import input_key
 from yorutsuke_common.schema import ImageDelivery, InvocationType
 
 from .image_copies import ImageCopier, Reference
@@ -80,18 +80,10 @@ class Manifests:
     copies: ImageCopier
     logger: Logger
 
-    def uri(self, intent_id: str) -> str:
-        """Return the S3 URI of an intent's manifest."""
-        return f"s3://{self.bucket}/{input_key(intent_id)}"
-
-    def folder_uri(self, intent_id: str) -> str:
-        """Return the S3 URI of the folder with an intent's manifest and the copies of its images."""
-        return f"s3://{self.bucket}/{input_folder(intent_id)}"
-
     @contextmanager
     def draft(
         self,
-        intent_id: str,
+        folder: str,
         images: Sequence[Image],
         seconds_left: SecondsLeft,
         invocation_type: InvocationType | None = None,
@@ -104,7 +96,7 @@ class Manifests:
         The copies of images that the manifest names stay after an error. The bucket's lifecycle rule removes them.
 
         Args:
-            intent_id: The intent of the manifest.
+            folder: The prefix of the manifest's key and of the copies' keys.
             images: The images, in order of their ids.
             seconds_left: Returns how long the function may still run.
             invocation_type: The type of the job, which determines the form of the model requests.
@@ -116,41 +108,39 @@ class Manifests:
                 not `partial`.
             botocore's or urllib3's errors: A call failed.
         """
-        draft = Draft(ObjectWriter(self.s3, self.bucket, input_key(intent_id)), invocation_type, delivery)
+        draft = Draft(ObjectWriter(self.s3, self.bucket, input_key(folder)), invocation_type, delivery)
         try:
-            self._write(draft, intent_id, images, seconds_left, partial=partial)
+            self._write(draft, folder, images, seconds_left, partial=partial)
             yield draft
         except Exception:
             self._discard(draft)
             raise
 
     def _contents(
-        self, draft: Draft, intent_id: str, images: Sequence[Image], seconds_left: SecondsLeft
+        self, draft: Draft, folder: str, images: Sequence[Image], seconds_left: SecondsLeft
     ) -> Generator[tuple[Image, Content | Reference | Unfit]]:
         """Yield each image with its part of the draft, or the reason why it is left out."""
         if draft.delivery == "s3":
-            yield from self.copies.copy(intent_id, images, seconds_left)
+            yield from self.copies.copy(folder, images, seconds_left)
         else:
             max_bytes = MAX_CONVERSE_IMAGE_BYTES if draft.invocation_type == "Converse" else MAX_IMAGE_BYTES
             yield from self.images.read(images, seconds_left, max_bytes)
 
     def _write(
-        self, draft: Draft, intent_id: str, images: Sequence[Image], seconds_left: SecondsLeft, *, partial: bool
+        self, draft: Draft, folder: str, images: Sequence[Image], seconds_left: SecondsLeft, *, partial: bool
     ) -> None:
         try:
-            self._write_all(draft, intent_id, images, seconds_left)
+            self._write_all(draft, folder, images, seconds_left)
         except InvalidRequestError:
             if not partial:
                 raise
             rest = {image.image_id for image in images}.difference(draft.etags, draft.left_out)
             draft.left_out.update(dict.fromkeys(rest, Unfit.NO_ROOM))
 
-    def _write_all(self, draft: Draft, intent_id: str, images: Sequence[Image], seconds_left: SecondsLeft) -> None:
+    def _write_all(self, draft: Draft, folder: str, images: Sequence[Image], seconds_left: SecondsLeft) -> None:
         seconds_at_start = seconds_left()
         try:
-            with closing(
-                self._contents(draft, intent_id, images, lambda: seconds_left() - SECONDS_TO_SUBMIT)
-            ) as contents:
+            with closing(self._contents(draft, folder, images, lambda: seconds_left() - SECONDS_TO_SUBMIT)) as contents:
                 self._write_lines(draft, contents, len(images))
         except OutOfTimeError as exc:
             # Refuse before the timeout: a function that Lambda ends leaves its upload behind, and is retried.

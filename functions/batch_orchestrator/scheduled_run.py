@@ -161,10 +161,11 @@ class ScheduledRun:
         if submission.status == JobStatus.ABANDONED:
             self.submitter.abandon(submission, submission.pendingImageIds or image_ids)
             return False
-        if submission.status != JobStatus.SUBMITTING:
-            return submission.status == JobStatus.SUBMITTED
-        if submission.pendingImageIds is None or not self._may_continue(submission, prefix):
-            return True
+        if submission.status != JobStatus.SUBMITTING or not self._may_continue(submission, prefix):
+            return submission.status in (JobStatus.SUBMITTING, JobStatus.SUBMITTED)
+        if submission.pendingImageIds is None and not submission.manifestPublished:
+            # Without the ids, only its caller could continue it. An item has no room for more than 300 KB of ids.
+            return not self.submitter.abandon(submission, image_ids)
         try:
             result.add(self.submitter.resume(submission, seconds_left))
         except InvalidRequestError as refusal:

@@ -23,8 +23,9 @@ from yorutsuke_common.aws.batch_jobs import BatchJobs
 from yorutsuke_common.aws.calls import RESERVED_SECONDS, TimeLimit
 from yorutsuke_common.aws.pending_images import Hold, PendingImages, StoredImage
 from yorutsuke_common.errors import IntentConflictError, InvalidRequestError, SubmissionLostError
-from yorutsuke_common.hashing import contents_digest, images_digest, selected, selection
+from yorutsuke_common.hashing import contents_digest, images_digest, selected, selection, submission_token
 from yorutsuke_common.names import BATCH_OUTPUT_PREFIX, LogEvent
+from yorutsuke_common.object_keys import input_key, submission_folder
 from yorutsuke_common.schema import JobStatus, Submission, SubmitRequest, iso_utc
 
 from .bedrock_jobs import BedrockJobs
@@ -166,7 +167,8 @@ class JobSubmitter:
             if not self.abandon(submission, image_ids):
                 raise
             raise InvalidRequestError(str(lost), "The images wait for another job.") from lost
-        return self._create(continued, len(image_ids), reasons)
+        # Without the ids, only an intent with a published manifest is continued.
+        return self._create(continued, len(image_ids) or continued.imageCount or 0, reasons)
 
     def abandon(
         self,
@@ -244,7 +246,7 @@ class JobSubmitter:
             images = [replace(image, stored=held[image.image_id]) for image in choice.images if image.image_id in held]
             self._require_enough(len(images), left_out)
             with self.manifests.draft(
-                submission.intentId,
+                submission.input_folder,
                 images,
                 seconds_left,
                 submission.modelInvocationType,
@@ -302,18 +304,21 @@ class JobSubmitter:
         submit_time = datetime.now(UTC)
         model_id = request.modelId or self.settings.model_ids[0]
         delivery = choose_delivery(request.imageDelivery, model_id, self.settings.image_delivery)
+        # The token of the job follows from this time. With microseconds, an intent that begins again at once after its
+        # item was deleted has a new token.
+        began = iso_utc(submit_time, "microseconds")
+        bucket = f"s3://{self.settings.images_bucket}"
+        folder = submission_folder(request.intentId, submission_token(request.intentId, began))
         return Submission(
             intentId=request.intentId,
             userId=request.userId,
             status=JobStatus.SUBMITTING.value,
-            # The token of the job follows from this time. With microseconds, an intent that begins again at once after
-            # its item was deleted has a new token.
-            submitTime=iso_utc(submit_time, "microseconds"),
+            submitTime=began,
             modelId=model_id,
             modelInvocationType=invocation_type(model_id),
-            manifestUri=self.manifests.uri(request.intentId),
-            inputUri=self.manifests.folder_uri(request.intentId) if delivery == "s3" else None,
-            outputUri=f"s3://{self.settings.images_bucket}/{BATCH_OUTPUT_PREFIX}",
+            manifestUri=f"{bucket}/{input_key(folder)}",
+            inputUri=f"{bucket}/{folder}" if delivery == "s3" else None,
+            outputUri=f"{bucket}/{BATCH_OUTPUT_PREFIX}",
             roleArn=self.settings.bedrock_role_arn,
             jobTimeoutHours=self.settings.job_timeout_hours,
             traceId=trace_id,

@@ -201,7 +201,7 @@ class OutputProcessor:
         """Return the ids of the images that are in another job, and hold those again that this job had released.
 
         An image is also in another job if its transaction is of that job. A transaction that this job stored earlier
-        counts as before. An image with another photograph is not held again: it waits for a job that reads this one.
+        counts as before.
         """
         hold = hold_of(job)
         ids = {image.image_id: transaction_key(job, image)[1] for image in images}
@@ -216,7 +216,6 @@ class OutputProcessor:
                 taken[image.image_id] = image
             elif image.status in (ImageStatus.PENDING, ImageStatus.FAILED):
                 released.append(image)
-        released = self.stores.images.unchanged(released)
         held = self.stores.pending.hold(hold, released, again=True)
         taken |= {image.image_id: image for image in released if image.image_id not in held}
         stored = self.stores.transactions.stored([transaction_key(job, image) for image in taken.values()])
@@ -248,9 +247,7 @@ class OutputProcessor:
             if t.imageId in images and (images[t.imageId].is_processed or t.transactionId not in stored_ids)
         ]
         unmoved |= self.stores.images.move(read, Submitted(job.intentId, job.submitted_at), date)
-        replaced = [image_id for image_id, failure in unmoved.items() if failure.is_replaced]
-        found = self.stores.pending.find(replaced).values()
-        self.stores.pending.release(hold_of(job), found, None, self.settings.max_attempts)
+        self._keep_unmoved(job, unmoved)
         processed, failed = TransactionStatus.PROCESSED, TransactionStatus.MIGRATION_FAILED
         # An image without an item may have been moved earlier, so its transaction keeps its status.
         not_moved = [t for t in transactions if t.imageId in unmoved and t.imageId in images]
@@ -259,6 +256,18 @@ class OutputProcessor:
         moved = [t for t in stored if t.imageId not in unmoved]
         self.stores.transactions.set_status(self.stores.transactions.with_status(moved, failed), failed, processed)
         return unmoved
+
+    def _keep_unmoved(self, job: BatchJob, unmoved: Mapping[str, MoveFailure]) -> None:
+        """End the holds of images that have a transaction and were not moved.
+
+        An image with another upload than the one that the job has read waits for another job. No job reads the others
+        again.
+        """
+        hold = hold_of(job)
+        found = self.stores.pending.find([*unmoved]).values()
+        replaced = [image for image in found if unmoved[image.image_id].is_replaced]
+        self.stores.pending.release(hold, replaced, None, self.settings.max_attempts)
+        self.stores.pending.mark_unmoved(hold, (image for image in found if not unmoved[image.image_id].is_replaced))
 
     def _report_duplicate(self) -> None:
         self.logger.info("output already processed", event=LogEvent.BATCH_RESULT_DUPLICATE)

@@ -17,7 +17,7 @@ NO_RECORD = "NO_RECORD"
 
 @dataclass(frozen=True)
 class ImageReleaser:
-    """Releases images. An image whose transaction is stored stays held, even if it could not be moved.
+    """Releases images, except those whose transactions are stored: an invocation may end before it moves an image.
 
     `max_attempts` is the number of attempts after which an image has failed.
     """

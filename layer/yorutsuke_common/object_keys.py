@@ -16,6 +16,8 @@ from .names import (
 
 MAX_UPLOAD_KEY_BYTES = 998
 """Maximum length of an upload's key, in bytes. S3's limit is 1,024, and `processed_key` is 26 bytes longer."""
+TOKEN_DIGITS = 16
+"""Number of the token's hex digits in the name of a job, which has up to 63 characters, and in its input folder."""
 
 _INVALID_XML_CHARACTER = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _OUTPUT_KEY = re.compile(rf"{BATCH_OUTPUT_PREFIX}[^/]+/[^/]+\.jsonl(\.out)?", re.DOTALL)
@@ -47,18 +49,27 @@ def input_folder(intent_id: str) -> str:
     return f"{BATCH_INPUT_PREFIX}{intent_id}/"
 
 
-def input_key(intent_id: str) -> str:
-    """Return the key of the manifest that Bedrock reads for an intent."""
-    return f"{input_folder(intent_id)}manifest.jsonl"
+def submission_folder(intent_id: str, token: str) -> str:
+    """Return the prefix of the input of an intent's job, from the token of the submission.
+
+    An intent that begins again has a new token. A late invocation of the earlier beginning therefore never overwrites
+    the input of the later one.
+    """
+    return f"{input_folder(intent_id)}{token[:TOKEN_DIGITS]}/"
 
 
-def snapshot_key(intent_id: str, image_id: str, etag: str, image_format: str) -> str:
-    """Return the key of the copy of an image from which the model of an intent reads it.
+def input_key(folder: str) -> str:
+    """Return the key of the manifest in a folder that Bedrock reads."""
+    return f"{folder}manifest.jsonl"
+
+
+def snapshot_key(folder: str, image_id: str, etag: str, image_format: str) -> str:
+    """Return the key of the copy of an image in a folder that Bedrock reads.
 
     The name has only hex digits and the format, because an image id may have characters that a URI cannot have. It
     represents the content as well, so a repeated copy has the same key only if it has the same content.
     """
-    return f"{input_folder(intent_id)}{snapshot_digest(image_id, etag)}.{image_format}"
+    return f"{folder}{snapshot_digest(image_id, etag)}.{image_format}"
 
 
 def dead_letters_key(job_id: str) -> str:

@@ -77,13 +77,15 @@ class ImageStatus(StrEnum):
     """The statuses of an image.
 
     `pending`: the image is in `uploads/`, and waits for a job. `submitted`: it is held by the intent `intentId`, whose
-    job reads it. `processed`: it was moved to `processedKey`. `failed`: no job could read it, for the reason
-    `failureReason`. It is submitted again only if a request names it.
+    job reads it. `processed`: it was moved to `processedKey`. `migrationFailed`: it was read but could
+    not be moved. `failed`: no job could read it, for the reason `failureReason`. It is submitted again only if a request
+    names it.
     """
 
     PENDING = "pending"
     SUBMITTED = "submitted"
     PROCESSED = "processed"
+    MIGRATION_FAILED = "migrationFailed"
     FAILED = "failed"
 
 
@@ -385,6 +387,12 @@ class Submission(_Model):
     def image_delivery(self) -> ImageDelivery:
         """How the images of the job reach the model."""
         return "s3" if self.inputUri else "inline"
+
+    @property
+    def input_folder(self) -> str:
+        """The prefix of the manifest's key, and of the keys of the images' copies."""
+        _, _, _, key = self.manifestUri.split("/", 3)
+        return key.rpartition("/")[0] + "/"
 
     def item(self) -> dict[str, Any]:
         """Return the DynamoDB item, in boto3 resource types."""

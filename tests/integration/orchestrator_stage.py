@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -31,6 +32,7 @@ ORCHESTRATOR_ENVIRONMENT = {
 IMAGE_IDS = ["img-1", "img-2", "img-3"]
 ORCHESTRATOR_CONTEXT = lambda_context(seconds=900)
 MANIFEST = "batch-input/intent-1/manifest.jsonl"
+"""The key of the manifest, without the folder of the submission."""
 
 
 def request(image_ids: Iterable[str] = IMAGE_IDS, **changes: object) -> dict[str, Any]:
@@ -46,6 +48,11 @@ def manifest_of(image_ids: Iterable[str] = IMAGE_IDS, invocation_type: Invocatio
         record = {"recordId": image_id, "modelInput": model_input("png", {"bytes": encoded}, invocation_type)}
         lines.append(json.dumps(record, ensure_ascii=False, separators=(",", ":")))
     return "".join(f"{line}\n" for line in lines).encode()
+
+
+def without_folder(text: str) -> str:
+    """Return keys or URIs without the folder of the submission, whose name differs between two submissions."""
+    return re.sub(r"(batch-input/[^/]+/)[0-9a-f]{16}/", r"\1", text)
 
 
 def submissions_of(image_ids: Iterable[str] = IMAGE_IDS) -> dict[str, tuple[str | None, str | None]]:
@@ -136,7 +143,11 @@ class Orchestrator:
         return job
 
     def manifests(self) -> dict[str, bytes]:
-        """Return every object in `batch-input/`."""
+        """Return every object in `batch-input/`, by key without the folder of the submission."""
+        inputs = self._inputs()
+        return {without_folder(key): without_folder(body.decode()).encode() for key, body in inputs.items()}
+
+    def _inputs(self) -> dict[str, bytes]:
         return {key: body for key, body in self.stage.objects().items() if key.startswith("batch-input/")}
 
     def open_uploads(self) -> int:
@@ -149,7 +160,7 @@ class Orchestrator:
         for item in self.stage.items(BATCH_JOBS):
             self.stage.delete(BATCH_JOBS, item)
         self._remove_submissions(self.stage.images())
-        for key in self.manifests():
+        for key in self._inputs():
             s3.delete_object(Bucket=BUCKET, Key=key)
         for upload in s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads", []):
             s3.abort_multipart_upload(Bucket=BUCKET, Key=upload.get("Key", ""), UploadId=upload.get("UploadId", ""))

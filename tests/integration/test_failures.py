@@ -341,7 +341,7 @@ def test_missing_upload_fails_only_its_migration(stage: Stage) -> None:
     assert stage.deliver(message) == []
 
     assert stage.transactions()["img-2"]["status"] == "migrationFailed"
-    assert stage.images()["img-2"]["status"] == "submitted"
+    assert stage.images()["img-2"]["status"] == "migrationFailed"
 
 
 def test_existing_target_does_not_imply_successful_copy(stage: Stage) -> None:

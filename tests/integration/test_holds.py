@@ -162,7 +162,7 @@ def test_job_end_releases_images_without_transaction(stage: Stage, end: str) -> 
     assert _statuses(stage) == {"img-1": "processed", "img-2": "pending", "img-3": "pending"}
 
 
-def test_job_end_keeps_unmoved_image_held(stage: Stage) -> None:
+def test_no_other_job_reads_unmoved_image(stage: Stage) -> None:
     message = _seed(stage, simple_record("img-1"))
     stage.calls.fail("CopyObject", "AccessDenied")
     stage.deliver(message)
@@ -171,7 +171,23 @@ def test_job_end_keeps_unmoved_image_held(stage: Stage) -> None:
     assert stage.deliver(job_end("PartiallyCompleted")) == []
 
     assert stage.transactions()["img-1"]["status"] == "migrationFailed"
-    assert _statuses(stage)["img-1"] == "submitted"
+    assert _statuses(stage)["img-1"] == "migrationFailed"
+    stage.remove_processed_outputs()
+    assert stage.deliver(message) == []
+    assert _statuses(stage)["img-1"] == "processed"
+
+
+def test_job_end_spares_image_of_interrupted_move(stage: Stage) -> None:
+    message = _seed(stage, simple_record("img-1"))
+    stage.calls.before_call("CopyObject", crash)
+    with pytest.raises(FunctionDiedError):
+        stage.deliver(message)
+    stage.calls.reset()
+    stage.expire_claims()
+
+    assert stage.deliver(job_end("Stopped")) == []
+
+    assert _statuses(stage) == {"img-1": "submitted", "img-2": "pending", "img-3": "pending"}
 
 
 def test_job_end_waits_for_output_in_progress(stage: Stage) -> None:

@@ -50,7 +50,7 @@ def test_request_creates_manifest_job_and_item(orchestrator: Orchestrator) -> No
     item = orchestrator.item()
     submit_time = item["submitTime"]
     token = submission_token("intent-1", submit_time)
-    uri = f"s3://{BUCKET}/{MANIFEST}"
+    uri = f"s3://{BUCKET}/batch-input/intent-1/{token[:16]}/manifest.jsonl"
     assert orchestrator.manifests() == {MANIFEST: manifest_of()}
     assert orchestrator.job().manifest == manifest_of()
     assert orchestrator.job().request == {

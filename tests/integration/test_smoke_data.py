@@ -25,7 +25,7 @@ from yorutsuke.smoke.uploads import upload
 from yorutsuke.stage import Stage
 from yorutsuke.stored_jobs import StoredJob
 from yorutsuke_common.aws.dynamodb import from_item, to_item
-from yorutsuke_common.object_keys import dead_letters_key, input_key, output_prefix, snapshot_key
+from yorutsuke_common.object_keys import dead_letters_key, input_key, output_prefix, snapshot_key, submission_folder
 from yorutsuke_common.schema import ImageDelivery, iso_utc
 from yorutsuke_common.settings import ResultSettings, read_settings
 
@@ -110,8 +110,9 @@ def _put_completed(data: Data, run: SmokeRun, job_id: str = JOB_ID) -> None:
     receipts = make_receipts(run.run_id, run.image_ids)
     upload(data.stage, run.run_id, dict.fromkeys(run.image_ids, b"image"), lambda: None)
     data.put(run.marker_key, json.dumps({"startedAt": NOW.isoformat(), "requestedAt": LONG_AGO.isoformat()}).encode())
-    data.put(input_key(run.run_id))
-    data.put(snapshot_key(run.run_id, run.image_ids[0], "etag", "png"))
+    folder = submission_folder(run.run_id, "0123456789abcdef")
+    data.put(input_key(folder))
+    data.put(snapshot_key(folder, run.image_ids[0], "etag", "png"))
     usage = {"modelOutput": {"usage": {"inputTokens": 7, "outputTokens": 2}}}
     key = f"{output_prefix(job_id)}manifest.jsonl.out"
     etag = data.put(key, b"\n".join([json.dumps(usage).encode()] * 2 + [b'{"error": {}}']))

@@ -137,29 +137,6 @@ class ImageMover:
         invalid = [read.image for read in images if not (read.image.upload_key or read.image.is_processed)]
         return failures | {image.image_id: INVALID_KEY for image in invalid}
 
-    def unchanged(self, images: Sequence[StoredImage]) -> list[StoredImage]:
-        """Return the images whose upload still has the content that their last submission has read.
-
-        Raises:
-            botocore's errors: S3 did not respond, or refused a request for another reason than a missing upload.
-        """
-        return [
-            image
-            for image, is_unchanged in zip(images, self.pool.map(self._is_unchanged, images), strict=True)
-            if is_unchanged
-        ]
-
-    def _is_unchanged(self, image: StoredImage) -> bool:
-        if not (image.etag and image.upload_key):
-            return False
-        try:
-            return self.s3.head_object(Bucket=self.bucket, Key=image.upload_key)["ETag"] == image.etag
-        except ClientError as exc:
-            # The function does not have s3:ListBucket, so S3 returns 403 for a missing object.
-            if error_code(exc) not in ("404", "403"):
-                raise
-            return False
-
     def _etag(self, image: StoredImage, submitted: Submitted) -> str | MoveFailure:
         """Return the ETag of the content that the job has read, or the reason why it is not known.
 

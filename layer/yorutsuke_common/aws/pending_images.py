@@ -198,6 +198,11 @@ class PendingImages:
         self.items.execute(statements)
         return failed
 
+    def mark_unmoved(self, hold: Hold, images: Iterable[StoredImage]) -> None:
+        """Record that images of an intent have transactions and were not moved, so that no other job reads them."""
+        changes = {"status": {"S": ImageStatus.MIGRATION_FAILED.value}}
+        self.items.execute([self._update(image, changes, as_read=True) for image in images if image.is_held(hold)])
+
     def mark_submitted(self, intent_id: str, read: Iterable[tuple[StoredImage, str]]) -> None:
         """Record for each image that an intent has read it, and the ETag of the content. Changed items are left out."""
         self.items.execute(

@@ -20,6 +20,7 @@ ENVIRONMENT = {
     "BEDROCK_ROLE_ARN": "arn:aws:iam::123456789012:role/yorutsuke-bedrock-dev",
     "MODEL_IDS": "amazon.nova-lite-v1:0, apac.amazon.nova-pro-v1:0",
 }
+FOLDER = "batch-input/intent-1/0123456789abcdef/"
 SETTINGS = Settings.model_validate({**ENVIRONMENT, "MIN_RECORDS": "2"})
 REQUEST = SubmitRequest(intentId="intent-1", pendingImageIds=["image-2", "image-1", "image-3"], userId="user-1")
 SUBMISSION = Submission(

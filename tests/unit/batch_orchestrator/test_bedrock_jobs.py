@@ -91,7 +91,8 @@ def test_refusal_contains_the_message_of_bedrock(code: str) -> None:
     assert str(raised.value) == (
         "Bedrock refused the job of intent 'intent-1' (model 'amazon.nova-lite-v1:0', role "
         f"'arn:aws:iam::123456789012:role/yorutsuke-bedrock-dev') with {code}: no such role. Correct the cause, then "
-        "send the same request again. To use another model or role, send a request with a new intentId."
+        "send the same request again. To use another model or role, delete the intent's item in batch-jobs, then "
+        "send the request again."
     )
 
 

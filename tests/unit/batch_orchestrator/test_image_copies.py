@@ -19,6 +19,8 @@ from yorutsuke_common.aws.object_copier import ObjectCopier
 from yorutsuke_common.aws.pending_images import StoredImage
 from yorutsuke_common.object_keys import snapshot_key
 
+from .samples import FOLDER
+
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
@@ -47,13 +49,13 @@ class Bucket:
         self, images: Sequence[Image], seconds_left: Callable[[], float] = enough_seconds
     ) -> list[tuple[str, Outcome]]:
         """Copy images, and return the outcome of each one."""
-        copied = self.copier.copy("intent-1", images, seconds_left)
+        copied = self.copier.copy(FOLDER, images, seconds_left)
         return [(image.image_id, outcome) for image, outcome in copied]
 
     def reference(self, image: Image) -> Reference:
         """Return the reference to the current content of an upload."""
         etag = f'"{self.aws.objects[image.key].etag}"'
-        return Reference(f"s3://images/{snapshot_key('intent-1', image.image_id, etag, image.format)}", etag)
+        return Reference(f"s3://images/{snapshot_key(FOLDER, image.image_id, etag, image.format)}", etag)
 
     def copies(self) -> dict[str, bytes]:
         """Return the content of each copy, by its URI."""

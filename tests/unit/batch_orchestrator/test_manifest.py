@@ -22,7 +22,7 @@ from yorutsuke_common.errors import InvalidRequestError
 from yorutsuke_common.object_keys import input_key
 from yorutsuke_common.schema import MAX_IMAGE_ID_BYTES
 
-from .samples import image, running_out
+from .samples import FOLDER, image, running_out
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -93,8 +93,7 @@ def manifests(bucket: Bucket, logs: Logs | None = None) -> Manifests:
 
 
 def test_manifest_key_contains_the_intent_id() -> None:
-    assert input_key("intent-1") == "batch-input/intent-1/manifest.jsonl"
-    assert manifests(Bucket()).uri("intent-1") == "s3://images/batch-input/intent-1/manifest.jsonl"
+    assert input_key("batch-input/intent-1/") == "batch-input/intent-1/manifest.jsonl"
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=MAX_IMAGE_ID_BYTES // 4), st.binary())
@@ -109,7 +108,7 @@ def test_manifest_line_is_the_request_for_its_image(image_id: str, content: byte
 
 def test_draft_is_written_only_when_published() -> None:
     bucket = Bucket()
-    with manifests(bucket).draft("intent-1", images(2), enough_seconds) as draft:
+    with manifests(bucket).draft(FOLDER, images(2), enough_seconds) as draft:
         assert (draft.etags, draft.left_out, bucket.calls) == ({"image-00000": ETAG, "image-00001": ETAG}, {}, [])
         draft.publish()
 
@@ -120,7 +119,7 @@ def test_draft_is_written_only_when_published() -> None:
 def test_draft_aborts_its_upload_after_an_error() -> None:
     bucket = Bucket()
 
-    with pytest.raises(KeyError), manifests(bucket).draft("intent-1", images(10), enough_seconds):
+    with pytest.raises(KeyError), manifests(bucket).draft(FOLDER, images(10), enough_seconds):
         raise KeyError
 
     assert bucket.calls == ["CreateMultipartUpload", "UploadPart", "AbortMultipartUpload"]
@@ -130,7 +129,7 @@ def test_failed_abort_does_not_hide_the_error() -> None:
     bucket = Bucket(abort_fails=True)
     logs = Logs()
 
-    with pytest.raises(KeyError), manifests(bucket, logs).draft("intent-1", images(10), enough_seconds):
+    with pytest.raises(KeyError), manifests(bucket, logs).draft(FOLDER, images(10), enough_seconds):
         raise KeyError
 
     assert logs.entries("level", "event", "code") == [
@@ -144,10 +143,10 @@ def test_draft_is_refused_when_manifest_too_large(
     line = len(manifest_line(images(1)[0], Content(bytes(IMAGE_BYTES), ETAG)))
     monkeypatch.setattr("batch_orchestrator.manifest.MAX_MANIFEST_BYTES", 10 * line)
     bucket = Bucket()
-    with manifests(bucket).draft("intent-1", images(10), enough_seconds) as draft:
+    with manifests(bucket).draft(FOLDER, images(10), enough_seconds) as draft:
         assert len(draft.etags) == 10
 
-    with pytest.raises(InvalidRequestError) as raised, manifests(bucket).draft("intent-1", images(11), enough_seconds):
+    with pytest.raises(InvalidRequestError) as raised, manifests(bucket).draft(FOLDER, images(11), enough_seconds):
         pass
 
     assert str(raised.value) == (
@@ -162,7 +161,7 @@ def test_draft_is_refused_when_time_runs_out(
 ) -> None:
     seconds_left = running_out(monkeypatch, lines=3, at_first=900)
 
-    with pytest.raises(InvalidRequestError) as raised, manifests(Bucket()).draft("intent-1", images(8), seconds_left):
+    with pytest.raises(InvalidRequestError) as raised, manifests(Bucket()).draft(FOLDER, images(8), seconds_left):
         pass
 
     assert str(raised.value) == (
@@ -175,7 +174,7 @@ def test_draft_aborts_its_upload_when_time_runs_out(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("yorutsuke_common.aws.object_writer.PART_BYTES", 1)
     seconds_left, bucket = running_out(monkeypatch, lines=1, at_first=SECONDS_TO_SUBMIT + 1), Bucket()
 
-    with pytest.raises(InvalidRequestError), manifests(bucket).draft("intent-1", images(8), seconds_left):
+    with pytest.raises(InvalidRequestError), manifests(bucket).draft(FOLDER, images(8), seconds_left):
         pass
 
     assert bucket.calls == ["CreateMultipartUpload", "UploadPart", "AbortMultipartUpload"]
@@ -186,7 +185,7 @@ def test_draft_limits_the_images_in_memory(monkeypatch: pytest.MonkeyPatch) -> N
     count, bucket = 150, Bucket()
     tracemalloc.start()
 
-    with manifests(bucket).draft("intent-1", images(count), enough_seconds) as draft:
+    with manifests(bucket).draft(FOLDER, images(count), enough_seconds) as draft:
         draft.publish()
 
     _, peak = tracemalloc.get_traced_memory()

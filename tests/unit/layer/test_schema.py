@@ -416,7 +416,7 @@ def test_stored_enum_values_match_the_design() -> None:
         ],
         "BedrockEnd": ["Failed", "Expired", "Stopped", "PartiallyCompleted"],
         "TransactionStatus": ["processed", "migrationFailed"],
-        "ImageStatus": ["pending", "submitted", "processed", "failed"],
+        "ImageStatus": ["pending", "submitted", "processed", "migrationFailed", "failed"],
     }
 
 
