@@ -77,9 +77,9 @@ class Redrive:
     """The messages of a dead-letter queue, and the outcome of their redrive.
 
     `readable` holds the ids of those that can be redriven. `hidden` counts those, of any job, that were not received.
-    `sent` has the messages that were moved. `jobs` and `failures` are the jobs and the errors of resubmitted requests,
-    by intent. `left` counts readable messages that were not redriven, and `stopped` is the error that stopped the
-    redrive, if any.
+    `sent` has the messages that were moved, and `resubmitted` counts the requests that succeeded. `jobs` has their jobs
+    by intent. `failures` has the errors of the others, by intent or time of the scheduled run. `left` counts readable
+    messages that were not redriven, and `stopped` is the error that stopped the redrive, if any.
     """
 
     queue: Queue
@@ -88,6 +88,7 @@ class Redrive:
     readable: list[str] = field(default_factory=list[str])
     hidden: int = 0
     sent: list[MessageContent] = field(default_factory=list[MessageContent])
+    resubmitted: int = 0
     jobs: dict[str, str] = field(default_factory=dict[str, str])
     failures: dict[str, str] = field(default_factory=dict[str, str])
     left: int = 0
@@ -144,7 +145,10 @@ def _read(body: str, place: Origin) -> tuple[MessageContent, str | None]:
 
 
 def find_requests(stage: Stage, intent_id: str | None, advance: Advance) -> Redrive:
-    """Return the failed requests of an intent, or of all intents. Raises UnfinishedError as `Queue.look`."""
+    """Return the failed requests of an intent, or all of them and the scheduled runs.
+
+    Raises UnfinishedError as `Queue.look`.
+    """
     redrive = Redrive(stage.submit_dead_letter_queue)
     requests: list[FailedRequest] = []
 
@@ -174,18 +178,18 @@ def move_messages(stage: Stage, redrive: Redrive, advance: Advance) -> None:
 
 
 def resubmit_requests(stage: Stage, redrive: Redrive, advance: Advance) -> None:
-    """Send the readable requests to the orchestrator again, one by one, and delete those that have a job now."""
+    """Send the readable requests to the orchestrator again, one by one, and delete those that succeed."""
 
     def send(messages: Sequence[Message]) -> Sequence[Message]:
         [message] = messages
-        intent_id = read_failed_request(message).intentId or ""
-        job_id, error = resubmit(stage, message)
-        if job_id:
-            redrive.jobs[intent_id] = job_id
-        else:
-            redrive.failures[intent_id] = error
+        jobs, error = resubmit(stage, message)
         advance()
-        return messages if job_id else []
+        if jobs is None:
+            redrive.failures[read_failed_request(message).name or ""] = error
+            return []
+        redrive.resubmitted += 1
+        redrive.jobs |= jobs
+        return messages
 
     # An invocation may take minutes. Messages that wait for longer than they stay hidden would come back.
     redrive.left, redrive.stopped = redrive.queue.consume(redrive.readable, send, chunk=1, calls=1)

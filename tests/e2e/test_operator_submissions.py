@@ -15,9 +15,10 @@ from local.emulator import Emulator
 from local.job_run import JobRun
 from yorutsuke import queues
 from yorutsuke.clients import Clients, make_clients
-from yorutsuke.errors import StageError
+from yorutsuke.errors import StageError, UnfinishedError
 from yorutsuke.queues import Queue
 from yorutsuke.redrive import resubmit_requests
+from yorutsuke.stage import Stage
 from yorutsuke_common.hashing import images_digest, selection
 
 from .operator_stage import Operator, delete_jobs, make_operator, put_job
@@ -128,8 +129,68 @@ def test_redrive_resubmits_the_request_of_one_intent(
     assert "2 of 2 requests can be resubmitted. This dry run changed nothing." in looked.message
     assert "Resubmit 2 requests?" in refused.message
     assert done.code == 0, done.err
-    assert "1 of 1 requests now have a job: intent-known known0000001." in done.message
+    assert "1 of 1 requests succeeded: intent-known known0000001." in done.message
     assert _remaining_intents(operator, queue) == ["intent-other"]
+
+
+def test_redrive_repeats_failed_scheduled_runs(
+    operator: Operator, queue: str, put_failed_request: PutFailedRequest, submitted_request: dict[str, Any]
+) -> None:
+    """Lambda sends a record of a run that failed. EventBridge Scheduler sends the event that it could not deliver."""
+    put_failed_request({"scheduledTime": "2026-11-22T13:00:00Z"})
+    not_invoked = json.dumps({"scheduledTime": "2026-11-23T13:00:00Z"})
+    operator.job_run.aws.sqs.send_message(QueueUrl=queue, MessageBody=not_invoked)
+    put_failed_request({"scheduledTime": "<aws.scheduler.scheduled-time>"})
+    put_failed_request(submitted_request)
+    sent: list[str] = []
+
+    def submit(_: Stage, event: str) -> dict[str, Any]:
+        sent.append(event)
+        jobs = [{"intentId": f"schedule-{n}", "jobId": f"job{n}", "imageCount": 100} for n in (0, 1)]
+        return {"jobs": jobs, "waitingImages": 3} if "scheduledTime" in event else {"intentId": "i", "jobId": "job2"}
+
+    shown = operator("redrive", "--submissions", "--dry-run").out
+    with patch("yorutsuke.failed_requests.submit", submit):
+        result = operator("redrive", "--submissions", "--yes", "--json")
+
+    answer = result.json
+    assert "│ 2026-11-22T13:00:00Z" in shown
+    found = {(request["scheduledTime"], request["error"], request["problem"]) for request in answer["found"]}
+    not_a_time = 'scheduledTime is not a time. Send a time such as "2026-11-26T02:00:00Z".'
+    assert found == {
+        ("2026-11-22T13:00:00Z", "RetriesExhausted: E: m", None),
+        ("2026-11-23T13:00:00Z", "EventBridge Scheduler could not invoke the function: no error: ", None),
+        (None, "RetriesExhausted: E: m", not_a_time),
+        (None, "RetriesExhausted: E: m", None),
+    }
+    assert sorted(json.loads(event).get("scheduledTime", "") for event in sent) == [
+        "",
+        "2026-11-22T13:00:00Z",
+        "2026-11-23T13:00:00Z",
+    ]
+    assert answer["jobs"] == {"schedule-0": "job0", "schedule-1": "job1", "i": "job2"}
+    assert "3 of 3 requests succeeded: " in result.message
+    assert _remaining_intents(operator, queue) == ["?"]
+
+
+def test_run_without_images_succeeds(operator: Operator, queue: str, put_failed_request: PutFailedRequest) -> None:
+    put_failed_request({"scheduledTime": "2026-11-22T13:00:00Z"})
+
+    with patch("yorutsuke.failed_requests.submit", return_value={"jobs": [], "waitingImages": 0}):
+        result = operator("redrive", "--submissions", "--yes")
+
+    assert (result.code, "1 of 1 requests succeeded." in result.message) == (0, True), result.err
+    assert _remaining_intents(operator, queue) == []
+
+
+def test_failed_run_is_named_by_its_time(operator: Operator, queue: str, put_failed_request: PutFailedRequest) -> None:
+    put_failed_request({"scheduledTime": "2026-11-22T13:00:00Z"})
+
+    with patch("yorutsuke.failed_requests.submit", side_effect=UnfinishedError("E: m")):
+        result = operator("redrive", "--submissions", "--yes", "--json")
+
+    assert (result.code, json.loads(result.out)["failures"]) == (1, {"2026-11-22T13:00:00Z": "E: m"})
+    assert len(_remaining_intents(operator, queue)) == 1
 
 
 def test_redrive_reports_and_keeps_unreadable_messages(operator: Operator, queue: str) -> None:

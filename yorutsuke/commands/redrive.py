@@ -19,7 +19,7 @@ from yorutsuke.times import span
 from yorutsuke.waiting import DEFAULT_TIMEOUT, NoWait, Timeout, wait_until
 
 MESSAGE_HEADERS = ("messages", "kind", "job", "oldest", "receives", "problem")
-REQUEST_HEADERS = ("intent", "user", "images", "failed", "error", "problem")
+REQUEST_HEADERS = ("intent or scheduled run", "user", "images", "failed", "error", "problem")
 
 OfJob = Annotated[str | None, typer.Option("--job", metavar="JOB", help="Redrive only messages of this job or intent.")]
 Submissions = Annotated[bool, typer.Option("--submissions", help="Resubmit failed requests for jobs instead.")]
@@ -48,7 +48,7 @@ class _Texts:
     def summary(self, redrive: Redrive, *, dry_run: bool) -> str:
         queue, readable = redrive.queue.name, len(redrive.readable)
         jobs = ", ".join(f"{intent_id} {job_id}" for intent_id, job_id in redrive.jobs.items())
-        done = len(redrive.sent) + len(redrive.jobs)
+        done = len(redrive.sent) + redrive.resubmitted
         text = f"{done} of {readable} {self.noun} {self.outcome}{f': {jobs}' if jobs else ''}."
         if not redrive.count:
             text = f"Found 0 matching {self.noun} in {queue}."
@@ -80,7 +80,7 @@ class _Texts:
 
 
 MESSAGE_TEXTS = _Texts("messages", "moved", "were moved")
-REQUEST_TEXTS = _Texts("requests", "resubmitted", "now have a job")
+REQUEST_TEXTS = _Texts("requests", "resubmitted", "succeeded")
 
 
 @stage_command
@@ -141,7 +141,7 @@ def _show_failures(screen: Screen, redrive: Redrive, answer: dict[str, Any]) -> 
     """Show the requests that failed again."""
     failed = [[*failure] for failure in redrive.failures.items()]
     title = f"Requests that failed again: {len(failed)}"
-    tables = [table(title, ("intent", "error"), failed, SHOWN_ROWS)] if failed else []
+    tables = [table(title, ("intent or scheduled run", "error"), failed, SHOWN_ROWS)] if failed else []
     screen.show({**answer, "jobs": redrive.jobs, "failures": redrive.failures}, *tables)
 
 
@@ -191,4 +191,4 @@ def _cells(row: MessageGroup | FailedRequest) -> list[object]:
             return [row.messages, row.kind.value, row.jobId, oldest, row.mostReceives, row.problem]
         case FailedRequest():
             failed = f"{span(row.ageSeconds)} ago"
-            return [row.intentId, row.userId, row.imageCount, failed, row.error, row.problem]
+            return [row.name, row.userId, row.imageCount, failed, row.error, row.problem]
