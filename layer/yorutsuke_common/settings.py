@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from .errors import SettingsError
-from .names import MAX_ATTEMPTS
+from .names import BEDROCK_MIN_RECORDS, MAX_ATTEMPTS, MAX_RECORDS
 from .validation import describe_errors
 
 _Settings = TypeVar("_Settings", bound=BaseModel)
@@ -32,6 +32,12 @@ class StageSettings(BaseModel):
     batch_jobs_table: str = Field(min_length=1)
     pending_images_table: str = Field(min_length=1)
     max_attempts: int = Field(MAX_ATTEMPTS, ge=1)
+
+
+class SubmitSettings(StageSettings):
+    """The settings of the batch_orchestrator that the operator's command reads from the deployed function."""
+
+    min_records: int = Field(BEDROCK_MIN_RECORDS, ge=1, le=MAX_RECORDS)
 
 
 class ResultSettings(StageSettings):

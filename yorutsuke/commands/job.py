@@ -1,10 +1,12 @@
 """`job`: shows everything about one job."""
 
-from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 
-from yorutsuke.letters import read_letters
+import typer
+
+from yorutsuke.job_images import JobImage, JobRecords, job_images, read_records, requested_ids
 from yorutsuke.log_query import cli_arguments, console_link, job_query
 from yorutsuke.options import JobName, stage_command
 from yorutsuke.outputs import job_outputs
@@ -12,10 +14,8 @@ from yorutsuke.screen import Screen, facts, list_first, table
 from yorutsuke.stage import Stage
 from yorutsuke.stored_jobs import StoredJob, find_item, read_job
 from yorutsuke.times import age
-from yorutsuke.transactions import job_transactions
-from yorutsuke_common.aws.dynamodb import Item, from_item
 from yorutsuke_common.names import LOCAL_STAGE, ORCHESTRATOR, RESULT_HANDLER, log_group
-from yorutsuke_common.schema import Reason, TransactionStatus
+from yorutsuke_common.schema import TransactionStatus
 
 from .dead_letters import reasons_table
 
@@ -24,13 +24,21 @@ LOG_DAYS = 30
 """Number of days for which a job's item is kept. A stage keeps its logs as long by default."""
 
 
+IMAGE_HEADERS = ("image", "user", "outcome", "detail", "status", "attempts", "failure")
+
+Images = Annotated[bool, typer.Option("--images", help="List every image of the job with its outcome.")]
+
+
 @stage_command
-def job(screen: Screen, stage: Stage, job: JobName) -> None:
+def job(screen: Screen, stage: Stage, job: JobName, *, images: Images = False) -> None:
     """Show one job in detail. Include its outputs, dead letters, images, messages and log."""
     with screen.progress(f"Reading job {job}"):
         item = find_item(stage, job)
         stored = read_job(item)
-        reasons, missing, unmoved = _results(stage, stored, item)
+        requested = requested_ids(item)
+        records = read_records(stage, stored)
+        missing, unmoved = _missing(stored, requested, records), _unmoved(records)
+        listed = job_images(stage, stored, requested, records) if images else None
         outputs = [*job_outputs(stage, stored)]
         queue, dead = stage.queue.depth(), stage.dead_letter_queue.depth()
     now = datetime.now(UTC)
@@ -44,11 +52,12 @@ def job(screen: Screen, stage: Stage, job: JobName) -> None:
         **stored.model_dump(exclude={"processedOutputs"}),
         "isClaimed": stored.is_claimed,
         "outputs": outputs,
-        "deadLetters": reasons,
+        "deadLetters": records.reasons,
         "missingImages": None if missing is None else {"count": len(missing), "first": missing[:SHOWN_IMAGES]},
         "unmovedImages": unmoved,
         "messages": {"queue": queue, "deadLetterQueue": dead},
         "log": {"link": link, "command": start_query},
+        **({} if listed is None else {"images": [image.answer() for image in listed]}),
     }
     unmoved_known = "0" if stored.resultStats else None
     rows = {
@@ -62,7 +71,9 @@ def job(screen: Screen, stage: Stage, job: JobName) -> None:
     tables = [facts(f"Job {stored.name}", rows)]
     title = f"Objects of job {stored.name}"
     tables += [table(title, ("key", "bytes", "age", "state"), objects)] if objects else []
-    tables += [reasons_table(f"Dead letters of job {stored.name}", reasons)] if reasons else []
+    tables += [reasons_table(f"Dead letters of job {stored.name}", records.reasons)] if records.reasons else []
+    if listed is not None:
+        tables.append(table(f"Images of job {stored.name}: {len(listed)}", IMAGE_HEADERS, [*map(_image_row, listed)]))
     screen.show(answer, *tables)
     if not screen.json:
         # A command in a table could be broken into several lines.
@@ -75,23 +86,20 @@ def job(screen: Screen, stage: Stage, job: JobName) -> None:
         screen.say("", *console, "Log entries with the AWS CLI:", start_query)
 
 
-def _results(stage: Stage, stored: StoredJob, item: Item) -> tuple[Counter[Reason], list[str] | None, int]:
-    """Return the number of dead letters by reason, the missing images, and the number of unmoved images.
+def _missing(stored: StoredJob, requested: Sequence[str] | None, records: JobRecords) -> list[str] | None:
+    """Return the requested images without a record, or None while the request or the results are not known."""
+    return None if requested is None or stored.resultStats is None else sorted({*requested} - records.image_ids)
 
-    Missing images are requested images without a record. They are None while the request or the results are not known.
-    """
-    requested: list[str] | None = from_item(item).get("pendingImageIds")
-    missing = {*(requested or ())}
-    reasons: Counter[Reason] = Counter()
-    unmoved = 0
-    if stored.jobId:
-        for _, letter in read_letters(stage, stored.jobId):
-            reasons[letter.reason] += 1
-            missing.discard(letter.imageId or "")
-        for transaction in job_transactions(stage, stored.jobId, "imageId", "status"):
-            missing.discard(transaction["imageId"]["S"])
-            unmoved += transaction["status"]["S"] == TransactionStatus.MIGRATION_FAILED
-    return reasons, None if requested is None or stored.resultStats is None else sorted(missing), unmoved
+
+def _unmoved(records: JobRecords) -> int:
+    return sum(status == TransactionStatus.MIGRATION_FAILED for _, status in records.transactions.values())
+
+
+def _image_row(image: JobImage) -> list[object]:
+    stored = image.stored
+    detail = " ".join(image.transaction) if image.transaction else image.reason and image.reason.value
+    item = (stored.status, stored.attempts, stored.failure_reason) if stored else (None, None, None)
+    return [image.image_id, stored and stored.user_id, image.outcome.value, detail, *item]
 
 
 def _job_facts(stored: StoredJob) -> dict[str, object]:

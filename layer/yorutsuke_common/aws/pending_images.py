@@ -27,6 +27,7 @@ ATTRIBUTES = (
     "intentId",
     "submittedAt",
     "attempts",
+    "failureReason",
     "uploadETag",
     "processedKey",
     "transactionId",
@@ -52,7 +53,7 @@ class StoredImage:
     `processed_key` belongs to the last move, and `transaction_id` to the transaction for which the image was moved. The
     transaction was stored before, and the upload from which it was read was copied. `uploaded_at` is None if the item
     is not in the index of the waiting images. `submitted_at` is the submit time of the last intent that held the image,
-    and `attempts` counts the intents that have.
+    and `attempts` counts the intents that have. `failure_reason` is the reason of the last status `failed`.
     """
 
     image_id: str
@@ -66,6 +67,7 @@ class StoredImage:
     uploaded_at: str | None = None
     submitted_at: str | None = None
     attempts: int = 0
+    failure_reason: str | None = None
 
     @property
     def upload_key(self) -> str | None:
@@ -127,7 +129,14 @@ class PendingImages:
 
     def held(self) -> dict[str, list[str]]:
         """Return the ids of the images that are held, by intent. The index lags behind the table."""
-        found = self.items.query(self.table, IMAGE_STATUS_INDEX, "status", ImageStatus.SUBMITTED.value)
+        return self.last_held(ImageStatus.SUBMITTED)
+
+    def last_held(self, status: ImageStatus) -> dict[str, list[str]]:
+        """Return the ids of the images with a status, by the intent that holds them or was the last to hold them.
+
+        The index lags behind the table.
+        """
+        found = self.items.query(self.table, IMAGE_STATUS_INDEX, "status", status.value)
         intents: dict[str, list[str]] = {}
         for item in found:
             # Another program may have written the status. An intent writes its id with it.
@@ -203,6 +212,17 @@ class PendingImages:
         changes = {"status": {"S": ImageStatus.MIGRATION_FAILED.value}}
         self.items.execute([self._update(image, changes, as_read=True) for image in images if image.is_held(hold)])
 
+    def retry_failed(self, images: Iterable[StoredImage]) -> int:
+        """Let images wait that have failed, and return their number. Images that have changed are left out."""
+        codes = self.items.execute(
+            [
+                self._update(image, {"status": {"S": ImageStatus.PENDING.value}}, as_read=True)
+                for image in images
+                if image.status == ImageStatus.FAILED
+            ]
+        )
+        return codes.count(None)
+
     def mark_submitted(self, intent_id: str, read: Iterable[tuple[StoredImage, str]]) -> None:
         """Record for each image that an intent has read it, and the ETag of the content. Changed items are left out."""
         self.items.execute(
@@ -276,6 +296,7 @@ def _stored_image(item: Item) -> StoredImage:
         submitted_at=text("submittedAt"),
         # Another program may have written the item. A request cannot carry every text as an ETag.
         attempts=int(attempts) if attempts.isdecimal() else 0,
+        failure_reason=text("failureReason"),
         etag=etag if _ETAG.fullmatch(etag) else None,
         processed_key=text("processedKey"),
         transaction_id=text("transactionId"),

@@ -176,6 +176,26 @@ def test_mark_processed_returns_the_code_per_image() -> None:
     assert failures == {"image-1": "ConditionalCheckFailed", "image-2": "ValidationError"}
 
 
+HELD = {"submitted_at": "2026-11-22T14:05:00Z", "uploaded_at": "2026-11-22T01:00:00Z", "attempts": 3}
+
+
+def test_retry_failed_requires_the_item_that_was_read() -> None:
+    table = Table([], codes=[None, "ConditionalCheckFailed"])
+    failed = [image(image_id=f"image-{n}", status="failed", **HELD) for n in (1, 2)]
+
+    retried = pending_images(table).retry_failed([*failed, image(**HELD), image(status="submitted", **HELD)])
+
+    as_read = '"status" = ? AND "intentId" = ? AND "submittedAt" = ? AND "processedKey" IS MISSING'
+    [[first, second]] = table.requests
+    assert first["Statement"].partition(" WHERE ")[::2] == (
+        'UPDATE "pending-images" SET "status" = ?',
+        f"{WHERE} AND {as_read}",
+    )
+    values = [{"S": "failed"}, {"S": "intent-1"}, {"S": HELD["submitted_at"]}]
+    assert second["Parameters"] == [{"S": "pending"}, {"S": "image-2"}, *KEY[1:], *values]
+    assert retried == 1
+
+
 def test_mark_submitted_records_intent_and_etag() -> None:
     table = Table([], codes=["ConditionalCheckFailed"])
 
