@@ -36,7 +36,7 @@ TROUBLES = {
     "outputdenied": (f"The output could not be read in {MAX_RECEIVES} deliveries.", "redrive"),
     "foreignowner": (f"{MISATTRIBUTED} images belonged to another user.", "replay foreignowner"),
     "copiesdenied": ("The images could not be copied to processed/.", "retry-migrations copiesdenied"),
-    BEDROCK_FAILS: ("Bedrock ended the job as Failed, without an output.", None),
+    BEDROCK_FAILS: ("Bedrock ended the job as Failed, without an output.", f"resubmit {BEDROCK_FAILS}"),
     "nothingamiss": ("The job succeeded.", None),
 }
 """The problem of each job, by its id, and the operator's command that repairs the job, if there is one."""
@@ -75,11 +75,7 @@ def break_stage(stage: JobRun) -> dict[str, Any]:
 def broken_stage_table(job_run: Mapping[str, Any]) -> Table:
     """Return the result of `break_stage` as a table with a row for each job."""
     table = Table(title="Jobs of the broken stage", title_justify="left", caption_justify="left")
-    table.caption = Text(
-        "Run each command as: ./nox -s yorutsuke -- COMMAND --stage local\n"
-        "docs/submitting.md describes how to send the images of a failed job again.",
-        style="table.caption",
-    )
+    table.caption = Text("Run each command as: ./nox -s yorutsuke -- COMMAND --stage local", style="table.caption")
     for title in ("job", "status", "failure", "remains", "repair"):
         table.add_column(title, no_wrap=title in {"job", "repair"})
     for job in job_run["jobs"]:
@@ -92,8 +88,7 @@ def broken_stage_table(job_run: Mapping[str, Any]) -> Table:
             "messages in the dead-letter queue": job["deadMessages"],
         }
         remains = ", ".join(f"{name}: {count}" for name, count in counts.items() if count)
-        repair = job["command"] or ("a new job" if job["imagesLeft"] else "–")
-        table.add_row(job["jobId"], job["status"], job["broke"], remains, repair)
+        table.add_row(job["jobId"], job["status"], job["broke"], remains, job["command"] or "–")
     return table
 
 

@@ -12,6 +12,7 @@ from .commands.job import job
 from .commands.jobs import jobs
 from .commands.redrive import redrive
 from .commands.replay import replay
+from .commands.resubmit import resubmit
 from .commands.retry_migrations import retry_migrations
 from .commands.smoke import smoke
 from .errors import ErrorReport
@@ -29,7 +30,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (jobs, job, dead_letters, replay, redrive, retry_migrations, doctor, smoke):
+for command in (jobs, job, dead_letters, replay, redrive, retry_migrations, resubmit, doctor, smoke):
     app.command()(command)
 
 

@@ -36,6 +36,7 @@ class Clients:
     lambda_: "LambdaClient"
     invocations: "LambdaClient"
     s3: "S3Client"
+    scheduler: Any
     sns: "SNSClient"
     sqs: "SQSClient"
     endpoint: str | None
@@ -64,6 +65,8 @@ def make_clients(
         lambda_=client("lambda"),
         invocations=client("lambda", config=once),
         s3=client("s3"),
+        # requirements/dev.txt has no stubs of this client.
+        scheduler=client("scheduler"),
         sns=client("sns"),
         sqs=client("sqs"),
         endpoint=endpoint,

@@ -3,7 +3,8 @@
 import json
 from typing import Any
 
-from yorutsuke_common.names import ORCHESTRATOR
+from yorutsuke_common.names import ORCHESTRATOR, SCHEDULE
+from yorutsuke_common.settings import SubmitSettings, read_settings
 
 from .errors import UnfinishedError
 from .stage import Stage
@@ -14,6 +15,22 @@ REFUSALS = {"InvalidRequestError", "IntentConflictError", "BedrockRefusedError"}
 
 class RequestRefusedError(UnfinishedError):
     """The request has no job at Bedrock."""
+
+
+def min_records(stage: Stage) -> int:
+    """Return the minimum number of images in a job. Raises SettingsError and botocore's errors."""
+    function = stage.clients.lambda_.get_function_configuration(FunctionName=stage.physical(ORCHESTRATOR))
+    return read_settings(SubmitSettings, function.get("Environment", {}).get("Variables", {})).min_records
+
+
+def has_schedule(stage: Stage) -> bool:
+    """Return whether a schedule submits the stage's waiting images. Raises botocore's errors."""
+    scheduler = stage.clients.scheduler
+    try:
+        scheduler.get_schedule(Name=stage.physical(SCHEDULE))
+    except scheduler.exceptions.ResourceNotFoundException:
+        return False
+    return True
 
 
 def submit(stage: Stage, request: str) -> dict[str, Any]:

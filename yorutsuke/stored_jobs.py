@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from yorutsuke_common.aws.calls import CallPool
 from yorutsuke_common.aws.dynamodb import Item, from_item
-from yorutsuke_common.names import JOB_ID_INDEX
+from yorutsuke_common.names import JOB_ID_INDEX, BedrockEnd
 from yorutsuke_common.schema import JobStatus, OutputStats, RecordCounts, ResultStats, instant
 from yorutsuke_common.validation import describe_errors
 
@@ -25,6 +25,8 @@ from .stage import Stage
 
 SEGMENTS = 8
 """Number of concurrent segments of a scan."""
+ENDED_EARLY = {JobStatus[end.name] for end in BedrockEnd}
+"""The statuses of jobs that Bedrock did not complete and that have no processed output."""
 UNREADABLE = "(unreadable)"
 """Status of an item that breaks the schema."""
 
@@ -42,6 +44,7 @@ class StoredJob(BaseModel):
     completedAt: str | None = None
     modelId: str | None = None
     manifestUri: str | None = None
+    inputUri: str | None = None
     traceId: str | None = None
     imageCount: int | None = None
     resultStats: ResultStats | None = None
@@ -82,6 +85,11 @@ class StoredJob(BaseModel):
     def is_completed(self) -> bool:
         """Whether the job's output was processed."""
         return self.status == JobStatus.COMPLETED
+
+    @property
+    def is_ended_early(self) -> bool:
+        """Whether Bedrock ended the job without completing it."""
+        return self.status in ENDED_EARLY or self.bedrockStatus is not None
 
     def require_job(self, content: str) -> str:
         """Return the id of the job. Raises NotFoundError, which names the `content`, if the intent has no job yet."""

@@ -6,7 +6,6 @@ from pydantic import Field, field_validator
 
 from yorutsuke_common.names import (
     BEDROCK_MAX_TIMEOUT_HOURS,
-    BEDROCK_MIN_RECORDS,
     BEDROCK_MIN_TIMEOUT_HOURS,
     JOB_SIZE,
     JOB_TIMEOUT_HOURS,
@@ -14,10 +13,10 @@ from yorutsuke_common.names import (
     MAX_RECORDS,
 )
 from yorutsuke_common.schema import ImageDelivery
-from yorutsuke_common.settings import StageSettings, read_settings
+from yorutsuke_common.settings import SubmitSettings, read_settings
 
 
-class Settings(StageSettings):
+class Settings(SubmitSettings):
     """The function's environment variables, validated as one model.
 
     `model_ids` are the models that a request may name, the first being the default; MODEL_IDS separates them by commas.
@@ -32,7 +31,6 @@ class Settings(StageSettings):
     bedrock_role_arn: str = Field(pattern=r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/.+$")
     model_ids: tuple[str, ...] = Field(min_length=1)
     image_delivery: ImageDelivery = "inline"
-    min_records: int = Field(BEDROCK_MIN_RECORDS, ge=1, le=MAX_RECORDS)
     job_timeout_hours: int = Field(JOB_TIMEOUT_HOURS, ge=BEDROCK_MIN_TIMEOUT_HOURS, le=BEDROCK_MAX_TIMEOUT_HOURS)
     job_size: int = Field(JOB_SIZE, ge=2, le=MAX_RECORDS)
     max_concurrent_jobs: int = Field(MAX_CONCURRENT_JOBS, ge=1)

@@ -150,9 +150,9 @@ class JobSubmitter:
         return self._create(submission, len(request.pendingImageIds), left_out)
 
     def resume(self, submission: Submission, seconds_left: SecondsLeft) -> SubmittedJob:
-        """Submit the job of an intent whose item lists its images, without its request.
+        """Submit the job of an intent without its request. The intent's item lists its images.
 
-        An intent whose images have changed since it began is abandoned, and its images wait for another intent.
+        If the images have changed since the item fixed them, the intent is abandoned. The images wait for another one.
 
         Raises:
             InvalidRequestError: The intent is abandoned: too few of its images can be sent, or they have changed.

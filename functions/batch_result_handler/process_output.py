@@ -55,7 +55,7 @@ class StoredChunk:
     """The results of one chunk of records.
 
     `image_ids` are the images that its records name. `unmoved` has the images that were not moved. `dead_letters` are
-    in the order of their lines. `unread` has the reasons of images in no other job whose records are among them.
+    in the order of their lines. `unread` has the reasons of their images that are in no other job.
     """
 
     image_ids: set[str]

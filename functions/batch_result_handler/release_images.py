@@ -17,7 +17,7 @@ NO_RECORD = "NO_RECORD"
 
 @dataclass(frozen=True)
 class ImageReleaser:
-    """Releases images, except those whose transactions are stored: an invocation may end before it moves an image.
+    """Releases images, except those with a stored transaction: an invocation may end before it moves an image.
 
     `max_attempts` is the number of attempts after which an image has failed.
     """

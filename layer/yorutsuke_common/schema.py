@@ -77,9 +77,8 @@ class ImageStatus(StrEnum):
     """The statuses of an image.
 
     `pending`: the image is in `uploads/`, and waits for a job. `submitted`: it is held by the intent `intentId`, whose
-    job reads it. `processed`: it was moved to `processedKey`. `migrationFailed`: it was read but could
-    not be moved. `failed`: no job could read it, for the reason `failureReason`. It is submitted again only if a request
-    names it.
+    job reads it. `processed`: it was moved to `processedKey`. `migrationFailed`: its transaction is stored, but it was
+    not moved. `failed`: no job could read it, for the reason `failureReason`. A request can submit it again.
     """
 
     PENDING = "pending"

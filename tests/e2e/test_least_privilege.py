@@ -24,10 +24,11 @@ from botocore.exceptions import ClientError
 
 from local.emulator import REGION, Emulator
 from local.errors import LocalStageError
-from local.job_run import MODEL_ID, JobRun
-from local.loop import Loop, running_loop
-from local.receipts import simple_lines
-from tests.integration.stage import s3_notification
+from local.job_run import MODEL_ID, USER_ID, JobRun
+from local.loop import Loop, operators_stage, running_loop
+from local.receipts import make_image, simple_lines
+from tests.integration.stage import job_end, s3_notification
+from yorutsuke.smoke.uploads import upload
 
 from .conftest import JOB_NUMBERS, deploy_stage, emulator_with_artifacts, own_receipts
 from .copy_actions import COPY_ACTIONS
@@ -139,6 +140,17 @@ def _process(stage: Stage, times: int) -> str:
     return WORKS
 
 
+def end_a_job(stage: Stage) -> str:
+    """Process the end of a job that Bedrock did not complete, which releases the job's images."""
+    job_run = JobRun(stage.job_run.aws, stage.job_run.outputs, job_id=f"jobrun{next(JOB_NUMBERS):06}")
+    job_run.seed_job()
+    event = job_end("Stopped", job_id=job_run.job_id).replace("123456789012", "000000000000")
+    answer = json.load(
+        job_run.aws.lambda_.invoke(FunctionName=job_run.outputs["functionName"], Payload=event)["Payload"]
+    )
+    return _failure(answer["errorMessage"]) if "errorMessage" in answer else WORKS
+
+
 def keep_dead_letters(stage: Stage) -> str:
     """Process two output files of a job. The second time, the function reads the dead letter of the first file."""
     job_run = JobRun(stage.job_run.aws, stage.job_run.outputs, job_id=f"jobrun{next(JOB_NUMBERS):06}")
@@ -216,11 +228,32 @@ def _submit(stage: Stage, **changes: object) -> str:
     return WORKS if end.status == "Completed" else f"{end.status}, {_failure(end.message)}"
 
 
+def run_the_schedule(stage: Stage) -> str:
+    """Invoke the orchestrator as the schedule does."""
+    event = json.dumps({"scheduledTime": "2026-11-26T02:00:00Z"})
+    invoked = stage.job_run.aws.lambda_.invoke(FunctionName=stage.job_run.outputs["orchestratorName"], Payload=event)
+    answer = json.load(invoked["Payload"])
+    return _failure(answer["errorMessage"]) if "errorMessage" in answer else WORKS
+
+
+def refuse_a_request(stage: Stage) -> str:
+    """Request a job for an image that is missing from the bucket, so that its intent begins and is abandoned."""
+    image_id = _new_image(stage)
+    [key] = [key for key in stage.job_run.object_keys("uploads/") if image_id in key]
+    stage.job_run.aws.s3.delete_object(Bucket=stage.job_run.outputs["imagesBucket"], Key=key)
+    try:
+        stage.loop.submit([image_id], f"intent-{image_id}")
+    except LocalStageError as error:
+        failure = _submission_failure(str(error))
+        return WORKS if failure == "left out: UNREADABLE 1" else failure
+    return "not refused"
+
+
 def abort_an_upload(stage: Stage) -> str:
     """Make a submission fail after it has uploaded parts of its manifest, and count the remaining uploads.
 
-    The image is so large that the manifest needs a multipart upload. The intent cannot begin because its
-    PutItem is denied.
+    The image is so large that the manifest needs a multipart upload. The intent cannot fix its images because its
+    UpdateItem is denied.
     """
     job_run, policy = stage.job_run, stage.policies["orchestrator data"]
     image_id = _new_image(stage)
@@ -229,18 +262,16 @@ def abort_an_upload(stage: Stage) -> str:
     job_run.aws.s3.put_object(Bucket=bucket, Key=key, Body=b"\x89PNG" + bytes(9_000_000))
     assert policy.write
     before = policy.read()
-    [write] = [grant for grant in grants_of({"": policy}) if grant.action == "dynamodb:PutItem"]
+    [write] = [grant for grant in grants_of({"": policy}) if grant.action == "dynamodb:UpdateItem"]
     policy.write(without_grant(before, write))
     try:
-        with pytest.raises(LocalStageError, match="PutItem"):
+        with pytest.raises(LocalStageError, match="UpdateItem"):
             stage.loop.submit([image_id], f"intent-{image_id}")
     finally:
         policy.write(before)
     uploads = job_run.aws.s3.list_multipart_uploads(Bucket=bucket).get("Uploads", [])
-    for upload in uploads:
-        job_run.aws.s3.abort_multipart_upload(
-            Bucket=bucket, Key=upload.get("Key", ""), UploadId=upload.get("UploadId", "")
-        )
+    for left in uploads:
+        job_run.aws.s3.abort_multipart_upload(Bucket=bucket, Key=left.get("Key", ""), UploadId=left.get("UploadId", ""))
     return f"{len(uploads)} upload remains" if uploads else WORKS
 
 
@@ -334,7 +365,7 @@ def _run_decision(document: Document, resource: str, profile: str) -> str:
 
 def _new_image(stage: Stage) -> str:
     image_id = f"submitted-{next(JOB_NUMBERS):05}"
-    stage.job_run.seed_images([image_id])
+    upload(operators_stage(stage.job_run), USER_ID, {image_id: make_image(image_id)}, lambda: None)
     return image_id
 
 
@@ -498,6 +529,12 @@ REMOVED_GRANTS: list[tuple[str, str, Check, str]] = [
     ),
     (
         "sqs",
+        f"{ROLE_DATA}: FindHeldImages dynamodb:Query {TABLE.format('pending-images')}/index/status-uploadedAt",
+        end_a_job,
+        f"Query: {DYNAMODB_DENIED}",
+    ),
+    (
+        "sqs",
         f"{ROLE_DATA}: CompleteJob dynamodb:UpdateItem {TABLE.format('batch-jobs')}",
         process_a_job,
         f"UpdateItem: {DYNAMODB_DENIED}",
@@ -529,6 +566,18 @@ REMOVED_GRANTS: list[tuple[str, str, Check, str]] = [
             f"ReadImages s3:GetObject {IMAGES}/uploads/*": "left out: UNREADABLE 1",
             f"WriteManifests s3:PutObject {IMAGES}/batch-input/*": "left out: UNREADABLE 1",
         }.items()
+    ),
+    (
+        "sqs",
+        f"orchestrator data: KeepJobs dynamodb:DeleteItem {TABLE.format('batch-jobs')}",
+        refuse_a_request,
+        f"DeleteItem: {DYNAMODB_DENIED}",
+    ),
+    (
+        "sqs",
+        f"orchestrator data: FindWaitingImages dynamodb:Query {TABLE.format('pending-images')}/index/status-uploadedAt",
+        run_the_schedule,
+        f"Query: {DYNAMODB_DENIED}",
     ),
     (
         "sqs",

@@ -95,7 +95,7 @@ def test_jobs_refuses_an_unknown_status(operator: Operator) -> None:
 
     assert result.code == 1
     assert result.message.startswith(
-        "NotFoundError: the status 'nope' does not exist. Use one of SUBMITTING, SUBMITTED,"
+        "NotFoundError: the status 'nope' does not exist. Use one of SUBMITTING, ABANDONED,"
     )
 
 

@@ -12,12 +12,15 @@ from local.emulator import Emulator
 from local.job_run import JobRun
 from local.receipts import simple_lines
 from yorutsuke_common.aws.dynamodb import to_item
+from yorutsuke_common.names import SCHEDULE, physical_name
 
 from .conftest import own_receipts
 from .copy_actions import COPY_ACTIONS
 from .operator_stage import ROOT, Operator, make_operator
 
 JOB = "rights000001"
+UNREAD = f"{JOB}-unread"
+"""An image without a record."""
 MANIFEST_KEY = f"batch-output/{JOB}/manifest.json.out"
 COUNTS = {"totalRecordCount": 2, "processedRecordCount": 2, "successRecordCount": 2, "errorRecordCount": 0}
 ALWAYS = "lambda:GetFunctionConfiguration"
@@ -25,12 +28,16 @@ ACTION = re.compile(r"`([a-z0-9]+:[A-Z][A-Za-z]+)`")
 COMMANDS = {
     "jobs": ["jobs"],
     "job": ["job", JOB],
+    "job --images": ["job", JOB, "--images"],
     "dead-letters": ["dead-letters", JOB],
     "redrive": ["redrive", "--yes", "--job", JOB],
     "replay": ["replay", JOB, "--yes", "--no-wait"],
     "retry-migrations": ["retry-migrations", JOB, "--yes"],
+    "resubmit": ["resubmit", JOB, "--yes"],
 }
 """The commands, in an order in which each one has work to do."""
+INVOKE = "lambda:InvokeFunction"
+"""The action of `resubmit` that too few images for a job do not need."""
 UNSEEN = {"s3:ListBucket", "s3:GetObjectTagging", "s3:PutObjectTagging"}
 """Actions that no command misses on the emulator.
 
@@ -51,7 +58,7 @@ def _documented_objects(command: str) -> set[tuple[str, str]]:
     return {(action, prefix) for actions, prefix in found for action in ACTION.findall(actions)}
 
 
-DOCUMENTED = {command: sorted({*ACTION.findall(row)}) for command, row in _documented_rows().items()}
+DOCUMENTED = {command: sorted({*ACTION.findall(row)} - {ALWAYS}) for command, row in _documented_rows().items()}
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +68,7 @@ def operator(emulator: Emulator, stage: JobRun, tmp_path_factory: pytest.TempPat
     operator = make_operator(emulator, stage, folder)
     job_run = JobRun(stage.aws, stage.outputs, job_id=JOB)
     receipts = own_receipts(job_run, 1)
-    job_run.seed_job([receipt.image_id for receipt in receipts])
+    job_run.seed_job([*(receipt.image_id for receipt in receipts), UNREAD])
     file = folder / "output.jsonl"
     file.write_text("".join(f"{line}\n" for line in [*simple_lines(receipts), "{"]))
     job_run.drop_output(file)
@@ -70,7 +77,13 @@ def operator(emulator: Emulator, stage: JobRun, tmp_path_factory: pytest.TempPat
     lambda_ = stage.aws.lambda_
     [mapping] = lambda_.list_event_source_mappings(FunctionName=stage.outputs["functionName"])["EventSourceMappings"]
     lambda_.update_event_source_mapping(UUID=mapping.get("UUID", ""), Enabled=False)
+    schedule = physical_name(SCHEDULE, "local")
+    target = {"Arn": "arn:aws:lambda:eu-west-1:123456789012:function:f", "RoleArn": stage.outputs["functionRoleArn"]}
+    stage.aws.scheduler.create_schedule(
+        Name=schedule, ScheduleExpression="rate(365 days)", FlexibleTimeWindow={"Mode": "OFF"}, Target=target
+    )
     yield Operator(job_run, operator.environment)
+    stage.aws.scheduler.delete_schedule(Name=schedule)
     for queue in ("queueUrl", "deadLetterQueueUrl"):
         stage.aws.sqs.purge_queue(QueueUrl=stage.outputs[queue])
     lambda_.update_event_source_mapping(UUID=mapping.get("UUID", ""), Enabled=True)
@@ -89,7 +102,14 @@ def restored_work(operator: Operator) -> None:
     manifest = json.dumps(COUNTS).encode()
     job_run.aws.s3.put_object(Bucket=job_run.outputs["imagesBucket"], Key=MANIFEST_KEY, Body=manifest)
     [image_id] = [transaction["imageId"] for transaction in job_run.transactions()]
-    job_run.seed_images([image_id])
+    job_run.seed_images([image_id, UNREAD])
+    job_run.aws.dynamodb.update_item(
+        TableName=job_run.outputs["pendingImagesTable"],
+        Key={"imageId": {"S": UNREAD}},
+        UpdateExpression="SET #status = :failed",
+        ExpressionAttributeNames={"#status": "status"},
+        ExpressionAttributeValues={":failed": {"S": "failed"}},
+    )
     for transaction in job_run.transactions():
         table = job_run.outputs["transactionsTable"]
         job_run.aws.dynamodb.put_item(TableName=table, Item=to_item({**transaction, "status": "migrationFailed"}))
@@ -166,7 +186,12 @@ def test_command_succeeds_with_documented_permissions(operator: Operator, tmp_pa
 
 @pytest.mark.parametrize(
     ("command", "action"),
-    [(command, action) for command in COMMANDS for action in [ALWAYS, *DOCUMENTED[command]] if action not in UNSEEN],
+    [
+        (command, action)
+        for command in COMMANDS
+        for action in [ALWAYS, *DOCUMENTED[command]]
+        if action not in UNSEEN | ({INVOKE} if command == "resubmit" else set())
+    ],
 )
 def test_command_needs_every_documented_permission(
     operator: Operator, tmp_path: Path, command: str, action: str
@@ -178,3 +203,21 @@ def test_command_needs_every_documented_permission(
 
     assert result.code == 1
     assert re.search(r"AccessDenied", result.message)
+
+
+def test_resubmit_invokes_the_orchestrator_for_enough_images(
+    operator: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def one(_: object) -> int:
+        return 1
+
+    monkeypatch.setattr("yorutsuke.commands.resubmit.min_records", one)
+    documented = [ALWAYS, *DOCUMENTED["resubmit"]]
+    (tmp_path / "all").mkdir()
+    (tmp_path / "without").mkdir()
+
+    sent = _restricted(operator, tmp_path / "all", documented)(*COMMANDS["resubmit"])
+    denied = _restricted(operator, tmp_path / "without", [a for a in documented if a != INVOKE])(*COMMANDS["resubmit"])
+
+    assert "pendingImageIds names 1 images. A batch job needs at least 100" in sent.message
+    assert "Invoke is not allowed (AccessDenied" in denied.message

@@ -16,7 +16,6 @@ from batch_result_handler.release_images import ImageReleaser
 from yorutsuke_common.aws.batch_jobs import BatchJobs
 from yorutsuke_common.aws.dynamodb import Item, Statement
 from yorutsuke_common.aws.pending_images import Hold, PendingImages, StoredImage
-from yorutsuke_common.aws.transactions import Transactions
 from yorutsuke_common.events import JobEnd
 from yorutsuke_common.schema import BatchJob, JobStatus, Submission
 
@@ -109,17 +108,6 @@ def _release_without_condition(patch: pytest.MonkeyPatch) -> None:
             return release(self, hold, [replace(image, **taken) for image in images], reason, max_attempts)
 
     patch.setattr(PendingImages, "release", release_all)
-
-
-def _release_despite_transaction(patch: pytest.MonkeyPatch) -> None:
-    release = ImageReleaser._release  # pyright: ignore[reportPrivateUsage]
-
-    def release_blindly(self: ImageReleaser, *arguments: Any) -> None:
-        with pytest.MonkeyPatch.context() as context:
-            context.setattr(Transactions, "stored", _returning(set[str]()))
-            release(self, *arguments)
-
-    patch.setattr(ImageReleaser, "_release", release_blindly)
 
 
 def _end_without_claim(patch: pytest.MonkeyPatch) -> None:
@@ -269,7 +257,6 @@ def _keep_left_out_images(patch: pytest.MonkeyPatch) -> None:
     [
         (_hold_without_condition, "orphaned-run-before-9", "twoJobs"),
         (_release_without_condition, "orphaned-run-before-4", "twoJobs"),
-        (_release_despite_transaction, "unmovable-crash-before-1", "forgotten"),
         (_end_without_claim, "unmovable-delivery-before-33", "doubled"),
         (_accept_images_of_other_jobs, "late-run-before-1", "doubled"),
         (_do_not_hold_again, "late-run-before-1", "doubled"),

@@ -342,6 +342,7 @@ def test_role_has_exactly_the_documented_permissions(run: RunProgram) -> None:
         ("dynamodb:BatchGetItem", f"{table}-transactions"),
         ("dynamodb:BatchGetItem", f"{table}-pending-images"),
         ("dynamodb:Query", f"{table}-batch-jobs/index/jobIdIndex"),
+        ("dynamodb:Query", f"{table}-pending-images/index/status-uploadedAt"),
         ("dynamodb:UpdateItem", f"{table}-batch-jobs"),
         ("sqs:ReceiveMessage", "arn:Queue:yorutsuke-batch-output"),
         ("sqs:DeleteMessage", "arn:Queue:yorutsuke-batch-output"),

@@ -14,7 +14,6 @@ from yorutsuke_common.names import (
     BEDROCK_MAX_TIMEOUT_HOURS,
     MAX_FAILURE_PERCENT,
     MAX_FUNCTION_SECONDS,
-    BedrockEnd,
 )
 from yorutsuke_common.schema import JobStatus
 
@@ -23,7 +22,6 @@ from .queues import redelivery_seconds
 
 MAX_JOB_SECONDS = BEDROCK_MAX_TIMEOUT_HOURS * 3600
 """Maximum duration of a Bedrock job, in seconds."""
-ENDED = {JobStatus[end.name] for end in BedrockEnd}
 
 
 @dataclass(frozen=True)
@@ -59,9 +57,9 @@ STUCK = {
 """Conditions in which a job of any age does not continue."""
 LEFT_TO_DO = {
     "jobs that Bedrock ended": Condition(
-        lambda job: job.status in ENDED or job.bedrockStatus,
+        lambda job: job.is_ended_early,
         "jobs that Bedrock did not complete",
-        "{show} shows the reason; runbook: failed-jobs",
+        "{show} shows the reason; {resubmit} submits the images again; runbook: failed-jobs",
     ),
     "images unmoved": Condition(
         lambda job: job.unmoved_count,
@@ -131,6 +129,7 @@ def _fill_in(stage: Stage, remedy: str, job: str) -> str:
         "redrive": stage.command("redrive", "--job", job),
         "submissions": stage.command("redrive", "--submissions"),
         "replay": stage.command("replay", job),
+        "resubmit": stage.command("resubmit", job),
         "retry": stage.command("retry-migrations", job),
         "bedrock": stage.aws_command("bedrock", "get-model-invocation-job", "--job-identifier", job),
     }

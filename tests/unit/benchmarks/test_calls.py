@@ -81,8 +81,8 @@ def test_delivery_by_s3_makes_the_fewest_calls() -> None:
         "CopyObject": images,
         "PutItem": 1,
         "PutObject": 1,
-        "BatchExecuteStatement": 100,
-        "UpdateItem": 2,
+        "BatchExecuteStatement": 200,
+        "UpdateItem": 3,
         "CreateModelInvocationJob": 1,
     }
     assert (aws.written["copied"], aws.written["uploaded"]) == (images, 0)

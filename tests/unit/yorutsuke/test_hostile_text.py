@@ -55,6 +55,31 @@ def _complete_job(aws: HostileAws) -> None:
     aws.images = [{"imageId": hostile("imageId"), "userId": hostile("userId"), "s3Key": "user/image.jpg"}]
 
 
+def _put_images(aws: HostileAws) -> None:
+    texts = {"userId": "userId", "s3Key": "s3Key", "status": "imageStatus", "failureReason": "failureReason"}
+    image = {"imageId": hostile("imageId"), **{name: hostile(value) for name, value in texts.items()}}
+    aws.images = [{**image, "intentId": hostile("intentId")}]
+
+
+def _run_job(aws: HostileAws) -> None:
+    del aws.job["bedrockStatus"]
+
+
+def _release_images(aws: HostileAws) -> None:
+    """End the job, and let one of its images fail."""
+    aws.job |= {"status": "FAILED"}
+    _put_images(aws)
+    aws.images = [{**aws.images[0], "imageId": hostile("otherImageId"), "status": "failed"}]
+
+
+def _release_images_without_schedule(aws: HostileAws) -> None:
+    _release_images(aws)
+    aws.answers["GetSchedule"] = lambda _: {
+        "Error": {"Code": "ResourceNotFoundException", "Message": hostile("message")},
+        "ResponseMetadata": {"HTTPStatusCode": 404},
+    }
+
+
 def _claim_job(aws: HostileAws) -> None:
     aws.job |= {"claimedBy": hostile("claimedBy"), "claimedUntil": 2**33}
 
@@ -91,6 +116,12 @@ class Case:
 CASES = {
     "jobs": Case(["jobs"], out=["jobId", "intentId", "status", "bedrockStatus"]),
     "job": Case(["job", "job"], out=["jobId", *STORED, "otherImageId"], err=["jobId", "intentId"]),
+    "job-images": Case(
+        ["job", "job", "--images"],
+        out=["imageId", "otherImageId", "userId", "imageStatus", "failureReason"],
+        err=["jobId"],
+        prepare=_put_images,
+    ),
     "dead-letters": Case(["dead-letters", "job"], out=["jobId", "output", "letterImageId", "detail"]),
     "invalid-letter": Case(["dead-letters", "job"], prepare=_break_letter, code=1),
     "replay": Case(["replay", "job", "--no-wait"], out=["file"], err=["jobId", "file"], prepare=_name_job),
@@ -108,6 +139,9 @@ CASES = {
     "retry-migrations": Case(
         ["retry-migrations", "job"], out=["imageId"], err=["jobId"], prepare=_complete_job, code=1
     ),
+    "resubmit": Case(["resubmit", "job", "--dry-run"], out=["jobId", "userId", "modelId"], prepare=_release_images),
+    "refused-resubmit": Case(["resubmit", "job"], err=["jobId", "status"], prepare=_run_job, code=1),
+    "small-resubmit": Case(["resubmit", "job"], prepare=_release_images_without_schedule, code=1),
     "refused-retry": Case(["retry-migrations", "job"], err=["status"], code=1),
     "doctor": Case(
         ["doctor"], out=["alarmName", "stateReason", "mappingState", "jobId"], prepare=_put_alarm_and_mapping, code=3
