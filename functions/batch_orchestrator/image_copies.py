@@ -43,7 +43,8 @@ COPY_ATTEMPTS = 3
 """Maximum number of attempts to copy an image if its upload is replaced between the listing and the copy."""
 LISTED_KEYS = 1_000
 """Maximum number of keys in one page of a listing."""
-CONCURRENT_LISTINGS = 8
+CONCURRENT_LISTINGS = 32
+"""Maximum number of concurrent listings. A job for many users needs one for each user."""
 MAX_REFERENCED_IMAGE_BYTES = 2_000_000_000
 """Maximum size of an image that Nova reads from S3, in bytes: 2 GB for all images of a request. The limit of 8,000
 pixels is not checked.

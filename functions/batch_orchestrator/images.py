@@ -1,7 +1,7 @@
 """The images of a request: which of them can be sent, and their content."""
 
 import base64
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -40,9 +40,12 @@ FORMATS = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png", "gif": "gif", "webp": "w
 
 Sources: Amazon Nova user guide, "Image understanding"; Amazon Bedrock API reference, ImageBlock.
 """
-UNREADABLE_CODES = frozenset({"NoSuchKey", "AccessDenied"})
-"""Error codes of GetObject and CopyObject for an object that is missing or that the function may not read. The function
-has s3:ListBucket only for listings of uploads/, so S3 returns AccessDenied for a missing object."""
+UNREADABLE_CODES = frozenset(
+    {"NoSuchKey", "AccessDenied", "InvalidObjectState", "InvalidRequest"}
+    | {"KMS.DisabledException", "KMS.NotFoundException", "KMS.KMSInvalidStateException"}
+)
+"""Error codes of GetObject and CopyObject for an object that is missing, archived, or encrypted with a key that the
+function may not use. The function may not list all keys, so S3 returns AccessDenied for a missing object."""
 
 _T = TypeVar("_T")
 
@@ -66,8 +69,8 @@ class Unfit(StrEnum):
     NO_ROOM = "NO_ROOM"
 
 
-PERMANENT = frozenset({Unfit.UNSUPPORTED, Unfit.UNFIT_SIZE})
-"""The reasons of images that no later job can read either."""
+PERMANENT = frozenset({Unfit.UNSUPPORTED})
+"""The reasons of images that no later job can read either. A size may fit another model or delivery."""
 
 
 @dataclass(frozen=True)
@@ -98,15 +101,16 @@ class Content:
 
 
 def select_images(
-    image_ids: Sequence[str], known: Mapping[str, StoredImage], submission: Submission
+    image_ids: Sequence[str], known: Mapping[str, StoredImage], submission: Submission, *, accept_failed: bool
 ) -> tuple[list[Image], dict[str, Unfit]]:
     """Split the requested images into those that an intent can send, in order of their ids, and the unfit ones."""
-    judged = {image_id: _judge(known.get(image_id), submission) for image_id in sorted(image_ids)}
+    usable = {ImageStatus.PENDING, *([ImageStatus.FAILED] if accept_failed else [])}
+    judged = {image_id: _judge(known.get(image_id), submission, usable) for image_id in sorted(image_ids)}
     images = [image for image in judged.values() if isinstance(image, Image)]
     return images, {image_id: reason for image_id, reason in judged.items() if isinstance(reason, Unfit)}
 
 
-def _judge(stored: StoredImage | None, submission: Submission) -> Image | Unfit:
+def _judge(stored: StoredImage | None, submission: Submission, usable: Collection[str]) -> Image | Unfit:
     if stored is None:
         return Unfit.UNKNOWN
     if submission.userId not in (None, stored.user_id):
@@ -115,7 +119,7 @@ def _judge(stored: StoredImage | None, submission: Submission) -> Image | Unfit:
     # begun again meanwhile, the image belongs to the later beginning.
     is_earlier = (stored.submitted_at or "") <= submission.submitTime
     is_own = stored.status == ImageStatus.SUBMITTED and stored.intent_id == submission.intentId and is_earlier
-    if not is_own and stored.status not in (ImageStatus.PENDING, ImageStatus.FAILED):
+    if not is_own and stored.status not in usable:
         return Unfit.NOT_PENDING
     key = stored.upload_key
     image_format = FORMATS.get((key or "").rpartition(".")[2].lower())

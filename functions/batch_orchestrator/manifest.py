@@ -1,4 +1,4 @@
-"""`batch-input/{intentId}/manifest.jsonl`: one model request per line, the input of Bedrock's job.
+"""`batch-input/{intentId}/{token}/manifest.jsonl`: one model request per line, the input of Bedrock's job.
 
 A line holds its image in base64, or names a copy of the image in the same folder. The content depends only on the
 images, in order of their ids, so writing it again for the same images gives the same bytes. The file is written while

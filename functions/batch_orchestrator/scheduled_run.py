@@ -11,14 +11,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aws_lambda_powertools import Logger
+from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError
 
 from yorutsuke_common.aws.batch_jobs import BatchJobs
 from yorutsuke_common.aws.calls import RESERVED_SECONDS, TimeLimit
-from yorutsuke_common.aws.pending_images import Hold, PendingImages
-from yorutsuke_common.errors import IntentConflictError, InvalidRequestError, PermanentError
+from yorutsuke_common.aws.pending_images import PendingImages
+from yorutsuke_common.error_codes import error_code
+from yorutsuke_common.errors import IntentConflictError, InvalidRequestError, JobOverdueError, YorutsukeError
 from yorutsuke_common.logger import error_fields
-from yorutsuke_common.names import MAX_FUNCTION_SECONDS, LogEvent
-from yorutsuke_common.schema import MAX_IMAGE_ID_BYTES, JobStatus, Submission, SubmitRequest, instant
+from yorutsuke_common.names import BEDROCK_MAX_TIMEOUT_HOURS, MAX_FUNCTION_SECONDS, LogEvent
+from yorutsuke_common.schema import MAX_IMAGE_ID_BYTES, Hold, JobStatus, Submission, SubmitRequest, instant
 
 from .images import PERMANENT, Unfit
 from .manifest import SECONDS_TO_SUBMIT, SecondsLeft
@@ -26,10 +29,18 @@ from .schedule_metrics import ScheduleMetrics
 from .settings import Settings
 from .submit_job import MAX_IDS_BYTES, JobSubmitter, SubmittedJob
 
+SCHEDULE_PREFIX = "schedule-"
+"""Beginning of the intent ids of scheduled runs."""
 SECONDS_PER_JOB = 2 * SECONDS_TO_SUBMIT
 """Seconds that must be left for another job: as many for reading its images as for the steps after that."""
 JOB_DELETED = "JOB_DELETED"
 """The reason of images that were held by an intent without an item."""
+OVERDUE = timedelta(hours=BEDROCK_MAX_TIMEOUT_HOURS + 24)
+"""Time after which the end of a job must have been processed: Bedrock's longest timeout, and a day for its event."""
+QUOTA_FULL = "ServiceQuotaExceededException"
+"""Error code of CreateModelInvocationJob if the account has too many jobs in progress. Source: Amazon Bedrock API
+reference, CreateModelInvocationJob."""
+IN_PROGRESS = (JobStatus.SUBMITTING, JobStatus.SUBMITTED)
 
 
 @dataclass
@@ -81,12 +92,12 @@ class ScheduledRun:
             seconds_left: Returns how long the function may still run.
 
         Raises:
-            PermanentError: A submission that was begun earlier needs a remedy. The run is complete all the same.
-            Other errors: A call failed. Repeating the run is safe.
+            YorutsukeError, botocore's errors: A submission needs a remedy, or a call failed. Repeating the run is safe.
+                An error of an earlier submission is raised after the waiting images have been submitted.
         """
         self.time_limit.start(seconds_left() - RESERVED_SECONDS)
         self.logger.info("scheduled run started", event=LogEvent.BATCH_SCHEDULE_STARTED)
-        prefix = f"schedule-{scheduled_at:%Y%m%dT%H%M%SZ}-"
+        prefix = f"{SCHEDULE_PREFIX}{scheduled_at:%Y%m%dT%H%M%SZ}-"
         result = RunResult()
         in_progress, errors = self._continue_intents(prefix, result, seconds_left)
         result.waiting |= self.pending.waiting()
@@ -109,18 +120,18 @@ class ScheduledRun:
         self, prefix: str, in_progress: int, result: RunResult, trace_id: str, seconds_left: SecondsLeft
     ) -> None:
         queue = [image_id for image_id in result.waiting if len(image_id.encode()) <= MAX_IMAGE_ID_BYTES]
-        number = 0
+        number, size = 0, self.settings.job_size
         while (
             len(queue) >= self.settings.min_records
             and in_progress < self.settings.max_concurrent_jobs
             and seconds_left() >= SECONDS_PER_JOB
         ):
-            chunk = first_chunk(queue, self.settings.job_size)
+            chunk = first_chunk(queue, size)
             request = SubmitRequest(intentId=f"{prefix}{number}", pendingImageIds=chunk)
             number += 1
             self.logger.append_keys(intentId=request.intentId, jobId=None)
             try:
-                job = self.submitter.submit(request, trace_id, seconds_left, partial=True)
+                job = self.submitter.submit(request, trace_id, seconds_left, is_scheduled=True)
             except IntentConflictError:
                 # An earlier or a concurrent run for the same time has begun this intent with other images.
                 continue
@@ -128,22 +139,37 @@ class ScheduledRun:
                 self._report_abandoned(refusal)
                 queue = queue[len(chunk) :]
                 continue
+            except ClientError as error:
+                if error_code(error) != QUOTA_FULL:
+                    raise
+                return self._report_full_quota()
+            if job.submission.status not in IN_PROGRESS:
+                # An earlier run for the same time has submitted these images, and the job has ended since.
+                continue
             result.add(job)
             in_progress += 1
-            queue = [*(id_ for id_ in chunk if job.left_out.get(id_) is Unfit.NO_ROOM), *queue[len(chunk) :]]
+            no_room = [image_id for image_id in chunk if job.left_out.get(image_id) is Unfit.NO_ROOM]
+            if no_room:
+                # The next manifests have room for about as many images.
+                size = max(job.submission.imageCount or 0, 2 * self.settings.min_records)
+            queue = no_room + queue[len(chunk) :]
+        return None
 
     def _continue_intents(
         self, prefix: str, result: RunResult, seconds_left: SecondsLeft
-    ) -> tuple[int, list[PermanentError]]:
+    ) -> tuple[int, list[Exception]]:
         """Continue the submissions that hold images, and return the number of jobs in progress and the errors."""
         in_progress = 0
-        errors: list[PermanentError] = []
+        errors: list[Exception] = []
         for intent_id, image_ids in sorted(self.pending.held().items()):
             self.logger.append_keys(intentId=intent_id, traceId=None, jobId=None)
             try:
                 in_progress += self._continue_intent(intent_id, image_ids, prefix, result, seconds_left)
-            except PermanentError as error:
-                # Another submission must not wait for the remedy.
+            except (YorutsukeError, ClientError, BotoCoreError, HTTPError) as error:
+                if isinstance(error, ClientError) and error_code(error) == QUOTA_FULL:
+                    self._report_full_quota()
+                    return self.settings.max_concurrent_jobs, errors
+                # Other images must not wait for the remedy.
                 self.logger.critical(
                     "batch submission failed", event=LogEvent.BATCH_SUBMIT_FAILED, **error_fields(error)
                 )
@@ -159,19 +185,28 @@ class ScheduledRun:
             self._release_orphans(intent_id, image_ids)
             return False
         if submission.status == JobStatus.ABANDONED:
-            self.submitter.abandon(submission, submission.pendingImageIds or image_ids)
+            self._abandon(submission, submission.pendingImageIds or image_ids)
             return False
-        if submission.status != JobStatus.SUBMITTING or not self._may_continue(submission, prefix):
-            return submission.status in (JobStatus.SUBMITTING, JobStatus.SUBMITTED)
+        if submission.status == JobStatus.SUBMITTED:
+            require_not_overdue(submission)
+        may_continue = self._may_continue(submission, prefix) and (
+            submission.manifestPublished or seconds_left() >= SECONDS_PER_JOB
+        )
+        if submission.status != JobStatus.SUBMITTING or not may_continue:
+            return submission.status in IN_PROGRESS
         if submission.pendingImageIds is None and not submission.manifestPublished:
             # Without the ids, only its caller could continue it. An item has no room for more than 300 KB of ids.
-            return not self.submitter.abandon(submission, image_ids)
+            return not self._abandon(submission, image_ids)
         try:
-            result.add(self.submitter.resume(submission, seconds_left))
+            is_scheduled = is_of_schedule(submission)
+            result.add(self.submitter.resume(submission, image_ids, seconds_left, is_scheduled=is_scheduled))
         except InvalidRequestError as refusal:
             self._report_abandoned(refusal)
             return False
         return True
+
+    def _abandon(self, submission: Submission, image_ids: Sequence[str]) -> bool:
+        return self.submitter.abandon(submission, image_ids, is_scheduled=is_of_schedule(submission))
 
     @staticmethod
     def _may_continue(submission: Submission, prefix: str) -> bool:
@@ -184,22 +219,41 @@ class ScheduledRun:
     def _release_orphans(self, intent_id: str, image_ids: Sequence[str]) -> None:
         """Release images that are held by an intent without an item.
 
-        An operator has deleted the item: an intent begins with its item. The item of a job expires later than its
-        images are moved, so older holds belong to transactions with images that could not be moved.
+        An intent begins with its item. An operator has deleted the item, or it has expired without an end of the job.
         """
         images = self.pending.find(image_ids).values()
         # After the images: the intent may have begun again since the first look, and may hold them anew.
         if self.jobs.find_submission(intent_id):
             return
-        earliest = datetime.now(UTC) - timedelta(days=self.settings.job_ttl_days)
         for submitted_at in sorted({image.submitted_at or "" for image in images}):
-            began = instant(submitted_at)
-            if began is not None and began > earliest:
-                self.pending.release(Hold(intent_id, submitted_at), images, JOB_DELETED, self.settings.max_attempts)
+            hold = Hold(intent_id, submitted_at)
+            held = [image for image in images if image.is_held(hold)]
+            self.pending.release(hold, held, JOB_DELETED, self.settings.max_attempts)
+
+    def _report_full_quota(self) -> None:
+        self.logger.warning(
+            "Bedrock has too many jobs in progress; the next run continues", event=LogEvent.BATCH_SCHEDULE_LIMITED
+        )
 
     def _report_abandoned(self, refusal: InvalidRequestError) -> None:
         self.logger.warning(
             "images wait for another job", event=LogEvent.BATCH_SCHEDULE_ABANDONED, detail=refusal.problem
+        )
+
+
+def is_of_schedule(submission: Submission) -> bool:
+    """Return whether a scheduled run has begun an intent."""
+    return submission.intentId.startswith(SCHEDULE_PREFIX)
+
+
+def require_not_overdue(submission: Submission) -> None:
+    """Refuse to wait any longer for the end of a job. Raises JobOverdueError."""
+    began = instant(submission.submitTime)
+    if began is not None and datetime.now(UTC) - began > OVERDUE:
+        raise JobOverdueError(
+            f"job {submission.jobId!r} of intent {submission.intentId!r} was submitted at {submission.submitTime}, and "
+            "its end was never processed. Look at the job in Bedrock. If it has output, replay the job. Then delete "
+            "the intent's item in batch-jobs: the next run releases the images that have not been read."
         )
 
 

@@ -12,7 +12,7 @@ deleted.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,7 +21,7 @@ from aws_lambda_powertools import Logger
 
 from yorutsuke_common.aws.batch_jobs import BatchJobs
 from yorutsuke_common.aws.calls import RESERVED_SECONDS, TimeLimit
-from yorutsuke_common.aws.pending_images import Hold, PendingImages, StoredImage
+from yorutsuke_common.aws.pending_images import PendingImages, StoredImage
 from yorutsuke_common.errors import IntentConflictError, InvalidRequestError, SubmissionLostError
 from yorutsuke_common.hashing import contents_digest, images_digest, selected, selection, submission_token
 from yorutsuke_common.names import BATCH_OUTPUT_PREFIX, LogEvent
@@ -38,6 +38,8 @@ from .settings import Settings
 MAX_IDS_BYTES = 300_000
 """Maximum size of the image ids in a job's item, in bytes. An item has at most 400 KB and also holds the job's results.
 Larger lists of ids are not stored."""
+MAX_ATTEMPTS_OF_ANY_IMAGE = 1_000_000
+"""More attempts than any image has."""
 REPORTED_IDS = 50
 """Maximum number of ids in an answer or a log entry. A log entry has up to 256 KB, an image id up to 1 KB."""
 
@@ -99,7 +101,7 @@ class JobSubmitter:
     logger: Logger
 
     def submit(
-        self, request: SubmitRequest, trace_id: str, seconds_left: SecondsLeft, *, partial: bool = False
+        self, request: SubmitRequest, trace_id: str, seconds_left: SecondsLeft, *, is_scheduled: bool = False
     ) -> SubmittedJob:
         """Submit the job of a request, unless its intent has one, and return the job.
 
@@ -107,8 +109,8 @@ class JobSubmitter:
             request: The request.
             trace_id: The trace id of the job, if this invocation begins the intent.
             seconds_left: Returns how long the function may still run.
-            partial: Whether images that do not fit into the manifest or the time are left out. Otherwise, the request
-                is refused.
+            is_scheduled: Whether the schedule makes the request. Images that have failed, or that do not fit into the
+                manifest or the time, are then left out. Otherwise, the former are sent, and the latter are refused.
 
         Raises:
             InvalidRequestError, IntentConflictError: The request is refused.
@@ -119,7 +121,7 @@ class JobSubmitter:
         image_ids = request.pendingImageIds
         found = self.jobs.find_submission(request.intentId)
         if found and found.status == JobStatus.ABANDONED:
-            self.abandon(found, found.pendingImageIds or image_ids)
+            self.abandon(found, found.pendingImageIds or image_ids, is_scheduled=is_scheduled)
             found = None
         if found:
             require_same_request(found, request)
@@ -131,28 +133,39 @@ class JobSubmitter:
             self.logger.info("batch submission resumed", event=LogEvent.BATCH_SUBMIT_RESUMED)
             if found.submittedImages is not None:
                 image_ids = selected(image_ids, found.submittedImages)
-            submission, reasons = self._continue(found, image_ids, seconds_left, partial=partial)
+            others = {*request.pendingImageIds}.difference(image_ids)
+            submission, reasons = self._continue(
+                found, image_ids, seconds_left, is_scheduled=is_scheduled, others=others
+            )
         else:
             require_allowed(request, self.settings)
             new = self._new_submission(request, trace_id)
             self.logger.info("batch submission started", event=LogEvent.BATCH_SUBMIT_STARTED)
-            choice = self._choose(new, image_ids)
+            choice = self._choose(new, image_ids, is_scheduled=is_scheduled)
             # Another invocation that has begun the intent since may hold the images.
             if len(choice.holdable) < self.settings.min_records and not self.jobs.find_submission(request.intentId):
                 self._require_enough(len(choice.images), choice.left_out)
             stored = self.jobs.begin_intent(new)
             if stored.submitTime != new.submitTime:
                 # Another invocation began the intent a moment before.
-                return self.submit(request, trace_id, seconds_left, partial=partial)
+                return self.submit(request, trace_id, seconds_left, is_scheduled=is_scheduled)
             self.logger.append_keys(traceId=stored.traceId)
-            submission, reasons = self._continue(stored, image_ids, seconds_left, choice, partial=partial)
+            submission, reasons = self._continue(stored, image_ids, seconds_left, choice, is_scheduled=is_scheduled)
         left_out = {**left_out_before(request, submission), **reasons}
         return self._create(submission, len(request.pendingImageIds), left_out)
 
-    def resume(self, submission: Submission, seconds_left: SecondsLeft) -> SubmittedJob:
+    def resume(
+        self, submission: Submission, held: Sequence[str], seconds_left: SecondsLeft, *, is_scheduled: bool
+    ) -> SubmittedJob:
         """Submit the job of an intent without its request. The intent's item lists its images.
 
         If the images have changed since the item fixed them, the intent is abandoned. The images wait for another one.
+
+        Args:
+            submission: The intent's item.
+            held: The images that the intent holds, as the index has them.
+            seconds_left: Returns how long the function may still run.
+            is_scheduled: Whether the schedule has begun the intent.
 
         Raises:
             InvalidRequestError: The intent is abandoned: too few of its images can be sent, or they have changed.
@@ -162,9 +175,11 @@ class JobSubmitter:
         image_ids = submission.pendingImageIds or []
         self.logger.info("batch submission resumed", event=LogEvent.BATCH_SUBMIT_RESUMED)
         try:
-            continued, reasons = self._continue(submission, image_ids, seconds_left, partial=True)
+            continued, reasons = self._continue(
+                submission, image_ids, seconds_left, is_scheduled=is_scheduled, others={*held}.difference(image_ids)
+            )
         except SubmissionLostError as lost:
-            if not self.abandon(submission, image_ids):
+            if not self.abandon(submission, image_ids, is_scheduled=is_scheduled):
                 raise
             raise InvalidRequestError(str(lost), "The images wait for another job.") from lost
         # Without the ids, only an intent with a published manifest is continued.
@@ -175,6 +190,8 @@ class JobSubmitter:
         submission: Submission,
         image_ids: Sequence[str],
         left_out: Mapping[str, Unfit] | None = None,
+        *,
+        is_scheduled: bool,
     ) -> bool:
         """End an intent that has no published manifest: release its images and delete its item.
 
@@ -182,15 +199,18 @@ class JobSubmitter:
             submission: The intent's item.
             image_ids: The requested images.
             left_out: The reasons of images that cannot be sent. The attempts of the others do not count.
+            is_scheduled: Whether the schedule has begun the intent.
 
         Returns:
             Whether the intent has ended. Otherwise, its manifest is published.
         """
         if not self.jobs.abandon(submission):
             return False
+        reasons = left_out or {}
         stored = self.pending.find(image_ids)
-        self._release(submission, stored, left_out or {})
-        self.pending.release(hold_of(submission), stored.values(), None, self.settings.max_attempts)
+        self._release(submission, stored, reasons, is_scheduled=is_scheduled)
+        rest = [image for image in stored.values() if image.image_id not in reasons]
+        self.pending.release(submission.hold, rest, None, self._uncounted_limit(is_scheduled=is_scheduled))
         self.jobs.delete_abandoned(submission)
         return True
 
@@ -215,7 +235,8 @@ class JobSubmitter:
         seconds_left: SecondsLeft,
         choice: Choice | None = None,
         *,
-        partial: bool,
+        is_scheduled: bool,
+        others: Collection[str] = (),
     ) -> tuple[Submission, Mapping[str, Unfit]]:
         """Hold the images of an intent, fix them in its item and publish its manifest, unless that is done.
 
@@ -226,7 +247,8 @@ class JobSubmitter:
             image_ids: The requested images, or those that the item has fixed.
             seconds_left: Returns how long the function may still run.
             choice: The images as they were read before the intent began, or None if it was begun earlier.
-            partial: Whether images that do not fit are left out.
+            is_scheduled: Whether the schedule has begun the intent.
+            others: Images that the intent may hold besides. They are released if the item has fixed the images.
 
         Returns:
             The intent's item, and the images that are left out.
@@ -237,11 +259,11 @@ class JobSubmitter:
         """
         if submission.manifestPublished:
             return submission, {}
-        choice = choice or self._choose(submission, image_ids)
+        choice = choice or self._choose(submission, image_ids, is_scheduled=is_scheduled)
         left_out = dict(choice.left_out)
         is_fixed = submission.submittedImages is not None
         try:
-            held = self.pending.hold(hold_of(submission), choice.holdable)
+            held = self.pending.hold(submission.hold, choice.holdable)
             left_out |= {image.image_id: Unfit.NOT_PENDING for image in choice.holdable if image.image_id not in held}
             images = [replace(image, stored=held[image.image_id]) for image in choice.images if image.image_id in held]
             self._require_enough(len(images), left_out)
@@ -251,7 +273,7 @@ class JobSubmitter:
                 seconds_left,
                 submission.modelInvocationType,
                 submission.image_delivery,
-                partial=partial and not is_fixed,
+                partial=is_scheduled and not is_fixed,
             ) as draft:
                 left_out |= draft.left_out
                 self._report(left_out)
@@ -260,7 +282,11 @@ class JobSubmitter:
                     submission = self.jobs.fix_images(submission, manifest_images(image_ids, draft.etags))
                 fixed = image_ids if is_fixed else selected(image_ids, submission.submittedImages or "")
                 require_same_images(submission, fixed, draft.etags)
-                self._release(submission, held, left_out)
+                self._release(submission, held, left_out, is_scheduled=is_scheduled)
+                if is_fixed:
+                    # The invocation that fixed the images may have ended before it released the others.
+                    left = self.pending.find(sorted(others)).values()
+                    self.pending.release(submission.hold, left, None, self._uncounted_limit(is_scheduled=is_scheduled))
                 self._publish(draft, images, submission)
         except InvalidRequestError as refusal:
             if is_fixed:
@@ -268,26 +294,46 @@ class JobSubmitter:
                 # images. The remedy of the refusal, another request, would be refused under this intent.
                 problem = f"the manifest cannot be written ({refusal.problem})"
                 raise submission_lost(submission, problem) from refusal
-            if not self.abandon(submission, image_ids, left_out):
+            if not self.abandon(submission, image_ids, left_out, is_scheduled=is_scheduled):
                 raise submission_lost(submission, refusal.problem) from refusal
             raise
         return submission, left_out
 
-    def _choose(self, submission: Submission, image_ids: Sequence[str]) -> Choice:
+    def _choose(self, submission: Submission, image_ids: Sequence[str], *, is_scheduled: bool) -> Choice:
         """Read the items of images, and choose those that an intent may read."""
         known = self.pending.find(image_ids)
-        images, unfit = select_images(image_ids, known, submission)
+        images, unfit = select_images(image_ids, known, submission, accept_failed=not is_scheduled)
         unsupported = [known[image_id] for image_id, reason in unfit.items() if reason is Unfit.UNSUPPORTED]
         holdable = [*(image.stored for image in images), *(image for image in unsupported if image.is_indexed)]
         return Choice(images, holdable, unfit)
 
-    def _release(self, submission: Submission, held: Mapping[str, StoredImage], left_out: Mapping[str, Unfit]) -> None:
+    def _release(
+        self,
+        submission: Submission,
+        held: Mapping[str, StoredImage],
+        left_out: Mapping[str, Unfit],
+        *,
+        is_scheduled: bool,
+    ) -> None:
         """Release the images that an intent holds and that cannot be sent."""
+        # If no image could be read, the function rather than the images lacks something, such as a permission.
+        is_general = set(left_out.values()) == {Unfit.UNREADABLE} and held.keys() <= left_out.keys()
         for reason in sorted(set(left_out.values())):
             images = [held[image_id] for image_id, why in left_out.items() if why is reason and image_id in held]
-            attempts = 0 if reason in PERMANENT else self.settings.max_attempts
-            counted = None if reason is Unfit.NO_ROOM else reason.value
-            self.pending.release(hold_of(submission), images, counted, attempts)
+            if reason is Unfit.NO_ROOM or is_general:
+                limit = self._uncounted_limit(is_scheduled=is_scheduled)
+                self.pending.release(submission.hold, images, None, limit)
+            else:
+                attempts = 0 if reason in PERMANENT else self.settings.max_attempts
+                self.pending.release(submission.hold, images, reason.value, attempts)
+
+    def _uncounted_limit(self, *, is_scheduled: bool) -> int:
+        """Return the number of attempts after which an image has failed if its last attempt did not count.
+
+        A request may have named images that had failed before. The schedule takes only images that wait, even if an app
+        has let them wait again after their last attempt.
+        """
+        return MAX_ATTEMPTS_OF_ANY_IMAGE if is_scheduled else self.settings.max_attempts
 
     def _publish(self, draft: Draft, images: Sequence[Image], submission: Submission) -> None:
         """Publish the manifest, and record in the images' items the contents that it has."""
@@ -334,7 +380,7 @@ class JobSubmitter:
             raise InvalidRequestError(
                 f"only {count} of {count + len(left_out)} images can be sent (left out: {reasons}). A batch job needs "
                 f"at least {self.settings.min_records}",
-                "Add pending images of the user that are in the bucket.",
+                "Add pending images that are in the bucket.",
             )
 
     def _report(self, left_out: Mapping[str, Unfit]) -> None:
@@ -421,11 +467,6 @@ def manifest_images(image_ids: Sequence[str], etags: Mapping[str, str]) -> dict[
         "imageCount": len(ids),
         **({} if ids == [*image_ids] else {"pendingImageIds": ids_that_fit(ids)}),
     }
-
-
-def hold_of(submission: Submission) -> Hold:
-    """Return the hold of an intent on its images."""
-    return Hold(submission.intentId, submission.submitTime)
 
 
 def ids_that_fit(image_ids: Sequence[str]) -> list[str] | None:

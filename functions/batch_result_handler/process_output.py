@@ -40,7 +40,7 @@ from yorutsuke_common.schema import (
 from yorutsuke_common.settings import ResultSettings
 
 from .claims import release_claim
-from .release_images import ImageReleaser, hold_of, is_own, transaction_key
+from .release_images import ImageReleaser, is_own, transaction_key
 from .result_metrics import ResultMetrics
 
 CONCURRENT_CHUNKS = 2
@@ -181,6 +181,9 @@ class OutputProcessor:
         images = self.stores.pending.find(sorted(image_ids))
         owners = {image_id: image.user_id for image_id, image in images.items()}
         parsed = {record.transaction.imageId for record in chunk.parsed}
+        if requested is None and job.userId is None:
+            # The item does not list the images of a large job, but each of them names the job's intent.
+            requested = frozenset(id_ for id_, image in images.items() if image.intent_id == job.intentId)
         taken = self._taken(job, [image for image_id, image in images.items() if image_id in parsed])
         transactions, refused = split_by_job(job, requested, chunk.parsed, owners, taken)
         unmoved = self._store_transactions(job, transactions, images, date)
@@ -193,7 +196,7 @@ class OutputProcessor:
             unread={
                 letter.imageId: letter.reason.value
                 for letter in dead_letters
-                if letter.imageId in images and is_own(images[letter.imageId], hold_of(job))
+                if letter.imageId in images and is_own(images[letter.imageId], job.hold)
             },
         )
 
@@ -203,7 +206,7 @@ class OutputProcessor:
         An image is also in another job if its transaction is of that job. A transaction that this job stored earlier
         counts as before.
         """
-        hold = hold_of(job)
+        hold = job.hold
         ids = {image.image_id: transaction_key(job, image)[1] for image in images}
         released: list[StoredImage] = []
         taken: dict[str, StoredImage] = {}
@@ -263,7 +266,7 @@ class OutputProcessor:
         An image with another upload than the one that the job has read waits for another job. No job reads the others
         again.
         """
-        hold = hold_of(job)
+        hold = job.hold
         found = self.stores.pending.find([*unmoved]).values()
         replaced = [image for image in found if unmoved[image.image_id].is_replaced]
         self.stores.pending.release(hold, replaced, None, self.settings.max_attempts)

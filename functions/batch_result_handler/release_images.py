@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from aws_lambda_powertools import Logger
 
-from yorutsuke_common.aws.pending_images import Hold, PendingImages, StoredImage
+from yorutsuke_common.aws.pending_images import PendingImages, StoredImage
 from yorutsuke_common.aws.transactions import Transactions
 from yorutsuke_common.hashing import transaction_id
 from yorutsuke_common.names import LogEvent
-from yorutsuke_common.schema import BatchJob
+from yorutsuke_common.schema import BatchJob, Hold
 
 NO_RECORD = "NO_RECORD"
 """The reason of an image without a record in the job's complete output."""
@@ -32,16 +32,21 @@ class ImageReleaser:
 
         The caller must make sure that no other invocation stores transactions of the job.
         """
-        hold = hold_of(job)
+        hold = job.hold
         found = self.pending.find([*reasons]).values()
         self._release(job, [image for image in found if is_own(image, hold)], reasons)
 
     def release_all(self, job: BatchJob, reason: str) -> None:
-        """Release every image that the job still holds."""
-        hold = hold_of(job)
-        found = self.pending.find(self.pending.held().get(job.intentId, ())).values()
-        held = [image for image in found if image.is_held(hold)]
+        """Release every image that the job still holds. The caller must make sure of the same."""
+        held = self.held(job)
         self._release(job, held, {image.image_id: reason for image in held})
+
+    def held(self, job: BatchJob) -> list[StoredImage]:
+        """Return the images that the job still holds, also if the index does not have them yet."""
+        every_image_has_a_record = job.resultStats is not None and job.resultStats.missingCount == 0
+        listed = () if every_image_has_a_record else job.pendingImageIds or ()
+        found = self.pending.find(sorted({*listed, *self.pending.held().get(job.intentId, ())}))
+        return [image for image in found.values() if image.is_held(job.hold)]
 
     def _release(self, job: BatchJob, images: Sequence[StoredImage], reasons: Mapping[str, str]) -> None:
         keys = {image.image_id: transaction_key(job, image) for image in images}
@@ -52,7 +57,7 @@ class ImageReleaser:
             if transaction not in stored and transaction != image.transaction_id:
                 by_reason.setdefault(reasons[image.image_id], []).append(image)
         for reason, unread in sorted(by_reason.items()):
-            failed = self.pending.release(hold_of(job), unread, reason, self.max_attempts)
+            failed = self.pending.release(job.hold, unread, reason, self.max_attempts)
             self.logger.warning(
                 "images released",
                 event=LogEvent.BATCH_RESULT_IMAGES_RELEASED,
@@ -60,11 +65,6 @@ class ImageReleaser:
                 count=len(unread),
                 failed=failed,
             )
-
-
-def hold_of(job: BatchJob) -> Hold:
-    """Return the hold of a job on its images."""
-    return Hold(job.intentId, job.submitTime)
 
 
 def is_own(image: StoredImage, hold: Hold) -> bool:

@@ -15,6 +15,7 @@
         ├── InvalidRequestError         a request for a job breaks a rule
         ├── IntentConflictError         a request differs from the one that began its intent
         ├── JobConflictError            Bedrock has two jobs for one intent
+        ├── JobOverdueError             the end of a job was never processed
         └── BedrockRefusedError         Bedrock refuses the job as it is
 
 Both branches make the event fail, so that it is not lost. SQS delivers a failed message again and, after the last
@@ -105,6 +106,10 @@ class JobConflictError(PermanentError):
 
     The job that the item does not name must be stopped.
     """
+
+
+class JobOverdueError(PermanentError):
+    """A job was submitted longer ago than Bedrock lets a job run, and its end was not processed."""
 
 
 class BedrockRefusedError(PermanentError):

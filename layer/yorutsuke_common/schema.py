@@ -6,6 +6,7 @@ The text of a validation error never quotes the input, because it may reach a lo
 
 import re
 from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from datetime import date as calendar_date
 from decimal import Decimal
@@ -286,6 +287,14 @@ class RecordCounts(_Model):
     outputTokenCount: Count | None = None
 
 
+@dataclass(frozen=True)
+class Hold:
+    """The right of an intent to read images. An intent that begins again after its item was deleted has a new time."""
+
+    intent_id: str
+    submit_time: str
+
+
 class BatchJob(_Model):
     """An item of the batch-jobs table: partition key `intentId`, looked up by `jobId` through `jobIdIndex`.
 
@@ -322,6 +331,11 @@ class BatchJob(_Model):
     def trace_id(self) -> str:
         """The trace id of the submission, or one derived from the job's id: the same for every delivery."""
         return self.traceId or derived_trace_id(self.jobId)
+
+    @property
+    def hold(self) -> Hold:
+        """The hold of the job on its images."""
+        return Hold(self.intentId, self.submitTime)
 
     @property
     def submitted_at(self) -> datetime | None:
@@ -386,6 +400,11 @@ class Submission(_Model):
     def image_delivery(self) -> ImageDelivery:
         """How the images of the job reach the model."""
         return "s3" if self.inputUri else "inline"
+
+    @property
+    def hold(self) -> Hold:
+        """The hold of the intent on its images."""
+        return Hold(self.intentId, self.submitTime)
 
     @property
     def input_folder(self) -> str:

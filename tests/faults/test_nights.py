@@ -1,6 +1,6 @@
 """Tests that nights pass, and that they find violations if a safeguard of the schedule is removed."""
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -15,9 +15,9 @@ from batch_result_handler.record_job_end import JobEndRecorder
 from batch_result_handler.release_images import ImageReleaser
 from yorutsuke_common.aws.batch_jobs import BatchJobs
 from yorutsuke_common.aws.dynamodb import Item, Statement
-from yorutsuke_common.aws.pending_images import Hold, PendingImages, StoredImage
+from yorutsuke_common.aws.pending_images import PendingImages, StoredImage
 from yorutsuke_common.events import JobEnd
-from yorutsuke_common.schema import BatchJob, JobStatus, Submission
+from yorutsuke_common.schema import BatchJob, Hold, JobStatus, Submission
 
 from .night_campaign import NightCampaign
 from .nights import COUNTERS, serve_nights
@@ -152,14 +152,11 @@ def _do_not_resume(patch: pytest.MonkeyPatch) -> None:
 def _take_over_later_holds(patch: pytest.MonkeyPatch) -> None:
     judge = images_module._judge  # pyright: ignore[reportPrivateUsage]
 
-    def judge_earlier(stored: StoredImage | None, submission: Submission) -> Image | Unfit:
-        return judge(stored and replace(stored, submitted_at=None), submission)
-
-    def restore(stored: StoredImage | None, submission: Submission) -> Image | Unfit:
-        judged = judge_earlier(stored, submission)
+    def judge_earlier(stored: StoredImage | None, submission: Submission, usable: Collection[str]) -> Image | Unfit:
+        judged = judge(stored and replace(stored, submitted_at=None), submission, usable)
         return replace(judged, stored=stored) if isinstance(judged, Image) and stored else judged
 
-    patch.setattr(images_module, "_judge", restore)
+    patch.setattr(images_module, "_judge", judge_earlier)
 
 
 def _never_fail(patch: pytest.MonkeyPatch) -> None:

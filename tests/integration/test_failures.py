@@ -319,7 +319,7 @@ def test_image_without_owner_is_an_owner_mismatch(stage: Stage) -> None:
     letters = {letter.get("imageId"): letter["reason"] for letter in stage.dead_letters()}
     assert letters == {"img-2": "OWNER_MISMATCH", None: "INVALID_JSON"}
     assert sorted(stage.transactions()) == ["img-1", "img-3"]
-    assert stage.images()["img-2"]["status"] == "submitted"
+    assert stage.images()["img-2"]["status"] == "pending"
     assert "uploads/user-1/img-2.png" in stage.objects()
 
 

@@ -162,6 +162,16 @@ def test_job_end_releases_images_without_transaction(stage: Stage, end: str) -> 
     assert _statuses(stage) == {"img-1": "processed", "img-2": "pending", "img-3": "pending"}
 
 
+def test_job_end_releases_images_that_the_index_lacks(stage: Stage) -> None:
+    _seed(stage)
+    # The handler queries the table of jobs first.
+    stage.calls.replace_response("Query", lambda params: {"Items": []} if "status" in params["IndexName"] else None)
+
+    assert stage.deliver(job_end("Failed")) == []
+
+    assert set(_statuses(stage).values()) == {"pending"}
+
+
 def test_no_other_job_reads_unmoved_image(stage: Stage) -> None:
     message = _seed(stage, simple_record("img-1"))
     stage.calls.fail("CopyObject", "AccessDenied")

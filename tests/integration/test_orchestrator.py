@@ -168,7 +168,7 @@ def test_image_too_large_for_converse_is_left_out(orchestrator: Orchestrator) ->
     orchestrator.stage.aws.s3.put_object(Bucket=BUCKET, Key="uploads/user-1/img-4.png", Body=bytes(3_750_001))
 
     converse = orchestrator.invoke(request([*IMAGE_IDS, "img-4"], modelId=CLAUDE))
-    assert orchestrator.stage.images()["img-4"]["status"] == "failed"
+    assert orchestrator.stage.images()["img-4"]["status"] == "pending"
     orchestrator.put_unsubmitted_images(IMAGE_IDS)
     nova = orchestrator.invoke(request([*IMAGE_IDS, "img-4"], intentId="intent-2"))
 
@@ -275,8 +275,8 @@ def test_too_few_usable_images_are_refused(orchestrator: Orchestrator) -> None:
         orchestrator.invoke(request())
 
     assert str(raised.value) == (
-        "only 2 of 3 images can be sent (left out: UNKNOWN 1). A batch job needs at least 3. Add pending images of the "
-        "user that are in the bucket."
+        "only 2 of 3 images can be sent (left out: UNKNOWN 1). A batch job needs at least 3. Add pending images that "
+        "are in the bucket."
     )
     assert _state(orchestrator) == EMPTY_STATE
     assert "GetObject" not in orchestrator.stage.calls.counts()

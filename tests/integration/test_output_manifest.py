@@ -189,8 +189,8 @@ def test_matching_manifest_counts_are_stored(stage: Stage, read_logs: LogReader)
         "outputTokenCount": 9120,
     }
     assert stage.job()["status"] == "COMPLETED"
-    # The images whose records do not name them are released.
-    released = {"Query": 1, "BatchGetItem": 2, "BatchExecuteStatement": 1}
+    # The images whose records do not name them are found, and released under a claim.
+    released = {"Query": 2, "BatchGetItem": 3, "UpdateItem": 2, "BatchExecuteStatement": 1}
     assert stage.calls.counts() == Counter({"Query": 1, "GetObject": 1, "UpdateItem": 1}) + Counter(released)
     assert "submitted" not in {item["status"] for item in stage.images().values()}
     entries = read_logs()

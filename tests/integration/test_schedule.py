@@ -1,6 +1,7 @@
 """Tests of scheduled runs: the waiting images of all users are submitted, each in one job."""
 
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from local.in_memory import FunctionDiedError
 from local.lambda_context import lambda_context
-from yorutsuke_common.errors import BedrockRefusedError, InvalidRequestError
+from yorutsuke_common.errors import BedrockRefusedError, InvalidRequestError, JobOverdueError
 from yorutsuke_common.names import MAX_FUNCTION_SECONDS
 
 from .aws_calls import crash
@@ -77,16 +78,16 @@ def test_run_submits_all_users_in_one_job(orchestrator: Orchestrator, read_logs:
     assert events == ["BATCH_SCHEDULE_STARTED", "BATCH_SUBMIT_STARTED", "BATCH_SUBMITTED", "BATCH_SCHEDULE_ENDED"]
 
 
-def test_too_few_images_wait(orchestrator: Orchestrator, read_logs: LogReader) -> None:
+def test_too_few_images_wait(orchestrator: Orchestrator, read_logs: LogReader, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    clock.now = datetime(2026, 11, 26, 9, 1, tzinfo=UTC)
     _put_images(orchestrator, [1, 2])
 
     assert orchestrator.run() == {"jobs": [], "waitingImages": 2}
 
     assert (orchestrator.bedrock.jobs, orchestrator.stage.items(BATCH_JOBS)) == ({}, [])
     assert set(orchestrator.image_statuses().values()) == {"pending"}
-    [(waiting, age)] = _metrics(read_logs())
-    assert waiting == 2
-    assert age > 24 * 3600
+    assert _metrics(read_logs()) == [(2, 24 * 3600)]
 
 
 def test_run_divides_images_evenly(orchestrator: Orchestrator) -> None:
@@ -333,6 +334,109 @@ def test_refused_job_does_not_block_other_images(
     ]
     orchestrator.run("2026-11-28T02:00:00Z")
     assert _jobs(orchestrator) == [_ids(range(5, 9)), _ids(range(1, 5))]
+
+
+def test_crash_before_release_of_left_out_images_recovers(
+    orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _put_images(orchestrator, range(1, 7))
+    monkeypatch.setattr("batch_orchestrator.manifest.MAX_MANIFEST_BYTES", len(manifest_of(_ids([1, 2, 3]))))
+    # The item has fixed three images, and the intent still holds the other three.
+    orchestrator.stage.calls.crash_after("UpdateItem")
+    with pytest.raises(FunctionDiedError):
+        orchestrator.run()
+    orchestrator.stage.calls.reset()
+
+    orchestrator.run()
+
+    assert _jobs(orchestrator) == [_ids([1, 2, 3]), _ids([4, 5, 6])]
+    assert {item["attempts"] for item in orchestrator.stage.images().values()} == {1}
+
+
+def test_run_leaves_out_image_that_failed_meanwhile(orchestrator: Orchestrator) -> None:
+    _put_images(orchestrator, range(1, 5))
+    orchestrator.stage.calls.before_call(
+        "BatchGetItem",
+        lambda: orchestrator.stage.change(PENDING_IMAGES, {"imageId": "img-1"}, status="failed"),
+    )
+
+    orchestrator.run()
+
+    assert _jobs(orchestrator) == [_ids([2, 3, 4])]
+    assert orchestrator.image_statuses()["img-1"] == "failed"
+
+
+def test_full_quota_ends_run_without_error(orchestrator: Orchestrator, read_logs: LogReader) -> None:
+    _put_images(orchestrator, range(1, 5))
+    orchestrator.bedrock.errors += [(400, "ServiceQuotaExceededException")]
+    assert orchestrator.run() == {"jobs": [], "waitingImages": 4}
+    orchestrator.bedrock.errors += [(400, "ServiceQuotaExceededException")]
+    _put_images(orchestrator, range(5, 9))
+
+    assert orchestrator.run() == {"jobs": [], "waitingImages": 4}
+
+    events = [entry["event"] for entry in read_logs() if "_aws" not in entry]
+    assert events.count("BATCH_SCHEDULE_LIMITED") == 2
+    assert len(orchestrator.run()["jobs"]) == 2
+    assert _jobs(orchestrator) == [_ids(range(1, 5)), _ids(range(5, 9))]
+
+
+def test_item_without_owner_or_key_fails(orchestrator: Orchestrator) -> None:
+    _put_images(orchestrator, range(1, 6))
+    for image_id, name in (("img-1", "userId"), ("img-2", "s3Key")):
+        orchestrator.stage.aws.dynamodb.update_item(
+            TableName=PENDING_IMAGES, Key={"imageId": {"S": image_id}}, UpdateExpression=f"REMOVE {name}"
+        )
+
+    orchestrator.run()
+
+    assert _jobs(orchestrator) == [_ids([3, 4, 5])]
+    assert [orchestrator.image_statuses()[image_id] for image_id in ("img-1", "img-2")] == ["failed", "failed"]
+
+
+def test_overdue_job_is_reported_and_does_not_count(
+    orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    monkeypatch.setenv("MAX_CONCURRENT_JOBS", "1")
+    clear_orchestrator_caches()
+    _put_images(orchestrator, range(1, 5))
+    orchestrator.run()
+    clock.advance(timedelta(days=8, seconds=1).total_seconds())
+    _put_images(orchestrator, range(5, 9))
+
+    with pytest.raises(JobOverdueError, match="its end was never processed"):
+        orchestrator.run(NEXT_NIGHT)
+
+    assert _jobs(orchestrator) == [_ids(range(1, 5)), _ids(range(5, 9))]
+
+
+def test_repeated_run_after_failed_job_submits_images_again(orchestrator: Orchestrator) -> None:
+    _put_images(orchestrator, range(1, 5))
+    orchestrator.run()
+    orchestrator.stage.deliver(job_end("Failed", job_id=orchestrator.job().job_id))
+
+    assert [job["intentId"] for job in orchestrator.run()["jobs"]] == ["schedule-20261126T020000Z-1"]
+
+    assert _jobs(orchestrator) == [_ids(range(1, 5))] * 2
+
+
+def test_resume_without_time_waits_for_the_next_run(
+    orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    _put_images(orchestrator, range(1, 5))
+    orchestrator.stage.calls.crash_after("UpdateItem")
+    with pytest.raises(FunctionDiedError):
+        orchestrator.run()
+    orchestrator.stage.calls.reset()
+    clock.advance(MAX_FUNCTION_SECONDS + 1)
+
+    orchestrator.invoke({"scheduledTime": NEXT_NIGHT}, lambda_context(seconds=149))
+
+    assert orchestrator.item(INTENT)["status"] == "SUBMITTING"
+    orchestrator.run(NEXT_NIGHT)
+    assert _jobs(orchestrator) == [_ids(range(1, 5))]
 
 
 @pytest.mark.parametrize("scheduled_time", ["", "tomorrow", None, 7])

@@ -39,7 +39,10 @@ class Condition:
 STUCK = {
     "submissions begun": Condition(
         # The invocation that began an older submission has ended.
-        lambda job: job.status == JobStatus.SUBMITTING and age_seconds(job.submitted) > MAX_FUNCTION_SECONDS,
+        lambda job: (
+            job.status in (JobStatus.SUBMITTING, JobStatus.ABANDONED)
+            and age_seconds(job.submitted) > MAX_FUNCTION_SECONDS
+        ),
         "submissions without a job, although their invocation has ended",
         "send the request of {job} again, or run {submissions} if it was invoked asynchronously",
     ),

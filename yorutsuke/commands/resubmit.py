@@ -80,9 +80,7 @@ def _preview(stored: StoredJob, chosen: Resubmission, *, is_job: bool) -> Group:
             "images with a transaction": chosen.read,
             "user": stored.userId or "the user of each image",
             "model": stored.modelId,
-            "effect": f"{continued} {chosen.intent_id}"
-            if is_job
-            else "too few for a job: they wait for a scheduled run",
+            "effect": f"{continued} {chosen.intent_id}" if is_job else "too few images for a job of their own",
         },
     )
 

@@ -86,7 +86,9 @@ def _run(
     image_delivery: ImageDelivery | None,
 ) -> SmokeResult:
     with screen.progress("Uploading receipts", len(receipts)) as advance, seconds.of("upload"):
-        upload(stage, run.run_id, {receipt.image_id: draw(receipt) for receipt in receipts}, advance)
+        images = {receipt.image_id: draw(receipt) for receipt in receipts}
+        # A scheduled run must not collect the images before the request of the smoke run.
+        upload(stage, run.run_id, images, advance, is_collected=False)
     request: dict[str, object] = {"intentId": run.run_id, "userId": run.run_id, "pendingImageIds": run.image_ids}
     if image_delivery:
         request["imageDelivery"] = image_delivery

@@ -13,15 +13,31 @@ CONCURRENT_CALLS = 16
 """Number of concurrent calls. 100 images then take a few seconds, also from another continent."""
 
 
-def upload(stage: Stage, user_id: str, images: Mapping[str, bytes], advance: Callable[[], None]) -> None:
-    """Upload PNG images of a user, by image id. Raises botocore's errors."""
+def upload(
+    stage: Stage,
+    user_id: str,
+    images: Mapping[str, bytes],
+    advance: Callable[[], None],
+    *,
+    is_collected: bool = True,
+) -> None:
+    """Upload PNG images of a user, by image id. Raises botocore's errors.
+
+    Args:
+        stage: The stage.
+        user_id: The user.
+        images: The content of each image, by image id.
+        advance: Called after each image.
+        is_collected: Whether a schedule may collect the images.
+    """
 
     def upload_one(image_id: str) -> None:
         key = f"{UPLOADS_PREFIX}{user_id}/{image_id}.png"
         stage.clients.s3.put_object(
             Bucket=stage.settings.images_bucket, Key=key, Body=images[image_id], ContentType="image/png"
         )
-        image = PendingImage(imageId=image_id, userId=user_id, s3Key=key, uploadedAt=iso_utc(datetime.now(UTC)))
+        uploaded_at = iso_utc(datetime.now(UTC)) if is_collected else None
+        image = PendingImage(imageId=image_id, userId=user_id, s3Key=key, uploadedAt=uploaded_at)
         stage.clients.dynamodb.put_item(
             TableName=stage.settings.pending_images_table, Item=to_item(image.model_dump(exclude_none=True))
         )

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from yorutsuke_common.names import IMAGE_STATUS_INDEX
 from yorutsuke_common.object_keys import upload_key
-from yorutsuke_common.schema import ImageStatus
+from yorutsuke_common.schema import Hold, ImageStatus
 
 from .dynamodb import ChunkedClient, Item, Statement, update
 
@@ -34,14 +34,6 @@ ATTRIBUTES = (
 )
 """The attributes that this project reads. The app may add others, up to 400 KB."""
 _ETAG = re.compile(r'"?[!#-~]+"?')
-
-
-@dataclass(frozen=True)
-class Hold:
-    """The right of an intent to read images. An intent that begins again after its item was deleted has a new time."""
-
-    intent_id: str
-    submit_time: str
 
 
 @dataclass(frozen=True)
@@ -140,8 +132,8 @@ class PendingImages:
         intents: dict[str, list[str]] = {}
         for item in found:
             # Another program may have written the status. An intent writes its id with it.
-            if "intentId" in item:
-                intents.setdefault(item["intentId"]["S"], []).append(item["imageId"]["S"])
+            if intent_id := item.get("intentId", {}).get("S"):
+                intents.setdefault(intent_id, []).append(item["imageId"]["S"])
         return intents
 
     def hold(self, hold: Hold, images: Iterable[StoredImage], *, again: bool = False) -> dict[str, StoredImage]:
@@ -182,7 +174,7 @@ class PendingImages:
         """Release images that an intent holds, and return how many of them have failed.
 
         A released image waits for another job, or has failed if its attempts are used up. An image that the intent has
-        already released and that has failed gets the new reason. Other images are left out.
+        released before and that has failed gets the new reason. Other images are left out.
 
         Args:
             hold: The intent.
@@ -194,7 +186,8 @@ class PendingImages:
         statements: list[Statement] = []
         failed = 0
         for image in images:
-            if not image.is_held(hold) and (reason is None or not image.is_released(hold)):
+            has_failed = image.is_released(hold) and image.status == ImageStatus.FAILED
+            if not image.is_held(hold) and (reason is None or not has_failed):
                 continue
             attempts = image.attempts - (reason is None)
             is_last = attempts >= max_attempts
@@ -261,13 +254,18 @@ class PendingImages:
 
         With `as_read`, its status and its hold must not have changed either.
         """
-        where = {"imageId": {"S": image.image_id}, "s3Key": {"S": image.s3_key}, "userId": {"S": image.user_id}}
-        optional = {"processedKey": image.processed_key}
+        attributes = {
+            # The app may have written an item without a key or a user.
+            "s3Key": image.s3_key or None,
+            "userId": image.user_id or None,
+            "processedKey": image.processed_key,
+        }
         if as_read:
-            where["status"] = {"S": image.status}
-            optional |= {"intentId": image.intent_id, "submittedAt": image.submitted_at}
-        where |= {name: {"S": value} for name, value in optional.items() if value is not None}
-        return update(self.table, changes, where, [name for name, value in optional.items() if value is None])
+            hold = {"intentId": image.intent_id, "submittedAt": image.submitted_at}
+            attributes |= {"status": image.status, **hold}
+        where = {"imageId": image.image_id} | {name: value for name, value in attributes.items() if value is not None}
+        missing = [name for name, value in attributes.items() if value is None]
+        return update(self.table, changes, {name: {"S": value} for name, value in where.items()}, missing)
 
 
 def _hold_attributes(image: StoredImage) -> Item:

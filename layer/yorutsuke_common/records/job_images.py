@@ -6,6 +6,9 @@ from yorutsuke_common.schema import BatchJob, DeadLetter, Reason, Transaction
 
 from .parser import ParsedRecord
 
+MAX_USER_ID_BYTES = 2048
+"""Maximum size of a user id, in bytes: that of a partition key. Source: Amazon DynamoDB developer guide, "Quotas"."""
+
 
 def split_by_job(
     job: BatchJob,
@@ -49,7 +52,7 @@ def _rejection(
     if requested is None and owner is None:
         detail = "the image must have an item in pending-images, because the job's images are not known"
         return Reason.UNKNOWN_IMAGE, detail
-    if job.userId is None and not owner:
+    if job.userId is None and not (owner and len(owner.encode()) <= MAX_USER_ID_BYTES):
         return (
             Reason.UNKNOWN_IMAGE,
             "the image must have an item with its user in pending-images",

@@ -203,10 +203,10 @@ def test_unreadable_upload_is_left_out(bucket: Bucket, code: str, status: int) -
 def test_other_errors_are_raised(bucket: Bucket, operation: str) -> None:
     bucket.upload(image("img-1").key)
     bucket.aws.fault = lambda call: (
-        Fault("error", code="InvalidRequest", status=400) if call.operation == operation else None
+        Fault("error", code="InvalidArgument", status=400) if call.operation == operation else None
     )
 
-    with pytest.raises(ClientError, match="InvalidRequest"):
+    with pytest.raises(ClientError, match="InvalidArgument"):
         bucket.copy([image("img-1")])
 
 

@@ -92,10 +92,14 @@ class Bucket:
         return self.answer(Key)
 
 
-def find(*items: Item, image_ids: tuple[str, ...] = ("image-1",)) -> tuple[list[Image], dict[str, Unfit]]:
+def find(
+    *items: Item, image_ids: tuple[str, ...] = ("image-1",), accept_failed: bool = True
+) -> tuple[list[Image], dict[str, Unfit]]:
     """Return the images that user-1 can submit from a table of these items, and the reasons for the others."""
     batch = ChunkedClient(cast("DynamoDBClient", Table(list(items))), CallPool(), TimeLimit(), Logs().logger)
-    return select_images(image_ids, PendingImages(batch, "pending-images").find(image_ids), SUBMISSION)
+    return select_images(
+        image_ids, PendingImages(batch, "pending-images").find(image_ids), SUBMISSION, accept_failed=accept_failed
+    )
 
 
 def body(content: bytes) -> dict[str, Any]:
@@ -164,6 +168,12 @@ def test_failed_image_and_own_image_are_selected(changes: Item) -> None:
     [found], left_out = find({**PENDING, **changes})
 
     assert (found.image_id, left_out) == ("image-1", {})
+
+
+def test_schedule_leaves_out_failed_image() -> None:
+    failed = find({**PENDING, "status": {"S": "failed"}}, accept_failed=False)
+
+    assert failed == ([], {"image-1": Unfit.NOT_PENDING})
 
 
 def test_image_without_a_status_is_pending() -> None:

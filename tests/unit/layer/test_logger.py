@@ -56,6 +56,7 @@ def test_log_event_value_equals_its_name() -> None:
         "BATCH_SUBMIT_FAILED",
         "BATCH_SCHEDULE_STARTED",
         "BATCH_SCHEDULE_ABANDONED",
+        "BATCH_SCHEDULE_LIMITED",
         "BATCH_SCHEDULE_ENDED",
     ]
 
