@@ -136,7 +136,13 @@ class Table:
     earlier: dict[tuple[str, ...], Item] = field(default_factory=dict[tuple[str, ...], Item])
     """Each item before its last write, as a lagging index may still return it."""
     partitions: tuple[str, ...] = ()
-    """The attributes that are partition keys of the table or of its indexes."""
+    """The attributes that are partition keys of the table, or of its indexes with all attributes."""
+    index_keys: tuple[str, ...] = ()
+    """The attributes that are partition keys of its other indexes. An update that changes the key deletes one entry and
+    writes another. An update that keeps the key writes none.
+
+    Source: Amazon DynamoDB developer guide, "Using Global Secondary Indexes in DynamoDB".
+    """
     units_per_second: float | None = None
     """Write units that each partition takes in a second, or None for no limit. It saves up those of one second."""
     clock: Callable[[], float] = time.monotonic
@@ -156,16 +162,16 @@ class Table:
         """Delete the item with this key if it exists."""
         self.items.pop(self.key_of(key), None)
 
-    def accepts(self, item: Item, /) -> bool:
-        """Return whether the partitions of an item take its write now, or throttle it."""
+    def accepts(self, item: Item, current: Item | None, /) -> bool:
+        """Return whether the partitions of an item take its write now, or throttle it. `current` is the stored item."""
         if self.units_per_second is None:
             return True
-        now, units = self.clock(), _write_units(item)
-        buckets = [
-            self.buckets.setdefault((name, item[name]["S"]), [self.units_per_second, now])
-            for name in self.partitions
-            if name in item
-        ]
+        now, units, earlier = self.clock(), _write_units(item), current or {}
+        written = {(name, item[name]["S"]) for name in self.partitions if name in item}
+        for name in self.index_keys:
+            if item.get(name) != earlier.get(name):
+                written |= {(name, each[name]["S"]) for each in (earlier, item) if name in each}
+        buckets = [self.buckets.setdefault(each, [self.units_per_second, now]) for each in written]
         for bucket in buckets:
             bucket[:] = [min(self.units_per_second, bucket[0] + (now - bucket[1]) * self.units_per_second), now]
         if any(bucket[0] < units for bucket in buckets):
@@ -335,7 +341,7 @@ class InMemoryAws:
             current = table.get(statement.where)
             refusal = None if current and statement.holds(current) else "ConditionalCheckFailed"
             item = {**(current or statement.where), **statement.changes}
-        if not table.accepts(item):
+        if not table.accepts(item, current):
             return _statement_error("ProvisionedThroughputExceeded")
         if refusal:
             return _statement_error(refusal)

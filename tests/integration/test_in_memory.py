@@ -321,9 +321,16 @@ class LimitedTable:
 
     partitions: tuple[str, ...] = ("userId",)
     now: float = 0.0
+    index_keys: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        self.table = Table(("intentId",), partitions=self.partitions, units_per_second=2, clock=lambda: self.now)
+        self.table = Table(
+            ("intentId",),
+            partitions=self.partitions,
+            index_keys=self.index_keys,
+            units_per_second=2,
+            clock=lambda: self.now,
+        )
         self.client = _in_memory(self.table).client("dynamodb")
 
     def execute(self, *statements: Any) -> list[str]:
@@ -352,6 +359,22 @@ def test_partition_throttles_writes_above_its_limit() -> None:
     limited.now = 60
     assert limited.execute(*inserts) == ["DuplicateItem", "DuplicateItem", THROTTLED, THROTTLED]
     assert len(limited.table.items) == 4
+
+
+def test_update_of_an_index_key_writes_two_entries() -> None:
+    limited = LimitedTable(partitions=(), index_keys=("status",))
+    for number in range(4):
+        limited.table.put(_entry(number, status="pending" if number else "failed"))
+
+    def change(number: int, **changes: str) -> Any:
+        return update(JOBS, to_item(changes), to_item({"intentId": f"intent-{number}"}))
+
+    # The entries of both keys take a unit: one of them is deleted, and one is written.
+    assert limited.execute(change(0, status="submitted"), change(1, status="submitted")) == ["", ""]
+    assert limited.execute(change(2, status="submitted"), change(3, status="processed")) == [THROTTLED, ""]
+    assert limited.execute(change(2, status="processed")) == [THROTTLED]
+    # Without a change of the key, the index is not written.
+    assert limited.execute(change(0, userId="user-2"), change(1, status="submitted")) == ["", ""]
 
 
 def test_partition_of_an_index_throttles_writes() -> None:
