@@ -44,6 +44,10 @@ A manifest can contain 2.5 times as many images of this size.
 DELIVERED_IMAGES = ((5_000, 145_000), (50_000, 13_000))
 """Number of images in a job, and the size of each one in bytes, for which both deliveries are compared. A manifest with
 the images has 1 GB in both cases."""
+MANY_USERS = (5_000, 145_000)
+"""Number of images in a job with one image per user, and the size of each one in bytes."""
+SCHEDULED = (50_000, 13_000)
+"""Number of waiting images for a scheduled run, and the size of each one in bytes."""
 RUNS = [
     (ways.BASELINE, min(SIZES), 0),
     *(
@@ -56,6 +60,8 @@ RUNS = [
     (ways.HOSTILE, HOSTILE_LINES, MAX_RECORD_BYTES),
     *((way, READ_LINES, LARGE_BYTES) for way in (ways.READS, ways.READS_JSON_LOADS)),
     *((way, *images) for images in DELIVERED_IMAGES for way in (ways.SUBMISSION, ways.SUBMISSION_BY_REFERENCE)),
+    *((way, *MANY_USERS) for way in (ways.USERS, ways.USERS_BY_REFERENCE)),
+    (ways.SCHEDULE, *SCHEDULED),
     *((way, IMAGES, IMAGE_BYTES) for way in (ways.SUBMISSION, ways.SUBMISSION_BY_SIXTEENS)),
 ]
 """Way, number of records and bytes per line of each run."""

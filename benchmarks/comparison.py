@@ -5,13 +5,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 
+from yorutsuke_common.names import MAX_FUNCTION_SECONDS
+
 from . import ways
 from .cold_start import ColdStart
 from .measure import Measured
 from .modelled_aws import PARTITION_UNITS, PENDING_IMAGES, TRANSACTIONS
 
-SPEED_UP_IN_S3 = 2
-"""Required speed-up of a submission with images in S3. Measured were 3 to 6, on cores that other processes share."""
+SPEED_UP_IN_S3 = {ways.SUBMISSION_BY_REFERENCE: 5, ways.USERS_BY_REFERENCE: 1}
+"""Required speed-up of a submission with images in S3. With one image per user, each image needs a listing."""
+COPIES_PER_SECOND = 3_500
+"""Copies that S3 makes in a second for a partition of a bucket.
+
+Source: Amazon S3 user guide, "Best practices design patterns: optimizing Amazon S3 performance".
+"""
+MAX_ADDED_MIB = 64
+"""Maximum memory that more records may add, in MiB."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +51,8 @@ def compare_runs(measured: Sequence[Measured], cold: ColdStart) -> list[Comparis
     [beside_baseline] = [one for one in handler if one.records == baseline.records]
     excess_calls = Counter(largest.calls) - Counter(fewest_calls(largest.records))
     submitted = last[ways.SUBMISSION]
-    more = f"MiB more than with {smallest.records} records"
     of_large_lines = f"{large_lines.records:,} lines of {large_lines.line_bytes // 1000} kB"
     of_images = f"{submitted.records:,} images of {submitted.line_bytes // 1000} kB submitted"
-    by_reference = [one for one in measured if one.way == ways.SUBMISSION_BY_REFERENCE]
     hostile = last[ways.HOSTILE]
     of_hostile = f"{hostile.records:,} hostile records of {hostile.line_bytes // 1000} kB"
     writes, reads = last[ways.WRITES], last[ways.READS]
@@ -57,12 +64,13 @@ def compare_runs(measured: Sequence[Measured], cold: ColdStart) -> list[Comparis
         Comparison(f"{largest.records:,} records: time", largest.seconds, 60, "s"),
         Comparison(f"{largest.records:,} records: calls above the minimum", excess_calls.total(), 0, "calls"),
         Comparison(f"{largest.records:,} records: missing writes", _missing_writes(largest), 0, "writes"),
-        Comparison(f"{largest.records:,} records: added peak memory", largest.peak_mib - smallest.peak_mib, 64, more),
-        Comparison(f"{of_large_lines}: added peak memory", large_lines.peak_mib - smallest.peak_mib, 64, more),
+        _added_memory(f"{largest.records:,} records", smallest, largest),
+        _added_memory(of_large_lines, smallest, large_lines),
         Comparison(f"{of_hostile}: peak memory", hostile.peak_mib, 256, "MiB"),
         _speed_up(f"{of_images}: speed-up over sixteen at a time", last[ways.SUBMISSION_BY_SIXTEENS], submitted, 1),
         Comparison(f"{of_images}: peak memory", submitted.peak_mib, 512, "MiB"),
-        *(comparison for one in by_reference for comparison in _delivery_comparisons(measured, one)),
+        *(comparison for one in measured if one.way in ways.BESIDE for comparison in _deliveries(measured, one)),
+        *_schedule_comparisons(last[ways.SCHEDULE]),
         *(
             Comparison(f"{one.way}: time relative to the limit", one.seconds / _fewest_seconds(one, largest), 1.1)
             for one in limited
@@ -103,15 +111,35 @@ def _speed_up(figure: str, slower: Measured, faster: Measured, bound: float) -> 
     return Comparison(figure, slower.seconds / faster.seconds, bound, least=True)
 
 
-def _delivery_comparisons(measured: Sequence[Measured], by_reference: Measured) -> Iterator[Comparison]:
+def _added_memory(what: str, smaller: Measured, larger: Measured) -> Comparison:
+    unit = f"MiB more than with {smaller.records:,} records"
+    return Comparison(f"{what}: added peak memory", larger.peak_mib - smaller.peak_mib, MAX_ADDED_MIB, unit)
+
+
+def _deliveries(measured: Sequence[Measured], by_reference: Measured) -> Iterator[Comparison]:
     """Yield the figures that compare a submission with images in S3 with the same images in the manifest."""
-    images = (by_reference.records, by_reference.line_bytes)
-    [inline] = [one for one in measured if one.way == ways.SUBMISSION and (one.records, one.line_bytes) == images]
-    what = f"{by_reference.records:,} images of {by_reference.line_bytes // 1000} kB in S3"
-    # The look-up of the images and the record of their ETags take a third of the time. Both deliveries need them.
-    yield _speed_up(f"{what}: speed-up over the manifest", inline, by_reference, SPEED_UP_IN_S3)
+    beside = ways.BESIDE[by_reference.way], by_reference.records, by_reference.line_bytes
+    [inline] = [one for one in measured if (one.way, one.records, one.line_bytes) == beside]
+    smallest = min((one for one in measured if one.way == by_reference.way), key=lambda one: one.records)
+    what = f"{by_reference.way}, {by_reference.records:,} of {by_reference.line_bytes // 1000} kB"
+    yield _speed_up(f"{what}: speed-up over the manifest", inline, by_reference, SPEED_UP_IN_S3[by_reference.way])
+    if by_reference is not smallest:
+        # The index takes the holds before S3 makes the copies.
+        least = by_reference.records / PARTITION_UNITS + by_reference.records / COPIES_PER_SECOND
+        yield Comparison(f"{what}: time relative to the limits of the index and of S3", by_reference.seconds / least, 2)
+        yield _added_memory(what, smallest, by_reference)
     yield Comparison(f"{what}: missing copies", by_reference.records - by_reference.written["copied"], 0, "copies")
     yield Comparison(f"{what}: peak memory", by_reference.peak_mib, 320, "MiB")
+
+
+def _schedule_comparisons(scheduled: Measured) -> Iterator[Comparison]:
+    """Yield the figures of a scheduled run."""
+    what = f"{scheduled.records:,} images scheduled"
+    yield Comparison(f"{what}: time", scheduled.seconds, MAX_FUNCTION_SECONDS, "s")
+    yield Comparison(f"{what}: peak memory", scheduled.peak_mib, 320, "MiB")
+    # Each image is held, and then marked with its ETag.
+    missing = scheduled.records - scheduled.written[PENDING_IMAGES] / 2
+    yield Comparison(f"{what}: images that still wait", missing, 0, "images")
 
 
 def _missing_writes(one: Measured) -> int:

@@ -8,13 +8,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
+from math import ceil
 from pathlib import Path
 
 from local.receipts import make_receipts, nova_output
 from yorutsuke_common.schema import MAX_DESCRIPTION_CHARACTERS, MAX_MERCHANT_CHARACTERS
 
 from .modelled_aws import FIRST_IMAGES, ModelledAws
-from .ways import HOSTILE, LIMITED, SUBMISSIONS, WAYS, session
+from .ways import HOSTILE, IMAGES_PER_USER, LIMITED, SUBMISSIONS, WAYS, session
 
 LINUX_STATUS = Path("/proc/self/status")
 NESTED = '{"":' * 150 + "0" + "}" * 150
@@ -83,7 +84,9 @@ def hostile_lines(records: int, line_bytes: int) -> Iterator[bytes]:
 def measure(way: str, records: int, line_bytes: int) -> Measured:
     """Run a way once in this process and return its figures."""
     if way in SUBMISSIONS:
-        mean, aws = line_bytes, ModelledAws(records, lambda: [bytes(line_bytes)], line_bytes)
+        users = ceil(records / IMAGES_PER_USER.get(way, records))
+        aws = ModelledAws(records, lambda: [bytes(line_bytes)], line_bytes, is_limited=True, users=users)
+        mean = line_bytes
     else:
         lines = partial(output_lines, records, line_bytes, LIMITED.get(way, 1))
         if way == HOSTILE:

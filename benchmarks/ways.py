@@ -5,6 +5,7 @@ A way prepares a run inside `session` and returns the run as a function. Only th
 
 import json
 import os
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stdout
@@ -22,7 +23,7 @@ from local.lambda_context import lambda_context
 from yorutsuke_common.aws.calls import chunks
 from yorutsuke_common.aws.dynamodb import WRITE_CHUNK, to_item
 from yorutsuke_common.events import OutputObject
-from yorutsuke_common.names import PROCESSED_PREFIX, UPLOADS_PREFIX
+from yorutsuke_common.names import MAX_FUNCTION_SECONDS, PROCESSED_PREFIX, UPLOADS_PREFIX
 from yorutsuke_common.object_keys import output_prefix
 from yorutsuke_common.records.lines import Line
 from yorutsuke_common.records.parser import ParsedRecord, RecordParser
@@ -37,8 +38,8 @@ from .modelled_aws import (
     SECOND,
     SUBMITTED,
     TRANSACTIONS,
-    WAITING_IMAGES,
     ModelledAws,
+    waiting_image,
 )
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def session(aws: ModelledAws) -> Generator[None]:
     aws.serve(default_session)
     for cached in (result_handler.load_settings, result_handler.use_cases):
         cached.cache_clear()
-    for cached in (orchestrator.load_settings, orchestrator.job_submitter):
+    for cached in (orchestrator.load_settings, orchestrator.job_submitter, orchestrator.scheduled_run):
         cached.cache_clear()
     with (
         patch.dict(os.environ, ENVIRONMENT),
@@ -182,10 +183,29 @@ def _repeated_read(aws: ModelledAws, read: Callable[[Line], object]) -> Run:
 
 
 def submit(aws: ModelledAws, **changes: object) -> Run:
-    """Submit a job with the real orchestrator after a cold start, from its event to the item of the job."""
-    image_ids = [f"{WAITING_IMAGES}{number:06}" for number in range(aws.records)]
-    request = {"intentId": "benchmark", "pendingImageIds": image_ids, "userId": SUBMITTED.userId, **changes}
+    """Submit a job with the real orchestrator after a cold start, from its event to the item of the job.
+
+    The request names the user if the images have only one.
+    """
+    image_ids = [waiting_image(number) for number in range(aws.records)]
+    owner = {"userId": SUBMITTED.userId} if aws.users == 1 else {}
+    request = {"intentId": "benchmark", "pendingImageIds": image_ids, **owner, **changes}
     return partial(orchestrator.handler, request, lambda_context(seconds=900))
+
+
+def run_schedule(_: ModelledAws) -> Run:
+    """Submit the waiting images with one scheduled run of the real orchestrator and the default settings.
+
+    The run ends early if the time of an invocation does not suffice.
+    """
+    context = lambda_context(seconds=0)
+
+    def run() -> None:
+        end = time.monotonic() + MAX_FUNCTION_SECONDS
+        context.get_remaining_time_in_millis = lambda: (end - time.monotonic()) * 1000
+        orchestrator.handler({"scheduledTime": "2026-11-22T14:05:00Z"}, context)
+
+    return run
 
 
 def submit_by_reference(aws: ModelledAws) -> Run:
@@ -226,6 +246,12 @@ WRITES, WRITES_BATCH_WRITER, WRITES_ONE_BY_ONE = "writes, handler", "writes, bat
 READS, READS_JSON_LOADS = f"{READ_REPEATS} x read, handler", f"{READ_REPEATS} x read, json.loads"
 SUBMISSION, SUBMISSION_BY_SIXTEENS = "submission", f"submission, {IMAGES_AT_A_TIME} images at a time"
 SUBMISSION_BY_REFERENCE = "submission, images in S3"
+USERS, USERS_BY_REFERENCE = "submission, one image per user", "submission, one image per user, images in S3"
+SCHEDULE = "scheduled run, ten images per user"
+IMAGES_PER_USER = {USERS: 1, USERS_BY_REFERENCE: 1, SCHEDULE: 10}
+"""The number of waiting images of each user. In other ways, all images belong to one user."""
+BESIDE = {SUBMISSION_BY_REFERENCE: SUBMISSION, USERS_BY_REFERENCE: USERS}
+"""The ways with images in S3, and the same submissions with images in the manifest."""
 SMALL, LARGE, TWO_JOBS = "one partition, 1 unit", "one partition, 2 units", "one user, two jobs, 2 units"
 LIMITED = {SMALL: 1, LARGE: 2, TWO_JOBS: 2}
 """The ways with limited partitions, and the write units of each of their transactions."""
@@ -233,7 +259,11 @@ SUBMISSIONS: dict[str, Way] = {
     SUBMISSION: submit,
     SUBMISSION_BY_SIXTEENS: submit_by_sixteens,
     SUBMISSION_BY_REFERENCE: submit_by_reference,
+    USERS: submit,
+    USERS_BY_REFERENCE: submit_by_reference,
+    SCHEDULE: run_schedule,
 }
+"""The ways that submit waiting images. The write units of the index of images by status are limited."""
 WAYS: dict[str, Way] = {
     HANDLER: run_handler,
     SMALL: run_handler,

@@ -245,10 +245,6 @@ def _do_not_count_attempts(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(PendingImages, "hold", hold_uncounted)
 
 
-def _keep_left_out_images(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(JobSubmitter, "_release", _returning(None))
-
-
 @pytest.mark.parametrize(
     ("remove_safeguard", "schedule", "counter"),
     [
@@ -270,7 +266,6 @@ def _keep_left_out_images(patch: pytest.MonkeyPatch) -> None:
         (_give_all_transactions_to_one_user, "simple-crash-before-1", "wrongOwner"),
         (_do_not_release_all, "late-crash-before-1", "forgotten"),
         (_do_not_count_attempts, "orphaned-run-before-12", "overread"),
-        (_keep_left_out_images, "resumed-crash-after-1", "restless"),
     ],
 )
 def test_nights_find_a_missing_safeguard(

@@ -2,15 +2,18 @@
 
 import pytest
 
+from batch_orchestrator.handler import job_submitter
 from benchmarks.comparison import fewest_calls
 from benchmarks.measure import output_lines
-from benchmarks.modelled_aws import ModelledAws
+from benchmarks.modelled_aws import ModelledAws, waiting_image
 from benchmarks.ways import (
     HANDLER,
+    SCHEDULE,
     SUBMISSION,
     SUBMISSION_BY_REFERENCE,
     SUBMISSION_BY_SIXTEENS,
     SUBMISSIONS,
+    USERS_BY_REFERENCE,
     WAYS,
     session,
 )
@@ -86,3 +89,60 @@ def test_delivery_by_s3_makes_the_fewest_calls() -> None:
         "CreateModelInvocationJob": 1,
     }
     assert (aws.written["copied"], aws.written["uploaded"]) == (images, 0)
+
+
+def test_delivery_by_s3_lists_each_user_folder() -> None:
+    images, users = 1_000, 100
+    aws = ModelledAws(images, lambda: iter([b"image"]), 145_000, latencies={}, users=users)
+
+    with session(aws):
+        SUBMISSIONS[USERS_BY_REFERENCE](aws)()
+
+    assert (aws.calls["ListObjectsV2"], aws.calls["CopyObject"]) == (users, images)
+    assert (aws.written["copied"], aws.written["uploaded"]) == (images, 0)
+
+
+def test_scheduled_run_makes_the_fewest_calls() -> None:
+    images, jobs = 5_002, 2
+    aws = ModelledAws(images, lambda: iter([b"image"]), 5, latencies={}, users=501)
+
+    with session(aws):
+        SUBMISSIONS[SCHEDULE](aws)()
+
+    assert len(aws.jobs) == jobs
+    assert dict(aws.calls) == {
+        # A page of the held images, which is empty, and one of the waiting images.
+        "Query": 2,
+        "GetItem": jobs,
+        "BatchGetItem": jobs * 26,
+        "PutItem": jobs,
+        # The images are held, and then marked with their ETags.
+        "BatchExecuteStatement": jobs * 2 * 101,
+        "GetObject": images,
+        "PutObject": jobs,
+        "UpdateItem": jobs * 3,
+        "CreateModelInvocationJob": jobs,
+    }
+    assert aws.written["pending-images"] == 2 * images
+
+
+def test_index_of_waiting_images_has_pages() -> None:
+    aws = ModelledAws(30_000, lambda: iter([b"image"]), 5, latencies={})
+
+    with session(aws):
+        pending = job_submitter().pending
+        waiting = pending.waiting()
+
+    assert [image_id for image_id, _ in waiting] == [waiting_image(number) for number in range(30_000)]
+    assert aws.calls["Query"] == 3
+
+
+def test_index_takes_a_thousand_holds_a_second() -> None:
+    aws = ModelledAws(1_001, lambda: iter([b"image"]), 5, latencies={}, is_limited=True)
+    table = aws.tables["pending-images"]
+    table.clock = lambda: 0.0
+    images = [table.get({"imageId": {"S": waiting_image(number)}}) or {} for number in range(1_001)]
+
+    accepted = [table.accepts({**image, "status": {"S": "submitted"}}, image) for image in images]
+
+    assert accepted == [*[True] * 1_000, False]
