@@ -11,12 +11,14 @@ not in the index of the waiting images, and is neither held nor released.
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from yorutsuke_common.names import IMAGE_STATUS_INDEX
 from yorutsuke_common.object_keys import upload_key
 from yorutsuke_common.schema import Hold, ImageStatus
 
 from .dynamodb import ChunkedClient, Item, Statement, update
+from .write_rate import WriteRate
 
 ATTRIBUTES = (
     "imageId",
@@ -104,6 +106,11 @@ class PendingImages:
 
     items: ChunkedClient
     table: str
+
+    @cached_property
+    def _unindexed(self) -> ChunkedClient:
+        """The client for updates that do not write the index, whose partitions limit the rate of the others."""
+        return replace(self.items, rate=WriteRate())
 
     def find(self, image_ids: Sequence[str]) -> dict[str, StoredImage]:
         """Return the images that the table has, by image id."""
@@ -218,7 +225,7 @@ class PendingImages:
 
     def mark_submitted(self, intent_id: str, read: Iterable[tuple[StoredImage, str]]) -> None:
         """Record for each image that an intent has read it, and the ETag of the content. Changed items are left out."""
-        self.items.execute(
+        self._unindexed.execute(
             [
                 self._update(image, {"intentId": {"S": intent_id}, "uploadETag": {"S": etag}}, as_read=image.is_indexed)
                 for image, etag in read
