@@ -1,6 +1,7 @@
 """Tests of the complete loop, from submitting images to their transactions, with a fake Bedrock."""
 
 import json
+import re
 from collections.abc import Generator
 from typing import Any
 
@@ -149,7 +150,7 @@ def test_images_in_s3_become_transactions(loop: Loop) -> None:
     loop.bedrock.finish(answer["jobId"])
     job_run.wait_until_completed()
 
-    assert folder == f"s3://{job_run.bucket}/batch-input/loop-s3/"
+    assert re.fullmatch(f"s3://{job_run.bucket}/batch-input/loop-s3/[0-9a-f]{{16}}/", folder)
     assert loop.bedrock.requests[answer["jobId"]]["inputDataConfig"]["s3InputDataConfig"]["s3Uri"] == folder
     good = [image_id for image_id in image_ids if kind_of(image_id) not in REASONS]
     assert sorted(transaction["imageId"] for transaction in job_run.transactions()) == good

@@ -330,7 +330,9 @@ def test_failed_job_is_reported_and_cleaned_up(operator: Operator, loop: Loop) -
     assert (answer["bedrockStatus"], answer["tokens"], answer["costUsd"]) == ("Failed", None, None)
     [problem] = answer["problems"]
     assert problem.startswith(f"job {answer['jobId']} is FAILED, not COMPLETED: Batch job ")
-    assert "UnfinishedError: the smoke run of stage 'local' failed: job" in result.message
+    error = json.loads(result.err.splitlines()[-1])
+    assert error["error"] == "UnfinishedError"
+    assert error["message"].startswith("the smoke run of stage 'local' failed: job")
     assert _contents(loop.stage) == before
 
 
