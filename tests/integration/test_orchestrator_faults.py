@@ -464,7 +464,10 @@ def test_manifest_of_deleted_item_is_not_reused(orchestrator: Orchestrator) -> N
     orchestrator.bedrock.jobs.clear()
     _begin_and_crash(orchestrator, request())
 
-    _require_one_job(orchestrator, orchestrator.invoke(request()))
+    response = orchestrator.invoke(request())
+
+    assert (response["jobId"], response["imageCount"]) == (orchestrator.job().job_id, 3)
+    assert orchestrator.job().manifest == manifest_of()
 
 
 @pytest.mark.parametrize(
