@@ -214,8 +214,8 @@ class OutputProcessor:
             is_filed = image.transaction_id == ids[image.image_id]
             if not image.is_indexed or image.intent_id is None or image.is_held(hold) or is_filed:
                 continue
-            is_own = image.intent_id == hold.intent_id and image.submitted_at in (None, hold.submit_time)
-            if not is_own or image.is_processed:
+            was_held = image.intent_id == hold.intent_id and image.submitted_at in (None, hold.submit_time)
+            if not was_held or image.is_processed:
                 taken[image.image_id] = image
             elif image.status in (ImageStatus.PENDING, ImageStatus.FAILED):
                 released.append(image)

@@ -5,7 +5,6 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from yorutsuke_common.aws.batch_jobs import new_token
 from yorutsuke_common.aws.calls import RESERVED_SECONDS
 from yorutsuke_common.aws.output_files import read_output_manifest
 from yorutsuke_common.aws.stores import ResultStores
@@ -15,7 +14,7 @@ from yorutsuke_common.names import LogEvent
 from yorutsuke_common.records.output_manifest import is_premature, parse_counts, processed_lines
 from yorutsuke_common.schema import BatchJob
 
-from .claims import release_claim
+from .claims import claimed
 from .release_images import NO_RECORD, ImageReleaser
 from .result_metrics import ResultMetrics
 
@@ -77,7 +76,9 @@ class OutputManifestReconciler:
             problem = f"the processed outputs of job {job.jobId!r} have changed since the job was read"
         else:
             if not unprocessed and self.releaser.held(job):
-                self._release_rest(job, remaining_seconds)
+                # The claim keeps other invocations from storing transactions of the images.
+                with claimed(self.stores.jobs, job, remaining_seconds, self.logger):
+                    self.releaser.release_all(job, NO_RECORD)
             self.logger.info("output manifest and output agree", event=LogEvent.BATCH_RESULT_RECONCILED, **comparison)
             return
         self.logger.warning(
@@ -87,15 +88,6 @@ class OutputManifestReconciler:
             f"{problem}. SQS delivers the message again later. If it reaches the dead-letter queue, redrive it "
             "together with the output's message."
         )
-
-    def _release_rest(self, job: BatchJob, remaining_seconds: float) -> None:
-        """Release the images without a record. The claim keeps other invocations from storing transactions of them."""
-        token = new_token()
-        self.stores.jobs.claim(job, token, remaining_seconds)
-        try:
-            self.releaser.release_all(job, NO_RECORD)
-        finally:
-            release_claim(self.stores.jobs, job, token, self.logger)
 
     def _skip(self, why: str) -> None:
         self.logger.info("output manifest skipped", event=LogEvent.BATCH_RESULT_MANIFEST_SKIPPED, why=why)

@@ -4,14 +4,13 @@ from dataclasses import dataclass
 
 from aws_lambda_powertools import Logger
 
-from yorutsuke_common.aws.batch_jobs import new_token
 from yorutsuke_common.aws.calls import RESERVED_SECONDS
 from yorutsuke_common.aws.stores import ResultStores
 from yorutsuke_common.events import JobEnd
 from yorutsuke_common.names import LogEvent
 from yorutsuke_common.schema import BatchJob, JobStatus
 
-from .claims import release_claim
+from .claims import claimed
 from .release_images import ImageReleaser
 from .result_metrics import ResultMetrics
 
@@ -47,10 +46,8 @@ class JobEndRecorder:
                 "job end already recorded", event=LogEvent.BATCH_RESULT_DUPLICATE, bedrockStatus=end.status.value
             )
             return
-        token = new_token()
         self.stores.time_limit.start(remaining_seconds - RESERVED_SECONDS)
-        try:
-            job = self.stores.jobs.claim(found, token, remaining_seconds)
+        with claimed(self.stores.jobs, found, remaining_seconds, self.logger) as job:
             self.metrics.job_failed(job.jobId)
             self.logger.error(
                 "Bedrock did not complete the job",
@@ -60,5 +57,3 @@ class JobEndRecorder:
             )
             self.releaser.release_all(job, JobStatus[end.status.name].value)
             self.stores.jobs.record_end(job, end.status, end.message)
-        finally:
-            release_claim(self.stores.jobs, found, token, self.logger)

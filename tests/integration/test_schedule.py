@@ -48,6 +48,14 @@ def _jobs(orchestrator: Orchestrator) -> list[list[str]]:
     return [items[job.job_id] for job in orchestrator.bedrock.jobs.values()]
 
 
+def _run_until_images_are_fixed(orchestrator: Orchestrator) -> None:
+    """Invoke the schedule, and crash after the intent has fixed its images."""
+    orchestrator.stage.calls.crash_after("UpdateItem")
+    with pytest.raises(FunctionDiedError):
+        orchestrator.run()
+    orchestrator.stage.calls.reset()
+
+
 def _run_elsewhere(orchestrator: Orchestrator, scheduled_time: str) -> None:
     orchestrator.invoke_in_second_environment({"scheduledTime": scheduled_time})
 
@@ -271,10 +279,7 @@ def test_changed_images_of_begun_intent_are_submitted_again(
     """A user replaces a photograph after a crashed run has fixed its content."""
     clock = Clock(monkeypatch)
     _put_images(orchestrator, range(1, 5))
-    orchestrator.stage.calls.crash_after("UpdateItem")
-    with pytest.raises(FunctionDiedError):
-        orchestrator.run()
-    orchestrator.stage.calls.reset()
+    _run_until_images_are_fixed(orchestrator)
     orchestrator.stage.aws.s3.put_object(Bucket=BUCKET, Key="uploads/user-1/img-1.png", Body=b"another photograph")
     clock.advance(MAX_FUNCTION_SECONDS + 1)
 
@@ -342,10 +347,7 @@ def test_crash_before_release_of_left_out_images_recovers(
     _put_images(orchestrator, range(1, 7))
     monkeypatch.setattr("batch_orchestrator.manifest.MAX_MANIFEST_BYTES", len(manifest_of(_ids([1, 2, 3]))))
     # The item has fixed three images, and the intent still holds the other three.
-    orchestrator.stage.calls.crash_after("UpdateItem")
-    with pytest.raises(FunctionDiedError):
-        orchestrator.run()
-    orchestrator.stage.calls.reset()
+    _run_until_images_are_fixed(orchestrator)
 
     orchestrator.run()
 
@@ -426,10 +428,7 @@ def test_resume_without_time_waits_for_the_next_run(
 ) -> None:
     clock = Clock(monkeypatch)
     _put_images(orchestrator, range(1, 5))
-    orchestrator.stage.calls.crash_after("UpdateItem")
-    with pytest.raises(FunctionDiedError):
-        orchestrator.run()
-    orchestrator.stage.calls.reset()
+    _run_until_images_are_fixed(orchestrator)
     clock.advance(MAX_FUNCTION_SECONDS + 1)
 
     orchestrator.invoke({"scheduledTime": NEXT_NIGHT}, lambda_context(seconds=149))
