@@ -9,9 +9,9 @@ that the job names as its input); Amazon S3 API reference, ListObjectsV2 and Cop
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -25,7 +25,7 @@ from yorutsuke_common.error_codes import error_code
 from yorutsuke_common.names import UPLOADS_PREFIX
 from yorutsuke_common.object_keys import snapshot_key
 
-from .images import UNREADABLE_CODES, Image, Unfit, map_images
+from .images import UNREADABLE_CODES, Image, Unfit, Upload, map_images
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -55,14 +55,6 @@ that the limit of 25 MB does not apply.
 
 
 @dataclass(frozen=True)
-class Upload:
-    """An object in `uploads/` as a listing shows it."""
-
-    etag: str
-    size: int
-
-
-@dataclass(frozen=True)
 class Reference:
     """The S3 URI of the copy of an image, and the ETag of the upload that was copied."""
 
@@ -85,7 +77,7 @@ class ImageCopier:
     pool: CallPool
 
     def copy(
-        self, folder: str, images: Sequence[Image], seconds_left: Callable[[], float]
+        self, folder: str, images: Iterable[Image], seconds_left: Callable[[], float]
     ) -> Generator[tuple[Image, Reference | Unfit]]:
         """Yield each image with its copy or the reason why it cannot be sent, in order, and copy ahead.
 
@@ -93,19 +85,23 @@ class ImageCopier:
 
         Args:
             folder: The prefix of the copies' keys.
-            images: The images to copy.
+            images: The images to copy, as `find_uploads` returned them.
             seconds_left: Returns how long the function may still copy.
 
         Raises:
             OutOfTimeError: `seconds_left` returned 0 or less. The copies that have started are not waited for.
             botocore's errors: A call failed.
         """
-        uploads = self._find_uploads(images, seconds_left)
-        copy = partial(self._copy, folder, uploads, seconds_left)
+        copy = partial(self._copy, folder, seconds_left)
         yield from map_images(ThreadPoolExecutor(CONCURRENT_COPIES), copy, images, COPIES_AHEAD, seconds_left)
 
-    def _find_uploads(self, images: Sequence[Image], seconds_left: Callable[[], float]) -> dict[str, Upload]:
-        """Return the uploads of images by object key, without those that do not exist."""
+    def find_uploads(self, images: Sequence[Image], seconds_left: Callable[[], float]) -> list[Image]:
+        """Return the images with their uploads, in the same order.
+
+        Raises:
+            OutOfTimeError: `seconds_left` returned 0 or less.
+            botocore's errors: A call failed.
+        """
         ordered = sorted(images, key=lambda image: (_folder(image), image.key))
         listings = [
             (folder, [image.key for image in chunk])
@@ -115,7 +111,7 @@ class ImageCopier:
         found: dict[str, Upload] = {}
         for uploads in self.pool.map(lambda listing: self._list(*listing, seconds_left), listings, CONCURRENT_LISTINGS):
             found |= uploads
-        return found
+        return [replace(image, upload=found.get(image.key)) for image in images]
 
     def _list(self, folder: str, keys: Sequence[str], seconds_left: Callable[[], float]) -> dict[str, Upload]:
         """Return the uploads with these keys, which are sorted and in one folder.
@@ -147,12 +143,11 @@ class ImageCopier:
     def _copy(
         self,
         folder: str,
-        uploads: Mapping[str, Upload],
         seconds_left: Callable[[], float],
         image: Image,
         attempts: int = COPY_ATTEMPTS,
     ) -> Reference | Unfit:
-        upload = uploads.get(image.key)
+        upload = image.upload
         if upload is None:
             return Unfit.UNREADABLE
         if not 0 < upload.size <= MAX_REFERENCED_IMAGE_BYTES:
@@ -166,8 +161,8 @@ class ImageCopier:
                 return Unfit.UNREADABLE
             if code != REPLACED or attempts == 1:
                 raise
-            current = self._list(_folder(image), [image.key], seconds_left)
-            return self._copy(folder, current, seconds_left, image, attempts - 1)
+            current = self._list(_folder(image), [image.key], seconds_left).get(image.key)
+            return self._copy(folder, seconds_left, replace(image, upload=current), attempts - 1)
         return Reference(f"s3://{self.bucket}/{target}", upload.etag)
 
 

@@ -1,7 +1,7 @@
 """The images of a request: which of them can be sent, and their content."""
 
 import base64
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
-from yorutsuke_common.aws.calls import OutOfTimeError, map_ahead
+from yorutsuke_common.aws.calls import OutOfTimeError, chunks, map_ahead
 from yorutsuke_common.aws.pending_images import StoredImage
 from yorutsuke_common.error_codes import error_code
 from yorutsuke_common.schema import ImageStatus, Submission
@@ -25,6 +25,10 @@ READ_AHEAD = 32
 READ_ATTEMPTS = 3
 """Maximum number of attempts to read an image if the connection breaks. The client itself retries only until the body
 of the response begins."""
+HELD_AT_A_TIME = 500
+"""Number of images that are held before the first of them is read."""
+HOLDS_AHEAD = 2
+"""Number of times HELD_AT_A_TIME that are held ahead of the images that are read."""
 MAX_IMAGE_BYTES = 18_000_000
 """Maximum size of an image in an InvokeModel job, in bytes: 24 MB in base64, of a Nova request's 25 MB.
 
@@ -48,6 +52,8 @@ UNREADABLE_CODES = frozenset(
 function may not use. The function may not list all keys, so S3 returns AccessDenied for a missing object."""
 
 _T = TypeVar("_T")
+HoldImages = Callable[[Sequence["Image"]], Iterable["Image"]]
+"""Holds images for an intent, and returns those that it now holds."""
 
 
 class Unfit(StrEnum):
@@ -74,12 +80,24 @@ PERMANENT = frozenset({Unfit.UNSUPPORTED})
 
 
 @dataclass(frozen=True)
+class Upload:
+    """An object in `uploads/` as a listing shows it."""
+
+    etag: str
+    size: int
+
+
+@dataclass(frozen=True)
 class Image:
-    """An image to be read. `format` is the name of its format in a model request."""
+    """An image to be read.
+
+    `format` is the name of its format in a model request. `upload` is None if the upload was not listed, or is missing.
+    """
 
     stored: StoredImage
     key: str
     format: str
+    upload: Upload | None = None
 
     @property
     def image_id(self) -> str:
@@ -129,7 +147,7 @@ def _judge(stored: StoredImage | None, submission: Submission, usable: Collectio
 def map_images(
     executor: Executor,
     call: Callable[[Image], _T],
-    images: Sequence[Image],
+    images: Iterable[Image],
     ahead: int,
     seconds_left: Callable[[], float],
 ) -> Generator[tuple[Image, _T]]:
@@ -140,7 +158,7 @@ def map_images(
     Args:
         executor: Runs the calls.
         call: The function.
-        images: Its arguments.
+        images: Its arguments, taken from the iterable when their call starts.
         ahead: Maximum number of results that are computed or held at once.
         seconds_left: Returns how long to wait for a result.
 
@@ -150,12 +168,35 @@ def map_images(
     """
     wait = True
     try:
-        yield from zip(images, map_ahead(executor, call, images, ahead, seconds_left), strict=True)
+        yield from map_ahead(executor, lambda image: (image, call(image)), images, ahead, seconds_left)
     except OutOfTimeError:
         wait = False
         raise
     finally:
         executor.shutdown(wait=wait, cancel_futures=True)
+
+
+def hold_ahead(hold: HoldImages, images: Sequence[Image], seconds_left: Callable[[], float]) -> Generator[Image]:
+    """Yield the images that could be held, in order, while the next ones are being held.
+
+    An index partition takes 1,000 writes a second, so holding the images of a large job takes as long as reading them.
+    Close the iterator to stop early: it waits for the holds that have started.
+
+    Args:
+        hold: Holds some of the images.
+        images: The images to hold.
+        seconds_left: Returns how long to wait for the next images.
+
+    Raises:
+        OutOfTimeError: `seconds_left` returned 0 or less. The holds that have started have ended.
+        The errors of `hold`.
+    """
+    executor = ThreadPoolExecutor(1)
+    try:
+        for held in map_ahead(executor, hold, chunks(images, HELD_AT_A_TIME), HOLDS_AHEAD, seconds_left):
+            yield from held
+    finally:
+        executor.shutdown(cancel_futures=True)
 
 
 @dataclass(frozen=True)
@@ -166,7 +207,7 @@ class ImageReader:
     bucket: str
 
     def read(
-        self, images: Sequence[Image], seconds_left: Callable[[], float], max_bytes: int = MAX_IMAGE_BYTES
+        self, images: Iterable[Image], seconds_left: Callable[[], float], max_bytes: int = MAX_IMAGE_BYTES
     ) -> Generator[tuple[Image, Content | Unfit]]:
         """Yield each image with its content or the reason why it cannot be sent, in order, and read ahead.
 

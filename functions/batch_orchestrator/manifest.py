@@ -23,10 +23,19 @@ from yorutsuke_common.error_codes import error_code
 from yorutsuke_common.errors import InvalidRequestError
 from yorutsuke_common.names import LogEvent
 from yorutsuke_common.object_keys import input_key
-from yorutsuke_common.schema import ImageDelivery, InvocationType
+from yorutsuke_common.schema import InvocationType, Submission
 
 from .image_copies import ImageCopier, Reference
-from .images import MAX_CONVERSE_IMAGE_BYTES, MAX_IMAGE_BYTES, Content, Image, ImageReader, Unfit
+from .images import (
+    MAX_CONVERSE_IMAGE_BYTES,
+    MAX_IMAGE_BYTES,
+    Content,
+    HoldImages,
+    Image,
+    ImageReader,
+    Unfit,
+    hold_ahead,
+)
 from .prompt import model_input
 
 if TYPE_CHECKING:
@@ -56,12 +65,11 @@ def manifest_line(image: Image, content: Content | Reference, invocation_type: I
 class Draft:
     """A manifest that is not visible in the bucket yet, the ETag of each image in it, and the images left out.
 
-    Its model requests have the form of `invocation_type`. `delivery` states whether they hold the images.
+    The submission determines the form of its model requests, and whether they hold the images or name copies of them.
     """
 
     file: ObjectWriter
-    invocation_type: InvocationType | None
-    delivery: ImageDelivery
+    submission: Submission
     etags: dict[str, str] = field(default_factory=dict[str, str])
     left_out: dict[str, Unfit] = field(default_factory=dict[str, Unfit])
 
@@ -83,11 +91,10 @@ class Manifests:
     @contextmanager
     def draft(
         self,
-        folder: str,
+        submission: Submission,
         images: Sequence[Image],
+        hold: HoldImages,
         seconds_left: SecondsLeft,
-        invocation_type: InvocationType | None = None,
-        delivery: ImageDelivery = "inline",
         *,
         partial: bool = False,
     ) -> Generator[Draft]:
@@ -96,11 +103,10 @@ class Manifests:
         The copies of images that the manifest names stay after an error. The bucket's lifecycle rule removes them.
 
         Args:
-            folder: The prefix of the manifest's key and of the copies' keys.
+            submission: The intent's item.
             images: The images, in order of their ids.
+            hold: Holds the images before they are read. The draft is written without those that it does not return.
             seconds_left: Returns how long the function may still run.
-            invocation_type: The type of the job, which determines the form of the model requests.
-            delivery: Whether the manifest holds the images or names copies of them.
             partial: Whether to leave out the images after the manifest is full or the time is used up.
 
         Raises:
@@ -108,39 +114,43 @@ class Manifests:
                 not `partial`.
             botocore's or urllib3's errors: A call failed.
         """
-        draft = Draft(ObjectWriter(self.s3, self.bucket, input_key(folder)), invocation_type, delivery)
+        draft = Draft(ObjectWriter(self.s3, self.bucket, input_key(submission.input_folder)), submission)
         try:
-            self._write(draft, folder, images, seconds_left, partial=partial)
+            self._write(draft, images, hold, seconds_left, partial=partial)
             yield draft
         except Exception:
             self._discard(draft)
             raise
 
     def _contents(
-        self, draft: Draft, folder: str, images: Sequence[Image], seconds_left: SecondsLeft
+        self, submission: Submission, images: Sequence[Image], hold: HoldImages, seconds_left: SecondsLeft
     ) -> Generator[tuple[Image, Content | Reference | Unfit]]:
-        """Yield each image with its part of the draft, or the reason why it is left out."""
-        if draft.delivery == "s3":
-            yield from self.copies.copy(folder, images, seconds_left)
-        else:
-            max_bytes = MAX_CONVERSE_IMAGE_BYTES if draft.invocation_type == "Converse" else MAX_IMAGE_BYTES
-            yield from self.images.read(images, seconds_left, max_bytes)
+        """Yield each image that could be held with its part of the draft, or the reason why it is left out."""
+        is_inline = submission.image_delivery == "inline"
+        listed = images if is_inline else self.copies.find_uploads(images, seconds_left)
+        with closing(hold_ahead(hold, listed, seconds_left)) as held:
+            if is_inline:
+                is_converse = submission.modelInvocationType == "Converse"
+                max_bytes = MAX_CONVERSE_IMAGE_BYTES if is_converse else MAX_IMAGE_BYTES
+                yield from self.images.read(held, seconds_left, max_bytes)
+            else:
+                yield from self.copies.copy(submission.input_folder, held, seconds_left)
 
     def _write(
-        self, draft: Draft, folder: str, images: Sequence[Image], seconds_left: SecondsLeft, *, partial: bool
+        self, draft: Draft, images: Sequence[Image], hold: HoldImages, seconds_left: SecondsLeft, *, partial: bool
     ) -> None:
         try:
-            self._write_all(draft, folder, images, seconds_left)
+            self._write_all(draft, images, hold, seconds_left)
         except InvalidRequestError:
             if not partial:
                 raise
             rest = {image.image_id for image in images}.difference(draft.etags, draft.left_out)
             draft.left_out.update(dict.fromkeys(rest, Unfit.NO_ROOM))
 
-    def _write_all(self, draft: Draft, folder: str, images: Sequence[Image], seconds_left: SecondsLeft) -> None:
-        seconds_at_start = seconds_left()
+    def _write_all(self, draft: Draft, images: Sequence[Image], hold: HoldImages, seconds_left: SecondsLeft) -> None:
+        seconds_at_start, to_read = seconds_left(), lambda: seconds_left() - SECONDS_TO_SUBMIT
         try:
-            with closing(self._contents(draft, folder, images, lambda: seconds_left() - SECONDS_TO_SUBMIT)) as contents:
+            with closing(self._contents(draft.submission, images, hold, to_read)) as contents:
                 self._write_lines(draft, contents, len(images))
         except OutOfTimeError as exc:
             # Refuse before the timeout: a function that Lambda ends leaves its upload behind, and is retried.
@@ -159,7 +169,7 @@ class Manifests:
             if isinstance(content, Unfit):
                 draft.left_out[image.image_id] = content
                 continue
-            line = manifest_line(image, content, draft.invocation_type)
+            line = manifest_line(image, content, draft.submission.modelInvocationType)
             size += len(line)
             if size > MAX_MANIFEST_BYTES:
                 raise InvalidRequestError(

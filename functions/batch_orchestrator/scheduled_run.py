@@ -20,7 +20,7 @@ from yorutsuke_common.aws.pending_images import PendingImages
 from yorutsuke_common.error_codes import error_code
 from yorutsuke_common.errors import IntentConflictError, InvalidRequestError, JobOverdueError, YorutsukeError
 from yorutsuke_common.logger import error_fields
-from yorutsuke_common.names import BEDROCK_MAX_TIMEOUT_HOURS, MAX_FUNCTION_SECONDS, LogEvent
+from yorutsuke_common.names import BEDROCK_MAX_TIMEOUT_HOURS, MAX_FUNCTION_SECONDS, SCHEDULE_PREFIX, LogEvent
 from yorutsuke_common.schema import MAX_IMAGE_ID_BYTES, Hold, JobStatus, Submission, SubmitRequest, instant
 
 from .images import PERMANENT, Unfit
@@ -29,8 +29,6 @@ from .schedule_metrics import ScheduleMetrics
 from .settings import Settings
 from .submit_job import MAX_IDS_BYTES, JobSubmitter, SubmittedJob
 
-SCHEDULE_PREFIX = "schedule-"
-"""Beginning of the intent ids of scheduled runs."""
 SECONDS_PER_JOB = 2 * SECONDS_TO_SUBMIT
 """Seconds that must be left for another job: as many for reading its images as for the steps after that."""
 JOB_DELETED = "JOB_DELETED"
@@ -131,7 +129,7 @@ class ScheduledRun:
             number += 1
             self.logger.append_keys(intentId=request.intentId, jobId=None)
             try:
-                job = self.submitter.submit(request, trace_id, seconds_left, is_scheduled=True)
+                job = self.submitter.submit(request, trace_id, seconds_left)
             except IntentConflictError:
                 # An earlier or a concurrent run for the same time has begun this intent with other images.
                 continue
@@ -185,7 +183,7 @@ class ScheduledRun:
             self._release_orphans(intent_id, image_ids)
             return False
         if submission.status == JobStatus.ABANDONED:
-            self._abandon(submission, submission.pendingImageIds or image_ids)
+            self.submitter.abandon(submission, submission.pendingImageIds or image_ids)
             return False
         if submission.status == JobStatus.SUBMITTED:
             require_not_overdue(submission)
@@ -196,17 +194,13 @@ class ScheduledRun:
             return submission.status in IN_PROGRESS
         if submission.pendingImageIds is None and not submission.manifestPublished:
             # Without the ids, only its caller could continue it. An item has no room for more than 300 KB of ids.
-            return not self._abandon(submission, image_ids)
+            return not self.submitter.abandon(submission, image_ids)
         try:
-            is_scheduled = is_of_schedule(submission)
-            result.add(self.submitter.resume(submission, image_ids, seconds_left, is_scheduled=is_scheduled))
+            result.add(self.submitter.resume(submission, image_ids, seconds_left))
         except InvalidRequestError as refusal:
             self._report_abandoned(refusal)
             return False
         return True
-
-    def _abandon(self, submission: Submission, image_ids: Sequence[str]) -> bool:
-        return self.submitter.abandon(submission, image_ids, is_scheduled=is_of_schedule(submission))
 
     @staticmethod
     def _may_continue(submission: Submission, prefix: str) -> bool:
@@ -239,11 +233,6 @@ class ScheduledRun:
         self.logger.warning(
             "images wait for another job", event=LogEvent.BATCH_SCHEDULE_ABANDONED, detail=refusal.problem
         )
-
-
-def is_of_schedule(submission: Submission) -> bool:
-    """Return whether a scheduled run has begun an intent."""
-    return submission.intentId.startswith(SCHEDULE_PREFIX)
 
 
 def require_not_overdue(submission: Submission) -> None:

@@ -13,7 +13,7 @@ deleted.
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -80,11 +80,11 @@ class SubmittedJob:
 class Choice:
     """The images that an intent can read, and the reasons of the others, by image id.
 
-    `holdable` has the items of these images, and of images that it could hold but not read.
+    `unsupported` has the items of images that it can hold but not read.
     """
 
     images: Sequence[Image]
-    holdable: Sequence[StoredImage]
+    unsupported: Sequence[StoredImage]
     left_out: Mapping[str, Unfit]
 
 
@@ -100,17 +100,13 @@ class JobSubmitter:
     time_limit: TimeLimit
     logger: Logger
 
-    def submit(
-        self, request: SubmitRequest, trace_id: str, seconds_left: SecondsLeft, *, is_scheduled: bool = False
-    ) -> SubmittedJob:
+    def submit(self, request: SubmitRequest, trace_id: str, seconds_left: SecondsLeft) -> SubmittedJob:
         """Submit the job of a request, unless its intent has one, and return the job.
 
         Args:
             request: The request.
             trace_id: The trace id of the job, if this invocation begins the intent.
             seconds_left: Returns how long the function may still run.
-            is_scheduled: Whether the schedule makes the request. Images that have failed, or that do not fit into the
-                manifest or the time, are then left out. Otherwise, the former are sent, and the latter are refused.
 
         Raises:
             InvalidRequestError, IntentConflictError: The request is refused.
@@ -121,7 +117,7 @@ class JobSubmitter:
         image_ids = request.pendingImageIds
         found = self.jobs.find_submission(request.intentId)
         if found and found.status == JobStatus.ABANDONED:
-            self.abandon(found, found.pendingImageIds or image_ids, is_scheduled=is_scheduled)
+            self.abandon(found, found.pendingImageIds or image_ids)
             found = None
         if found:
             require_same_request(found, request)
@@ -134,29 +130,26 @@ class JobSubmitter:
             if found.submittedImages is not None:
                 image_ids = selected(image_ids, found.submittedImages)
             others = {*request.pendingImageIds}.difference(image_ids)
-            submission, reasons = self._continue(
-                found, image_ids, seconds_left, is_scheduled=is_scheduled, others=others
-            )
+            submission, reasons = self._continue(found, image_ids, seconds_left, others=others)
         else:
             require_allowed(request, self.settings)
             new = self._new_submission(request, trace_id)
             self.logger.info("batch submission started", event=LogEvent.BATCH_SUBMIT_STARTED)
-            choice = self._choose(new, image_ids, is_scheduled=is_scheduled)
+            choice = self._choose(new, image_ids)
             # Another invocation that has begun the intent since may hold the images.
-            if len(choice.holdable) < self.settings.min_records and not self.jobs.find_submission(request.intentId):
+            holdable = len(choice.images) + len(choice.unsupported)
+            if holdable < self.settings.min_records and not self.jobs.find_submission(request.intentId):
                 self._require_enough(len(choice.images), choice.left_out)
             stored = self.jobs.begin_intent(new)
             if stored.submitTime != new.submitTime:
                 # Another invocation began the intent a moment before.
-                return self.submit(request, trace_id, seconds_left, is_scheduled=is_scheduled)
+                return self.submit(request, trace_id, seconds_left)
             self.logger.append_keys(traceId=stored.traceId)
-            submission, reasons = self._continue(stored, image_ids, seconds_left, choice, is_scheduled=is_scheduled)
+            submission, reasons = self._continue(stored, image_ids, seconds_left, choice)
         left_out = {**left_out_before(request, submission), **reasons}
         return self._create(submission, len(request.pendingImageIds), left_out)
 
-    def resume(
-        self, submission: Submission, held: Sequence[str], seconds_left: SecondsLeft, *, is_scheduled: bool
-    ) -> SubmittedJob:
+    def resume(self, submission: Submission, held: Sequence[str], seconds_left: SecondsLeft) -> SubmittedJob:
         """Submit the job of an intent without its request. The intent's item lists its images.
 
         If the images have changed since the item fixed them, the intent is abandoned. The images wait for another one.
@@ -165,7 +158,6 @@ class JobSubmitter:
             submission: The intent's item.
             held: The images that the intent holds, as the index has them.
             seconds_left: Returns how long the function may still run.
-            is_scheduled: Whether the schedule has begun the intent.
 
         Raises:
             InvalidRequestError: The intent is abandoned: too few of its images can be sent, or they have changed.
@@ -176,10 +168,10 @@ class JobSubmitter:
         self.logger.info("batch submission resumed", event=LogEvent.BATCH_SUBMIT_RESUMED)
         try:
             continued, reasons = self._continue(
-                submission, image_ids, seconds_left, is_scheduled=is_scheduled, others={*held}.difference(image_ids)
+                submission, image_ids, seconds_left, others={*held}.difference(image_ids)
             )
         except SubmissionLostError as lost:
-            if not self.abandon(submission, image_ids, is_scheduled=is_scheduled):
+            if not self.abandon(submission, image_ids):
                 raise
             raise InvalidRequestError(str(lost), "The images wait for another job.") from lost
         # Without the ids, only an intent with a published manifest is continued.
@@ -190,8 +182,6 @@ class JobSubmitter:
         submission: Submission,
         image_ids: Sequence[str],
         left_out: Mapping[str, Unfit] | None = None,
-        *,
-        is_scheduled: bool,
     ) -> bool:
         """End an intent that has no published manifest: release its images and delete its item.
 
@@ -199,7 +189,6 @@ class JobSubmitter:
             submission: The intent's item.
             image_ids: The requested images.
             left_out: The reasons of images that cannot be sent. The attempts of the others do not count.
-            is_scheduled: Whether the schedule has begun the intent.
 
         Returns:
             Whether the intent has ended. Otherwise, its manifest is published.
@@ -208,9 +197,9 @@ class JobSubmitter:
             return False
         reasons = left_out or {}
         stored = self.pending.find(image_ids)
-        self._release(submission, stored, reasons, is_scheduled=is_scheduled)
+        self._release(submission, stored, reasons)
         rest = [image for image in stored.values() if image.image_id not in reasons]
-        self.pending.release(submission.hold, rest, None, self._uncounted_limit(is_scheduled=is_scheduled))
+        self.pending.release(submission.hold, rest, None, self._uncounted_limit(submission))
         self.jobs.delete_abandoned(submission)
         return True
 
@@ -234,8 +223,6 @@ class JobSubmitter:
         image_ids: Sequence[str],
         seconds_left: SecondsLeft,
         choice: Choice | None = None,
-        *,
-        is_scheduled: bool,
         others: Collection[str] = (),
     ) -> tuple[Submission, Mapping[str, Unfit]]:
         """Hold the images of an intent, fix them in its item and publish its manifest, unless that is done.
@@ -247,7 +234,6 @@ class JobSubmitter:
             image_ids: The requested images, or those that the item has fixed.
             seconds_left: Returns how long the function may still run.
             choice: The images as they were read before the intent began, or None if it was begun earlier.
-            is_scheduled: Whether the schedule has begun the intent.
             others: Images that the intent may hold besides. They are released if the item has fixed the images.
 
         Returns:
@@ -259,61 +245,59 @@ class JobSubmitter:
         """
         if submission.manifestPublished:
             return submission, {}
-        choice = choice or self._choose(submission, image_ids, is_scheduled=is_scheduled)
+        choice = choice or self._choose(submission, image_ids)
         left_out = dict(choice.left_out)
         is_fixed = submission.submittedImages is not None
+        held: dict[str, StoredImage] = {}
+
+        def hold(images: Sequence[Image]) -> list[Image]:
+            # `held` has these images even if nothing takes the result any more.
+            etags = {image.image_id: image.upload.etag for image in images if image.upload}
+            held.update(self.pending.hold(submission.hold, [image.stored for image in images], etags))
+            left_out.update({image.image_id: Unfit.NOT_PENDING for image in images if image.image_id not in held})
+            return [image for image in images if image.image_id in held]
+
         try:
-            held = self.pending.hold(submission.hold, choice.holdable)
-            left_out |= {image.image_id: Unfit.NOT_PENDING for image in choice.holdable if image.image_id not in held}
-            images = [replace(image, stored=held[image.image_id]) for image in choice.images if image.image_id in held]
-            self._require_enough(len(images), left_out)
+            held |= self.pending.hold(submission.hold, choice.unsupported)
             with self.manifests.draft(
-                submission.input_folder,
-                images,
-                seconds_left,
-                submission.modelInvocationType,
-                submission.image_delivery,
-                partial=is_scheduled and not is_fixed,
+                submission, choice.images, hold, seconds_left, partial=submission.is_scheduled and not is_fixed
             ) as draft:
-                left_out |= draft.left_out
+                left_out = {**draft.left_out, **left_out}
                 self._report(left_out)
                 if not is_fixed:
                     self._require_enough(len(draft.etags), left_out)
                     submission = self.jobs.fix_images(submission, manifest_images(image_ids, draft.etags))
                 fixed = image_ids if is_fixed else selected(image_ids, submission.submittedImages or "")
                 require_same_images(submission, fixed, draft.etags)
-                self._release(submission, held, left_out, is_scheduled=is_scheduled)
+                self._release(submission, held, left_out)
                 if is_fixed:
                     # The invocation that fixed the images may have ended before it released the others.
                     left = self.pending.find(sorted(others)).values()
-                    self.pending.release(submission.hold, left, None, self._uncounted_limit(is_scheduled=is_scheduled))
-                self._publish(draft, images, submission)
+                    self.pending.release(submission.hold, left, None, self._uncounted_limit(submission))
+                self._publish(draft, held, submission)
         except InvalidRequestError as refusal:
             if is_fixed:
                 # The refusal would report that the request had no effect, but an earlier invocation has fixed the
                 # images. The remedy of the refusal, another request, would be refused under this intent.
                 problem = f"the manifest cannot be written ({refusal.problem})"
                 raise submission_lost(submission, problem) from refusal
-            if not self.abandon(submission, image_ids, left_out, is_scheduled=is_scheduled):
+            if not self.abandon(submission, image_ids, left_out):
                 raise submission_lost(submission, refusal.problem) from refusal
             raise
         return submission, left_out
 
-    def _choose(self, submission: Submission, image_ids: Sequence[str], *, is_scheduled: bool) -> Choice:
+    def _choose(self, submission: Submission, image_ids: Sequence[str]) -> Choice:
         """Read the items of images, and choose those that an intent may read."""
         known = self.pending.find(image_ids)
-        images, unfit = select_images(image_ids, known, submission, accept_failed=not is_scheduled)
+        images, unfit = select_images(image_ids, known, submission, accept_failed=not submission.is_scheduled)
         unsupported = [known[image_id] for image_id, reason in unfit.items() if reason is Unfit.UNSUPPORTED]
-        holdable = [*(image.stored for image in images), *(image for image in unsupported if image.is_indexed)]
-        return Choice(images, holdable, unfit)
+        return Choice(images, [image for image in unsupported if image.is_indexed], unfit)
 
     def _release(
         self,
         submission: Submission,
         held: Mapping[str, StoredImage],
         left_out: Mapping[str, Unfit],
-        *,
-        is_scheduled: bool,
     ) -> None:
         """Release the images that an intent holds and that cannot be sent."""
         # If no image could be read, the function rather than the images lacks something, such as a permission.
@@ -321,24 +305,24 @@ class JobSubmitter:
         for reason in sorted(set(left_out.values())):
             images = [held[image_id] for image_id, why in left_out.items() if why is reason and image_id in held]
             if reason is Unfit.NO_ROOM or is_general:
-                limit = self._uncounted_limit(is_scheduled=is_scheduled)
+                limit = self._uncounted_limit(submission)
                 self.pending.release(submission.hold, images, None, limit)
             else:
                 attempts = 0 if reason in PERMANENT else self.settings.max_attempts
                 self.pending.release(submission.hold, images, reason.value, attempts)
 
-    def _uncounted_limit(self, *, is_scheduled: bool) -> int:
+    def _uncounted_limit(self, submission: Submission) -> int:
         """Return the number of attempts after which an image has failed if its last attempt did not count.
 
         A request may have named images that had failed before. The schedule takes only images that wait, even if an app
         has let them wait again after their last attempt.
         """
-        return MAX_ATTEMPTS_OF_ANY_IMAGE if is_scheduled else self.settings.max_attempts
+        return MAX_ATTEMPTS_OF_ANY_IMAGE if submission.is_scheduled else self.settings.max_attempts
 
-    def _publish(self, draft: Draft, images: Sequence[Image], submission: Submission) -> None:
+    def _publish(self, draft: Draft, held: Mapping[str, StoredImage], submission: Submission) -> None:
         """Publish the manifest, and record in the images' items the contents that it has."""
         draft.publish()
-        read = [(image.stored, draft.etags[image.image_id]) for image in images if image.image_id in draft.etags]
+        read = [(held[image_id], etag) for image_id, etag in draft.etags.items()]
         self.pending.mark_submitted(submission.intentId, read)
         # The date of the object cannot prove the publication: S3 dates a multipart upload by its start, which is before
         # the intent fixes its images.

@@ -59,6 +59,8 @@ SQS developer guide, "Available CloudWatch metrics for Amazon SQS".
 """
 MAX_FUNCTION_SECONDS = 900
 """Lambda's maximum timeout of a function, in seconds."""
+SCHEDULE_PREFIX = "schedule-"
+"""Beginning of the intent ids of scheduled runs."""
 
 # Prefixes and suffixes of object keys in the images bucket.
 UPLOADS_PREFIX = "uploads/"

@@ -26,7 +26,7 @@ from pydantic import (
 from pydantic_core import to_json
 
 from .hashing import derived_trace_id
-from .names import MAX_RECORDS
+from .names import MAX_RECORDS, SCHEDULE_PREFIX
 
 MAX_IMAGE_ID_BYTES = 1024
 """Maximum length of an image id, in bytes. An image id is a partition key, and DynamoDB allows 2,048 bytes."""
@@ -400,6 +400,15 @@ class Submission(_Model):
     def image_delivery(self) -> ImageDelivery:
         """How the images of the job reach the model."""
         return "s3" if self.inputUri else "inline"
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether a scheduled run has begun the intent.
+
+        Images that have failed, or that do not fit into the manifest or the time, are then left out. Otherwise, the
+        former are sent, and the latter are refused.
+        """
+        return self.intentId.startswith(SCHEDULE_PREFIX)
 
     @property
     def hold(self) -> Hold:

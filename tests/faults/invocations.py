@@ -57,6 +57,9 @@ class Invocation:
 
     def step(self, fault: Fault | None) -> None:
         """Make the call before which the invocation stopped, with a fault or without, and run up to the next one."""
+        if self.is_done:
+            message = "the invocation has ended, so it makes no further call"
+            raise RuntimeError(message) from self.error
         self._decision = fault
         self._continue.release()
         self._stopped.acquire()

@@ -1,6 +1,6 @@
 """Tests that nights pass, and that they find violations if a safeguard of the schedule is removed."""
 
-from collections.abc import Callable, Collection, Generator, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -85,10 +85,10 @@ def _hold_without_condition(patch: pytest.MonkeyPatch) -> None:
     hold = PendingImages.hold
 
     def hold_current(
-        self: PendingImages, new: Hold, images: Iterable[StoredImage], *, again: bool = False
+        self: PendingImages, new: Hold, images: Iterable[StoredImage], *etags: Mapping[str, str], again: bool = False
     ) -> dict[str, StoredImage]:
         current = self.find([image.image_id for image in images])
-        return hold(self, new, current.values(), again=again)
+        return hold(self, new, [*current.values()], *etags, again=again)
 
     patch.setattr(PendingImages, "hold", hold_current)
 
@@ -126,9 +126,9 @@ def _do_not_hold_again(patch: pytest.MonkeyPatch) -> None:
     hold = PendingImages.hold
 
     def hold_once(
-        self: PendingImages, new: Hold, images: Iterable[StoredImage], *, again: bool = False
+        self: PendingImages, new: Hold, images: Sequence[StoredImage], *etags: Mapping[str, str], again: bool = False
     ) -> dict[str, StoredImage]:
-        return {image.image_id: image for image in images} if again else hold(self, new, images)
+        return {image.image_id: image for image in images} if again else hold(self, new, images, *etags)
 
     patch.setattr(PendingImages, "hold", hold_once)
 
@@ -236,11 +236,11 @@ def _do_not_count_attempts(patch: pytest.MonkeyPatch) -> None:
     def hold_uncounted(
         self: PendingImages,
         new: Hold,
-        images: Iterable[StoredImage],
-        *,
+        images: Sequence[StoredImage],
+        *etags: Mapping[str, str],
         again: bool = False,  # noqa: ARG001
     ) -> dict[str, StoredImage]:
-        return hold(self, new, images, again=True)
+        return hold(self, new, images, *etags, again=True)
 
     patch.setattr(PendingImages, "hold", hold_uncounted)
 

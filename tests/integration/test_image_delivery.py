@@ -25,7 +25,7 @@ from .orchestrator_stage import (
     submissions_of,
     without_folder,
 )
-from .stage import BATCH_JOBS, BUCKET, Stage, nova_record
+from .stage import BATCH_JOBS, BUCKET, PENDING_IMAGES, Stage, nova_record
 
 FOLDER = "batch-input/intent-1/"
 VOLATILE = {"submitTime", "ttl", "jobId"}
@@ -34,8 +34,12 @@ VOLATILE = {"submitTime", "ttl", "jobId"}
 
 @pytest.fixture(autouse=True)
 def images_in_s3(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Deliver images by S3 URI, one call at a time, and upload each line of the manifest as its own part."""
+    """Deliver images by S3 URI, one call at a time, and upload each line of the manifest as its own part.
+
+    The images are held one by one, while the images before them are copied.
+    """
     monkeypatch.setenv("IMAGE_DELIVERY", "s3")
+    monkeypatch.setattr("batch_orchestrator.images.HELD_AT_A_TIME", 1)
     monkeypatch.setattr("batch_orchestrator.image_copies.COPIES_AHEAD", 1)
     monkeypatch.setattr("yorutsuke_common.aws.object_writer.PART_BYTES", 1)
     monkeypatch.setattr("moto.s3.models.S3_UPLOAD_PART_MIN_SIZE", 1)
@@ -100,6 +104,30 @@ def test_submission_does_not_read_images(orchestrator: Orchestrator) -> None:
     calls = orchestrator.stage.calls.counts()
     assert (calls["ListObjectsV2"], calls["CopyObject"]) == (1, 3)
     assert calls.keys().isdisjoint({"GetObject", "HeadObject"})
+
+
+def test_hold_records_the_content_to_be_read(orchestrator: Orchestrator) -> None:
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
+
+    orchestrator.invoke(request())
+
+    # One call holds each image. No other call records its ETag.
+    assert orchestrator.stage.calls.counts()["BatchExecuteStatement"] == len(IMAGE_IDS)
+    assert orchestrator.submissions() == submissions_of()
+
+
+def test_image_held_by_another_job_is_not_copied(orchestrator: Orchestrator) -> None:
+    orchestrator.put_unsubmitted_images([*IMAGE_IDS, "img-4"])
+    hold = {"status": "submitted", "intentId": "another", "submittedAt": "2026-11-22T13:00:00.000000Z"}
+    take = partial(orchestrator.stage.change, PENDING_IMAGES, {"imageId": "img-4"}, **hold)
+    # The fourth hold.
+    orchestrator.stage.calls.before_call("BatchExecuteStatement", take, 3)
+
+    response = orchestrator.invoke(request([*IMAGE_IDS, "img-4"]))
+
+    assert response["leftOut"] == [{"imageId": "img-4", "reason": "NOT_PENDING"}]
+    assert orchestrator.stage.calls.counts()["CopyObject"] == len(IMAGE_IDS)
+    assert orchestrator.stage.images()["img-4"].items() >= hold.items()
 
 
 def test_names_of_copies_are_safe(orchestrator: Orchestrator) -> None:

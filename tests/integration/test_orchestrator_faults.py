@@ -54,7 +54,7 @@ GetObject and UploadPart are called once per image, BatchExecuteStatement twice,
 """
 CALLS = [(operation, 0) for operation in OPERATIONS] + [
     *((operation, number) for operation in ("GetObject", "UploadPart") for number in (1, 2)),
-    ("BatchExecuteStatement", 1),
+    *(("BatchExecuteStatement", number) for number in (1, 2, 3)),
     *(("UpdateItem", number) for number in (1, 2)),
 ]
 """All calls of a submission: each operation, and the number of its call, counted from 0."""
@@ -64,7 +64,8 @@ RESUMED_OPERATIONS = ["GetItem", "CreateModelInvocationJob", "UpdateItem"]
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Upload each line of the manifest as its own part, and read one image at a time."""
+    """Upload each line of the manifest as its own part, and hold and read one image at a time."""
+    monkeypatch.setattr("batch_orchestrator.images.HELD_AT_A_TIME", 1)
     monkeypatch.setattr("yorutsuke_common.aws.object_writer.PART_BYTES", 1)
     monkeypatch.setattr("moto.s3.models.S3_UPLOAD_PART_MIN_SIZE", 1)
     monkeypatch.setattr("yorutsuke_common.aws.calls.CONCURRENCY", 1)

@@ -221,6 +221,25 @@ def test_images_above_manifest_limit_are_in_next_job(
     assert {item["attempts"] for item in orchestrator.stage.images().values()} == {1}
 
 
+def test_full_manifest_leaves_later_images_unheld(orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch) -> None:
+    _put_images(orchestrator, range(1, 10))
+    monkeypatch.setenv("MAX_CONCURRENT_JOBS", "1")
+    clear_orchestrator_caches()
+    monkeypatch.setattr("batch_orchestrator.images.HELD_AT_A_TIME", 1)
+    monkeypatch.setattr("batch_orchestrator.images.READ_AHEAD", 1)
+    monkeypatch.setattr("batch_orchestrator.manifest.MAX_MANIFEST_BYTES", len(manifest_of(_ids([1, 2, 3]))))
+
+    assert orchestrator.run()["waitingImages"] == 6
+
+    assert _jobs(orchestrator) == [_ids([1, 2, 3])]
+    images = orchestrator.stage.images()
+    assert {(images[name]["status"], images[name].get("attempts", 0)) for name in _ids(range(4, 10))} == {
+        ("pending", 0)
+    }
+    # The fourth image does not fit. The run has held it, one more that it was reading, and two ahead of them at most.
+    assert {name for name in images if "intentId" not in images[name]} >= {"img-8", "img-9"}
+
+
 def test_unreadable_image_fails_after_last_attempt(orchestrator: Orchestrator) -> None:
     _put_images(orchestrator, range(1, 5))
     orchestrator.stage.aws.s3.delete_object(Bucket=BUCKET, Key="uploads/user-1/img-1.png")

@@ -9,7 +9,7 @@ not in the index of the waiting images, and is neither held nor released.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -143,7 +143,9 @@ class PendingImages:
                 intents.setdefault(intent_id, []).append(item["imageId"]["S"])
         return intents
 
-    def hold(self, hold: Hold, images: Iterable[StoredImage], *, again: bool = False) -> dict[str, StoredImage]:
+    def hold(
+        self, hold: Hold, images: Sequence[StoredImage], etags: Mapping[str, str] | None = None, *, again: bool = False
+    ) -> dict[str, StoredImage]:
         """Hold images for an intent, and return those that it now holds, by image id.
 
         An image is not held if its item has changed since it was read, unless the same intent holds it. Images outside
@@ -152,6 +154,8 @@ class PendingImages:
         Args:
             hold: The intent.
             images: The images, which no other intent held when they were read.
+            etags: The ETags of the contents that the intent is about to read, as far as they are known, by image id.
+                They are recorded at once, so that `mark_submitted` rarely has to.
             again: Whether the intent has held the images before, so that this attempt does not count.
         """
         held = {image.image_id: image for image in images if not image.is_indexed or image.is_held(hold)}
@@ -163,12 +167,13 @@ class PendingImages:
                 intent_id=hold.intent_id,
                 submitted_at=hold.submit_time,
                 attempts=image.attempts + (not again),
+                etag=(etags or {}).get(image.image_id, image.etag),
             )
             for image in free
         ]
         codes = self.items.execute(
             [
-                self._update(before, _hold_attributes(after), as_read=True)
+                self._update(before, _hold_attributes(before, after), as_read=True)
                 for before, after in zip(free, targets, strict=True)
             ]
         )
@@ -224,11 +229,15 @@ class PendingImages:
         return codes.count(None)
 
     def mark_submitted(self, intent_id: str, read: Iterable[tuple[StoredImage, str]]) -> None:
-        """Record for each image that an intent has read it, and the ETag of the content. Changed items are left out."""
+        """Record for each image that an intent has read it, and the ETag of the content. Changed items are left out.
+
+        Items that have this record already are not written again.
+        """
         self._unindexed.execute(
             [
                 self._update(image, {"intentId": {"S": intent_id}, "uploadETag": {"S": etag}}, as_read=image.is_indexed)
                 for image, etag in read
+                if (image.intent_id, image.etag) != (intent_id, etag)
             ]
         )
 
@@ -275,12 +284,13 @@ class PendingImages:
         return update(self.table, changes, {name: {"S": value} for name, value in where.items()}, missing)
 
 
-def _hold_attributes(image: StoredImage) -> Item:
+def _hold_attributes(before: StoredImage, image: StoredImage) -> Item:
     return {
         "status": {"S": image.status},
         "intentId": {"S": image.intent_id},
         "submittedAt": {"S": image.submitted_at},
         "attempts": {"N": str(image.attempts)},
+        **({} if image.etag == before.etag else {"uploadETag": {"S": image.etag}}),
     }
 
 

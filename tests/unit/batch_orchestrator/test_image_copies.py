@@ -49,7 +49,7 @@ class Bucket:
         self, images: Sequence[Image], seconds_left: Callable[[], float] = enough_seconds
     ) -> list[tuple[str, Outcome]]:
         """Copy images, and return the outcome of each one."""
-        copied = self.copier.copy(FOLDER, images, seconds_left)
+        copied = self.copier.copy(FOLDER, self.copier.find_uploads(images, seconds_left), seconds_left)
         return [(image.image_id, outcome) for image, outcome in copied]
 
     def reference(self, image: Image) -> Reference:

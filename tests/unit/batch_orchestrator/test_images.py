@@ -3,7 +3,7 @@
 import io
 import itertools
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -28,11 +28,12 @@ from batch_orchestrator.images import (
     Image,
     ImageReader,
     Unfit,
+    hold_ahead,
     select_images,
 )
 from batch_orchestrator.manifest import manifest_line
 from tests.unit.logs import Logs
-from yorutsuke_common.aws.calls import CallPool, TimeLimit
+from yorutsuke_common.aws.calls import CallPool, OutOfTimeError, TimeLimit
 from yorutsuke_common.aws.dynamodb import ChunkedClient, Item
 from yorutsuke_common.aws.pending_images import PendingImages
 
@@ -49,6 +50,7 @@ PENDING: Item = {
     "status": {"S": "pending"},
 }
 IMAGE = image()
+TIMEOUT_SECONDS = 30
 
 
 def enough_seconds() -> float:
@@ -254,6 +256,83 @@ def test_image_of_unfit_converse_size_is_not_read(size: int, fits: bool) -> None
 
     assert found == (Content(b"content", "e") if fits else Unfit.UNFIT_SIZE)
     assert content.closed
+
+
+@dataclass
+class Holds:
+    """Holds two images at a time, except image 3. From the third image on, it waits for `may_hold`."""
+
+    may_hold: threading.Event = field(default_factory=threading.Event)
+    held: list[str] = field(default_factory=list[str])
+    started: threading.Event = field(default_factory=threading.Event)
+
+    def hold(self, images: Sequence[Image]) -> list[Image]:
+        if images[0].image_id != "0":
+            self.started.set()
+            assert self.may_hold.wait(TIMEOUT_SECONDS)
+        self.held += [each.image_id for each in images]
+        return [each for each in images if each.image_id != "3"]
+
+
+@pytest.fixture
+def holds(monkeypatch: pytest.MonkeyPatch) -> Holds:
+    monkeypatch.setattr("batch_orchestrator.images.HELD_AT_A_TIME", 2)
+    return Holds()
+
+
+NINE_IMAGES = [image(str(number)) for number in range(9)]
+
+
+def test_only_held_images_are_yielded_in_order(holds: Holds) -> None:
+    holds.may_hold.set()
+
+    yielded = [each.image_id for each in hold_ahead(holds.hold, NINE_IMAGES, enough_seconds)]
+
+    assert (yielded, holds.held) == ([*"01245678"], [*"012345678"])
+
+
+def test_next_images_are_held_while_others_are_read(holds: Holds) -> None:
+    images = hold_ahead(holds.hold, NINE_IMAGES, enough_seconds)
+
+    assert [next(images).image_id, next(images).image_id] == ["0", "1"]
+    assert holds.started.wait(TIMEOUT_SECONDS)
+    holds.may_hold.set()
+    assert next(images).image_id == "2"
+    images.close()
+    # While two images are read, no more than the next four are held.
+    assert {*holds.held} <= {*"012345"}
+
+
+def test_closing_waits_for_the_started_hold(holds: Holds) -> None:
+    images = hold_ahead(holds.hold, NINE_IMAGES, enough_seconds)
+    next(images)
+    assert holds.started.wait(TIMEOUT_SECONDS)
+    threading.Timer(0.05, holds.may_hold.set).start()
+
+    images.close()
+
+    assert holds.held == [*"0123"]
+
+
+def test_holding_ends_when_time_runs_out(holds: Holds) -> None:
+    seconds = iter([1.0, 0.0])
+    images = hold_ahead(holds.hold, NINE_IMAGES, seconds.__next__)
+    assert [next(images).image_id, next(images).image_id] == ["0", "1"]
+    assert holds.started.wait(TIMEOUT_SECONDS)
+    threading.Timer(0.05, holds.may_hold.set).start()
+
+    with pytest.raises(OutOfTimeError):
+        next(images)
+    # The hold that had started has ended, so that its images can be released.
+    assert holds.held[:4] == [*"0123"]
+
+
+def test_failed_hold_is_raised() -> None:
+    def fail(_: Sequence[Image]) -> list[Image]:
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        list(hold_ahead(fail, NINE_IMAGES, enough_seconds))
 
 
 def test_largest_image_fits_into_a_nova_request() -> None:

@@ -3,6 +3,8 @@
 import base64
 import json
 import tracemalloc
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 
 from batch_orchestrator.image_copies import ImageCopier
 from batch_orchestrator.images import Content, Image, ImageReader
-from batch_orchestrator.manifest import SECONDS_TO_SUBMIT, Manifests, manifest_line
+from batch_orchestrator.manifest import SECONDS_TO_SUBMIT, Draft, Manifests, manifest_line
 from batch_orchestrator.prompt import model_input
 from tests.unit.logs import Logs
 from yorutsuke_common.aws.calls import CallPool
@@ -22,7 +24,7 @@ from yorutsuke_common.errors import InvalidRequestError
 from yorutsuke_common.object_keys import input_key
 from yorutsuke_common.schema import MAX_IMAGE_ID_BYTES
 
-from .samples import FOLDER, image, running_out
+from .samples import SUBMISSION, image, running_out
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -92,6 +94,13 @@ def manifests(bucket: Bucket, logs: Logs | None = None) -> Manifests:
     return Manifests(s3, "images", ImageReader(s3, "images"), copies, logger)
 
 
+def draft(
+    bucket: Bucket, count: int, seconds_left: Callable[[], float] = enough_seconds, logs: Logs | None = None
+) -> AbstractContextManager[Draft]:
+    """Return the draft of a manifest of images that can all be held."""
+    return manifests(bucket, logs).draft(SUBMISSION, images(count), lambda held: held, seconds_left)
+
+
 def test_manifest_key_contains_the_intent_id() -> None:
     assert input_key("batch-input/intent-1/") == "batch-input/intent-1/manifest.jsonl"
 
@@ -108,9 +117,9 @@ def test_manifest_line_is_the_request_for_its_image(image_id: str, content: byte
 
 def test_draft_is_written_only_when_published() -> None:
     bucket = Bucket()
-    with manifests(bucket).draft(FOLDER, images(2), enough_seconds) as draft:
-        assert (draft.etags, draft.left_out, bucket.calls) == ({"image-00000": ETAG, "image-00001": ETAG}, {}, [])
-        draft.publish()
+    with draft(bucket, 2) as written:
+        assert (written.etags, written.left_out, bucket.calls) == ({"image-00000": ETAG, "image-00001": ETAG}, {}, [])
+        written.publish()
 
     assert bucket.calls == ["PutObject"]
     assert bucket.written == sum(len(manifest_line(sent, Content(bytes(IMAGE_BYTES), ETAG))) for sent in images(2))
@@ -119,7 +128,7 @@ def test_draft_is_written_only_when_published() -> None:
 def test_draft_aborts_its_upload_after_an_error() -> None:
     bucket = Bucket()
 
-    with pytest.raises(KeyError), manifests(bucket).draft(FOLDER, images(10), enough_seconds):
+    with pytest.raises(KeyError), draft(bucket, 10):
         raise KeyError
 
     assert bucket.calls == ["CreateMultipartUpload", "UploadPart", "AbortMultipartUpload"]
@@ -129,7 +138,7 @@ def test_failed_abort_does_not_hide_the_error() -> None:
     bucket = Bucket(abort_fails=True)
     logs = Logs()
 
-    with pytest.raises(KeyError), manifests(bucket, logs).draft(FOLDER, images(10), enough_seconds):
+    with pytest.raises(KeyError), draft(bucket, 10, logs=logs):
         raise KeyError
 
     assert logs.entries("level", "event", "code") == [
@@ -143,10 +152,10 @@ def test_draft_is_refused_when_manifest_too_large(
     line = len(manifest_line(images(1)[0], Content(bytes(IMAGE_BYTES), ETAG)))
     monkeypatch.setattr("batch_orchestrator.manifest.MAX_MANIFEST_BYTES", 10 * line)
     bucket = Bucket()
-    with manifests(bucket).draft(FOLDER, images(10), enough_seconds) as draft:
-        assert len(draft.etags) == 10
+    with draft(bucket, 10) as written:
+        assert len(written.etags) == 10
 
-    with pytest.raises(InvalidRequestError) as raised, manifests(bucket).draft(FOLDER, images(11), enough_seconds):
+    with pytest.raises(InvalidRequestError) as raised, draft(bucket, 11):
         pass
 
     assert str(raised.value) == (
@@ -161,7 +170,7 @@ def test_draft_is_refused_when_time_runs_out(
 ) -> None:
     seconds_left = running_out(monkeypatch, lines=3, at_first=900)
 
-    with pytest.raises(InvalidRequestError) as raised, manifests(Bucket()).draft(FOLDER, images(8), seconds_left):
+    with pytest.raises(InvalidRequestError) as raised, draft(Bucket(), 8, seconds_left):
         pass
 
     assert str(raised.value) == (
@@ -174,7 +183,7 @@ def test_draft_aborts_its_upload_when_time_runs_out(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("yorutsuke_common.aws.object_writer.PART_BYTES", 1)
     seconds_left, bucket = running_out(monkeypatch, lines=1, at_first=SECONDS_TO_SUBMIT + 1), Bucket()
 
-    with pytest.raises(InvalidRequestError), manifests(bucket).draft(FOLDER, images(8), seconds_left):
+    with pytest.raises(InvalidRequestError), draft(bucket, 8, seconds_left):
         pass
 
     assert bucket.calls == ["CreateMultipartUpload", "UploadPart", "AbortMultipartUpload"]
@@ -185,8 +194,8 @@ def test_draft_limits_the_images_in_memory(monkeypatch: pytest.MonkeyPatch) -> N
     count, bucket = 150, Bucket()
     tracemalloc.start()
 
-    with manifests(bucket).draft(FOLDER, images(count), enough_seconds) as draft:
-        draft.publish()
+    with draft(bucket, count) as written:
+        written.publish()
 
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

@@ -13,6 +13,7 @@ from yorutsuke_common.aws.calls import CallPool, TimeLimit
 from yorutsuke_common.aws.dynamodb import ChunkedClient, Item
 from yorutsuke_common.aws.pending_images import ATTRIBUTES, MovedImage, PendingImages, StoredImage
 from yorutsuke_common.object_keys import MAX_UPLOAD_KEY_BYTES, processed_date, processed_key, upload_key
+from yorutsuke_common.schema import Hold
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -176,7 +177,7 @@ def test_mark_processed_returns_the_code_per_image() -> None:
     assert failures == {"image-1": "ConditionalCheckFailed", "image-2": "ValidationError"}
 
 
-HELD = {"submitted_at": "2026-11-22T14:05:00Z", "uploaded_at": "2026-11-22T01:00:00Z", "attempts": 3}
+HELD: dict[str, Any] = {"submitted_at": "2026-11-22T14:05:00Z", "uploaded_at": "2026-11-22T01:00:00Z", "attempts": 3}
 
 
 def test_retry_failed_requires_the_item_that_was_read() -> None:
@@ -209,3 +210,24 @@ def test_mark_submitted_records_intent_and_etag() -> None:
             }
         ]
     ]
+
+
+def test_mark_submitted_skips_items_with_the_same_record() -> None:
+    table = Table([])
+
+    pending_images(table).mark_submitted("intent-1", [(image(), '"e"')])
+
+    assert table.requests == []
+
+
+@pytest.mark.parametrize(("etags", "recorded"), [({"image-1": '"new"'}, ['"new"']), ({"image-1": '"e"'}, []), ({}, [])])
+def test_hold_records_an_etag_that_differs(etags: dict[str, str], recorded: list[str]) -> None:
+    table, waiting = Table([]), image(uploaded_at=HELD["uploaded_at"])
+
+    held = pending_images(table).hold(Hold("intent-9", HELD["submitted_at"]), [waiting], etags)
+
+    sets = 'SET "status" = ? SET "intentId" = ? SET "submittedAt" = ? SET "attempts" = ?'
+    [[request]] = table.requests
+    assert request["Statement"].partition(" WHERE ")[0].partition(sets)[2] == ' SET "uploadETag" = ?' * len(recorded)
+    assert request["Parameters"][4 : 4 + len(recorded)] == [{"S": etag} for etag in recorded]
+    assert (held["image-1"].intent_id, held["image-1"].etag) == ("intent-9", [*recorded, '"e"'][0])
