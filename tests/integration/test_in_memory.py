@@ -173,18 +173,22 @@ def _statements(recorder: ResponseRecorder) -> None:
     item = {**KEY, "jobId": {"S": "job-1"}, "status": {"S": "pending"}, "note": {"S": "the app's"}}
     _execute(recorder, insert(JOBS, item))
     _execute(recorder, insert(JOBS, {**KEY, "jobId": {"S": "job-2"}}), insert(JOBS, {"intentId": {"S": "intent-2"}}))
+    _execute(recorder, insert(JOBS, {"intentId": {"S": "null"}, "note": {"NULL": True}}))
     changes = {"status": {"S": "processed"}, "processedKey": {"S": "it's ?"}}
     conditions: list[tuple[Item, list[str]]] = [
         ({**KEY, "status": {"S": "other"}}, []),
         ({**KEY, "owner": {"S": "user-1"}}, []),
         ({**KEY, "status": {"S": "pending"}}, ["note"]),
         ({"intentId": {"S": "missing"}}, []),
+        ({**KEY, "note": {"NULL": True}}, []),
+        ({"intentId": {"S": "null"}}, ["note"]),
+        ({"intentId": {"S": "null"}, "note": {"NULL": True}}, []),
         ({**KEY, "status": {"S": "pending"}, "jobId": {"S": "job-1"}}, ["processedKey"]),
         ({**KEY, "status": {"S": "pending"}}, []),
     ]
     for where, missing in conditions:
         _execute(recorder, update(JOBS, changes, where, missing))
-        for key in (KEY, {"intentId": {"S": "missing"}}):
+        for key in (KEY, {"intentId": {"S": "missing"}}, {"intentId": {"S": "null"}}):
             recorder(recorder.dynamodb.get_item, TableName=JOBS, Key=key)
 
 

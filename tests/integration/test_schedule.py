@@ -415,6 +415,26 @@ def test_item_without_owner_or_key_fails(orchestrator: Orchestrator) -> None:
     assert [orchestrator.image_statuses()[image_id] for image_id in ("img-1", "img-2")] == ["failed", "failed"]
 
 
+@pytest.mark.parametrize("value", [{"NULL": True}, {"S": ""}, {"N": "1"}])
+def test_attribute_without_text_counts_as_missing(orchestrator: Orchestrator, value: Any) -> None:
+    """Another program may have written these attributes."""
+    _put_images(orchestrator, range(1, 7))
+    names = ("intentId", "submittedAt", "processedKey", "userId", "s3Key")
+    for image_id, name in zip(_ids(range(1, 6)), names, strict=True):
+        orchestrator.stage.aws.dynamodb.update_item(
+            TableName=PENDING_IMAGES,
+            Key={"imageId": {"S": image_id}},
+            UpdateExpression=f"SET {name} = :value",
+            ExpressionAttributeValues={":value": value},
+        )
+
+    orchestrator.run()
+
+    assert _jobs(orchestrator) == [_ids([1, 2, 3, 6])]
+    failed = {image_id for image_id, status in orchestrator.image_statuses().items() if status == "failed"}
+    assert failed == {"img-4", "img-5"}
+
+
 def test_overdue_job_is_reported_and_does_not_count(
     orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

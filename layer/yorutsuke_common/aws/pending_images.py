@@ -10,7 +10,7 @@ not in the index of the waiting images, and is neither held nor released.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from yorutsuke_common.names import IMAGE_STATUS_INDEX
@@ -48,6 +48,8 @@ class StoredImage:
     transaction was stored before, and the upload from which it was read was copied. `uploaded_at` is None if the item
     is not in the index of the waiting images. `submitted_at` is the submit time of the last intent that held the image,
     and `attempts` counts the intents that have. `failure_reason` is the reason of the last status `failed`.
+    `not_text` has the stored values of text attributes that are empty or of another type, such as NULL. They count as
+    missing, but a condition must compare them, because IS MISSING does not hold for them.
     """
 
     image_id: str
@@ -62,6 +64,7 @@ class StoredImage:
     submitted_at: str | None = None
     attempts: int = 0
     failure_reason: str | None = None
+    not_text: Item = field(default_factory=Item, hash=False)
 
     @property
     def upload_key(self) -> str | None:
@@ -270,18 +273,13 @@ class PendingImages:
 
         With `as_read`, its status and its hold must not have changed either.
         """
-        attributes = {
-            # The app may have written an item without a key or a user.
-            "s3Key": image.s3_key or None,
-            "userId": image.user_id or None,
-            "processedKey": image.processed_key,
-        }
+        texts = {"s3Key": image.s3_key, "userId": image.user_id, "processedKey": image.processed_key}
         if as_read:
-            hold = {"intentId": image.intent_id, "submittedAt": image.submitted_at}
-            attributes |= {"status": image.status, **hold}
-        where = {"imageId": image.image_id} | {name: value for name, value in attributes.items() if value is not None}
-        missing = [name for name, value in attributes.items() if value is None]
-        return update(self.table, changes, {name: {"S": value} for name, value in where.items()}, missing)
+            texts |= {"status": image.status, "intentId": image.intent_id, "submittedAt": image.submitted_at}
+        values = {name: {"S": text} if text else image.not_text.get(name) for name, text in texts.items()}
+        where = {"imageId": {"S": image.image_id}} | {name: value for name, value in values.items() if value}
+        missing = [name for name, value in values.items() if not value]
+        return update(self.table, changes, where, missing)
 
 
 def _hold_attributes(before: StoredImage, image: StoredImage) -> Item:
@@ -315,4 +313,5 @@ def _stored_image(item: Item) -> StoredImage:
         etag=etag if _ETAG.fullmatch(etag) else None,
         processed_key=text("processedKey"),
         transaction_id=text("transactionId"),
+        not_text={name: value for name, value in item.items() if not value.get("S") and name != "attempts"},
     )
