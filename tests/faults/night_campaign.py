@@ -18,7 +18,7 @@ from yorutsuke_common.schema import instant
 
 from .faulty_job import seeded_random
 from .invocations import Invocation
-from .nights import COUNTERS, MIN_RECORDS, JobPlan, NightChange, Nights
+from .nights import COUNTERS, MAX_ATTEMPTS, MIN_RECORDS, JobPlan, NightChange, Nights
 
 USERS = ("user-1", "user-2", "user-3")
 EVENTS = 30
@@ -196,6 +196,8 @@ class Night:
             (self.upload, 1),
         ]
         choices, weights = zip(*events, strict=True)
+        self.nights.delivery = self.random.choice(("inline", "s3"))
+        self.nights.limit_manifests(self.random.choice((50, 50, 4, 3)))
         self.upload()
         self.nights.unmovable |= {image_id for image_id in self.nights.images if self.random.random() < 0.1}
         left = EVENTS
@@ -255,6 +257,10 @@ class Beginning(StrEnum):
     """All images wait, and S3 does not copy the first one."""
     LATE = "late"
     """As `UNMOVABLE`, and the messages arrive in reverse order: the output after the end of the job."""
+    COPIED = "copied"
+    """All images wait, and the manifests name copies of them."""
+    FULL = "full"
+    """All images wait, and a manifest has room for three. The fourth image has one attempt left."""
 
 
 PLANNED_EVENTS = {
@@ -274,6 +280,8 @@ PLANNED_EVENTS = {
     Beginning.EXHAUSTED: ("request",),
     Beginning.UNMOVABLE: ("delivery",),
     Beginning.LATE: ("run",),
+    Beginning.COPIED: ("outrun", "replace", "upload-again"),
+    Beginning.FULL: ("run", "same-run", "request"),
 }
 """The events that meet each call of a planned night, by its beginning."""
 
@@ -283,11 +291,17 @@ def begin(night: Night, beginning: Beginning) -> dict[str, Any]:
     nights = night.nights
     for index in range(7):
         nights.upload(USERS[index % 2], body=b"" if index == EMPTY_UPLOAD else None)
+    if beginning == Beginning.COPIED:
+        nights.delivery = "s3"
+    if beginning == Beginning.FULL:
+        nights.limit_manifests(MIN_RECORDS)
+        nights.set_attributes("img-04", attempts=MAX_ATTEMPTS - 1)
     run = {"scheduledTime": nights.now("seconds")}
     night.runs.append(run)
     night.requests.append({"intentId": "request-1", "pendingImageIds": [*nights.images][:4]})
     if beginning == Beginning.EXHAUSTED:
-        nights.fail("img-01", "img-02")
+        for image_id in ("img-01", "img-02"):
+            nights.set_attributes(image_id, status="failed", attempts=MAX_ATTEMPTS, failureReason="NO_RECORD")
         night.requests[0]["pendingImageIds"] = ["img-01", "img-02", "img-07"]
     if beginning in (Beginning.UNMOVABLE, Beginning.LATE):
         nights.unmovable.add("img-01")

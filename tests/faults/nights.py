@@ -2,13 +2,14 @@
 
 import base64
 import copy
+import hashlib
 import json
 import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager, redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, tzinfo
 from enum import StrEnum
 from pathlib import Path
@@ -19,11 +20,13 @@ from unittest.mock import patch
 import boto3
 
 from batch_orchestrator import handler as orchestrator_module
+from batch_orchestrator import manifest as manifest_module
 from batch_orchestrator.settings import load_settings as load_orchestrator_settings
+from batch_orchestrator.submit_job import JobSubmitter
 from batch_result_handler import handler as handler_module
 from local.emulator import REGION
 from local.in_memory import Call, Fault, InMemoryAws, Table
-from tests.integration.orchestrator_stage import ORCHESTRATOR_ENVIRONMENT
+from tests.integration.orchestrator_stage import ORCHESTRATOR_ENVIRONMENT, manifest_of
 from tests.integration.stage import (
     BATCH_JOBS,
     ENVIRONMENT,
@@ -36,7 +39,9 @@ from tests.integration.stage import (
     sqs_event,
 )
 from yorutsuke_common.aws.dynamodb import from_item, to_item
-from yorutsuke_common.schema import iso_utc
+from yorutsuke_common.hashing import contents_digest
+from yorutsuke_common.object_keys import input_key
+from yorutsuke_common.schema import ImageDelivery, iso_utc
 
 from .invocations import InlineExecutor, Invocation
 
@@ -57,16 +62,21 @@ STARTED_AT = datetime(2026, 11, 22, 17, 0, 0, tzinfo=UTC).timestamp()
 """The time of the first upload, in epoch seconds."""
 ORCHESTRATOR_SECONDS = 900
 HANDLER_SECONDS = 60
-COUNTERS = ("twoJobs", "forgotten", "overread", "wrongOwner", "doubled", "overwritten", "nowhere", "restless")
+COUNTERS = (
+    *("twoJobs", "forgotten", "misread", "misfiled", "overread"),
+    *("wrongOwner", "doubled", "overwritten", "nowhere", "restless"),
+)
 """The kinds of violations.
 
 - `twoJobs`: an image is in two jobs that Bedrock has not ended
 - `forgotten`: an image is neither processed nor failed at the end, and does not wait for a job
+- `misread`: a model reads another content than its job has fixed, or an image outside the input folder of its job
+- `misfiled`: a photograph is in `processed/` and was not read for a transaction
 - `overread`: scheduled jobs have read a photograph more often than `MAX_ATTEMPTS`
 - `wrongOwner`: a transaction is not in the books of the image's user
 - `doubled`: a photograph has two transactions
 - `overwritten`: a transaction lost a change of its user, or vanished
-- `nowhere`: a photograph is neither in `uploads/` nor in `processed/`, or was moved before its transaction was stored
+- `nowhere`: a photograph is neither in `uploads/` nor in `processed/`
 - `restless`: the night does not come to rest
 """
 
@@ -129,11 +139,11 @@ class NightImage:
 
 @dataclass
 class NightJob:
-    """A job that Bedrock has accepted: its intent, its manifest, and the content of each image in it."""
+    """A job that Bedrock has accepted: its intent, and the content of each image in its manifest."""
 
     intent_id: str
-    manifest_key: str
-    manifest: bytes
+    input: dict[str, bytes]
+    """The manifest and the copies of images that it names, by object key."""
     contents: dict[str, bytes]
     is_live: bool = True
     dead_letters: set[str] = field(default_factory=set[str])
@@ -179,6 +189,8 @@ class Nights:
     """The images that S3 does not copy."""
     running: Invocation | None = None
     uploads: int = 0
+    delivery: ImageDelivery = "inline"
+    """The setting of the stage."""
 
     def reset(self, seconds_per_call: float = 0) -> None:
         """Begin again on an empty stage."""
@@ -193,6 +205,14 @@ class Nights:
         for ids in (self.must_exist, self.violations, self.unmovable):
             ids.clear()
         self.clock, self.seconds_per_call, self.uploads = STARTED_AT, seconds_per_call, 0
+        self.delivery = "inline"
+        self.limit_manifests(50)
+
+    def limit_manifests(self, images: int) -> None:
+        """Limit the size of a manifest to about this number of images."""
+        size = len(manifest_of([f"img-{number:02}" for number in range(images)]))
+        # A line that names a copy is longer than one that holds a small image.
+        manifest_module.MAX_MANIFEST_BYTES = size + size // images // 2
 
     # Users
 
@@ -216,12 +236,10 @@ class Nights:
         if content:
             self.must_exist.add(content)
 
-    def fail(self, *image_ids: str) -> None:
-        """Mark images as failed after their last attempt."""
+    def set_attributes(self, image_id: str, **attributes: object) -> None:
+        """Set attributes of an image's item."""
         table = self.aws.tables[PENDING_IMAGES]
-        for image_id in image_ids:
-            failed = to_item({"status": "failed", "attempts": MAX_ATTEMPTS, "failureReason": "NO_RECORD"})
-            table.put({**table.items[image_id,], **failed})
+        table.put({**table.items[image_id,], **to_item(attributes)})
 
     def status_of(self, image_id: str) -> str | None:
         """Return the status of an image, or None if its user has deleted it."""
@@ -387,23 +405,31 @@ class Nights:
             if job_id not in self.jobs:
                 self._accept(job_id, uri)
         for job in self.jobs.values():
-            if job.is_live and self.aws.objects[job.manifest_key].body != job.manifest:
-                self.violations.add(f"twoJobs: the manifest of {job.intent_id} has changed after Bedrock accepted it")
+            if job.is_live and any(self.aws.objects[key].body != body for key, body in job.input.items()):
+                self.violations.add(f"twoJobs: the input of {job.intent_id} has changed after Bedrock accepted it")
         for (image_id,), item in self.aws.tables[PENDING_IMAGES].items.items():
             is_exhausted = int(item.get("attempts", {}).get("N", 0)) >= MAX_ATTEMPTS
             if is_exhausted and item["status"]["S"] == "pending" and len(self.images[image_id].photographs) == 1:
                 self.violations.add(f"overread: {image_id} waits again after its last attempt")
-        self._check_transactions()
-        self._check_photographs()
+        self._check_photographs(self._check_transactions())
 
     def _accept(self, job_id: str, uri: str) -> None:
-        key = uri.partition("://")[2].partition("/")[2]
-        contents: dict[str, bytes] = {}
+        location = key_of(uri)
+        key = input_key(location) if location.endswith("/") else location
+        job = NightJob(key.split("/")[1], {key: self.aws.objects[key].body}, {})
+        contents = job.contents
         for line in self.aws.objects[key].body.splitlines():
             record = json.loads(line)
             [image, *_] = [part for part in record["modelInput"]["messages"][0]["content"] if "image" in part]
-            contents[record["recordId"]] = base64.b64decode(image["image"]["source"]["bytes"])
-        job = NightJob(key.split("/")[1], key, self.aws.objects[key].body, contents)
+            contents[record["recordId"]] = self._read(image["image"]["source"], job, location)
+        item = self.aws.tables[BATCH_JOBS].items.get((job.intent_id,), {})
+        etags = {
+            image_id: f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"' for image_id, body in contents.items()
+        }
+        # The intent may have begun again, with a folder of its own.
+        is_current = "manifestUri" in item and key_of(item["manifestUri"]["S"]) == key
+        if is_current and item["submittedContents"]["S"] != contents_digest(etags):
+            self.violations.add(f"misread: the contents of {job.intent_id}")
         for other in self.jobs.values():
             if other.is_live:
                 both = [(image_id, body) for image_id, body in contents.items() if other.contents.get(image_id) == body]
@@ -419,7 +445,18 @@ class Nights:
         )
         self.violations |= {f"overread: {image_id}" for (image_id, _), times in read.items() if times > MAX_ATTEMPTS}
 
-    def _check_transactions(self) -> None:
+    def _read(self, source: dict[str, Any], job: NightJob, folder: str) -> bytes:
+        """Return the content of an image in a model request, as Bedrock reads it."""
+        if "bytes" in source:
+            return base64.b64decode(source["bytes"])
+        key = key_of(source["s3Location"]["uri"])
+        if not key.startswith(folder):
+            self.violations.add(f"misread: {key} is outside the input folder of {job.intent_id}")
+        job.input[key] = self.aws.objects[key].body
+        return job.input[key]
+
+    def _check_transactions(self) -> set[bytes]:
+        """Check the transactions, and return the photographs from which they were read."""
         items = self.aws.tables[TRANSACTIONS].items
         sources: Counter[bytes] = Counter()
         for key, item in items.items():
@@ -434,12 +471,13 @@ class Nights:
             sources[self.photograph_of(item)] += 1
         self.violations |= {f"overwritten: {key} vanished" for key in self.edited if key not in items}
         self.violations |= {f"doubled: {body.decode()}" for body, number in sources.items() if number > 1}
+        return {*sources}
 
     def photograph_of(self, transaction: dict[str, Any]) -> bytes:
         """Return the photograph that the job of a transaction has read."""
         return self.jobs[transaction["jobId"]["S"]].contents[transaction["imageId"]["S"]]
 
-    def _check_photographs(self) -> None:
+    def _check_photographs(self, read: set[bytes]) -> None:
         uploads: set[bytes] = set()
         processed: set[bytes] = set()
         for key, stored in self.aws.objects.items():
@@ -449,10 +487,7 @@ class Nights:
                 processed.add(stored.body)
         lost = self.must_exist - uploads - processed
         self.violations |= {f"nowhere: {body.decode()}" for body in lost}
-        moved = (self.must_exist & processed) - uploads
-        if moved:
-            read = {self.photograph_of(item) for item in self.aws.tables[TRANSACTIONS].items.values()}
-            self.violations |= {f"nowhere: {body.decode()} was moved without a transaction" for body in moved - read}
+        self.violations |= {f"misfiled: {body.decode()} was not read for a transaction" for body in processed - read}
 
     def check_end(self) -> None:
         """Record the images that are forgotten, after everything has come to rest."""
@@ -475,7 +510,7 @@ class Nights:
             match item["status"]:
                 case "processed" if not known:
                     self.violations.add(f"forgotten: {image_id} is processed without a transaction")
-                case "failed" if not item.get("failureReason"):
+                case "failed" if item.get("failureReason") in (None, "", "NO_ROOM"):
                     self.violations.add(f"forgotten: {image_id} has failed without a reason")
                 case "failed" | "pending" if latest:
                     self.violations.add(f"forgotten: {image_id} is {item['status']}, but has a transaction")
@@ -490,6 +525,11 @@ class Nights:
             key: (item["status"], item.get("intentId")) for key, item in self.aws.tables[PENDING_IMAGES].items.items()
         }
         return repr((images, len(self.aws.tables[TRANSACTIONS].items), len(self.jobs)))
+
+
+def key_of(uri: str) -> str:
+    """Return the object key of an S3 URI."""
+    return uri.partition("://")[2].partition("/")[2]
 
 
 def _bad_record(image_id: str, number: int) -> str:
@@ -549,14 +589,21 @@ def serve_nights() -> Generator[Nights]:
     def environment() -> Any:
         return cast("Invocation", nights.running).environment
 
+    def submitter() -> JobSubmitter:
+        made: JobSubmitter = environment()
+        return replace(made, settings=made.settings.model_copy(update={"image_delivery": nights.delivery}))
+
     clock = SimpleNamespace(sleep=_no_sleep, monotonic=lambda: nights.clock, time=lambda: nights.clock)
     replaced: dict[str, object] = {
-        "batch_orchestrator.handler.job_submitter": environment,
+        "batch_orchestrator.handler.job_submitter": submitter,
         "batch_orchestrator.handler.scheduled_run": orchestrator_module.scheduled_run.__wrapped__,
         "batch_result_handler.handler.use_cases": environment,
         "batch_orchestrator.scheduled_run.datetime": Clock,
         "batch_orchestrator.submit_job.datetime": Clock,
         "batch_orchestrator.images.ThreadPoolExecutor": InlineExecutor,
+        "batch_orchestrator.image_copies.ThreadPoolExecutor": InlineExecutor,
+        # `Nights.limit_manifests` sets it.
+        "batch_orchestrator.manifest.MAX_MANIFEST_BYTES": manifest_module.MAX_MANIFEST_BYTES,
         "batch_result_handler.process_output.ThreadPoolExecutor": InlineExecutor,
         "yorutsuke_common.aws.calls.ThreadPoolExecutor": InlineExecutor,
         "yorutsuke_common.aws.calls.time": clock,

@@ -15,12 +15,14 @@ from batch_result_handler.record_job_end import JobEndRecorder
 from batch_result_handler.release_images import ImageReleaser
 from yorutsuke_common.aws.batch_jobs import BatchJobs
 from yorutsuke_common.aws.dynamodb import Item, Statement
+from yorutsuke_common.aws.object_copier import ObjectCopier
 from yorutsuke_common.aws.pending_images import PendingImages, StoredImage
 from yorutsuke_common.events import JobEnd
+from yorutsuke_common.names import BATCH_INPUT_PREFIX, PROCESSED_PREFIX
 from yorutsuke_common.schema import BatchJob, Hold, JobStatus, Submission
 
 from .night_campaign import NightCampaign
-from .nights import COUNTERS, serve_nights
+from .nights import COUNTERS, MAX_ATTEMPTS, serve_nights
 
 _T = TypeVar("_T")
 SafeguardRemoval = Callable[[pytest.MonkeyPatch], None]
@@ -245,6 +247,37 @@ def _do_not_count_attempts(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(PendingImages, "hold", hold_uncounted)
 
 
+def _without_etag(patch: pytest.MonkeyPatch, prefix: str) -> None:
+    copy = ObjectCopier.copy
+
+    def copy_current(self: ObjectCopier, source: str, target: str, etag: str) -> None:
+        copy(self, source, target, "" if target.startswith(prefix) else etag)
+
+    patch.setattr(ObjectCopier, "copy", copy_current)
+
+
+def _send_any_content(patch: pytest.MonkeyPatch) -> None:
+    _without_etag(patch, BATCH_INPUT_PREFIX)
+
+
+def _file_any_content(patch: pytest.MonkeyPatch) -> None:
+    _without_etag(patch, PROCESSED_PREFIX)
+
+
+def _count_attempts_without_room(patch: pytest.MonkeyPatch) -> None:
+    release = PendingImages.release
+
+    def release_counted(
+        self: PendingImages, hold: Hold, images: Iterable[StoredImage], reason: str | None, max_attempts: int
+    ) -> int:
+        is_uncounted = reason is None
+        return release(
+            self, hold, images, reason or Unfit.NO_ROOM.value, MAX_ATTEMPTS if is_uncounted else max_attempts
+        )
+
+    patch.setattr(PendingImages, "release", release_counted)
+
+
 @pytest.mark.parametrize(
     ("remove_safeguard", "schedule", "counter"),
     [
@@ -266,6 +299,9 @@ def _do_not_count_attempts(patch: pytest.MonkeyPatch) -> None:
         (_give_all_transactions_to_one_user, "simple-crash-before-1", "wrongOwner"),
         (_do_not_release_all, "late-crash-before-1", "forgotten"),
         (_do_not_count_attempts, "orphaned-run-before-12", "overread"),
+        (_send_any_content, "copied-upload-again-before-8", "misread"),
+        (_file_any_content, "copied-upload-again-before-10", "misfiled"),
+        (_count_attempts_without_room, "full-crash-before-1", "forgotten"),
     ],
 )
 def test_nights_find_a_missing_safeguard(
