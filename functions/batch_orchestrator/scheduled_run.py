@@ -21,7 +21,15 @@ from yorutsuke_common.error_codes import error_code
 from yorutsuke_common.errors import IntentConflictError, InvalidRequestError, JobOverdueError, YorutsukeError
 from yorutsuke_common.logger import error_fields
 from yorutsuke_common.names import BEDROCK_MAX_TIMEOUT_HOURS, MAX_FUNCTION_SECONDS, SCHEDULE_PREFIX, LogEvent
-from yorutsuke_common.schema import MAX_IMAGE_ID_BYTES, Hold, JobStatus, Submission, SubmitRequest, instant
+from yorutsuke_common.schema import (
+    MAX_IMAGE_ID_BYTES,
+    BatchJob,
+    Hold,
+    JobStatus,
+    Submission,
+    SubmitRequest,
+    instant,
+)
 
 from .images import PERMANENT, Unfit
 from .manifest import SECONDS_TO_SUBMIT, SecondsLeft
@@ -178,15 +186,27 @@ class ScheduledRun:
         self, intent_id: str, image_ids: Sequence[str], prefix: str, result: RunResult, seconds_left: SecondsLeft
     ) -> bool:
         """Continue the submission of an intent that holds images, and return whether its job is in progress."""
-        submission = self.jobs.find_submission(intent_id)
-        if submission is None:
+        found = self.jobs.find_intent(intent_id)
+        if found is None:
             self._release_orphans(intent_id, image_ids)
             return False
+        if isinstance(found, BatchJob):
+            require_not_overdue(found)
+            return found.status == JobStatus.SUBMITTED
+        return self._continue_submission(found, image_ids, prefix, result, seconds_left)
+
+    def _continue_submission(
+        self,
+        submission: Submission,
+        image_ids: Sequence[str],
+        prefix: str,
+        result: RunResult,
+        seconds_left: SecondsLeft,
+    ) -> bool:
+        """Continue an intent that has no job yet, and return whether it is in progress."""
         if submission.status == JobStatus.ABANDONED:
             self.submitter.abandon(submission, submission.pendingImageIds or image_ids)
             return False
-        if submission.status == JobStatus.SUBMITTED:
-            require_not_overdue(submission)
         may_continue = self._may_continue(submission, prefix) and (
             submission.manifestPublished or seconds_left() >= SECONDS_PER_JOB
         )
@@ -217,7 +237,7 @@ class ScheduledRun:
         """
         images = self.pending.find(image_ids).values()
         # After the images: the intent may have begun again since the first look, and may hold them anew.
-        if self.jobs.find_submission(intent_id):
+        if self.jobs.find_intent(intent_id):
             return
         for submitted_at in sorted({image.submitted_at or "" for image in images}):
             hold = Hold(intent_id, submitted_at)
@@ -235,12 +255,12 @@ class ScheduledRun:
         )
 
 
-def require_not_overdue(submission: Submission) -> None:
-    """Refuse to wait any longer for the end of a job. Raises JobOverdueError."""
-    began = instant(submission.submitTime)
-    if began is not None and datetime.now(UTC) - began > OVERDUE:
+def require_not_overdue(job: BatchJob) -> None:
+    """Refuse to wait any longer for the end of a job in progress. Raises JobOverdueError."""
+    began = job.submitted_at
+    if job.status == JobStatus.SUBMITTED and began is not None and datetime.now(UTC) - began > OVERDUE:
         raise JobOverdueError(
-            f"job {submission.jobId!r} of intent {submission.intentId!r} was submitted at {submission.submitTime}, and "
+            f"job {job.jobId!r} of intent {job.intentId!r} was submitted at {job.submitTime}, and "
             "its end was never processed. Look at the job in Bedrock. If it has output, replay the job. Then delete "
             "the intent's item in batch-jobs: the next run releases the images that have not been read."
         )

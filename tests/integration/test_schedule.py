@@ -9,7 +9,7 @@ import pytest
 
 from local.in_memory import FunctionDiedError
 from local.lambda_context import lambda_context
-from yorutsuke_common.errors import BedrockRefusedError, InvalidRequestError, JobOverdueError
+from yorutsuke_common.errors import BedrockRefusedError, InvalidRequestError, JobOverdueError, UnknownJobError
 from yorutsuke_common.names import MAX_FUNCTION_SECONDS
 
 from .aws_calls import crash
@@ -319,6 +319,52 @@ def test_images_of_deleted_intent_wait_again(orchestrator: Orchestrator) -> None
 
     assert job["imageCount"] == 4
     assert {item["attempts"] for item in orchestrator.stage.images().values()} == {2}
+
+
+def _hold_elsewhere(orchestrator: Orchestrator, **job: str) -> None:
+    """Write the hold of an image and the item of its job as another program may do."""
+    _put_images(orchestrator, range(1, 6))
+    hold = {"status": "submitted", "intentId": "other-1"}
+    orchestrator.stage.change(PENDING_IMAGES, {"imageId": "img-1"}, **hold)
+    if job:
+        item = {name: {"S": value} for name, value in {"intentId": "other-1", **job}.items()}
+        orchestrator.stage.aws.dynamodb.put_item(TableName=BATCH_JOBS, Item=item)
+
+
+def test_hold_without_intent_is_released(orchestrator: Orchestrator) -> None:
+    _hold_elsewhere(orchestrator)
+
+    orchestrator.run()
+
+    assert _jobs(orchestrator) == [_ids(range(1, 6))]
+
+
+@pytest.mark.parametrize("status", ["SUBMITTED", "COMPLETED"])
+def test_run_accepts_job_of_other_program(orchestrator: Orchestrator, status: str) -> None:
+    _hold_elsewhere(
+        orchestrator, jobId="otherjob1234", status=status, submitTime=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    )
+
+    [job] = orchestrator.run()["jobs"]
+
+    assert job["imageCount"] == 4
+    assert orchestrator.image_statuses()["img-1"] == "submitted"
+
+
+def test_invalid_intent_does_not_stop_other_images(orchestrator: Orchestrator, read_logs: LogReader) -> None:
+    """Another program has written an item without a job. After the images are submitted, the run fails."""
+    _hold_elsewhere(orchestrator, status="SUBMITTED")
+
+    with pytest.raises(UnknownJobError, match="Correct the item"):
+        orchestrator.run()
+
+    assert orchestrator.item(INTENT)["pendingImageIds"] == _ids(range(2, 6))
+    failures = [entry.get("intentId") for entry in read_logs() if entry.get("event") == "BATCH_SUBMIT_FAILED"]
+    assert failures == ["other-1", None]
+    orchestrator.stage.delete(BATCH_JOBS, {"intentId": "other-1"})
+    _put_images(orchestrator, [6, 7])
+    orchestrator.run(NEXT_NIGHT)
+    assert _jobs(orchestrator)[1] == _ids([1, 6, 7])
 
 
 def test_abandoned_intent_is_cleaned_up(orchestrator: Orchestrator) -> None:

@@ -62,8 +62,25 @@ class BatchJobs:
         Raises:
             UnknownJobError: The item breaks the schema.
         """
-        response = self.client.get_item(TableName=self.table, Key=_key(intent_id), ConsistentRead=True)
-        return self._submission(response["Item"]) if "Item" in response else None
+        item = self._find_item(intent_id)
+        return self._submission(item) if item else None
+
+    def find_intent(self, intent_id: str) -> Submission | BatchJob | None:
+        """Return the intent's current item, or None if the table does not have it.
+
+        An item with a job is returned as a `BatchJob`. If another program or an operator has written it, it may lack
+        the attributes of a `Submission`.
+
+        Raises:
+            UnknownJobError: The item breaks the schema.
+        """
+        item = self._find_item(intent_id)
+        if item and "jobId" in item:
+            return self._job(item["jobId"]["S"], from_item(item))
+        return self._submission(item) if item else None
+
+    def _find_item(self, intent_id: str) -> Item | None:
+        return self.client.get_item(TableName=self.table, Key=_key(intent_id), ConsistentRead=True).get("Item")
 
     def begin_intent(self, submission: Submission) -> Submission:
         """Write the intent's item unless it has one, and return the stored item, which may be another invocation's.

@@ -90,7 +90,8 @@ class StoredImage:
         return self.status in (ImageStatus.PENDING, ImageStatus.FAILED) and self._was_last_held(hold)
 
     def _was_last_held(self, hold: Hold) -> bool:
-        return (self.intent_id, self.submitted_at) == (hold.intent_id, hold.submit_time)
+        # Another program may have written the status and the intent without a submit time.
+        return (self.intent_id, self.submitted_at or "") == (hold.intent_id, hold.submit_time)
 
 
 @dataclass(frozen=True)
