@@ -70,8 +70,9 @@ def _arguments() -> argparse.Namespace:
 
 
 def _print_result(console: Console, name: str, result: CampaignResult | NightsResult) -> None:
-    table = Table(*result.summary(), title=f"Results of the campaign: {name}", title_justify="left")
-    table.add_row(*map(str, result.summary().values()))
+    table = Table("counter", "count", title=f"Results of the campaign: {name}", title_justify="left")
+    for counter, count in result.summary().items():
+        table.add_row(counter, str(count))
     console.print(table)
     if result.failures:
         title = "Failed schedules (run one again with --only NAME)"
