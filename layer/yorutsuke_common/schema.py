@@ -381,7 +381,7 @@ class Submission(_Model):
     submitTime: str
     modelId: str
     modelInvocationType: InvocationType | None = None
-    manifestUri: str
+    manifestUri: Annotated[str, StringConstraints(pattern=r"^s3://[^/]+/[^/]")]
     inputUri: str | None = None
     outputUri: str
     roleArn: str

@@ -75,8 +75,8 @@ class BatchJobs:
             UnknownJobError: The item breaks the schema.
         """
         item = self._find_item(intent_id)
-        if item and "jobId" in item:
-            return self._job(item["jobId"]["S"], from_item(item))
+        if item and (job_id := item.get("jobId", {}).get("S")):
+            return self._job(job_id, from_item(item))
         return self._submission(item) if item else None
 
     def _find_item(self, intent_id: str) -> Item | None:

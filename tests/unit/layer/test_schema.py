@@ -512,6 +512,12 @@ def test_submission_item_omits_a_missing_job_id() -> None:
     assert Submission.model_validate(item) == SUBMISSION
 
 
+@pytest.mark.parametrize("uri", ["", "batch-input/intent-1/manifest.jsonl", "s3://images", "s3://images/", "s3:///a"])
+def test_submission_without_manifest_key_is_refused(uri: str) -> None:
+    with pytest.raises(ValidationError, match="manifestUri"):
+        Submission.model_validate({**SUBMISSION.item(), "manifestUri": uri})
+
+
 def test_submission_with_a_folder_delivers_by_s3() -> None:
     by_reference = SUBMISSION.model_copy(update={"inputUri": "s3://images/batch-input/intent-1/"})
 
