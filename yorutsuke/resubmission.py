@@ -12,9 +12,9 @@ from yorutsuke_common.aws.pending_images import StoredImage
 from yorutsuke_common.schema import ImageStatus, JobStatus, Reason
 
 from .errors import NotFoundError
-from .job_images import JobImage
+from .job_images import JobImage, JobRecords, job_images, requested_ids
 from .stage import Stage
-from .stored_jobs import StoredJob, find_job
+from .stored_jobs import StoredJob, find_item, find_job
 
 INTENT_PREFIX = "resubmit-"
 
@@ -111,6 +111,18 @@ def choose_images(
             if begun.intent_id == intent_id:
                 return begun
     return _choose(job, images, reasons, others, None)
+
+
+def has_images_left(stage: Stage, job: StoredJob, others: Collection[str]) -> bool:
+    """Return whether an image of a job waits, has failed, or is held by the job.
+
+    Args:
+        stage: The stage.
+        job: The job.
+        others: The ids of the intents with an item.
+    """
+    images = job_images(stage, job, requested_ids(find_item(stage, job.intentId)), JobRecords())
+    return any(image.stored and _item_obstacle(job, image.stored, others) in (None, LeftOut.HELD) for image in images)
 
 
 def _find_intent(stage: Stage, intent_id: str) -> StoredJob | None:

@@ -14,12 +14,14 @@ from local.emulator import Emulator
 from local.job_run import JobRun
 from yorutsuke.checks import queues
 from yorutsuke.checks.finding import Finding
+from yorutsuke_common.aws.dynamodb import to_item
 from yorutsuke_common.schema import ResultStats
 
 from .operator_stage import CommandResult, Operator, delete_jobs, make_operator, put_job
 
 Undo = Callable[[], object]
 Cause = Callable[[JobRun], Undo]
+WRONG_IMAGE = "img-wrong"
 SUBMIT_DLQ = "yorutsuke-batch-orchestrator-dlq-local"
 
 
@@ -83,6 +85,31 @@ def _job(**attributes: object) -> Cause:
     return put
 
 
+def _put_image(stage: JobRun, **attributes: object) -> None:
+    """Write the item of the image of the job `intent-wrong`."""
+    item = {"imageId": WRONG_IMAGE, "userId": "user-1", "s3Key": "user-1/a.png", "uploadedAt": _ago(days=1)}
+    table = stage.outputs["pendingImagesTable"]
+    stage.aws.dynamodb.put_item(TableName=table, Item=to_item({**item, **attributes}))
+
+
+def _unread(**attributes: object) -> Cause:
+    """Return the cause of a job with an image that waits for another job."""
+
+    def put(stage: JobRun) -> Undo:
+        job = _job(jobId="wrong0000001", submitTime=_ago(days=1), pendingImageIds=[WRONG_IMAGE], **attributes)
+        delete_job = job(stage)
+        _put_image(stage, status="pending", intentId="intent-wrong")
+
+        def delete() -> None:
+            delete_job()
+            key = to_item({"imageId": WRONG_IMAGE})
+            stage.aws.dynamodb.delete_item(TableName=stage.outputs["pendingImagesTable"], Key=key)
+
+        return delete
+
+    return put
+
+
 def _ago(**span: float) -> str:
     return (datetime.now(UTC) - timedelta(**span)).isoformat()
 
@@ -129,7 +156,7 @@ PROBLEMS: Mapping[str, tuple[Cause, str, str, str]] = {
 }
 WARNINGS: Mapping[str, tuple[Cause, str, str, str]] = {
     "Bedrock failed a job": (
-        _job(jobId="wrong0000001", status="FAILED", submitTime=_ago(days=1)),
+        _unread(status="FAILED"),
         "jobs that Bedrock ended",
         "jobs that Bedrock did not complete: 1 (wrong0000001)",
         "runbook: failed-jobs",
@@ -146,18 +173,13 @@ WARNINGS: Mapping[str, tuple[Cause, str, str, str]] = {
         "retry-migrations wrong0000001",
     ),
     "images have no record": (
-        _job(jobId="wrong0000001", status="COMPLETED", submitTime=_ago(days=1), resultStats=_stats(missingCount=1)),
+        _unread(status="COMPLETED", resultStats=_stats(missingCount=1)),
         "images missing",
         "wrong0000001",
         "runbook: images without a record",
     ),
     "many records failed": (
-        _job(
-            jobId="wrong0000001",
-            status="COMPLETED",
-            submitTime=_ago(days=1),
-            resultStats=_stats(failureCount=5, totalCount=95),
-        ),
+        _unread(status="COMPLETED", resultStats=_stats(failureCount=5, totalCount=95)),
         "failed records",
         "jobs with more than 5% failed records: 1 (wrong0000001)",
         "`yorutsuke dead-letters wrong0000001 --stage local` shows the reasons; after their correction, run",
@@ -209,6 +231,35 @@ def test_doctor_reports_a_warning(operator: Operator, name: str) -> None:
     assert seen in found[check]["seen"]
     assert remedy in found[check]["next"]
     assert {finding["check"]: finding["state"] for finding in old.json["checks"]}[check] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("image", "state"),
+    [
+        ({"status": "pending"}, "warning"),
+        ({"status": "failed"}, "warning"),
+        ({"status": "submitted"}, "warning"),
+        ({"status": "pending", "intentId": "abandoned"}, "warning"),
+        ({"status": "processed"}, "ok"),
+        ({"status": "migrationFailed"}, "ok"),
+        ({"status": "submitted", "intentId": "intent-newer"}, "ok"),
+        ({"status": "pending", "intentId": "intent-newer"}, "ok"),
+    ],
+)
+def test_doctor_reports_only_jobs_with_images_left(operator: Operator, image: dict[str, str], state: str) -> None:
+    """A newer job that has not read the image is reported in place of the older one."""
+    stats = _stats(failureCount=5, totalCount=95, missingCount=1)
+    undo = _unread(status="FAILED", resultStats=stats)(operator.job_run)
+    put_job(operator.job_run, "intent-newer", jobId="newer0000001", status="SUBMITTED", submitTime=_ago(hours=1))
+    try:
+        _put_image(operator.job_run, **{"intentId": "intent-wrong", **image})
+        found = _findings(operator)
+    finally:
+        undo()
+        delete_jobs(operator.job_run, "intent-newer")
+
+    states = {found[check]["state"] for check in ("jobs that Bedrock ended", "images missing", "failed records")}
+    assert states == {state}
 
 
 @pytest.fixture

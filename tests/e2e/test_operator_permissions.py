@@ -113,7 +113,7 @@ def restored_work(operator: Operator) -> None:
     for transaction in job_run.transactions():
         table = job_run.outputs["transactionsTable"]
         job_run.aws.dynamodb.put_item(TableName=table, Item=to_item({**transaction, "status": "migrationFailed"}))
-    stats = {"successCount": 1, "failureCount": 0, "totalCount": 1, "migrationFailedCount": 1}
+    stats = {"successCount": 1, "failureCount": 1, "totalCount": 2, "migrationFailedCount": 1}
     job_run.aws.dynamodb.update_item(
         TableName=job_run.outputs["batchJobsTable"],
         Key={"intentId": {"S": job_run.intent_id}},

@@ -1,10 +1,11 @@
 """Checks the jobs: those that are stuck, and those with failures that an operator should repair."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from yorutsuke.outputs import OutputState, job_outputs
+from yorutsuke.resubmission import has_images_left
 from yorutsuke.screen import list_first
 from yorutsuke.stage import Stage
 from yorutsuke.stored_jobs import StoredJob, all_jobs
@@ -22,6 +23,8 @@ from .queues import redelivery_seconds
 
 MAX_JOB_SECONDS = BEDROCK_MAX_TIMEOUT_HOURS * 3600
 """Maximum duration of a Bedrock job, in seconds."""
+CONCURRENT_JOBS = 8
+"""Number of jobs whose images are read at once. Limits the memory: a job may have 50,000 images."""
 
 
 @dataclass(frozen=True)
@@ -58,16 +61,17 @@ STUCK = {
     ),
 }
 """Conditions in which a job of any age does not continue."""
-LEFT_TO_DO = {
+UNMOVED = Condition(
+    lambda job: job.unmoved_count,
+    "jobs with images that could not be moved",
+    "{retry} moves those of the first job",
+)
+"""The condition of recent jobs with images to move."""
+NOT_READ = {
     "jobs that Bedrock ended": Condition(
         lambda job: job.is_ended_early,
         "jobs that Bedrock did not complete",
         "{show} shows the reason; {resubmit} submits the images again; runbook: failed-jobs",
-    ),
-    "images unmoved": Condition(
-        lambda job: job.unmoved_count,
-        "jobs with images that could not be moved",
-        "{retry} moves those of the first job",
     ),
     "images missing": Condition(
         lambda job: job.resultStats and job.resultStats.missingCount,
@@ -82,7 +86,7 @@ LEFT_TO_DO = {
         "{letters} shows the reasons; after their correction, run {replay}",
     ),
 }
-"""Conditions of recent jobs that leave something to do."""
+"""Conditions of recent jobs that did not read all images. Nothing is left to do if newer jobs have these images."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +116,10 @@ class JobChecks:
         }
         for check, condition in {**STUCK, **waiting}.items():
             yield _finding(stage, check, State.BAD, condition, jobs)
-        for check, condition in LEFT_TO_DO.items():
-            yield _finding(stage, check, State.WARNING, condition, recent)
+        yield _finding(stage, "images unmoved", State.WARNING, UNMOVED, recent)
+        unread = _jobs_with_images_left(stage, recent, {job.intentId for job in jobs})
+        for check, condition in NOT_READ.items():
+            yield _finding(stage, check, State.WARNING, condition, unread)
 
 
 def _finding(stage: Stage, check: str, state: State, condition: Condition, jobs: Sequence[StoredJob]) -> Finding:
@@ -137,6 +143,16 @@ def _fill_in(stage: Stage, remedy: str, job: str) -> str:
         "bedrock": stage.aws_command("bedrock", "get-model-invocation-job", "--job-identifier", job),
     }
     return remedy.format(job=job, **{name: f"`{command}`" for name, command in commands.items()})
+
+
+def _jobs_with_images_left(stage: Stage, jobs: Sequence[StoredJob], intents: Collection[str]) -> list[StoredJob]:
+    """Return the jobs that did not read all images, and that still have some of them. `intents` are those of all jobs.
+
+    An image that waits, has failed or is held belongs to the job that was the last to hold it.
+    """
+    unread = [job for job in jobs if any(condition.holds(job) for condition in NOT_READ.values())]
+    left = CallPool().map(lambda job: has_images_left(stage, job, intents), unread, CONCURRENT_JOBS)
+    return [job for job, is_left in zip(unread, left, strict=True) if is_left]
 
 
 def _is_stopped_replay(job: StoredJob, limit: float) -> bool:
