@@ -91,6 +91,11 @@ class StoredJob(BaseModel):
         """Whether Bedrock ended the job without completing it."""
         return self.status in ENDED_EARLY or self.bedrockStatus is not None
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the job was completed or ended early, and no invocation is processing its output."""
+        return (self.is_completed or self.is_ended_early) and not self.is_claimed
+
     def require_job(self, content: str) -> str:
         """Return the id of the job. Raises NotFoundError, which names the `content`, if the intent has no job yet."""
         if self.jobId is None:

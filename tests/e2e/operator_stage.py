@@ -105,8 +105,9 @@ class Operator:
 
 
 def make_operator(emulator: Emulator, job_run: JobRun, folder: Path) -> Operator:
-    """Return an operator of a deployed stage, and delete the stage's jobs and messages."""
+    """Return an operator of a deployed stage, and delete the stage's jobs, images' items and messages."""
     delete_jobs(job_run)
+    _delete_items(job_run, job_run.outputs["pendingImagesTable"], "imageId", ())
     for queue in ("queueUrl", "deadLetterQueueUrl", "submissionDeadLetterQueueUrl"):
         job_run.aws.sqs.purge_queue(QueueUrl=job_run.outputs[queue])
     file = folder / "stage.json"
@@ -131,8 +132,12 @@ def put_job(job_run: JobRun, intent_id: str, **attributes: object) -> None:
 
 def delete_jobs(job_run: JobRun, *intent_ids: str) -> None:
     """Delete the items of these intents, or all job items if no intent is given."""
-    table = job_run.outputs["batchJobsTable"]
-    stored = job_run.aws.dynamodb.scan(TableName=table)["Items"]
-    for intent_id in [item["intentId"] for item in stored]:
-        if not intent_ids or intent_id.get("S") in intent_ids:
-            job_run.aws.dynamodb.delete_item(TableName=table, Key={"intentId": intent_id})
+    _delete_items(job_run, job_run.outputs["batchJobsTable"], "intentId", intent_ids)
+
+
+def _delete_items(job_run: JobRun, table: str, key: str, values: Sequence[str]) -> None:
+    """Delete the items with these values of the key, or all items if no value is given."""
+    for page in job_run.aws.dynamodb.get_paginator("scan").paginate(TableName=table):
+        for value in [item[key] for item in page["Items"]]:
+            if not values or value.get("S") in values:
+                job_run.aws.dynamodb.delete_item(TableName=table, Key={key: value})

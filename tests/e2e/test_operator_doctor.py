@@ -262,6 +262,44 @@ def test_doctor_reports_only_jobs_with_images_left(operator: Operator, image: di
     assert states == {state}
 
 
+FAILED_IMAGES = "1 image with the status failed, by reason: {}"
+RESUBMIT = "`yorutsuke resubmit wrong0000001 --stage local` submits those of the job again; runbook: failed images"
+
+
+@pytest.mark.parametrize(
+    ("job", "reason", "remedy"),
+    [
+        ({"status": "COMPLETED"}, "MODEL_ERROR", RESUBMIT),
+        ({"status": "FAILED"}, "FAILED", RESUBMIT),
+        ({"status": "COMPLETED"}, "OWNER_MISMATCH", "runbook: failed images"),
+        ({"status": "SUBMITTED"}, "MODEL_ERROR", "runbook: failed images"),
+        ({"status": "COMPLETED", "claimedUntil": 2**40}, "MODEL_ERROR", "runbook: failed images"),
+    ],
+)
+def test_doctor_counts_failed_images_by_reason(
+    operator: Operator, job: dict[str, Any], reason: str, remedy: str
+) -> None:
+    undo = _unread(**job)(operator.job_run)
+    try:
+        _put_image(operator.job_run, status="failed", intentId="intent-wrong", failureReason=reason)
+        found = _findings(operator)["failed images"]
+    finally:
+        undo()
+
+    assert (found["state"], found["seen"], found["next"]) == ("warning", FAILED_IMAGES.format(f"{reason} 1"), remedy)
+
+
+def test_failed_image_of_deleted_job_is_counted(operator: Operator) -> None:
+    undo = _unread(status="FAILED")(operator.job_run)
+    try:
+        _put_image(operator.job_run, status="failed", intentId="expired")
+        found = _findings(operator)["failed images"]
+    finally:
+        undo()
+
+    assert (found["seen"], found["next"]) == (FAILED_IMAGES.format("unknown 1"), "runbook: failed images")
+
+
 @pytest.fixture
 def paused_function(stage: JobRun) -> Generator[None]:
     """Pause the function, and redeliver messages immediately."""
@@ -384,8 +422,10 @@ def test_denied_checks_are_reported_beside_the_others(operator: Operator, tmp_pa
         "alarm subscriptions",
         "yorutsuke-batch-output-local",
         "failed redeliveries",
+        "jobs",
     }
     assert answer["healthy"] is None
     assert (states["event source mapping"], states["outputs"]) == ("ok", "ok")
     assert "DescribeAlarms is not allowed" in found["alarms"]["seen"]
+    assert "Query is not allowed" in found["jobs"]["seen"]
     assert "age not checked" in found["yorutsuke-batch-output-local"]["seen"]

@@ -1,4 +1,4 @@
-"""Checks the jobs: those that are stuck, and those with failures that an operator should repair."""
+"""Checks the jobs: those that are stuck, those with failures that an operator should repair, and failed images."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from yorutsuke_common.names import (
 from yorutsuke_common.schema import JobStatus
 
 from .finding import Finding, State
+from .images import failed_images
 from .queues import redelivery_seconds
 
 MAX_JOB_SECONDS = BEDROCK_MAX_TIMEOUT_HOURS * 3600
@@ -91,12 +92,12 @@ NOT_READ = {
 
 @dataclass(frozen=True)
 class JobChecks:
-    """Checks all jobs that are stuck, and the results of those submitted since an instant."""
+    """Checks all jobs that are stuck, the results of those submitted since an instant, and all failed images."""
 
     since: datetime
 
     def __call__(self, stage: Stage) -> Iterator[Finding]:
-        """Yield a finding for each condition."""
+        """Yield a finding for each condition, and one for the failed images."""
         jobs = all_jobs(stage)
         recent = [job for job in jobs if (job.submitted or self.since) >= self.since]
         limit = redelivery_seconds(stage)
@@ -120,6 +121,7 @@ class JobChecks:
         unread = _jobs_with_images_left(stage, recent, {job.intentId for job in jobs})
         for check, condition in NOT_READ.items():
             yield _finding(stage, check, State.WARNING, condition, unread)
+        yield failed_images(stage, jobs)
 
 
 def _finding(stage: Stage, check: str, state: State, condition: Condition, jobs: Sequence[StoredJob]) -> Finding:

@@ -60,7 +60,7 @@ def resubmit(
 
 def _require_ended(stage: Stage, stored: StoredJob) -> None:
     """Refuse a job that has not ended, or with an output in process. Raises RefusedError."""
-    if (stored.is_completed or stored.is_ended_early) and not stored.is_claimed:
+    if stored.has_ended:
         return
     claimed = " and claimed" if stored.is_claimed else ""
     raise RefusedError(
