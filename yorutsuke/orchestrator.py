@@ -17,10 +17,10 @@ class RequestRefusedError(UnfinishedError):
     """The request has no job at Bedrock."""
 
 
-def min_records(stage: Stage) -> int:
-    """Return the minimum number of images in a job. Raises SettingsError and botocore's errors."""
+def submit_settings(stage: Stage) -> SubmitSettings:
+    """Return the settings of the orchestrator. Raises SettingsError and botocore's errors."""
     function = stage.clients.lambda_.get_function_configuration(FunctionName=stage.physical(ORCHESTRATOR))
-    return read_settings(SubmitSettings, function.get("Environment", {}).get("Variables", {})).min_records
+    return read_settings(SubmitSettings, function.get("Environment", {}).get("Variables", {}))
 
 
 def has_schedule(stage: Stage) -> bool:

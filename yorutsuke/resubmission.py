@@ -61,15 +61,19 @@ class Resubmission:
     read: int
     is_begun: bool
 
-    def request(self, job: StoredJob) -> str:
-        """Return the request for the new job, with the user, the model and the image delivery of the old one."""
-        fields = {
-            "intentId": self.intent_id,
-            "pendingImageIds": [*self.images],
-            "userId": job.userId,
-            "modelId": job.modelId,
-            "imageDelivery": "s3" if job.inputUri else None,
-        }
+    def request(self, job: StoredJob, model_ids: Collection[str]) -> str:
+        """Return the request for the new job.
+
+        It has the user of the old job. If the stage still has the old job's model, it also has the model and the image
+        delivery. Otherwise, or if the intent has begun with its own, the orchestrator chooses them.
+
+        Args:
+            job: The old job.
+            model_ids: The models of the stage.
+        """
+        fields = {"intentId": self.intent_id, "pendingImageIds": [*self.images], "userId": job.userId}
+        if job.modelId in model_ids and not self.is_begun:
+            fields |= {"modelId": job.modelId, "imageDelivery": "s3" if job.inputUri else None}
         return json.dumps({name: value for name, value in fields.items() if value is not None})
 
     def answer(self, job: StoredJob) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from yorutsuke_common.names import (
     BEDROCK_MAX_TIMEOUT_HOURS,
@@ -19,7 +19,6 @@ from yorutsuke_common.settings import SubmitSettings, read_settings
 class Settings(SubmitSettings):
     """The function's environment variables, validated as one model.
 
-    `model_ids` are the models that a request may name, the first being the default; MODEL_IDS separates them by commas.
     `image_delivery` applies to models that read images from S3. `job_timeout_hours` is the time after which Bedrock
     ends a job. `job_ttl_days` must exceed its maximum, seven days: the job's item must exist when its output arrives.
 
@@ -29,17 +28,11 @@ class Settings(SubmitSettings):
     """
 
     bedrock_role_arn: str = Field(pattern=r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/.+$")
-    model_ids: tuple[str, ...] = Field(min_length=1)
     image_delivery: ImageDelivery = "inline"
     job_timeout_hours: int = Field(JOB_TIMEOUT_HOURS, ge=BEDROCK_MIN_TIMEOUT_HOURS, le=BEDROCK_MAX_TIMEOUT_HOURS)
     job_size: int = Field(JOB_SIZE, ge=2, le=MAX_RECORDS)
     max_concurrent_jobs: int = Field(MAX_CONCURRENT_JOBS, ge=1)
     job_ttl_days: int = Field(30, gt=BEDROCK_MAX_TIMEOUT_HOURS // 24, le=36_500)
-
-    @field_validator("model_ids", mode="before")
-    @classmethod
-    def _split_at_commas(cls, value: object) -> list[str]:
-        return [model_id for part in str(value).split(",") if (model_id := part.strip())]
 
 
 @cache

@@ -35,9 +35,18 @@ class StageSettings(BaseModel):
 
 
 class SubmitSettings(StageSettings):
-    """The settings of the batch_orchestrator that the operator's command reads from the deployed function."""
+    """The settings of the batch_orchestrator that the operator's command reads from the deployed function.
+
+    `model_ids` are the models that a request may name, the first being the default; MODEL_IDS separates them by commas.
+    """
 
     min_records: int = Field(BEDROCK_MIN_RECORDS, ge=1, le=MAX_RECORDS)
+    model_ids: tuple[str, ...] = Field(min_length=1)
+
+    @field_validator("model_ids", mode="before")
+    @classmethod
+    def _split_at_commas(cls, value: object) -> list[str]:
+        return [model_id for part in str(value).split(",") if (model_id := part.strip())]
 
 
 class ResultSettings(StageSettings):

@@ -11,8 +11,11 @@ import pytest
 from local.emulator import Emulator
 from local.job_run import JobRun
 from local.receipts import simple_lines
+from yorutsuke.orchestrator import submit_settings
+from yorutsuke.stage import Stage
 from yorutsuke_common.aws.dynamodb import to_item
 from yorutsuke_common.names import SCHEDULE, physical_name
+from yorutsuke_common.settings import SubmitSettings
 
 from .conftest import own_receipts
 from .copy_actions import COPY_ACTIONS
@@ -208,10 +211,10 @@ def test_command_needs_every_documented_permission(
 def test_resubmit_invokes_the_orchestrator_for_enough_images(
     operator: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def one(_: object) -> int:
-        return 1
+    def with_one(stage: Stage) -> SubmitSettings:
+        return submit_settings(stage).model_copy(update={"min_records": 1})
 
-    monkeypatch.setattr("yorutsuke.commands.resubmit.min_records", one)
+    monkeypatch.setattr("yorutsuke.commands.resubmit.submit_settings", with_one)
     documented = [ALWAYS, *DOCUMENTED["resubmit"]]
     (tmp_path / "all").mkdir()
     (tmp_path / "without").mkdir()

@@ -9,12 +9,12 @@ import pytest
 
 from local.bedrock.jobs import RequestRefusedError
 from local.emulator import Emulator
-from local.job_run import JobRun
+from local.job_run import MODEL_ID, JobRun
 from local.loop import Loop, running_loop
 from local.receipts import simple_lines
 from yorutsuke.errors import UnfinishedError
 from yorutsuke_common.aws.dynamodb import from_item, to_item
-from yorutsuke_common.names import SCHEDULE, physical_name
+from yorutsuke_common.names import JOB_ID_INDEX, SCHEDULE, physical_name
 
 from .conftest import NewJobRun, own_receipts
 from .operator_stage import Operator, make_operator
@@ -150,6 +150,26 @@ def test_command_continues_the_submission_that_it_began(operator: Operator, loop
     assert (continued.code, len(jobs)) == (0, 1), continued.err
     assert "continues the job of intent resubmit-" in continued.out
     assert f"Job {jobs[0]} was submitted with 3 images." in continued.message
+
+
+def test_first_model_replaces_a_removed_one(operator: Operator, loop: Loop, failed_job: JobRun) -> None:
+    lost = {**failed_job.job(), "modelId": "amazon.nova-retired-v1:0", "inputUri": "s3://bucket/folder/"}
+    failed_job.aws.dynamodb.put_item(TableName=failed_job.outputs["batchJobsTable"], Item=to_item(lost))
+
+    with _new_jobs(loop) as new_jobs:
+        result = operator("resubmit", failed_job.job_id, "--yes")
+        [job_id] = new_jobs()
+
+    assert result.code == 0, result.err
+    shown = " ".join(result.out.replace("│", " ").split())
+    assert f"{MODEL_ID}, the stage's first model, because the stage does not have amazon.nova-retired-v1:0" in shown
+    [item] = failed_job.aws.dynamodb.query(
+        TableName=failed_job.outputs["batchJobsTable"],
+        IndexName=JOB_ID_INDEX,
+        KeyConditionExpression="jobId = :id",
+        ExpressionAttributeValues={":id": {"S": job_id}},
+    )["Items"]
+    assert from_item(item)["modelId"] == MODEL_ID
 
 
 def test_lost_answer_names_the_remedy(operator: Operator, failed_job: JobRun) -> None:

@@ -1,5 +1,6 @@
 """`resubmit`: submits the images of a job that the job did not read, after a preview."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -8,7 +9,7 @@ from rich.console import Group
 from yorutsuke.errors import NotFoundError, RefusedError, UnfinishedError
 from yorutsuke.job_images import job_images, read_records, requested_ids
 from yorutsuke.options import JobName, Yes, stage_command
-from yorutsuke.orchestrator import RequestRefusedError, has_schedule, min_records, submit
+from yorutsuke.orchestrator import RequestRefusedError, has_schedule, submit, submit_settings
 from yorutsuke.resubmission import FixableReason, Resubmission, choose_images
 from yorutsuke.screen import Screen, facts, quantity
 from yorutsuke.stage import Stage
@@ -36,9 +37,10 @@ def resubmit(
         _require_ended(stage, stored)
         images = job_images(stage, stored, requested_ids(item), read_records(stage, stored))
         chosen = choose_images(stage, stored, images, reason or ())
-    count, minimum = len(chosen.images), min_records(stage)
+    settings = submit_settings(stage)
+    count, minimum = len(chosen.images), settings.min_records
     is_job = chosen.is_begun or count >= minimum
-    screen.preview(_preview(stored, chosen, is_job=is_job))
+    screen.preview(_preview(stored, chosen, settings.model_ids, is_job=is_job))
     if not count:
         raise NotFoundError(
             f"job {stored.name!r} does not have images that can be submitted again.",
@@ -50,12 +52,14 @@ def resubmit(
             f"{minimum - count} are missing. The stage does not have a schedule that collects waiting images.",
             "Name the images in a request, together with others.",
         )
-    run = _submit if is_job else _wait_for_schedule
     if dry_run:
         screen.show({**chosen.answer(stored), "job": None, "waiting": None})
         screen.say("This dry run changed nothing.")
         return
-    run(screen, stage, stored, chosen, yes=yes)
+    if is_job:
+        _submit(screen, stage, stored, chosen, settings.model_ids, yes=yes)
+    else:
+        _wait_for_schedule(screen, stage, stored, chosen, yes=yes)
 
 
 def _require_ended(stage: Stage, stored: StoredJob) -> None:
@@ -69,7 +73,7 @@ def _require_ended(stage: Stage, stored: StoredJob) -> None:
     )
 
 
-def _preview(stored: StoredJob, chosen: Resubmission, *, is_job: bool) -> Group:
+def _preview(stored: StoredJob, chosen: Resubmission, model_ids: Sequence[str], *, is_job: bool) -> Group:
     continued = "continues the job of intent" if chosen.is_begun else "submits a job with intent"
     return facts(
         f"Effects of submitting images of job {stored.name} again",
@@ -79,17 +83,28 @@ def _preview(stored: StoredJob, chosen: Resubmission, *, is_job: bool) -> Group:
             **{f"images left out: {reason}": count for reason, count in chosen.left_out.most_common()},
             "images with a transaction": chosen.read,
             "user": stored.userId or "the user of each image",
-            "model": stored.modelId,
+            "model": _model(stored, chosen, model_ids) if is_job else model_ids[0],
             "effect": f"{continued} {chosen.intent_id}" if is_job else "too few images for a job of their own",
         },
     )
 
 
-def _submit(screen: Screen, stage: Stage, stored: StoredJob, chosen: Resubmission, *, yes: bool) -> None:
+def _model(stored: StoredJob, chosen: Resubmission, model_ids: Sequence[str]) -> str:
+    """Return the model of the new job, with the reason if it is not the model of the old one."""
+    if chosen.is_begun:
+        return "the model with which the intent began"
+    if stored.modelId in (None, *model_ids):
+        return stored.modelId or model_ids[0]
+    return f"{model_ids[0]}, the stage's first model, because the stage does not have {stored.modelId} any more"
+
+
+def _submit(
+    screen: Screen, stage: Stage, stored: StoredJob, chosen: Resubmission, model_ids: Sequence[str], *, yes: bool
+) -> None:
     screen.confirm(f"Submit {quantity(len(chosen.images), 'image')} of job {stored.name} again?", yes=yes)
     with screen.progress("Submitting the job"):
         try:
-            submitted = submit(stage, chosen.request(stored))
+            submitted = submit(stage, chosen.request(stored, model_ids))
         except RequestRefusedError:
             raise
         except UnfinishedError as exc:

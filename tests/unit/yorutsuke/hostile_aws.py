@@ -25,6 +25,8 @@ SETTINGS = {
     "PENDING_IMAGES_TABLE": "pending-images",
     "TRANSACTION_TTL_DAYS": "730",
     "TIMEZONE": "Asia/Tokyo",
+    "MODEL_IDS": "amazon.nova-lite-v1:0",
+    "MIN_RECORDS": "2",
 }
 STORED = (
     "intentId",

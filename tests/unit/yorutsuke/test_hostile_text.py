@@ -72,6 +72,13 @@ def _release_images(aws: HostileAws) -> None:
     aws.images = [{**aws.images[0], "imageId": hostile("otherImageId"), "status": "failed"}]
 
 
+def _release_enough_images(aws: HostileAws) -> None:
+    """End the job, and let enough of its images for a job fail."""
+    _release_images(aws)
+    aws.job["pendingImageIds"] += [hostile("thirdImageId")]
+    aws.images += [{**aws.images[0], "imageId": hostile("thirdImageId")}]
+
+
 def _release_images_without_schedule(aws: HostileAws) -> None:
     _release_images(aws)
     aws.answers["GetSchedule"] = lambda _: {
@@ -139,7 +146,9 @@ CASES = {
     "retry-migrations": Case(
         ["retry-migrations", "job"], out=["imageId"], err=["jobId"], prepare=_complete_job, code=1
     ),
-    "resubmit": Case(["resubmit", "job", "--dry-run"], out=["jobId", "userId", "modelId"], prepare=_release_images),
+    "resubmit": Case(
+        ["resubmit", "job", "--dry-run"], out=["jobId", "userId", "modelId"], prepare=_release_enough_images
+    ),
     "refused-resubmit": Case(["resubmit", "job"], err=["jobId", "status"], prepare=_run_job, code=1),
     "small-resubmit": Case(["resubmit", "job"], prepare=_release_images_without_schedule, code=1),
     "refused-retry": Case(["retry-migrations", "job"], err=["status"], code=1),

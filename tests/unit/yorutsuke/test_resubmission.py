@@ -1,6 +1,7 @@
 """The choice of the images that a job did not read and another job may read."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -151,5 +152,8 @@ def test_request_has_only_known_fields(monkeypatch: pytest.MonkeyPatch) -> None:
     job = FAILED.model_copy(update={"userId": "user-1", "modelId": "model", "inputUri": "s3://b/i/"})
 
     shared = f'{{"intentId": "{chosen.intent_id}", "pendingImageIds": ["a"]'
-    assert chosen.request(FAILED) == f"{shared}}}"
-    assert chosen.request(job) == f'{shared}, "userId": "user-1", "modelId": "model", "imageDelivery": "s3"}}'
+    assert chosen.request(FAILED, ["model"]) == f"{shared}}}"
+    user = f'{shared}, "userId": "user-1"'
+    assert chosen.request(job, ["other", "model"]) == f'{user}, "modelId": "model", "imageDelivery": "s3"}}'
+    assert chosen.request(job, ["other"]) == f"{user}}}"
+    assert replace(chosen, is_begun=True).request(job, ["model"]) == f"{user}}}"
