@@ -13,6 +13,7 @@ from urllib.parse import quote_plus
 from yorutsuke_common.aws.batch_jobs import NOT_CLAIMED, BatchJobs
 from yorutsuke_common.aws.output_files import open_output
 from yorutsuke_common.aws.pending_images import StoredImage
+from yorutsuke_common.aws.record_images import requested_images, split_by_hold, without_transaction
 from yorutsuke_common.object_keys import is_output_key, output_name, output_prefix
 from yorutsuke_common.records.job_images import split_by_job
 from yorutsuke_common.records.parser import RecordParser
@@ -100,7 +101,10 @@ def _add_chunk(
     effects.failures.update(letter.reason for letter in chunk.rejected)
     images = stage.stores.pending.find([record.transaction.imageId for record in chunk.parsed])
     owners = {image_id: image.user_id for image_id, image in images.items()}
-    own, dead_letters = split_by_job(job, requested, chunk.parsed, owners)
+    held_elsewhere, _ = split_by_hold(job, [*images.values()])
+    taken = without_transaction(job, stage.stores.transactions, held_elsewhere)
+    requested_here = requested_images(job, requested, images)
+    own, dead_letters = split_by_job(job, requested_here, chunk.parsed, owners, taken)
     effects.failures.update(letter.reason for letter in dead_letters)
     stored = stored_ids(stage, own)
     for transaction in own:

@@ -20,6 +20,7 @@ from yorutsuke_common.aws.dead_letters import DeadLetterFile
 from yorutsuke_common.aws.image_moves import NOT_IN_PENDING_IMAGES, MoveFailure, ReadImage, Submitted
 from yorutsuke_common.aws.output_files import Output, open_output
 from yorutsuke_common.aws.pending_images import StoredImage
+from yorutsuke_common.aws.record_images import requested_images, split_by_hold, without_transaction
 from yorutsuke_common.aws.stores import ResultStores
 from yorutsuke_common.errors import JobClaimedError
 from yorutsuke_common.events import OutputObject
@@ -31,7 +32,6 @@ from yorutsuke_common.records.reader import RecordChunk, read_chunks
 from yorutsuke_common.schema import (
     BatchJob,
     DeadLetter,
-    ImageStatus,
     OutputStats,
     Transaction,
     TransactionStatus,
@@ -40,7 +40,7 @@ from yorutsuke_common.schema import (
 from yorutsuke_common.settings import ResultSettings
 
 from .claims import release_claim
-from .release_images import ImageReleaser, is_own, transaction_key
+from .release_images import ImageReleaser, is_own
 from .result_metrics import ResultMetrics
 
 CONCURRENT_CHUNKS = 2
@@ -181,11 +181,9 @@ class OutputProcessor:
         images = self.stores.pending.find(sorted(image_ids))
         owners = {image_id: image.user_id for image_id, image in images.items()}
         parsed = {record.transaction.imageId for record in chunk.parsed}
-        if requested is None and job.userId is None:
-            # The item does not list the images of a large job, but each of them names the job's intent.
-            requested = frozenset(id_ for id_, image in images.items() if image.intent_id == job.intentId)
         taken = self._taken(job, [image for image_id, image in images.items() if image_id in parsed])
-        transactions, refused = split_by_job(job, requested, chunk.parsed, owners, taken)
+        requested_here = requested_images(job, requested, images)
+        transactions, refused = split_by_job(job, requested_here, chunk.parsed, owners, taken)
         unmoved = self._store_transactions(job, transactions, images, date)
         dead_letters = sorted([*chunk.rejected, *refused], key=lambda letter: letter.line)
         return StoredChunk(
@@ -203,26 +201,12 @@ class OutputProcessor:
     def _taken(self, job: BatchJob, images: Sequence[StoredImage]) -> set[str]:
         """Return the ids of the images that are in another job, and hold those again that this job had released.
 
-        An image is also in another job if its transaction is of that job. A transaction that this job stored earlier
-        counts as before.
+        A transaction that this job stored earlier counts as before.
         """
-        hold = job.hold
-        ids = {image.image_id: transaction_key(job, image)[1] for image in images}
-        released: list[StoredImage] = []
-        taken: dict[str, StoredImage] = {}
-        for image in images:
-            is_filed = image.transaction_id == ids[image.image_id]
-            if not image.is_indexed or image.intent_id is None or image.is_held(hold) or is_filed:
-                continue
-            was_held = image.intent_id == hold.intent_id and image.submitted_at in (None, hold.submit_time)
-            if not was_held or image.is_processed:
-                taken[image.image_id] = image
-            elif image.status in (ImageStatus.PENDING, ImageStatus.FAILED):
-                released.append(image)
-        held = self.stores.pending.hold(hold, released, again=True)
-        taken |= {image.image_id: image for image in released if image.image_id not in held}
-        stored = self.stores.transactions.stored([transaction_key(job, image) for image in taken.values()])
-        return {image_id for image_id in taken if ids[image_id] not in stored}
+        taken, released = split_by_hold(job, images)
+        held = self.stores.pending.hold(job.hold, released, again=True)
+        taken += [image for image in released if image.image_id not in held]
+        return without_transaction(job, self.stores.transactions, taken)
 
     def _store_transactions(
         self, job: BatchJob, transactions: Sequence[Transaction], images: Mapping[str, StoredImage], date: str

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from aws_lambda_powertools import Logger
 
 from yorutsuke_common.aws.pending_images import PendingImages, StoredImage
+from yorutsuke_common.aws.record_images import transaction_key
 from yorutsuke_common.aws.transactions import Transactions
-from yorutsuke_common.hashing import transaction_id
 from yorutsuke_common.names import LogEvent
 from yorutsuke_common.schema import BatchJob, Hold
 
@@ -70,8 +70,3 @@ class ImageReleaser:
 def is_own(image: StoredImage, hold: Hold) -> bool:
     """Return whether a job holds an image, or no other job has held it since."""
     return image.is_held(hold) or image.is_released(hold)
-
-
-def transaction_key(job: BatchJob, image: StoredImage) -> tuple[str, str]:
-    """Return the owner and the id of the transaction that the job makes from an image."""
-    return job.userId or image.user_id, transaction_id(job.jobId, image.image_id, job.submitTime)

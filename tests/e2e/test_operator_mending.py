@@ -158,6 +158,52 @@ def test_replay_previews_images_and_new_transactions(
     assert "OWNER_MISMATCH=1 UNKNOWN_IMAGE=1" in shown
 
 
+def test_replay_previews_images_of_other_jobs(operator: Operator, new_job_run: NewJobRun, tmp_path: Path) -> None:
+    """The preview and the result agree. A transaction that the job has stored counts as before."""
+    job_run = new_job_run()
+    receipts = own_receipts(job_run, 3)
+    held, read, own = image_ids = [receipt.image_id for receipt in receipts]
+    job_run.seed_images(image_ids)
+    job_run.seed_job(image_ids)
+    _hold_for_other_job(job_run, held, read)
+    _complete(job_run, tmp_path, receipts)
+    _hold_for_other_job(job_run, own)
+
+    answer = operator("replay", job_run.job_id, "--yes", "--json").json
+
+    assert answer["effects"]["failures"] == {"OTHER_JOB": 2}
+    assert (answer["effects"]["new"], answer["effects"]["unchanged"]) == (0, 1)
+    assert [letter["reason"] for letter in job_run.dead_letters()] == ["OTHER_JOB", "OTHER_JOB"]
+
+
+def test_replay_previews_unlisted_images_of_other_jobs(
+    operator: Operator, new_job_run: NewJobRun, tmp_path: Path
+) -> None:
+    """The item of a large job does not list its images."""
+    job_run = new_job_run()
+    receipts = own_receipts(job_run, 2)
+    job_run.seed_images(receipt.image_id for receipt in receipts)
+    job_run.seed_job()
+    _update_job(job_run, "REMOVE userId")
+    _hold_for_other_job(job_run, receipts[0].image_id)
+    _complete(job_run, tmp_path, receipts)
+
+    answer = operator("replay", job_run.job_id, "--yes", "--json").json
+
+    assert (answer["effects"]["failures"], answer["effects"]["unchanged"]) == ({"UNKNOWN_IMAGE": 1}, 1)
+    assert [letter["reason"] for letter in job_run.dead_letters()] == ["UNKNOWN_IMAGE"]
+
+
+def _hold_for_other_job(job_run: JobRun, *image_ids: str) -> None:
+    for image_id in image_ids:
+        job_run.aws.dynamodb.update_item(
+            TableName=job_run.outputs["pendingImagesTable"],
+            Key={"imageId": {"S": image_id}},
+            UpdateExpression="SET intentId = :other",
+            ExpressionAttributeValues={":other": {"S": "other"}},
+        )
+
+
 @pytest.mark.usefixtures("paused_function")
 def test_replay_sends_the_notification_of_s3(operator: Operator, new_job_run: NewJobRun) -> None:
     job_run = new_job_run()
