@@ -2,14 +2,20 @@
 
 SQS does not report the state of a single message. The job's item shows if the function has processed an event, and the
 dead-letter queue holds the messages that failed five times again. Any other message is delivered, or waits for its next
-delivery.
+delivery. If the queue is empty, the function has consumed the message without an effect on the job. It skips an output
+manifest that Bedrock wrote before it had processed a model request, for example.
+
+Source: Amazon SQS API reference, GetQueueAttributes (the approximate numbers are consistent a minute after the last
+message was sent).
 """
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
+from math import inf
 
 from yorutsuke_common.aws.calls import CallPool
 from yorutsuke_common.aws.output_files import read_output_manifest
@@ -25,6 +31,8 @@ from .stage import Stage
 from .stored_jobs import StoredJob, find_job
 
 CONCURRENT_CALLS = 16
+EMPTY_SECONDS = 90
+"""Time without a message after which the queue counts as empty, in seconds. Exceeds the lag of SQS's numbers."""
 
 
 class Outcome(StrEnum):
@@ -32,6 +40,7 @@ class Outcome(StrEnum):
 
     PROCESSED = "processed"
     IGNORED = "ignored by the function"
+    SKIPPED = "consumed without an effect on the job"
     DEAD = "in the dead-letter queue again"
     WAITING = "not processed yet"
 
@@ -55,6 +64,8 @@ class Outcomes:
     _known: dict[JobEvent, Outcome] = field(default_factory=dict[JobEvent, Outcome])
     _depth: int = 0
     """The number of messages in the dead-letter queue when it was last read, or 0."""
+    _empty_since: float = inf
+    """The time since when the queue did not have messages, as `time.monotonic()` counts, or infinite if it has some."""
 
     @property
     def events(self) -> set[JobEvent]:
@@ -81,6 +92,8 @@ class Outcomes:
         left = [event for event in self.events if event not in self._known]
         if not left:
             return True
+        # First, so that the look-ups find every effect of the messages that have left the queue.
+        is_queue_empty = self._is_queue_empty()
         processed = CallPool().map(partial(is_processed, self.stage), left, CONCURRENT_CALLS)
         found = {event: Outcome.PROCESSED for event, is_done in zip(left, processed, strict=True) if is_done}
         depth = self.stage.dead_letter_queue.depth().waiting
@@ -89,13 +102,21 @@ class Outcomes:
             self._depth = depth
             dead = dead_events(self.stage)
             found |= {event: Outcome.DEAD for event in left if event in dead and event not in found}
+        if is_queue_empty:
+            found = dict.fromkeys(left, Outcome.SKIPPED) | found
         self._known |= found
         advance(len(found))
         return len(found) == len(left)
 
+    def _is_queue_empty(self) -> bool:
+        """Return whether the queue has been without messages for EMPTY_SECONDS."""
+        has_messages = self.stage.queue.depth().total
+        self._empty_since = inf if has_messages else min(self._empty_since, time.monotonic())
+        return time.monotonic() - self._empty_since >= EMPTY_SECONDS
+
     def _outcome(self, message: MessageContent) -> Outcome:
         outcomes = {self._known.get(event, Outcome.WAITING) for event in message.events}
-        for outcome in (Outcome.DEAD, Outcome.WAITING, Outcome.PROCESSED):
+        for outcome in (Outcome.DEAD, Outcome.WAITING, Outcome.SKIPPED, Outcome.PROCESSED):
             if outcome in outcomes:
                 return outcome
         return Outcome.IGNORED

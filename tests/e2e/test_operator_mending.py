@@ -460,6 +460,27 @@ def test_redrive_waits_until_messages_are_processed(operator: Operator, new_job_
     assert failed.job()["status"] == "FAILED"
 
 
+def test_redrive_reports_a_skipped_output_manifest(
+    operator: Operator, new_job_run: NewJobRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The function skips an output manifest that Bedrock wrote before it had processed a model request."""
+    monkeypatch.setattr("yorutsuke.outcomes.EMPTY_SECONDS", 1)
+    job_run = new_job_run()
+    job_run.seed_job()
+    counts = RecordCounts(totalRecordCount=2, processedRecordCount=0, successRecordCount=0, errorRecordCount=0)
+    job_run.drop_output_manifest(counts)
+    key = f"batch-output/{job_run.job_id}/manifest.json.out"
+    body = notification(job_run.outputs["imagesBucket"], key)
+    job_run.aws.sqs.send_message(QueueUrl=job_run.outputs["deadLetterQueueUrl"], MessageBody=body)
+
+    result = operator("redrive", "--yes", "--json")
+
+    assert result.json["done"] is True
+    assert [(group["kind"], group["outcome"]) for group in result.json["outcomes"]] == [
+        ("output manifest", "consumed without an effect on the job")
+    ]
+
+
 def test_redrive_reports_messages_that_fail_again(operator: Operator, new_job_run: NewJobRun) -> None:
     job_run = new_job_run()
     sqs, queue = job_run.aws.sqs, job_run.outputs["queueUrl"]

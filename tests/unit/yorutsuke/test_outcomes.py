@@ -126,7 +126,25 @@ def test_outcomes_become_known_one_by_one(aws: HostileAws, stage: Stage) -> None
         OutcomeGroup(Kind.TEST_EVENT, None, Outcome.IGNORED, 1),
         OutcomeGroup(Kind.OUTPUT, JOB, Outcome.PROCESSED, 1),
     ]
-    assert [outcomes.count(outcome) for outcome in Outcome] == [3, 1, 1, 0]
+    assert [outcomes.count(outcome) for outcome in Outcome] == [3, 1, 0, 1, 0]
+
+
+def test_message_that_left_the_queue_was_consumed(
+    aws: HostileAws, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The function skips an output manifest without processed model requests."""
+    monkeypatch.setattr("yorutsuke.outcomes.EMPTY_SECONDS", 60)
+    outcomes = Outcomes(stage, [MessageContent(Kind.OUTPUT_MANIFEST, JOB, (OutputManifestObject("images", MANIFEST),))])
+    known: list[bool] = []
+    advanced: list[int] = []
+    for seconds, depth in [(0, 1), (1, 0), (40, 1), (41, 0), (100, 0), (101, 0)]:
+        monkeypatch.setattr("yorutsuke.outcomes.time.monotonic", lambda seconds=seconds: seconds)
+        aws.answers["GetQueueAttributes"] = lambda _, depth=depth: _depth(depth)
+        known.append(outcomes.update(advanced.append))
+
+    assert known == [False, False, False, False, False, True]
+    assert advanced == [0, 0, 0, 0, 0, 1]
+    assert outcomes.groups == [OutcomeGroup(Kind.OUTPUT_MANIFEST, JOB, Outcome.SKIPPED, 1)]
 
 
 def _depth(waiting: int) -> dict[str, Any]:
