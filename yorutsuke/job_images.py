@@ -12,7 +12,7 @@ from yorutsuke_common.schema import ImageStatus, Reason
 
 from .letters import read_letters
 from .stage import Stage
-from .stored_jobs import StoredJob
+from .stored_jobs import UNREADABLE, StoredJob
 from .transactions import job_transactions
 
 UNREAD = (ImageStatus.SUBMITTED, ImageStatus.PENDING, ImageStatus.FAILED)
@@ -79,7 +79,11 @@ def requested_ids(item: Item) -> list[str] | None:
 
 
 def read_records(stage: Stage, job: StoredJob) -> JobRecords:
-    """Return the records of a job. The index of the transactions lags behind the table."""
+    """Return the records of a job. The index of the transactions lags behind the table.
+
+    The status of a transaction is UNREADABLE if it is missing or not a string. Transactions without an image id are
+    left out.
+    """
     records = JobRecords()
     if job.jobId:
         for _, letter in read_letters(stage, job.jobId):
@@ -87,7 +91,10 @@ def read_records(stage: Stage, job: StoredJob) -> JobRecords:
             if letter.imageId:
                 records.letters.setdefault(letter.imageId, letter.reason)
         for found in job_transactions(stage, job.jobId, "imageId", "transactionId", "status"):
-            records.transactions[found["imageId"]["S"]] = found["transactionId"]["S"], found["status"]["S"]
+            # The app may have written the item. DynamoDB checks only the types of keys, also those of indexes.
+            if image_id := found.get("imageId", {}).get("S"):
+                status = found.get("status", {}).get("S", UNREADABLE)
+                records.transactions[image_id] = found["transactionId"]["S"], status
     return records
 
 

@@ -61,10 +61,10 @@ class RetryResult:
 
 
 def find_unmoved(stage: Stage, job_id: str) -> list[Unmoved]:
-    """Return the transactions of a job with an image that could not be moved."""
+    """Return the transactions of a job with an image that could not be moved, except those without an image id."""
     attributes = ("userId", "transactionId", "imageId", "extractedAt")
     items = job_transactions(stage, job_id, *attributes, status=TransactionStatus.MIGRATION_FAILED)
-    return [Unmoved(*(item[name]["S"] for name in attributes)) for item in items]
+    return [Unmoved(*(item[name]["S"] for name in attributes)) for item in items if "imageId" in item]
 
 
 def surplus(job: StoredJob, found: int) -> int:

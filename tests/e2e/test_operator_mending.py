@@ -204,6 +204,35 @@ def _hold_for_other_job(job_run: JobRun, *image_ids: str) -> None:
         )
 
 
+def test_invalid_transactions_do_not_end_a_command(operator: Operator, new_job_run: NewJobRun, tmp_path: Path) -> None:
+    """The app may have written the items."""
+    job_run = new_job_run()
+    receipts = own_receipts(job_run, 4)
+    seed(job_run, receipts)
+    _complete(job_run, tmp_path, receipts)
+    ids = [receipt.image_id for receipt in receipts]
+    stored = _by_image(job_run)
+    del stored[ids[0]]["status"]
+    _edit(job_run, stored[ids[0]])
+    _edit(job_run, stored[ids[1]], status=True)
+    del stored[ids[2]]["imageId"]
+    _edit(job_run, stored[ids[2]], status="migrationFailed")
+
+    shown = operator("job", job_run.job_id)
+    images = operator("job", job_run.job_id, "--images", "--json").json["images"]
+    resubmitted = operator("resubmit", job_run.job_id, "--dry-run")
+    retried = operator("retry-migrations", job_run.job_id, "--yes")
+
+    assert shown.code == 0, shown.err
+    assert {image["imageId"]: image["transactionStatus"] for image in images} == {
+        ids[0]: "(unreadable)",
+        ids[1]: "(unreadable)",
+        ids[3]: "processed",
+    }
+    assert "does not have images that can be submitted again" in resubmitted.message
+    assert "does not have images that could not be moved" in retried.message
+
+
 @pytest.mark.usefixtures("paused_function")
 def test_replay_sends_the_notification_of_s3(operator: Operator, new_job_run: NewJobRun) -> None:
     job_run = new_job_run()
