@@ -303,7 +303,10 @@ def test_interrupted_wait_keeps_the_running_job(operator: Operator, loop: Loop) 
         until(lambda: not loop.bedrock.waiting(), WAIT_SECONDS, "all jobs to be finished")
 
     assert process.returncode == 130, printed
-    kept = f"was kept: its job {job_id} is SUBMITTED and messages about it may still arrive. Bedrock continues."
+    kept = (
+        f"was kept: its job {job_id} is SUBMITTED and messages about it may still arrive. Bedrock continues. Run "
+        "`yorutsuke smoke --stage local` again"
+    )
     assert kept in " ".join(printed.split())
     assert len([key for key in interrupted if f"uploads/{_removed_run(printed)}/" in key]) == 100
     answer = result.json
@@ -333,6 +336,7 @@ def test_failed_job_is_reported_and_cleaned_up(operator: Operator, loop: Loop) -
     error = json.loads(result.err.splitlines()[-1])
     assert error["error"] == "UnfinishedError"
     assert error["message"].startswith("the smoke run of stage 'local' failed: job")
+    assert error["remedy"] == "`yorutsuke doctor --stage local` checks the stage."
     assert _contents(loop.stage) == before
 
 

@@ -71,7 +71,10 @@ def smoke(screen: Screen, stage: Stage, *, image_delivery: Delivery = None, yes:
         answer = _answer(stage, run, result, seconds) | {"removedRuns": removed, "keptRuns": kept}
         screen.show(answer, _result_table(stage, result, seconds))
     if not result.passed:
-        raise UnfinishedError(f"the smoke run of stage {stage.name!r} failed: {_reasons(result)}.")
+        raise UnfinishedError(
+            f"the smoke run of stage {stage.name!r} failed: {_reasons(result)}.",
+            f"`{stage.command('doctor')}` checks the stage.",
+        )
     screen.say(f"The smoke run of stage {stage.name} passed.")
 
 
@@ -130,8 +133,8 @@ def _cleaned_up(screen: Screen, stage: Stage, run: SmokeRun, heartbeat: Heartbea
                 clean_up(stage, run, heartbeat.started, job and job.jobId, heartbeat.job_id)
         if reason:
             screen.say(
-                f"The data of run {run.run_id} was kept: {reason}. Bedrock continues. Run `smoke` again after the end "
-                "of the job: it first removes this data."
+                f"The data of run {run.run_id} was kept: {reason}. Bedrock continues. Run `{stage.command('smoke')}` "
+                "again after the end of the job: it first removes this data."
             )
         else:
             screen.say(f"The data of run {run.run_id} was removed.")

@@ -40,7 +40,7 @@ def follow(stage: Stage, intent_id: str, show: Callable[[str], None]) -> StoredJ
         if has_ended(job, outputs):
             return job
         age = age_seconds(job.submitted)
-        _require_in_time(job, outputs, age)
+        _require_in_time(stage, job, outputs, age)
         show(_state(job, outputs))
         # A local job takes seconds, a job on AWS hours.
         time.sleep(min(MAX_POLL_SECONDS, 1 + age / 20))
@@ -61,14 +61,16 @@ def _state(job: StoredJob, outputs: list[JobOutput]) -> str:
     return f"{job.status}, waiting for Bedrock"
 
 
-def _require_in_time(job: StoredJob, outputs: list[JobOutput], age: float) -> None:
+def _require_in_time(stage: Stage, job: StoredJob, outputs: list[JobOutput], age: float) -> None:
     since = max((age_seconds(output.lastModified) for output in outputs), default=0)
+    doctor = stage.command("doctor")
     if since > LATE_SECONDS:
         raise UnfinishedError(
-            f"the stage has not processed the output of job {job.name!r} within {span(LATE_SECONDS)}. `doctor` and "
-            f"`job {job.name}` show the cause."
+            f"the stage has not processed the output of job {job.name!r} within {span(LATE_SECONDS)}.",
+            f"`{doctor}` and `{stage.command('job', job.name)}` show the cause.",
         )
     if age > BEDROCK_MAX_TIMEOUT_HOURS * 3600 + LATE_SECONDS:
         raise UnfinishedError(
-            f"job {job.name!r} has been {job.status} for longer than a job of Bedrock takes. `doctor` shows the cause."
+            f"job {job.name!r} has been {job.status} for longer than a job of Bedrock takes.",
+            f"`{doctor}` shows the cause.",
         )

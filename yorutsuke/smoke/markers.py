@@ -131,8 +131,8 @@ def earlier_runs(stage: Stage, say: Callable[[str], None]) -> list[Marker]:
     after = _etags(stage)
     if alive := sorted(run.run_id for run, etag in before.items() if after.get(run, etag) != etag):
         raise RefusedError(
-            f"smoke run {alive[0]} of this stage is in progress. Both runs would "
-            "change the same metrics. Wait for its end, or stop it."
+            f"smoke run {alive[0]} of this stage is in progress. Both runs would change the same metrics.",
+            "Wait for its end, or stop it.",
         )
     return [_read(stage, run) for run in before if run in after]
 

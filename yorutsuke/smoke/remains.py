@@ -127,7 +127,8 @@ def _delete_items(stage: Stage, run: SmokeRun, table: str, keys: list[dict[str, 
         except client.exceptions.ConditionalCheckFailedException as exc:
             raise UnfinishedError(
                 f"the item {key} of {table} belongs to another user, so it was not deleted. A smoke run never deletes "
-                "such items. Examine the item, and delete it by hand."
+                "such items.",
+                "Examine the item, and delete it by hand.",
             ) from exc
 
     CallPool().map(delete, keys, CONCURRENT_CALLS)
@@ -154,6 +155,6 @@ def _delete_objects(stage: Stage, keys: list[str]) -> None:
         if errors := answer.get("Errors", []):
             codes = ", ".join(sorted({error.get("Code", "") for error in errors}))
             raise UnfinishedError(
-                f"objects that were not deleted: {len(errors)} ({codes}), such as {errors[0].get('Key')!r}. Correct "
-                "the cause. The next smoke run removes them."
+                f"objects that were not deleted: {len(errors)} ({codes}), such as {errors[0].get('Key')!r}.",
+                f"Correct the cause. The next `{stage.command('smoke')}` removes them.",
             )

@@ -10,14 +10,21 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
+from yorutsuke.clients import make_clients
+from yorutsuke.errors import UnfinishedError
 from yorutsuke.smoke.drawing import draw
+from yorutsuke.smoke.job_end import follow
 from yorutsuke.smoke.prices import Tokens, cost
 from yorutsuke.smoke.receipts import RECEIPT_KEYWORD, make_receipts
 from yorutsuke.smoke.run import SmokeRun, new_run, run_of_marker
+from yorutsuke.stage import find_stage
 from yorutsuke_common.records.exact_json import decode
 from yorutsuke_common.schema import Receipt, SubmitRequest
 
+from .hostile_aws import HostileAws
+
 RUN = SmokeRun("smoke-0123456789abcdef")
+OPTIONS = "--stage dev --region eu-west-1 --profile 'my profile'"
 TOKENS = Tokens(1_000_000, 500_000)
 
 
@@ -120,3 +127,35 @@ def test_processed_prefixes_cover_every_time_zone() -> None:
 
     days = [today + timedelta(days=offset) for offset in range(-3, 2)]
     assert prefixes == [f"processed/{day.isoformat()}/{RUN.run_id}/" for day in days]
+
+
+@pytest.mark.parametrize(
+    ("submitted", "written", "problem", "remedy"),
+    [
+        (
+            timedelta(hours=4),
+            timedelta(hours=3),
+            "the stage has not processed the output of job 'job1' within 2 h.",
+            f"`yorutsuke doctor {OPTIONS}` and `yorutsuke job job1 {OPTIONS}` show the cause.",
+        ),
+        (
+            timedelta(days=8),
+            timedelta(),
+            "job 'job1' has been SUBMITTED for longer than a job of Bedrock takes.",
+            f"`yorutsuke doctor {OPTIONS}` shows the cause.",
+        ),
+    ],
+)
+def test_late_job_ends_the_run_with_its_remedy(
+    submitted: timedelta, written: timedelta, problem: str, remedy: str
+) -> None:
+    now, aws = datetime.now(UTC), HostileAws()
+    aws.job = {"intentId": RUN.run_id, "jobId": "job1", "status": "SUBMITTED", "submitTime": str(now - submitted)}
+    output = {"Key": "batch-output/job1/output.jsonl", "ETag": "etag", "Size": 1, "LastModified": now - written}
+    aws.answers["ListObjectsV2"] = lambda _: {"Contents": [output]}
+    stage = find_stage("dev", make_clients(aws.session), "eu-west-1", "my profile")
+
+    with pytest.raises(UnfinishedError) as raised:
+        follow(stage, RUN.run_id, lambda _: None)
+
+    assert (raised.value.problem, raised.value.remedy) == (problem, remedy)
