@@ -205,7 +205,7 @@ class ScheduledRun:
     ) -> bool:
         """Continue an intent that has no job yet, and return whether it is in progress."""
         if submission.status == JobStatus.ABANDONED:
-            self.submitter.abandon(submission, submission.pendingImageIds or image_ids)
+            self.submitter.abandon(submission, image_ids)
             return False
         may_continue = self._may_continue(submission, prefix) and (
             submission.manifestPublished or seconds_left() >= SECONDS_PER_JOB

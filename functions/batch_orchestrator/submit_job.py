@@ -117,7 +117,7 @@ class JobSubmitter:
         image_ids = request.pendingImageIds
         found = self.jobs.find_submission(request.intentId)
         if found and found.status == JobStatus.ABANDONED:
-            self.abandon(found, found.pendingImageIds or image_ids)
+            self.abandon(found, image_ids)
             found = None
         if found:
             require_same_request(found, request)
@@ -171,7 +171,7 @@ class JobSubmitter:
                 submission, image_ids, seconds_left, others={*held}.difference(image_ids)
             )
         except SubmissionLostError as lost:
-            if not self.abandon(submission, image_ids):
+            if not self.abandon(submission, held):
                 raise
             raise InvalidRequestError(str(lost), "The images wait for another job.") from lost
         # Without the ids, only an intent with a published manifest is continued.
@@ -187,7 +187,7 @@ class JobSubmitter:
 
         Args:
             submission: The intent's item.
-            image_ids: The requested images.
+            image_ids: The requested images, or those that the intent holds. The item may list fewer of them.
             left_out: The reasons of images that cannot be sent. The attempts of the others do not count.
 
         Returns:
@@ -196,7 +196,7 @@ class JobSubmitter:
         if not self.jobs.abandon(submission):
             return False
         reasons = left_out or {}
-        stored = self.pending.find(image_ids)
+        stored = self.pending.find(sorted({*image_ids, *(submission.pendingImageIds or ())}))
         self._release(submission, stored, reasons)
         rest = [image for image in stored.values() if image.image_id not in reasons]
         self.pending.release(submission.hold, rest, None, self._uncounted_limit(submission))

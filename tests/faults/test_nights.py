@@ -278,6 +278,10 @@ def _count_attempts_without_room(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(PendingImages, "release", release_counted)
 
 
+def _record_only_listed_contents(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(PendingImages, "mark_submitted", _returning(None))
+
+
 @pytest.mark.parametrize(
     ("remove_safeguard", "schedule", "counter"),
     [
@@ -302,6 +306,7 @@ def _count_attempts_without_room(patch: pytest.MonkeyPatch) -> None:
         (_send_any_content, "copied-upload-again-before-8", "misread"),
         (_file_any_content, "copied-upload-again-before-10", "misfiled"),
         (_count_attempts_without_room, "full-crash-before-1", "forgotten"),
+        (_record_only_listed_contents, "copied-upload-again-before-7", "doubled"),
     ],
 )
 def test_nights_find_a_missing_safeguard(

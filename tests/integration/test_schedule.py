@@ -48,8 +48,8 @@ def _jobs(orchestrator: Orchestrator) -> list[list[str]]:
     return [items[job.job_id] for job in orchestrator.bedrock.jobs.values()]
 
 
-def _run_until_images_are_fixed(orchestrator: Orchestrator) -> None:
-    """Invoke the schedule, and crash after the intent has fixed its images."""
+def _crash_after_first_update(orchestrator: Orchestrator) -> None:
+    """Invoke the schedule, and crash after the intent has fixed its images, or after it is marked as abandoned."""
     orchestrator.stage.calls.crash_after("UpdateItem")
     with pytest.raises(FunctionDiedError):
         orchestrator.run()
@@ -298,7 +298,7 @@ def test_changed_images_of_begun_intent_are_submitted_again(
     """A user replaces a photograph after a crashed run has fixed its content."""
     clock = Clock(monkeypatch)
     _put_images(orchestrator, range(1, 5))
-    _run_until_images_are_fixed(orchestrator)
+    _crash_after_first_update(orchestrator)
     orchestrator.stage.aws.s3.put_object(Bucket=BUCKET, Key="uploads/user-1/img-1.png", Body=b"another photograph")
     clock.advance(MAX_FUNCTION_SECONDS + 1)
 
@@ -412,7 +412,26 @@ def test_crash_before_release_of_left_out_images_recovers(
     _put_images(orchestrator, range(1, 7))
     monkeypatch.setattr("batch_orchestrator.manifest.MAX_MANIFEST_BYTES", len(manifest_of(_ids([1, 2, 3]))))
     # The item has fixed three images, and the intent still holds the other three.
-    _run_until_images_are_fixed(orchestrator)
+    _crash_after_first_update(orchestrator)
+
+    orchestrator.run()
+
+    assert _jobs(orchestrator) == [_ids([1, 2, 3]), _ids([4, 5, 6])]
+    assert {item["attempts"] for item in orchestrator.stage.images().values()} == {1}
+
+
+@pytest.mark.parametrize("crashes", [0, 1])
+def test_changed_intent_releases_left_out_images(
+    orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch, crashes: int
+) -> None:
+    _put_images(orchestrator, range(1, 7))
+    monkeypatch.setattr("batch_orchestrator.manifest.MAX_MANIFEST_BYTES", len(manifest_of(_ids([1, 2, 3]))))
+    _crash_after_first_update(orchestrator)
+    orchestrator.stage.aws.s3.put_object(Bucket=BUCKET, Key="uploads/user-1/img-1.png", Body=b"img-7")
+    for _ in range(crashes):
+        # The next run abandons the intent, and ends before it releases the images.
+        _crash_after_first_update(orchestrator)
+        assert orchestrator.item(INTENT)["status"] == "ABANDONED"
 
     orchestrator.run()
 
@@ -513,7 +532,7 @@ def test_resume_without_time_waits_for_the_next_run(
 ) -> None:
     clock = Clock(monkeypatch)
     _put_images(orchestrator, range(1, 5))
-    _run_until_images_are_fixed(orchestrator)
+    _crash_after_first_update(orchestrator)
     clock.advance(MAX_FUNCTION_SECONDS + 1)
 
     orchestrator.invoke({"scheduledTime": NEXT_NIGHT}, lambda_context(seconds=149))
