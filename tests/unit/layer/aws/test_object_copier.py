@@ -181,6 +181,7 @@ def test_client_repeats_a_copy_that_fails(answer: Answer) -> None:
         copier.copy("uploads/a", "processed/a", ETAG)
         copier.copy("uploads/b", "processed/b", ETAG)
 
+    assert bucket.logs.entries("event", "error", "stack") == []
     assert bucket.senders() == ["copier", "client", "copier"]
     assert [urlsplit(str(request.url)).path for request in bucket.requests] == [
         "/processed/a",
