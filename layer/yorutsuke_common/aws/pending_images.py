@@ -17,6 +17,7 @@ from yorutsuke_common.names import IMAGE_STATUS_INDEX
 from yorutsuke_common.object_keys import upload_key
 from yorutsuke_common.schema import Hold, ImageStatus
 
+from .calls import chunks
 from .dynamodb import ChunkedClient, Item, Statement, update
 from .write_rate import WriteRate
 
@@ -35,6 +36,8 @@ ATTRIBUTES = (
     "transactionId",
 )
 """The attributes that this project reads. The app may add others, up to 400 KB."""
+FOUND_AT_A_TIME = 2_000
+"""Number of items that are read before they are converted. Limits memory: a raw item takes over 2 KB."""
 _ETAG = re.compile(r'"?[!#-~]+"?')
 
 
@@ -118,9 +121,11 @@ class PendingImages:
 
     def find(self, image_ids: Sequence[str]) -> dict[str, StoredImage]:
         """Return the images that the table has, by image id."""
-        keys = [{"imageId": {"S": image_id}} for image_id in image_ids]
-        found = self.items.get(self.table, keys, ATTRIBUTES)
-        return {image.image_id: image for image in map(_stored_image, found)}
+        found: dict[str, StoredImage] = {}
+        for ids in chunks(image_ids, FOUND_AT_A_TIME):
+            items = self.items.get(self.table, [{"imageId": {"S": image_id}} for image_id in ids], ATTRIBUTES)
+            found |= {image.image_id: image for image in map(_stored_image, items)}
+        return found
 
     def waiting(self) -> list[tuple[str, str]]:
         """Return the ids of the images that wait for a job, with `uploadedAt`, the oldest first.
