@@ -43,8 +43,6 @@ COPY_ATTEMPTS = 3
 """Maximum number of attempts to copy an image if its upload is replaced between the listing and the copy."""
 LISTED_KEYS = 1_000
 """Maximum number of keys in one page of a listing."""
-CONCURRENT_LISTINGS = 32
-"""Maximum number of concurrent listings. A job for many users needs one for each user."""
 MAX_REFERENCED_IMAGE_BYTES = 2_000_000_000
 """Maximum size of an image that Nova reads from S3, in bytes: 2 GB for all images of a request. The limit of 8,000
 pixels is not checked.
@@ -109,7 +107,7 @@ class ImageCopier:
             for chunk in chunks([*group], LISTED_KEYS)
         ]
         found: dict[str, Upload] = {}
-        for uploads in self.pool.map(lambda listing: self._list(*listing, seconds_left), listings, CONCURRENT_LISTINGS):
+        for uploads in self.pool.map(lambda listing: self._list(*listing, seconds_left), listings):
             found |= uploads
         return [replace(image, upload=found.get(image.key)) for image in images]
 
