@@ -182,7 +182,7 @@ WARNINGS: Mapping[str, tuple[Cause, str, str, str]] = {
         _unread(status="COMPLETED", resultStats=_stats(failureCount=5, totalCount=95)),
         "failed records",
         "jobs with more than 5% failed records: 1 (wrong0000001)",
-        "`yorutsuke dead-letters wrong0000001 --stage local` shows the reasons; after their correction, run",
+        "`yorutsuke dead-letters wrong0000001 --stage local` shows the reasons; runbook: failure-rate",
     ),
 }
 

@@ -84,7 +84,7 @@ NOT_READ = {
             job.resultStats and 100 * job.resultStats.failureCount > MAX_FAILURE_PERCENT * job.resultStats.totalCount
         ),
         f"jobs with more than {MAX_FAILURE_PERCENT}% failed records",
-        "{letters} shows the reasons; after their correction, run {replay}",
+        "{letters} shows the reasons; runbook: failure-rate",
     ),
 }
 """Conditions of recent jobs that did not read all images. Nothing is left to do if newer jobs have these images."""
