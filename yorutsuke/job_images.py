@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from yorutsuke_common.aws.dynamodb import Item, from_item
+from yorutsuke_common.aws.dynamodb import Item
 from yorutsuke_common.aws.pending_images import StoredImage
 from yorutsuke_common.schema import ImageStatus, Reason
 
@@ -75,7 +75,9 @@ class JobImage:
 
 def requested_ids(item: Item) -> list[str] | None:
     """Return the ids of the images in a job's manifest, if the job's item lists them."""
-    return from_item(item).get("pendingImageIds")
+    # Another program may have written the item.
+    ids = [each.get("S") for each in item.get("pendingImageIds", {}).get("L", [])]
+    return [each for each in ids if each] or None
 
 
 def read_records(stage: Stage, job: StoredJob) -> JobRecords:

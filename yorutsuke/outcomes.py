@@ -97,8 +97,9 @@ class Outcomes:
         processed = CallPool().map(partial(is_processed, self.stage), left, CONCURRENT_CALLS)
         found = {event: Outcome.PROCESSED for event, is_done in zip(left, processed, strict=True) if is_done}
         depth = self.stage.dead_letter_queue.depth().waiting
-        # Reading the queue raises the receive counts of its messages, so an unchanged queue is not read again.
-        if len(found) < len(left) and depth != self._depth:
+        # Reading the queue raises the receive counts of its messages, so an unchanged queue is read again only before
+        # messages are taken for consumed.
+        if len(found) < len(left) and (is_queue_empty or depth != self._depth):
             self._depth = depth
             dead = dead_events(self.stage)
             found |= {event: Outcome.DEAD for event in left if event in dead and event not in found}

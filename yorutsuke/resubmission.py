@@ -73,7 +73,7 @@ class Resubmission:
         """
         fields = {"intentId": self.intent_id, "pendingImageIds": [*self.images], "userId": job.userId}
         if job.modelId in model_ids and not self.is_begun:
-            fields |= {"modelId": job.modelId, "imageDelivery": "s3" if job.inputUri else None}
+            fields |= {"modelId": job.modelId, "imageDelivery": "s3" if job.inputUri else "inline"}
         return json.dumps({name: value for name, value in fields.items() if value is not None})
 
     def answer(self, job: StoredJob) -> dict[str, Any]:
@@ -125,7 +125,11 @@ def has_images_left(stage: Stage, job: StoredJob, others: Collection[str]) -> bo
         job: The job.
         others: The ids of the intents with an item.
     """
-    images = job_images(stage, job, requested_ids(find_item(stage, job.intentId)), JobRecords())
+    requested = requested_ids(find_item(stage, job.intentId))
+    images = job_images(stage, job, requested, JobRecords())
+    if requested is None and not images:
+        # The images of this job are not known. It may be a job of another program.
+        return True
     return any(image.stored and _item_obstacle(job, image.stored, others) in (None, LeftOut.HELD) for image in images)
 
 

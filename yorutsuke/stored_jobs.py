@@ -17,7 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from yorutsuke_common.aws.calls import CallPool
 from yorutsuke_common.aws.dynamodb import Item, from_item
 from yorutsuke_common.names import JOB_ID_INDEX, BedrockEnd
-from yorutsuke_common.schema import JobStatus, OutputStats, RecordCounts, ResultStats, instant
+from yorutsuke_common.schema import JobStatus, OutputStats, RecordCounts, ResultStats, instant, number_as_text
 from yorutsuke_common.validation import describe_errors
 
 from .errors import NotFoundError
@@ -40,7 +40,7 @@ class StoredJob(BaseModel):
     jobId: str | None = None
     userId: str | None = None
     status: str = UNREADABLE
-    submitTime: Annotated[str | None, BeforeValidator(str)] = None
+    submitTime: Annotated[str | None, BeforeValidator(number_as_text)] = None
     completedAt: str | None = None
     modelId: str | None = None
     manifestUri: str | None = None

@@ -189,14 +189,25 @@ def hold_ahead(hold: HoldImages, images: Sequence[Image], seconds_left: Callable
 
     Raises:
         OutOfTimeError: `seconds_left` returned 0 or less. The holds that have started have ended.
-        The errors of `hold`.
+        The errors of `hold`, even of a hold whose images are not taken any more. It may have held some of them.
     """
+    errors: list[Exception] = []
+
+    def hold_some(some: Sequence[Image]) -> Iterable[Image]:
+        try:
+            return hold(some)
+        except Exception as error:
+            errors.append(error)
+            raise
+
     executor = ThreadPoolExecutor(1)
     try:
-        for held in map_ahead(executor, hold, chunks(images, HELD_AT_A_TIME), HOLDS_AHEAD, seconds_left):
+        for held in map_ahead(executor, hold_some, chunks(images, HELD_AT_A_TIME), HOLDS_AHEAD, seconds_left):
             yield from held
     finally:
         executor.shutdown(cancel_futures=True)
+        if errors:
+            raise errors[0]
 
 
 @dataclass(frozen=True)

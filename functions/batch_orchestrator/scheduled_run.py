@@ -187,8 +187,10 @@ class ScheduledRun:
     ) -> bool:
         """Continue the submission of an intent that holds images, and return whether its job is in progress."""
         found = self.jobs.find_intent(intent_id)
+        listed = found.pendingImageIds if found else []
+        if listed is not None:
+            self._release_others(found, intent_id, sorted({*image_ids}.difference(listed)))
         if found is None:
-            self._release_orphans(intent_id, image_ids)
             return False
         if isinstance(found, BatchJob):
             require_not_overdue(found)
@@ -216,7 +218,7 @@ class ScheduledRun:
             # Without the ids, only its caller could continue it. An item has no room for more than 300 KB of ids.
             return not self.submitter.abandon(submission, image_ids)
         try:
-            result.add(self.submitter.resume(submission, image_ids, seconds_left))
+            result.add(self.submitter.resume(submission, seconds_left))
         except InvalidRequestError as refusal:
             self._report_abandoned(refusal)
             return False
@@ -230,19 +232,29 @@ class ScheduledRun:
         began = instant(submission.submitTime)
         return began is not None and datetime.now(UTC) - began > timedelta(seconds=MAX_FUNCTION_SECONDS)
 
-    def _release_orphans(self, intent_id: str, image_ids: Sequence[str]) -> None:
-        """Release images that are held by an intent without an item.
+    def _release_others(self, found: Submission | BatchJob | None, intent_id: str, image_ids: Sequence[str]) -> None:
+        """Release images that an intent holds, and that its item does not list.
 
-        An intent begins with its item. An operator has deleted the item, or it has expired without an end of the job.
+        An intent begins with its item. If the item is missing or of a later beginning, the first item was deleted, or
+        has expired without an end of the job. Its job may have read the images. If the item is of the same beginning,
+        the invocation that wrote the manifest has ended before it released the images.
+
+        Args:
+            found: The intent's item.
+            intent_id: The intent.
+            image_ids: The images.
         """
         images = self.pending.find(image_ids).values()
         # After the images: the intent may have begun again since the first look, and may hold them anew.
-        if self.jobs.find_intent(intent_id):
+        if not images or (found is None and self.jobs.find_intent(intent_id)):
             return
         for submitted_at in sorted({image.submitted_at or "" for image in images}):
             hold = Hold(intent_id, submitted_at)
             held = [image for image in images if image.is_held(hold)]
-            self.pending.release(hold, held, JOB_DELETED, self.settings.max_attempts)
+            if found is None or submitted_at < found.submitTime:
+                self.pending.release(hold, held, JOB_DELETED, self.settings.max_attempts)
+            elif hold == found.hold:
+                self.pending.release(hold, held, None, self.submitter.uncounted_limit(hold))
 
     def _report_full_quota(self) -> None:
         self.logger.warning(

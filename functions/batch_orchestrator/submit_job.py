@@ -22,16 +22,16 @@ from aws_lambda_powertools import Logger
 from yorutsuke_common.aws.batch_jobs import BatchJobs
 from yorutsuke_common.aws.calls import RESERVED_SECONDS, TimeLimit
 from yorutsuke_common.aws.pending_images import PendingImages, StoredImage
-from yorutsuke_common.errors import IntentConflictError, InvalidRequestError, SubmissionLostError
+from yorutsuke_common.errors import IntentConflictError, IntentEndedError, InvalidRequestError, SubmissionLostError
 from yorutsuke_common.hashing import contents_digest, images_digest, selected, selection, submission_token
 from yorutsuke_common.names import BATCH_OUTPUT_PREFIX, LogEvent
 from yorutsuke_common.object_keys import input_key, submission_folder
-from yorutsuke_common.schema import JobStatus, Submission, SubmitRequest, iso_utc
+from yorutsuke_common.schema import Hold, JobStatus, Submission, SubmitRequest, iso_utc
 
 from .bedrock_jobs import BedrockJobs
 from .delivery import choose_delivery
 from .images import PERMANENT, Image, Unfit, select_images
-from .manifest import Draft, Manifests, SecondsLeft
+from .manifest import SECONDS_TO_SUBMIT, Draft, Manifests, SecondsLeft
 from .prompt import invocation_type
 from .settings import Settings
 
@@ -149,14 +149,13 @@ class JobSubmitter:
         left_out = {**left_out_before(request, submission), **reasons}
         return self._create(submission, len(request.pendingImageIds), left_out)
 
-    def resume(self, submission: Submission, held: Sequence[str], seconds_left: SecondsLeft) -> SubmittedJob:
+    def resume(self, submission: Submission, seconds_left: SecondsLeft) -> SubmittedJob:
         """Submit the job of an intent without its request. The intent's item lists its images.
 
         If the images have changed since the item fixed them, the intent is abandoned. The images wait for another one.
 
         Args:
             submission: The intent's item.
-            held: The images that the intent holds, as the index has them.
             seconds_left: Returns how long the function may still run.
 
         Raises:
@@ -167,11 +166,9 @@ class JobSubmitter:
         image_ids = submission.pendingImageIds or []
         self.logger.info("batch submission resumed", event=LogEvent.BATCH_SUBMIT_RESUMED)
         try:
-            continued, reasons = self._continue(
-                submission, image_ids, seconds_left, others={*held}.difference(image_ids)
-            )
+            continued, reasons = self._continue(submission, image_ids, seconds_left)
         except SubmissionLostError as lost:
-            if not self.abandon(submission, held):
+            if not self.abandon(submission, image_ids):
                 raise
             raise InvalidRequestError(str(lost), "The images wait for another job.") from lost
         # Without the ids, only an intent with a published manifest is continued.
@@ -187,7 +184,7 @@ class JobSubmitter:
 
         Args:
             submission: The intent's item.
-            image_ids: The requested images, or those that the intent holds. The item may list fewer of them.
+            image_ids: The requested images. The item may list fewer of them.
             left_out: The reasons of images that cannot be sent. The attempts of the others do not count.
 
         Returns:
@@ -196,10 +193,11 @@ class JobSubmitter:
         if not self.jobs.abandon(submission):
             return False
         reasons = left_out or {}
-        stored = self.pending.find(sorted({*image_ids, *(submission.pendingImageIds or ())}))
-        self._release(submission, stored, reasons)
-        rest = [image for image in stored.values() if image.image_id not in reasons]
-        self.pending.release(submission.hold, rest, None, self._uncounted_limit(submission))
+        found = self.pending.find(sorted({*image_ids, *(submission.pendingImageIds or ())}))
+        held = {image_id: image for image_id, image in found.items() if image.is_held(submission.hold)}
+        self._release(submission, held, reasons)
+        rest = [image for image_id, image in held.items() if image_id not in reasons]
+        self.pending.release(submission.hold, rest, None, self.uncounted_limit(submission.hold))
         self.jobs.delete_abandoned(submission)
         return True
 
@@ -234,7 +232,7 @@ class JobSubmitter:
             image_ids: The requested images, or those that the item has fixed.
             seconds_left: Returns how long the function may still run.
             choice: The images as they were read before the intent began, or None if it was begun earlier.
-            others: Images that the intent may hold besides. They are released if the item has fixed the images.
+            others: Images that the intent may hold besides. They are released.
 
         Returns:
             The intent's item, and the images that are left out.
@@ -248,7 +246,8 @@ class JobSubmitter:
         choice = choice or self._choose(submission, image_ids)
         left_out = dict(choice.left_out)
         is_fixed = submission.submittedImages is not None
-        held: dict[str, StoredImage] = {}
+        # An earlier invocation of the intent may have held images to which this one does not come.
+        held = {image.image_id: image.stored for image in choice.images if image.stored.is_held(submission.hold)}
 
         def hold(images: Sequence[Image]) -> list[Image]:
             # `held` has these images even if nothing takes the result any more.
@@ -259,23 +258,30 @@ class JobSubmitter:
 
         try:
             held |= self.pending.hold(submission.hold, choice.unsupported)
+            # Throttled holds end before the time that the steps after the draft need.
+            self.time_limit.start(seconds_left() - SECONDS_TO_SUBMIT)
             with self.manifests.draft(
-                submission, choice.images, hold, seconds_left, partial=submission.is_scheduled and not is_fixed
+                submission, choice.images, hold, seconds_left, partial=submission.hold.is_scheduled and not is_fixed
             ) as draft:
+                self.time_limit.start(seconds_left() - RESERVED_SECONDS)
                 left_out = {**draft.left_out, **left_out}
                 self._report(left_out)
                 if not is_fixed:
                     self._require_enough(len(draft.etags), left_out)
                     submission = self.jobs.fix_images(submission, manifest_images(image_ids, draft.etags))
                 fixed = image_ids if is_fixed else selected(image_ids, submission.submittedImages or "")
+                # Another invocation may have fixed the images, and ended before it released the others.
+                rest = self.pending.find(sorted({*others, *held}.difference(fixed, left_out)))
+                self.pending.release(submission.hold, rest.values(), None, self.uncounted_limit(submission.hold))
                 require_same_images(submission, fixed, draft.etags)
                 self._release(submission, held, left_out)
-                if is_fixed:
-                    # The invocation that fixed the images may have ended before it released the others.
-                    left = self.pending.find(sorted(others)).values()
-                    self.pending.release(submission.hold, left, None, self._uncounted_limit(submission))
                 self._publish(draft, held, submission)
+        except IntentEndedError:
+            # Another invocation or an operator has ended the intent, and does not know of the holds since then.
+            self.pending.release(submission.hold, held.values(), None, self.uncounted_limit(submission.hold))
+            raise
         except InvalidRequestError as refusal:
+            self.time_limit.start(seconds_left() - RESERVED_SECONDS)
             if is_fixed:
                 # The refusal would report that the request had no effect, but an earlier invocation has fixed the
                 # images. The remedy of the refusal, another request, would be refused under this intent.
@@ -289,7 +295,7 @@ class JobSubmitter:
     def _choose(self, submission: Submission, image_ids: Sequence[str]) -> Choice:
         """Read the items of images, and choose those that an intent may read."""
         known = self.pending.find(image_ids)
-        images, unfit = select_images(image_ids, known, submission, accept_failed=not submission.is_scheduled)
+        images, unfit = select_images(image_ids, known, submission, accept_failed=not submission.hold.is_scheduled)
         unsupported = [known[image_id] for image_id, reason in unfit.items() if reason is Unfit.UNSUPPORTED]
         return Choice(images, [image for image in unsupported if image.is_indexed], unfit)
 
@@ -301,23 +307,24 @@ class JobSubmitter:
     ) -> None:
         """Release the images that an intent holds and that cannot be sent."""
         # If no image could be read, the function rather than the images lacks something, such as a permission.
-        is_general = set(left_out.values()) == {Unfit.UNREADABLE} and held.keys() <= left_out.keys()
+        tried = {why for image_id, why in left_out.items() if image_id in held and why not in PERMANENT}
+        is_general = tried == {Unfit.UNREADABLE} and held.keys() <= left_out.keys()
         for reason in sorted(set(left_out.values())):
             images = [held[image_id] for image_id, why in left_out.items() if why is reason and image_id in held]
-            if reason is Unfit.NO_ROOM or is_general:
-                limit = self._uncounted_limit(submission)
+            if reason is Unfit.NO_ROOM or (reason is Unfit.UNREADABLE and is_general):
+                limit = self.uncounted_limit(submission.hold)
                 self.pending.release(submission.hold, images, None, limit)
             else:
                 attempts = 0 if reason in PERMANENT else self.settings.max_attempts
                 self.pending.release(submission.hold, images, reason.value, attempts)
 
-    def _uncounted_limit(self, submission: Submission) -> int:
+    def uncounted_limit(self, hold: Hold) -> int:
         """Return the number of attempts after which an image has failed if its last attempt did not count.
 
         A request may have named images that had failed before. The schedule takes only images that wait, even if an app
         has let them wait again after their last attempt.
         """
-        return MAX_ATTEMPTS_OF_ANY_IMAGE if submission.is_scheduled else self.settings.max_attempts
+        return MAX_ATTEMPTS_OF_ANY_IMAGE if hold.is_scheduled else self.settings.max_attempts
 
     def _publish(self, draft: Draft, held: Mapping[str, StoredImage], submission: Submission) -> None:
         """Publish the manifest, and record in the images' items the contents that it has."""

@@ -34,6 +34,10 @@ class RetryableError(YorutsukeError):
     """The cause may pass without action. SQS or Lambda delivers the event again. A caller sends its request again."""
 
 
+class IntentEndedError(RetryableError):
+    """The item of an intent was deleted, or the intent was abandoned, while an invocation wrote its manifest."""
+
+
 class JobClaimedError(RetryableError):
     """Another invocation is processing the job's output.
 

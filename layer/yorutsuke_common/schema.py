@@ -149,7 +149,8 @@ def _cut_detail(value: str) -> str:
     return value[:MAX_DETAIL_CHARACTERS]
 
 
-def _number_as_text(value: object) -> object:
+def number_as_text(value: object) -> object:
+    """Return a number of DynamoDB as text, and any other value as it is."""
     return str(value) if isinstance(value, Decimal) else value
 
 
@@ -294,6 +295,15 @@ class Hold:
     intent_id: str
     submit_time: str
 
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether a scheduled run has begun the intent.
+
+        Images that have failed, or that do not fit into the manifest or the time, are then left out. Otherwise, the
+        former are sent, and the latter are refused.
+        """
+        return self.intent_id.startswith(SCHEDULE_PREFIX)
+
 
 class BatchJob(_Model):
     """An item of the batch-jobs table: partition key `intentId`, looked up by `jobId` through `jobIdIndex`.
@@ -311,7 +321,7 @@ class BatchJob(_Model):
     jobId: Annotated[str, Field(min_length=1)]
     userId: Annotated[str, Field(min_length=1)] | None = None
     status: str
-    submitTime: Annotated[str, BeforeValidator(_number_as_text), Field(min_length=1)]
+    submitTime: Annotated[str, BeforeValidator(number_as_text), Field(min_length=1)]
     modelId: str | None = None
     manifestUri: str | None = None
     pendingImageIds: list[str] | None = None
@@ -400,15 +410,6 @@ class Submission(_Model):
     def image_delivery(self) -> ImageDelivery:
         """How the images of the job reach the model."""
         return "s3" if self.inputUri else "inline"
-
-    @property
-    def is_scheduled(self) -> bool:
-        """Whether a scheduled run has begun the intent.
-
-        Images that have failed, or that do not fit into the manifest or the time, are then left out. Otherwise, the
-        former are sent, and the latter are refused.
-        """
-        return self.intentId.startswith(SCHEDULE_PREFIX)
 
     @property
     def hold(self) -> Hold:

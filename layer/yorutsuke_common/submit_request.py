@@ -15,6 +15,7 @@ from typing import Any, TypeGuard
 from pydantic import ValidationError
 
 from .errors import InvalidRequestError
+from .names import SCHEDULE_PREFIX
 from .schema import SubmitRequest, instant
 from .validation import describe_errors
 
@@ -48,17 +49,23 @@ def parse_request(event: object) -> SubmitRequest:
     """Return the request in an event of either form.
 
     Raises:
-        InvalidRequestError: The request breaks a rule of the schema.
+        InvalidRequestError: The request breaks a rule of the schema, or its intent id belongs to the schedule.
     """
     try:
         if is_http_event(event):
-            return SubmitRequest.model_validate_json(_body(event))
-        return SubmitRequest.model_validate(event)
+            request = SubmitRequest.model_validate_json(_body(event))
+        else:
+            request = SubmitRequest.model_validate(event)
     except ValidationError as exc:
         found = describe_errors(exc)
         raise InvalidRequestError(
             f"the request is not valid: {found}", f"Send {FORM}. userId and modelId are optional."
         ) from exc
+    if request.intentId.startswith(SCHEDULE_PREFIX):
+        raise InvalidRequestError(
+            f"intentId starts with {SCHEDULE_PREFIX!r}, which belongs to scheduled runs", "Use another intentId."
+        )
+    return request
 
 
 def _body(event: Mapping[str, Any]) -> bytes:

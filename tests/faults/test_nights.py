@@ -136,15 +136,25 @@ def _do_not_hold_again(patch: pytest.MonkeyPatch) -> None:
 
 
 def _keep_orphans(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(ScheduledRun, "_release_orphans", _returning(None))
+    patch.setattr(ScheduledRun, "_release_others", _returning(None))
+
+
+def _keep_images_of_earlier_beginnings(patch: pytest.MonkeyPatch) -> None:
+    release = ScheduledRun._release_others  # pyright: ignore[reportPrivateUsage]
+
+    def release_orphans(self: ScheduledRun, found: Submission | None, *images: Any) -> None:
+        if found is None:
+            release(self, found, *images)
+
+    patch.setattr(ScheduledRun, "_release_others", release_orphans)
 
 
 def _release_orphans_without_second_look(patch: pytest.MonkeyPatch) -> None:
-    def release(self: ScheduledRun, intent_id: str, image_ids: Sequence[str]) -> None:
+    def release(self: ScheduledRun, _: Submission | None, intent_id: str, image_ids: Sequence[str]) -> None:
         for image in self.pending.find(image_ids).values():
             self.pending.release(Hold(intent_id, image.submitted_at or ""), [image], "JOB_DELETED", 3)
 
-    patch.setattr(ScheduledRun, "_release_orphans", release)
+    patch.setattr(ScheduledRun, "_release_others", release)
 
 
 def _do_not_resume(patch: pytest.MonkeyPatch) -> None:
@@ -191,7 +201,7 @@ def _abandon_without_release(patch: pytest.MonkeyPatch) -> None:
         return True
 
     patch.setattr(JobSubmitter, "abandon", abandon)
-    patch.setattr(ScheduledRun, "_release_orphans", _returning(None))
+    patch.setattr(ScheduledRun, "_release_others", _returning(None))
 
 
 def _abandon_published_intents(patch: pytest.MonkeyPatch) -> None:
@@ -293,12 +303,12 @@ def _record_only_listed_contents(patch: pytest.MonkeyPatch) -> None:
         (_keep_orphans, "orphaned-run-before-12", "forgotten"),
         (_release_orphans_without_second_look, "orphaned-request-before-3", "twoJobs"),
         (_do_not_resume, "resumed-crash-before-1", "forgotten"),
-        (_take_over_later_holds, "resumed-begun-again-before-3", "forgotten"),
+        (_take_over_later_holds, "resumed-outrun-before-3", "twoJobs"),
         (_never_fail, "resumed-crash-after-1", "overread"),
         (_forget_attempts_of_refused_requests, "exhausted-request-before-1", "overread"),
         (_abandon_without_release, "simple-request-before-43", "forgotten"),
         (_abandon_published_intents, "resumed-overtaken-before-3", "twoJobs"),
-        (_publish_abandoned_intents, "resumed-begun-again-before-10", "twoJobs"),
+        (_publish_abandoned_intents, "simple-outrun-before-12", "twoJobs"),
         (_ignore_fixed_images, "simple-outrun-before-8", "twoJobs"),
         (_give_all_transactions_to_one_user, "simple-crash-before-1", "wrongOwner"),
         (_do_not_release_all, "late-crash-before-1", "forgotten"),
@@ -306,6 +316,7 @@ def _record_only_listed_contents(patch: pytest.MonkeyPatch) -> None:
         (_send_any_content, "copied-upload-again-before-8", "misread"),
         (_file_any_content, "copied-upload-again-before-10", "misfiled"),
         (_count_attempts_without_room, "full-crash-before-1", "forgotten"),
+        (_keep_images_of_earlier_beginnings, "night-1-378", "forgotten"),
         (_record_only_listed_contents, "copied-upload-again-before-7", "doubled"),
     ],
 )

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+from batch_orchestrator.handler import job_submitter
 from batch_orchestrator.settings import load_settings
 from local.in_memory import FunctionDiedError
 from local.lambda_context import lambda_context
 from yorutsuke_common.aws.dynamodb import to_item
 from yorutsuke_common.errors import (
     IntentConflictError,
+    IntentEndedError,
     InvalidRequestError,
     JobConflictError,
     RetryableError,
@@ -507,6 +509,7 @@ def test_retry_succeeds_after_persistent_throttling(
     # The function has no time for retries.
     seconds = ORCHESTRATOR_CONTEXT.get_remaining_time_in_millis() / 1000
     monkeypatch.setattr("batch_orchestrator.submit_job.RESERVED_SECONDS", seconds)
+    monkeypatch.setattr("batch_orchestrator.submit_job.SECONDS_TO_SUBMIT", seconds)
     orchestrator.put_unsubmitted_images(IMAGE_IDS)
     throttled = iter(range(50))
     orchestrator.stage.calls.fail(operation, "ThrottlingException", when=lambda _: next(throttled, None) is not None)
@@ -516,6 +519,26 @@ def test_retry_succeeds_after_persistent_throttling(
 
     assert [entry["event"] for entry in read_logs()][-2:] == ["DYNAMODB_THROTTLED_FINAL", "BATCH_SUBMIT_FAILED"]
     assert orchestrator.bedrock.jobs == {}
+    orchestrator.stage.calls.reset()
+    _require_one_job(orchestrator, orchestrator.invoke(request()))
+
+
+def test_intent_that_ends_meanwhile_releases_its_images(orchestrator: Orchestrator) -> None:
+    """Another invocation abandons the intent, while this one holds and reads the images one by one."""
+    orchestrator.put_unsubmitted_images(IMAGE_IDS)
+
+    def abandon() -> None:
+        submitter = job_submitter()
+        submission = submitter.jobs.find_submission("intent-1")
+        assert submission
+        assert submitter.abandon(submission, IMAGE_IDS)
+
+    orchestrator.stage.calls.before_call("GetObject", abandon, 1)
+
+    with pytest.raises(IntentEndedError, match="Send the request again"):
+        orchestrator.invoke(request())
+
+    assert {(image["status"], image["attempts"]) for image in orchestrator.stage.images().values()} == {("pending", 0)}
     orchestrator.stage.calls.reset()
     _require_one_job(orchestrator, orchestrator.invoke(request()))
 

@@ -1,15 +1,25 @@
 """Tests of scheduled runs: the waiting images of all users are submitted, each in one job."""
 
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
+from batch_orchestrator.manifest import SECONDS_TO_SUBMIT
 from local.in_memory import FunctionDiedError
 from local.lambda_context import lambda_context
-from yorutsuke_common.errors import BedrockRefusedError, InvalidRequestError, JobOverdueError, UnknownJobError
+from yorutsuke_common.errors import (
+    BedrockRefusedError,
+    InvalidRequestError,
+    JobOverdueError,
+    SubmissionLostError,
+    ThrottledError,
+    UnknownJobError,
+)
 from yorutsuke_common.names import MAX_FUNCTION_SECONDS
 
 from .aws_calls import crash
@@ -254,6 +264,22 @@ def test_unreadable_image_fails_after_last_attempt(orchestrator: Orchestrator) -
     assert _jobs(orchestrator) == [_ids([2, 3, 4]), _ids([5, 6, 7])]
 
 
+def test_denied_reads_do_not_count_beside_other_reasons(orchestrator: Orchestrator) -> None:
+    """No image can be read. One has an unsupported key, and another intent takes one of the others meanwhile."""
+    _put_images(orchestrator, range(1, 7))
+    orchestrator.stage.change(PENDING_IMAGES, {"imageId": "img-1"}, s3Key="user-1/img-1.heic")
+    hold = {"status": "submitted", "intentId": "another", "submittedAt": "2026-11-25T13:00:00.000000Z"}
+    take = partial(orchestrator.stage.change, PENDING_IMAGES, {"imageId": "img-2"}, **hold)
+    orchestrator.stage.calls.before_call("BatchExecuteStatement", take)
+    orchestrator.stage.calls.fail("GetObject", "AccessDenied")
+
+    orchestrator.run()
+
+    images = orchestrator.stage.images()
+    assert {(images[name]["status"], images[name]["attempts"]) for name in _ids(range(3, 7))} == {("pending", 0)}
+    assert images["img-1"]["status"] == "failed"
+
+
 def test_unsupported_images_never_block_the_others(orchestrator: Orchestrator) -> None:
     _put_images(orchestrator, range(1, 10))
     for image_id in _ids(range(1, 6)):
@@ -437,6 +463,96 @@ def test_changed_intent_releases_left_out_images(
 
     assert _jobs(orchestrator) == [_ids([1, 2, 3]), _ids([4, 5, 6])]
     assert {item["attempts"] for item in orchestrator.stage.images().values()} == {1}
+
+
+def test_images_of_earlier_beginning_wait_again(orchestrator: Orchestrator) -> None:
+    _put_images(orchestrator, range(1, 5))
+    orchestrator.run()
+    _put_images(orchestrator, range(5, 9))
+    # After a repeated run has seen the intent, an operator deletes its item. So the run begins it again.
+    delete = partial(orchestrator.stage.delete, BATCH_JOBS, {"intentId": INTENT})
+    orchestrator.stage.calls.before_call("GetItem", delete, 1)
+    assert [job["intentId"] for job in orchestrator.run()["jobs"]] == [INTENT]
+
+    [job] = orchestrator.run(NEXT_NIGHT)["jobs"]
+
+    assert orchestrator.item(INTENT)["pendingImageIds"] == _ids(range(5, 9))
+    assert orchestrator.item(job["intentId"])["pendingImageIds"] == _ids(range(1, 5))
+
+
+def _hold_in_threes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hold three images at a time, read one, and put all waiting images into one job if they fit."""
+    monkeypatch.setenv("JOB_SIZE", "20")
+    clear_orchestrator_caches()
+    monkeypatch.setattr("batch_orchestrator.images.HELD_AT_A_TIME", 3)
+    monkeypatch.setattr("batch_orchestrator.images.HOLDS_AHEAD", 1)
+    monkeypatch.setattr("batch_orchestrator.images.READ_AHEAD", 1)
+
+
+def test_overtaken_run_releases_its_other_images(orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another run for the same time fixes the first three images. After that, this one holds the last three."""
+    _put_images(orchestrator, range(1, 10))
+    _hold_in_threes(monkeypatch)
+    monkeypatch.setenv("MAX_CONCURRENT_JOBS", "1")
+    clear_orchestrator_caches()
+
+    def overtake() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr("batch_orchestrator.manifest.MAX_MANIFEST_BYTES", len(manifest_of(_ids([1, 2, 3]))))
+            _run_elsewhere(orchestrator, "2026-11-26T02:00:00Z")
+
+    orchestrator.stage.calls.before_call("GetObject", overtake)
+
+    with pytest.raises(SubmissionLostError):
+        orchestrator.run()
+
+    assert _jobs(orchestrator) == [_ids([1, 2, 3])]
+    images = orchestrator.stage.images()
+    assert {(images[name]["status"], images[name].get("attempts", 0)) for name in _ids(range(4, 10))} == {
+        ("pending", 0)
+    }
+
+
+def test_failed_hold_ahead_ends_the_run(orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The manifest is full, so nothing takes the images of the hold that fails."""
+    _put_images(orchestrator, range(1, 10))
+    _hold_in_threes(monkeypatch)
+    monkeypatch.setattr("batch_orchestrator.images.HOLDS_AHEAD", 2)
+    monkeypatch.setattr("yorutsuke_common.aws.dynamodb.WRITE_CHUNK", 1)
+    monkeypatch.setattr("yorutsuke_common.aws.dynamodb.CONCURRENT_CALLS", 1)
+    monkeypatch.setattr("batch_orchestrator.manifest.MAX_MANIFEST_BYTES", len(manifest_of(_ids([1, 2, 3]))))
+    names_image_8 = partial(_names, "img-8")
+    orchestrator.stage.calls.fail("BatchExecuteStatement", "InternalServerError", names_image_8)
+
+    with pytest.raises(ClientError, match="InternalServerError"):
+        orchestrator.run()
+
+    orchestrator.stage.calls.reset()
+    # The next run does not come to the last three images, of which the first one has held one.
+    monkeypatch.setattr("batch_orchestrator.images.HOLDS_AHEAD", 1)
+    orchestrator.run()
+    assert _jobs(orchestrator) == [_ids([1, 2, 3]), _ids([4, 5, 6]), _ids([7, 8, 9])]
+    assert {item["attempts"] for item in orchestrator.stage.images().values()} == {1}
+
+
+def test_throttled_holds_fail_the_run(orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The holds end before the time for the other steps is used up. The images do not count as too many."""
+    _put_images(orchestrator, range(1, 5))
+    monkeypatch.setattr("batch_orchestrator.scheduled_run.SECONDS_PER_JOB", 0)
+    context, end = lambda_context(seconds=0), time.monotonic() + SECONDS_TO_SUBMIT + 0.5
+    monkeypatch.setattr(context, "get_remaining_time_in_millis", lambda: int(1000 * (end - time.monotonic())))
+    orchestrator.stage.calls.fail("BatchExecuteStatement", "ThrottlingException")
+
+    with pytest.raises(ThrottledError):
+        orchestrator.invoke({"scheduledTime": NEXT_NIGHT}, context)
+
+    orchestrator.stage.calls.reset()
+    orchestrator.run(NEXT_NIGHT)
+    assert _jobs(orchestrator) == [_ids(range(1, 5))]
+
+
+def _names(image_id: str, parameters: dict[str, Any]) -> bool:
+    return image_id in str(parameters["Statements"])
 
 
 def test_run_leaves_out_image_that_failed_meanwhile(orchestrator: Orchestrator) -> None:

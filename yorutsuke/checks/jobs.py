@@ -8,7 +8,7 @@ from yorutsuke.outputs import OutputState, job_outputs
 from yorutsuke.resubmission import has_images_left
 from yorutsuke.screen import list_first
 from yorutsuke.stage import Stage
-from yorutsuke.stored_jobs import StoredJob, all_jobs
+from yorutsuke.stored_jobs import UNREADABLE, StoredJob, all_jobs
 from yorutsuke.times import age_seconds, span
 from yorutsuke_common.aws.calls import CallPool
 from yorutsuke_common.names import (
@@ -41,6 +41,11 @@ class Condition:
 
 
 STUCK = {
+    "items of jobs": Condition(
+        lambda job: job.status == UNREADABLE,
+        "items that are not valid. Scheduled runs may fail because of them",
+        "{show} shows the reason; correct or delete the item",
+    ),
     "submissions begun": Condition(
         # The invocation that began an older submission has ended.
         lambda job: (

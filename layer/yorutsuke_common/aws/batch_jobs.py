@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from pydantic import ValidationError
 
-from yorutsuke_common.errors import JobClaimedError, JobConflictError, RetryableError, UnknownJobError
+from yorutsuke_common.errors import IntentEndedError, JobClaimedError, JobConflictError, RetryableError, UnknownJobError
 from yorutsuke_common.names import JOB_ID_INDEX, BedrockEnd
 from yorutsuke_common.schema import (
     MAX_DETAIL_CHARACTERS,
@@ -108,7 +108,7 @@ class BatchJobs:
             images: The attributes that describe the images. None removes an attribute.
 
         Raises:
-            RetryableError: The item was deleted, or another invocation has abandoned the intent.
+            IntentEndedError: The item was deleted, or another invocation has abandoned the intent.
             UnknownJobError: The stored item breaks the schema.
         """
         present = {name: value for name, value in images.items() if value is not None}
@@ -142,7 +142,7 @@ class BatchJobs:
         From then on, the intent cannot be abandoned.
 
         Raises:
-            RetryableError: The item was deleted, or another invocation has abandoned the intent.
+            IntentEndedError: The item was deleted, or another invocation has abandoned the intent.
         """
         try:
             self.client.update_item(
@@ -198,8 +198,8 @@ class BatchJobs:
                 ),
             )
 
-    def _ended_meanwhile(self, submission: Submission) -> RetryableError:
-        return RetryableError(
+    def _ended_meanwhile(self, submission: Submission) -> IntentEndedError:
+        return IntentEndedError(
             f"the item of intent {submission.intentId!r} was deleted from table {self.table!r}, or another invocation "
             "abandoned the intent, while its manifest was written. Send the request again."
         )
@@ -432,7 +432,7 @@ class BatchJobs:
         except ValidationError as exc:
             raise UnknownJobError(
                 f"the item of job id {job_id!r} in table {self.table!r} is not valid: "
-                f"{describe_errors(exc)}. Correct the item, then redrive the message."
+                f"{describe_errors(exc)}. Correct the item. If a message has failed, redrive it."
             ) from exc
 
 

@@ -54,6 +54,10 @@ INVALID_INTENT = not_valid(
         ({"body": "secret", "isBase64Encoded": True}, INVALID_BASE64),
         ({"body": "領収書", "isBase64Encoded": True}, INVALID_BASE64),
         ({**BARE, "intentId": "secret/1"}, INVALID_INTENT),
+        (
+            {**BARE, "intentId": "schedule-secret"},
+            "intentId starts with 'schedule-', which belongs to scheduled runs. Use another intentId.",
+        ),
         ({}, MISSING_FIELDS),
         (None, not_valid("it must be an object, not null")),
         (True, not_valid("it must be an object, not a boolean")),

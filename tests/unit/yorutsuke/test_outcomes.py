@@ -147,6 +147,19 @@ def test_message_that_left_the_queue_was_consumed(
     assert outcomes.groups == [OutcomeGroup(Kind.OUTPUT_MANIFEST, JOB, Outcome.SKIPPED, 1)]
 
 
+def test_dead_letter_does_not_count_as_consumed(aws: HostileAws, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The dead-letter queue has had one message all the time: first another one, and then this one."""
+    monkeypatch.setattr("yorutsuke.outcomes.EMPTY_SECONDS", 60)
+    outcomes = Outcomes(stage, [MessageContent(Kind.OUTPUT_MANIFEST, JOB, (OutputManifestObject("images", MANIFEST),))])
+    aws.answers["GetQueueAttributes"] = lambda request: _depth(int("dlq" in str(request)))
+    for seconds, key in [(0, f"batch-output/{JOB}/another.jsonl"), (61, MANIFEST)]:
+        monkeypatch.setattr("yorutsuke.outcomes.time.monotonic", lambda seconds=seconds: seconds)
+        aws.messages = [_message(key)]
+        outcomes.update(list[int]().append)
+
+    assert outcomes.groups == [OutcomeGroup(Kind.OUTPUT_MANIFEST, JOB, Outcome.DEAD, 1)]
+
+
 def _depth(waiting: int) -> dict[str, Any]:
     counts = {"ApproximateNumberOfMessages": str(waiting), "ApproximateNumberOfMessagesNotVisible": "0"}
     return {"Attributes": {**counts, "VisibilityTimeout": "360"}}

@@ -9,8 +9,9 @@ import pytest
 from yorutsuke import resubmission
 from yorutsuke.errors import NotFoundError
 from yorutsuke.job_images import JobImage, Outcome
-from yorutsuke.resubmission import FixableReason, Resubmission, choose_images, resubmission_id
+from yorutsuke.resubmission import FixableReason, Resubmission, choose_images, has_images_left, resubmission_id
 from yorutsuke.stored_jobs import StoredJob
+from yorutsuke_common.aws.dynamodb import Item
 from yorutsuke_common.aws.pending_images import StoredImage
 from yorutsuke_common.schema import Reason, RecordCounts
 
@@ -157,3 +158,19 @@ def test_request_has_only_known_fields(monkeypatch: pytest.MonkeyPatch) -> None:
     assert chosen.request(job, ["other", "model"]) == f'{user}, "modelId": "model", "imageDelivery": "s3"}}'
     assert chosen.request(job, ["other"]) == f"{user}}}"
     assert replace(chosen, is_begun=True).request(job, ["model"]) == f"{user}}}"
+
+
+def test_job_with_unknown_images_may_have_some_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The item of the job lists no images, and no image names its intent: another program has written both."""
+
+    def find_item(*_: object) -> Item:
+        return {"intentId": {"S": INTENT}}
+
+    def job_images(*_: object) -> list[JobImage]:
+        return []
+
+    monkeypatch.setattr(resubmission, "find_item", find_item)
+    monkeypatch.setattr(resubmission, "job_images", job_images)
+    stage: Any = None
+
+    assert has_images_left(stage, COMPLETE, {INTENT})

@@ -3,7 +3,8 @@ from decimal import Decimal
 
 import pytest
 
-from yorutsuke.stored_jobs import read_job
+from yorutsuke.job_images import requested_ids
+from yorutsuke.stored_jobs import UNREADABLE, read_job
 from yorutsuke_common.aws.dynamodb import to_item
 
 
@@ -20,3 +21,18 @@ def test_job_may_lack_its_times() -> None:
     job = read_job(to_item({"intentId": "intent-1", "status": "SUBMITTED", "submitTime": "tonight"}))
 
     assert (job.submitted, job.completed) == (None, None)
+
+
+@pytest.mark.parametrize("value", [b"2026-11-22T14:05:00Z", ["2026-11-22T14:05:00Z"], True])
+def test_job_with_time_of_another_type_is_unreadable(value: object) -> None:
+    job = read_job(to_item({"intentId": "intent-1", "status": "SUBMITTED", "submitTime": value}))
+
+    assert (job.status, job.intentId) == (UNREADABLE, "intent-1")
+
+
+@pytest.mark.parametrize(
+    ("value", "ids"),
+    [(["a", "b"], ["a", "b"]), ("abc", None), (7, None), (b"a", None), ({"a"}, None), ([None, 7], None)],
+)
+def test_images_of_another_type_are_unknown(value: object, ids: list[str] | None) -> None:
+    assert requested_ids(to_item({"pendingImageIds": value})) == ids
