@@ -9,8 +9,9 @@ that the job names as its input); Amazon S3 API reference, ListObjectsV2 and Cop
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
@@ -25,7 +26,7 @@ from yorutsuke_common.error_codes import error_code
 from yorutsuke_common.names import UPLOADS_PREFIX
 from yorutsuke_common.object_keys import snapshot_key
 
-from .images import UNREADABLE_CODES, Image, Unfit, Upload, map_images
+from .images import HELD_AT_A_TIME, UNREADABLE_CODES, HoldImages, Image, Unfit, Upload, hold_ahead, map_images
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -66,6 +67,23 @@ class Reference:
 
 
 @dataclass(frozen=True)
+class Listing:
+    """Images, and their uploads by object key as soon as they are listed."""
+
+    images: Sequence[Image]
+    uploads: Future[dict[str, Upload]]
+
+    def blocks(self) -> Iterator[Sequence[Image]]:
+        """Yield the images in blocks to hold, with their uploads if these are listed by then."""
+        for block in chunks(self.images, HELD_AT_A_TIME):
+            yield [self.listed(image) for image in block] if self.uploads.done() else block
+
+    def listed(self, image: Image) -> Image:
+        """Wait for the listing, and return an image with its upload. Raises the errors of the listing."""
+        return replace(image, upload=self.uploads.result().get(image.key))
+
+
+@dataclass(frozen=True)
 class ImageCopier:
     """Copies images from `uploads/` to the input folders of jobs."""
 
@@ -75,31 +93,30 @@ class ImageCopier:
     pool: CallPool
 
     def copy(
-        self, folder: str, images: Iterable[Image], seconds_left: Callable[[], float]
+        self, folder: str, images: Sequence[Image], hold: HoldImages, seconds_left: Callable[[], float]
     ) -> Generator[tuple[Image, Reference | Unfit]]:
-        """Yield each image with its copy or the reason why it cannot be sent, in order, and copy ahead.
+        """Yield each held image with its copy or the reason why it cannot be sent, in order, and copy ahead.
 
         Repeating a copy is safe: the key of a copy follows from the image and its content.
 
         Args:
             folder: The prefix of the copies' keys.
-            images: The images to copy, as `find_uploads` returned them.
+            images: The images to hold and to copy.
+            hold: Holds images before they are copied.
             seconds_left: Returns how long the function may still copy.
 
         Raises:
             OutOfTimeError: `seconds_left` returned 0 or less. The copies that have started are not waited for.
             botocore's errors: A call failed.
         """
-        copy = partial(self._copy, folder, seconds_left)
-        yield from map_images(ThreadPoolExecutor(CONCURRENT_COPIES), copy, images, COPIES_AHEAD, seconds_left)
+        executor = ThreadPoolExecutor(CONCURRENT_COPIES)
+        listing = Listing(images, executor.submit(self._find_uploads, images, seconds_left))
+        copy = partial(self._copy, folder, listing, seconds_left)
+        with closing(hold_ahead(hold, listing.blocks(), seconds_left)) as held:
+            yield from map_images(executor, copy, held, COPIES_AHEAD, seconds_left)
 
-    def find_uploads(self, images: Sequence[Image], seconds_left: Callable[[], float]) -> list[Image]:
-        """Return the images with their uploads, in the same order.
-
-        Raises:
-            OutOfTimeError: `seconds_left` returned 0 or less.
-            botocore's errors: A call failed.
-        """
+    def _find_uploads(self, images: Sequence[Image], seconds_left: Callable[[], float]) -> dict[str, Upload]:
+        """Return the uploads of images by object key, without those that do not exist."""
         ordered = sorted(images, key=lambda image: (_folder(image), image.key))
         listings = [
             (folder, [image.key for image in chunk])
@@ -109,7 +126,7 @@ class ImageCopier:
         found: dict[str, Upload] = {}
         for uploads in self.pool.map(lambda listing: self._list(*listing, seconds_left), listings):
             found |= uploads
-        return [replace(image, upload=found.get(image.key)) for image in images]
+        return found
 
     def _list(self, folder: str, keys: Sequence[str], seconds_left: Callable[[], float]) -> dict[str, Upload]:
         """Return the uploads with these keys, which are sorted and in one folder.
@@ -141,11 +158,12 @@ class ImageCopier:
     def _copy(
         self,
         folder: str,
+        listing: Listing,
         seconds_left: Callable[[], float],
         image: Image,
         attempts: int = COPY_ATTEMPTS,
     ) -> Reference | Unfit:
-        upload = image.upload
+        upload = image.upload or listing.listed(image).upload
         if upload is None:
             return Unfit.UNREADABLE
         if not 0 < upload.size <= MAX_REFERENCED_IMAGE_BYTES:
@@ -160,7 +178,9 @@ class ImageCopier:
             if code != REPLACED or attempts == 1:
                 raise
             current = self._list(_folder(image), [image.key], seconds_left).get(image.key)
-            return self._copy(folder, seconds_left, replace(image, upload=current), attempts - 1)
+            if current is None:
+                return Unfit.UNREADABLE
+            return self._copy(folder, listing, seconds_left, replace(image, upload=current), attempts - 1)
         return Reference(f"s3://{self.bucket}/{target}", upload.etag)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
-from yorutsuke_common.aws.calls import OutOfTimeError, chunks, map_ahead
+from yorutsuke_common.aws.calls import OutOfTimeError, map_ahead
 from yorutsuke_common.aws.pending_images import StoredImage
 from yorutsuke_common.error_codes import error_code
 from yorutsuke_common.schema import ImageStatus, Submission
@@ -25,9 +25,9 @@ READ_AHEAD = 32
 READ_ATTEMPTS = 3
 """Maximum number of attempts to read an image if the connection breaks. The client itself retries only until the body
 of the response begins."""
-HELD_AT_A_TIME = 500
+HELD_AT_A_TIME = 100
 """Number of images that are held before the first of them is read."""
-HOLDS_AHEAD = 2
+HOLDS_AHEAD = 4
 """Number of times HELD_AT_A_TIME that are held ahead of the images that are read."""
 MAX_IMAGE_BYTES = 18_000_000
 """Maximum size of an image in an InvokeModel job, in bytes: 24 MB in base64, of a Nova request's 25 MB.
@@ -91,7 +91,7 @@ class Upload:
 class Image:
     """An image to be read.
 
-    `format` is the name of its format in a model request. `upload` is None if the upload was not listed, or is missing.
+    `format` is the name of its format in a model request. `upload` is None if it is missing or not listed.
     """
 
     stored: StoredImage
@@ -176,7 +176,9 @@ def map_images(
         executor.shutdown(wait=wait, cancel_futures=True)
 
 
-def hold_ahead(hold: HoldImages, images: Sequence[Image], seconds_left: Callable[[], float]) -> Generator[Image]:
+def hold_ahead(
+    hold: HoldImages, blocks: Iterable[Sequence[Image]], seconds_left: Callable[[], float]
+) -> Generator[Image]:
     """Yield the images that could be held, in order, while the next ones are being held.
 
     An index partition takes 1,000 writes a second, so holding the images of a large job takes as long as reading them.
@@ -184,7 +186,7 @@ def hold_ahead(hold: HoldImages, images: Sequence[Image], seconds_left: Callable
 
     Args:
         hold: Holds some of the images.
-        images: The images to hold.
+        blocks: The images that are held with each call.
         seconds_left: Returns how long to wait for the next images.
 
     Raises:
@@ -202,7 +204,7 @@ def hold_ahead(hold: HoldImages, images: Sequence[Image], seconds_left: Callable
 
     executor = ThreadPoolExecutor(1)
     try:
-        for held in map_ahead(executor, hold_some, chunks(images, HELD_AT_A_TIME), HOLDS_AHEAD, seconds_left):
+        for held in map_ahead(executor, hold_some, blocks, HOLDS_AHEAD, seconds_left):
             yield from held
     finally:
         executor.shutdown(cancel_futures=True)

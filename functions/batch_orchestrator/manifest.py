@@ -17,7 +17,7 @@ import pydantic_core
 from aws_lambda_powertools import Logger
 from botocore.exceptions import BotoCoreError, ClientError
 
-from yorutsuke_common.aws.calls import OutOfTimeError
+from yorutsuke_common.aws.calls import OutOfTimeError, chunks
 from yorutsuke_common.aws.object_writer import ObjectWriter
 from yorutsuke_common.error_codes import error_code
 from yorutsuke_common.errors import InvalidRequestError
@@ -27,6 +27,7 @@ from yorutsuke_common.schema import InvocationType, Submission
 
 from .image_copies import ImageCopier, Reference
 from .images import (
+    HELD_AT_A_TIME,
     MAX_CONVERSE_IMAGE_BYTES,
     MAX_IMAGE_BYTES,
     Content,
@@ -126,15 +127,13 @@ class Manifests:
         self, submission: Submission, images: Sequence[Image], hold: HoldImages, seconds_left: SecondsLeft
     ) -> Generator[tuple[Image, Content | Reference | Unfit]]:
         """Yield each image that could be held with its part of the draft, or the reason why it is left out."""
-        is_inline = submission.image_delivery == "inline"
-        listed = images if is_inline else self.copies.find_uploads(images, seconds_left)
-        with closing(hold_ahead(hold, listed, seconds_left)) as held:
-            if is_inline:
-                is_converse = submission.modelInvocationType == "Converse"
-                max_bytes = MAX_CONVERSE_IMAGE_BYTES if is_converse else MAX_IMAGE_BYTES
-                yield from self.images.read(held, seconds_left, max_bytes)
-            else:
-                yield from self.copies.copy(submission.input_folder, held, seconds_left)
+        if submission.image_delivery == "s3":
+            yield from self.copies.copy(submission.input_folder, images, hold, seconds_left)
+            return
+        is_converse = submission.modelInvocationType == "Converse"
+        max_bytes = MAX_CONVERSE_IMAGE_BYTES if is_converse else MAX_IMAGE_BYTES
+        with closing(hold_ahead(hold, chunks(images, HELD_AT_A_TIME), seconds_left)) as held:
+            yield from self.images.read(held, seconds_left, max_bytes)
 
     def _write(
         self, draft: Draft, images: Sequence[Image], hold: HoldImages, seconds_left: SecondsLeft, *, partial: bool

@@ -10,6 +10,7 @@ import pytest
 from batch_orchestrator.prompt import model_input
 from batch_orchestrator.settings import load_settings
 from local.in_memory import FunctionDiedError
+from tests.faults.invocations import InlineExecutor
 from yorutsuke_common.errors import IntentConflictError, InvalidRequestError
 from yorutsuke_common.object_keys import snapshot_key
 
@@ -36,10 +37,11 @@ VOLATILE = {"submitTime", "ttl", "jobId"}
 def images_in_s3(monkeypatch: pytest.MonkeyPatch) -> None:
     """Deliver images by S3 URI, one call at a time, and upload each line of the manifest as its own part.
 
-    The images are held one by one, while the images before them are copied.
+    The uploads are listed first. The images are held one by one, while the images before them are copied.
     """
+    monkeypatch.setattr("batch_orchestrator.image_copies.ThreadPoolExecutor", InlineExecutor)
     monkeypatch.setenv("IMAGE_DELIVERY", "s3")
-    monkeypatch.setattr("batch_orchestrator.images.HELD_AT_A_TIME", 1)
+    monkeypatch.setattr("batch_orchestrator.image_copies.HELD_AT_A_TIME", 1)
     monkeypatch.setattr("batch_orchestrator.image_copies.COPIES_AHEAD", 1)
     monkeypatch.setattr("yorutsuke_common.aws.object_writer.PART_BYTES", 1)
     monkeypatch.setattr("moto.s3.models.S3_UPLOAD_PART_MIN_SIZE", 1)

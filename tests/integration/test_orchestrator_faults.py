@@ -67,7 +67,7 @@ RESUMED_OPERATIONS = ["GetItem", "CreateModelInvocationJob", "UpdateItem"]
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Upload each line of the manifest as its own part, and hold and read one image at a time."""
-    monkeypatch.setattr("batch_orchestrator.images.HELD_AT_A_TIME", 1)
+    monkeypatch.setattr("batch_orchestrator.manifest.HELD_AT_A_TIME", 1)
     monkeypatch.setattr("yorutsuke_common.aws.object_writer.PART_BYTES", 1)
     monkeypatch.setattr("moto.s3.models.S3_UPLOAD_PART_MIN_SIZE", 1)
     monkeypatch.setattr("yorutsuke_common.aws.calls.CONCURRENCY", 1)

@@ -235,7 +235,7 @@ def test_full_manifest_leaves_later_images_unheld(orchestrator: Orchestrator, mo
     _put_images(orchestrator, range(1, 10))
     monkeypatch.setenv("MAX_CONCURRENT_JOBS", "1")
     clear_orchestrator_caches()
-    monkeypatch.setattr("batch_orchestrator.images.HELD_AT_A_TIME", 1)
+    monkeypatch.setattr("batch_orchestrator.manifest.HELD_AT_A_TIME", 1)
     monkeypatch.setattr("batch_orchestrator.images.READ_AHEAD", 1)
     monkeypatch.setattr("batch_orchestrator.manifest.MAX_MANIFEST_BYTES", len(manifest_of(_ids([1, 2, 3]))))
 
@@ -484,7 +484,7 @@ def _hold_in_threes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hold three images at a time, read one, and put all waiting images into one job if they fit."""
     monkeypatch.setenv("JOB_SIZE", "20")
     clear_orchestrator_caches()
-    monkeypatch.setattr("batch_orchestrator.images.HELD_AT_A_TIME", 3)
+    monkeypatch.setattr("batch_orchestrator.manifest.HELD_AT_A_TIME", 3)
     monkeypatch.setattr("batch_orchestrator.images.HOLDS_AHEAD", 1)
     monkeypatch.setattr("batch_orchestrator.images.READ_AHEAD", 1)
 

@@ -1,5 +1,6 @@
 """The copies of a job's images, on AWS in memory."""
 
+import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from batch_orchestrator.image_copies import ImageCopier, Reference
-from batch_orchestrator.images import Image, Unfit
+from batch_orchestrator.images import HELD_AT_A_TIME, Image, Unfit
 from local.in_memory import Call, Fault, InMemoryAws
 from tests.unit.logs import Logs
 from yorutsuke_common.aws.calls import CallPool, OutOfTimeError
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 Outcome = Reference | Unfit
+TIMEOUT_SECONDS = 30
 
 
 def enough_seconds() -> float:
@@ -49,7 +51,7 @@ class Bucket:
         self, images: Sequence[Image], seconds_left: Callable[[], float] = enough_seconds
     ) -> list[tuple[str, Outcome]]:
         """Copy images, and return the outcome of each one."""
-        copied = self.copier.copy(FOLDER, self.copier.find_uploads(images, seconds_left), seconds_left)
+        copied = self.copier.copy(FOLDER, images, lambda held: held, seconds_left)
         return [(image.image_id, outcome) for image, outcome in copied]
 
     def reference(self, image: Image) -> Reference:
@@ -231,3 +233,27 @@ def test_copying_ends_when_time_runs_out(bucket: Bucket) -> None:
 
     with pytest.raises(OutOfTimeError):
         bucket.copy([image("img-1")], lambda: 0 if bucket.aws.calls["ListObjectsV2"] else 1)
+
+
+def test_images_are_held_while_uploads_are_listed(bucket: Bucket) -> None:
+    """Images that are held before the listing has ended have no ETag. Later ones do."""
+    images = [image(f"img-{number:03}") for number in range(HELD_AT_A_TIME + 1)]
+    bucket.upload(*(each.key for each in images))
+    is_held, is_listed = threading.Event(), threading.Event()
+    known: list[bool] = []
+
+    def wait_for_the_hold(_: Call) -> None:
+        assert is_held.wait(TIMEOUT_SECONDS)
+        is_listed.set()
+
+    def hold(some: Sequence[Image]) -> Sequence[Image]:
+        known.append(all(each.upload for each in some))
+        is_held.set()
+        assert is_listed.wait(TIMEOUT_SECONDS)
+        return some
+
+    bucket.aws.fault = wait_for_the_hold
+    copied = [*bucket.copier.copy(FOLDER, images, hold, enough_seconds)]
+
+    assert known[0] is False
+    assert [outcome for _, outcome in copied] == [bucket.reference(each) for each in images]

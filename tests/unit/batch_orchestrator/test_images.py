@@ -33,7 +33,7 @@ from batch_orchestrator.images import (
 )
 from batch_orchestrator.manifest import manifest_line
 from tests.unit.logs import Logs
-from yorutsuke_common.aws.calls import CallPool, OutOfTimeError, TimeLimit
+from yorutsuke_common.aws.calls import CallPool, OutOfTimeError, TimeLimit, chunks
 from yorutsuke_common.aws.dynamodb import ChunkedClient, Item
 from yorutsuke_common.aws.pending_images import PendingImages
 
@@ -276,23 +276,23 @@ class Holds:
 
 @pytest.fixture
 def holds(monkeypatch: pytest.MonkeyPatch) -> Holds:
-    monkeypatch.setattr("batch_orchestrator.images.HELD_AT_A_TIME", 2)
+    monkeypatch.setattr("batch_orchestrator.images.HOLDS_AHEAD", 2)
     return Holds()
 
 
-NINE_IMAGES = [image(str(number)) for number in range(9)]
+BLOCKS = [*chunks([image(str(number)) for number in range(9)], 2)]
 
 
 def test_only_held_images_are_yielded_in_order(holds: Holds) -> None:
     holds.may_hold.set()
 
-    yielded = [each.image_id for each in hold_ahead(holds.hold, NINE_IMAGES, enough_seconds)]
+    yielded = [each.image_id for each in hold_ahead(holds.hold, BLOCKS, enough_seconds)]
 
     assert (yielded, holds.held) == ([*"01245678"], [*"012345678"])
 
 
 def test_next_images_are_held_while_others_are_read(holds: Holds) -> None:
-    images = hold_ahead(holds.hold, NINE_IMAGES, enough_seconds)
+    images = hold_ahead(holds.hold, BLOCKS, enough_seconds)
 
     assert [next(images).image_id, next(images).image_id] == ["0", "1"]
     assert holds.started.wait(TIMEOUT_SECONDS)
@@ -304,7 +304,7 @@ def test_next_images_are_held_while_others_are_read(holds: Holds) -> None:
 
 
 def test_closing_waits_for_the_started_hold(holds: Holds) -> None:
-    images = hold_ahead(holds.hold, NINE_IMAGES, enough_seconds)
+    images = hold_ahead(holds.hold, BLOCKS, enough_seconds)
     next(images)
     assert holds.started.wait(TIMEOUT_SECONDS)
     threading.Timer(0.05, holds.may_hold.set).start()
@@ -316,7 +316,7 @@ def test_closing_waits_for_the_started_hold(holds: Holds) -> None:
 
 def test_holding_ends_when_time_runs_out(holds: Holds) -> None:
     seconds = iter([1.0, 0.0])
-    images = hold_ahead(holds.hold, NINE_IMAGES, seconds.__next__)
+    images = hold_ahead(holds.hold, BLOCKS, seconds.__next__)
     assert [next(images).image_id, next(images).image_id] == ["0", "1"]
     assert holds.started.wait(TIMEOUT_SECONDS)
     threading.Timer(0.05, holds.may_hold.set).start()
@@ -332,7 +332,7 @@ def test_failed_hold_is_raised() -> None:
         raise KeyError
 
     with pytest.raises(KeyError):
-        list(hold_ahead(fail, NINE_IMAGES, enough_seconds))
+        list(hold_ahead(fail, BLOCKS, enough_seconds))
 
 
 def test_largest_image_fits_into_a_nova_request() -> None:
