@@ -122,11 +122,12 @@ def _deliveries(measured: Sequence[Measured], by_reference: Measured) -> Iterato
     [inline] = [one for one in measured if (one.way, one.records, one.line_bytes) == beside]
     smallest = min((one for one in measured if one.way == by_reference.way), key=lambda one: one.records)
     what = f"{by_reference.way}, {by_reference.records:,} of {by_reference.line_bytes // 1000} kB"
-    yield _speed_up(f"{what}: speed-up over the manifest", inline, by_reference, SPEED_UP_IN_S3[by_reference.way])
+    # The index limits the holds of both deliveries. 50,000 holds take longer than a fifth of the other delivery.
+    bound = SPEED_UP_IN_S3[by_reference.way] if by_reference is smallest else 1
+    yield _speed_up(f"{what}: speed-up over the manifest", inline, by_reference, bound)
     if by_reference is not smallest:
-        # The index takes the holds before S3 makes the copies.
-        least = by_reference.records / PARTITION_UNITS + by_reference.records / COPIES_PER_SECOND
-        yield Comparison(f"{what}: time relative to the limits of the index and of S3", by_reference.seconds / least, 2)
+        least = by_reference.records / PARTITION_UNITS
+        yield Comparison(f"{what}: time relative to the limit of the index", by_reference.seconds / least, 1.5)
         yield _added_memory(what, smallest, by_reference)
     yield Comparison(f"{what}: missing copies", by_reference.records - by_reference.written["copied"], 0, "copies")
     yield Comparison(f"{what}: peak memory", by_reference.peak_mib, 320, "MiB")

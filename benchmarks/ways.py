@@ -6,10 +6,11 @@ A way prepares a run inside `session` and returns the run as a function. Only th
 import json
 import os
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stdout
 from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from unittest.mock import patch
@@ -224,8 +225,9 @@ def submit_by_sixteens(aws: ModelledAws) -> Run:
     return patched
 
 
-def _map_by_sixteens(executor: Executor, call: Callable[[_T], _R], items: Sequence[_T], *_: object) -> Iterator[_R]:
-    for chunk in chunks(items, IMAGES_AT_A_TIME):
+def _map_by_sixteens(executor: Executor, call: Callable[[_T], _R], items: Iterable[_T], *_: object) -> Iterator[_R]:
+    left = iter(items)
+    while chunk := [*islice(left, IMAGES_AT_A_TIME)]:
         yield from executor.map(call, chunk)
 
 
