@@ -4,7 +4,6 @@ The stand-in's output then starts the result handler, as Bedrock's would.
 """
 
 import json
-import os
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from functools import cached_property
 from typing import Any, cast
 
 import boto3
+import botocore.session
 import urllib3
 from urllib3.exceptions import HTTPError
 
@@ -112,9 +112,10 @@ def running_loop(stage: JobRun, min_records: int = BEDROCK_MIN_RECORDS) -> Gener
 
 
 def operators_stage(stage: JobRun) -> Stage:
-    """Return a stage as the operator's command finds it. The certificate authority holds for the complete process."""
-    os.environ["AWS_CA_BUNDLE"] = str(stage.aws.ca_bundle)
-    session = boto3.Session(ACCESS_KEY_ID, SECRET_ACCESS_KEY, region_name=REGION)
+    """Return a stage as the operator's command finds it."""
+    settings = botocore.session.get_session()
+    settings.set_config_variable("ca_bundle", str(stage.aws.ca_bundle))
+    session = boto3.Session(ACCESS_KEY_ID, SECRET_ACCESS_KEY, region_name=REGION, botocore_session=settings)
     return find_stage(LOCAL_STAGE, make_clients(session, stage.aws.endpoint))
 
 

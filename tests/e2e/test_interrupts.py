@@ -127,7 +127,8 @@ def test_signal_during_the_build_removes_files(repository: Path, demo: Demo, num
     rest = _interrupt(process, number)
 
     assert process.returncode == 128 + number
-    assert rest.endswith(NOTHING_RUNS)
+    # The build takes less than a second, and may end before the signal arrives.
+    assert rest.endswith((NOTHING_RUNS, STOPPED))
     assert "Traceback" not in rest
     _assert_nothing_is_left(repository)
 

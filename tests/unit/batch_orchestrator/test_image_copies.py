@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError
 from batch_orchestrator.image_copies import ImageCopier, Reference
 from batch_orchestrator.images import HELD_AT_A_TIME, Image, Unfit
 from local.in_memory import Call, Fault, InMemoryAws
+from tests.faults.invocations import InlineExecutor
 from tests.unit.logs import Logs
 from yorutsuke_common.aws.calls import CallPool, OutOfTimeError
 from yorutsuke_common.aws.object_copier import ObjectCopier
@@ -228,7 +229,9 @@ def test_listing_ends_when_time_runs_out(bucket: Bucket) -> None:
     assert bucket.aws.calls == {}
 
 
-def test_copying_ends_when_time_runs_out(bucket: Bucket) -> None:
+def test_copying_ends_when_time_runs_out(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time ends with the listing."""
+    monkeypatch.setattr("batch_orchestrator.image_copies.ThreadPoolExecutor", InlineExecutor)
     bucket.upload(image("img-1").key)
 
     with pytest.raises(OutOfTimeError):
