@@ -430,10 +430,11 @@ class Submission(_Model):
 class PendingImage(_Model):
     """An item of the pending-images table: partition key `imageId`.
 
-    `s3Key` occurs with and without the leading `uploads/`. `intentId` and `uploadETag` name the last submission that
-    read the image and the ETag of the content that it read. `submittedAt` is the submit time of that intent, if it
-    holds or held the image, and `attempts` counts the intents that have. `failureReason` is the reason of the last
-    status `failed`. `processedKey` and `transactionId` are set when the image has been moved.
+    `s3Key` occurs with and without the leading `uploads/`. `intentId` names the last submission that held or read the
+    image. `uploadETag` is the ETag of the content that its job reads, once the submission has a job. `submittedAt` is
+    the submit time of that intent, if it holds or held the image, and `attempts` counts the intents that have.
+    `failureReason` is the reason of the last status `failed`. `processedKey` and `transactionId` are set when the image
+    has been moved.
     """
 
     imageId: str

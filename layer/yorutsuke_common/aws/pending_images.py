@@ -46,7 +46,8 @@ class StoredImage:
     """An item of pending-images.
 
     `s3_key` is the stored key. `upload_key` is the complete one, or None if the image's owner may not have this key.
-    `intent_id` and `etag` name the last submission that read the image, and the ETag of the content that it read.
+    `intent_id` names the last submission that held or read the image. `etag` is the ETag of the content that its job
+    reads, once the submission has a job.
     `processed_key` belongs to the last move, and `transaction_id` to the transaction for which the image was moved. The
     transaction was stored before, and the upload from which it was read was copied. `uploaded_at` is None if the item
     is not in the index of the waiting images. `submitted_at` is the submit time of the last intent that held the image,
