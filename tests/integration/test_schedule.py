@@ -1,5 +1,6 @@
 """Tests of scheduled runs: the waiting images of all users are submitted, each in one job."""
 
+import threading
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -521,12 +522,24 @@ def test_failed_hold_ahead_ends_the_run(orchestrator: Orchestrator, monkeypatch:
     monkeypatch.setattr("yorutsuke_common.aws.dynamodb.WRITE_CHUNK", 1)
     monkeypatch.setattr("yorutsuke_common.aws.dynamodb.CONCURRENT_CALLS", 1)
     monkeypatch.setattr("batch_orchestrator.manifest.MAX_MANIFEST_BYTES", len(manifest_of(_ids([1, 2, 3]))))
-    names_image_8 = partial(_names, "img-8")
-    orchestrator.stage.calls.fail("BatchExecuteStatement", "InternalServerError", names_image_8)
+    has_failed = threading.Event()
+
+    def is_image_8(parameters: dict[str, Any]) -> bool:
+        if "img-8" in str(parameters["Statements"]):
+            has_failed.set()
+        return "img-8" in str(parameters["Statements"])
+
+    def wait_for_the_failure() -> None:
+        assert has_failed.wait(30)
+
+    orchestrator.stage.calls.fail("BatchExecuteStatement", "InternalServerError", is_image_8)
+    # The image that does not fit.
+    orchestrator.stage.calls.before_call("GetObject", wait_for_the_failure, 3)
 
     with pytest.raises(ClientError, match="InternalServerError"):
         orchestrator.run()
 
+    assert orchestrator.bedrock.jobs == {}
     orchestrator.stage.calls.reset()
     # The next run does not come to the last three images, of which the first one has held one.
     monkeypatch.setattr("batch_orchestrator.images.HOLDS_AHEAD", 1)
@@ -556,10 +569,6 @@ def test_throttled_holds_fail_the_run(orchestrator: Orchestrator, monkeypatch: p
     orchestrator.stage.calls.reset()
     orchestrator.run(NEXT_NIGHT)
     assert _jobs(orchestrator) == [_ids(range(1, 5))]
-
-
-def _names(image_id: str, parameters: dict[str, Any]) -> bool:
-    return image_id in str(parameters["Statements"])
 
 
 def test_run_leaves_out_image_that_failed_meanwhile(orchestrator: Orchestrator) -> None:
