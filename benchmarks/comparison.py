@@ -14,11 +14,6 @@ from .modelled_aws import PARTITION_UNITS, PENDING_IMAGES, TRANSACTIONS
 
 SPEED_UP_IN_S3 = {ways.SUBMISSION_BY_REFERENCE: 5, ways.USERS_BY_REFERENCE: 1}
 """Required speed-up of a submission with images in S3. With one image per user, each image needs a listing."""
-COPIES_PER_SECOND = 3_500
-"""Copies that S3 makes in a second for a partition of a bucket.
-
-Source: Amazon S3 user guide, "Best practices design patterns: optimizing Amazon S3 performance".
-"""
 MAX_ADDED_MIB = 64
 """Maximum memory that more records may add, in MiB."""
 
