@@ -254,7 +254,7 @@ class ScheduledRun:
             if found is None or submitted_at < found.submitTime:
                 self.pending.release(hold, held, JOB_DELETED, self.settings.max_attempts)
             elif hold == found.hold:
-                self.pending.release(hold, held, None, self.submitter.uncounted_limit(hold))
+                self.submitter.release_uncounted(hold, held)
 
     def _report_full_quota(self) -> None:
         self.logger.warning(

@@ -197,7 +197,7 @@ class JobSubmitter:
         held = {image_id: image for image_id, image in found.items() if image.is_held(submission.hold)}
         self._release(submission, held, reasons)
         rest = [image for image_id, image in held.items() if image_id not in reasons]
-        self.pending.release(submission.hold, rest, None, self.uncounted_limit(submission.hold))
+        self.release_uncounted(submission.hold, rest)
         self.jobs.delete_abandoned(submission)
         return True
 
@@ -272,13 +272,13 @@ class JobSubmitter:
                 fixed = image_ids if is_fixed else selected(image_ids, submission.submittedImages or "")
                 # Another invocation may have fixed the images, and ended before it released the others.
                 rest = self.pending.find(sorted({*others, *held}.difference(fixed, left_out)))
-                self.pending.release(submission.hold, rest.values(), None, self.uncounted_limit(submission.hold))
+                self.release_uncounted(submission.hold, rest.values())
                 require_same_images(submission, fixed, draft.etags)
                 self._release(submission, held, left_out)
                 self._publish(draft, held, submission)
         except IntentEndedError:
             # Another invocation or an operator has ended the intent, and does not know of the holds since then.
-            self.pending.release(submission.hold, held.values(), None, self.uncounted_limit(submission.hold))
+            self.release_uncounted(submission.hold, held.values())
             raise
         except InvalidRequestError as refusal:
             self.time_limit.start(seconds_left() - RESERVED_SECONDS)
@@ -299,12 +299,7 @@ class JobSubmitter:
         unsupported = [known[image_id] for image_id, reason in unfit.items() if reason is Unfit.UNSUPPORTED]
         return Choice(images, [image for image in unsupported if image.is_indexed], unfit)
 
-    def _release(
-        self,
-        submission: Submission,
-        held: Mapping[str, StoredImage],
-        left_out: Mapping[str, Unfit],
-    ) -> None:
+    def _release(self, submission: Submission, held: Mapping[str, StoredImage], left_out: Mapping[str, Unfit]) -> None:
         """Release the images that an intent holds and that cannot be sent."""
         # If no image could be read, the function rather than the images lacks something, such as a permission.
         tried = {why for image_id, why in left_out.items() if image_id in held and why not in PERMANENT}
@@ -312,19 +307,19 @@ class JobSubmitter:
         for reason in sorted(set(left_out.values())):
             images = [held[image_id] for image_id, why in left_out.items() if why is reason and image_id in held]
             if reason is Unfit.NO_ROOM or (reason is Unfit.UNREADABLE and is_general):
-                limit = self.uncounted_limit(submission.hold)
-                self.pending.release(submission.hold, images, None, limit)
+                self.release_uncounted(submission.hold, images)
             else:
                 attempts = 0 if reason in PERMANENT else self.settings.max_attempts
                 self.pending.release(submission.hold, images, reason.value, attempts)
 
-    def uncounted_limit(self, hold: Hold) -> int:
-        """Return the number of attempts after which an image has failed if its last attempt did not count.
+    def release_uncounted(self, hold: Hold, images: Iterable[StoredImage]) -> None:
+        """Release images that an intent holds, without counting the attempt.
 
-        A request may have named images that had failed before. The schedule takes only images that wait, even if an app
-        has let them wait again after their last attempt.
+        A request may have named images that had failed before, which then have failed again. The schedule takes only
+        images that wait, even if an app has let them wait again after their last attempt.
         """
-        return MAX_ATTEMPTS_OF_ANY_IMAGE if hold.is_scheduled else self.settings.max_attempts
+        limit = MAX_ATTEMPTS_OF_ANY_IMAGE if hold.is_scheduled else self.settings.max_attempts
+        self.pending.release(hold, images, None, limit)
 
     def _publish(self, draft: Draft, held: Mapping[str, StoredImage], submission: Submission) -> None:
         """Publish the manifest, and record in the images' items the contents that it has."""
